@@ -1,0 +1,128 @@
+"""The convolutional image encoder of `sam_tiny`.
+
+SAM's encoders are vision transformers of 90 M parameters and more. This one has three million, so that a
+SAM can be trained, committed and run on a laptop. It keeps SAM's interface: a square, normalised image
+goes in, an embedding of stride 16 comes out.
+
+What makes so small an encoder separate touching grains is an *instance code*. At stride 8 the encoder
+predicts, for each cell, where the centroid of its grain lies, and writes that absolute position into the
+embedding as sines and cosines. All pixels of one grain then carry nearly the same code and those of its
+neighbours another, which the mask decoder can compare by a dot product; learning that relation from colour
+alone took a trial model many times as many steps.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+OFFSET_UNIT = 32.0
+"""Predicted centroid offsets are in units of this many pixels, which keeps them near ±1."""
+
+CODE_WAVELENGTHS = (24.0, 48.0, 96.0, 192.0, 384.0, 768.0)
+"""Wavelengths of the instance code, px of the 1024-px frame: from the smallest grains to the frame."""
+
+CODE_STRIDE = 8
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 × 3 convolutions with group normalisation and a skip connection."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns a map of the same shape as `x` (B × C × H × W)."""
+        y = self.conv1(F.gelu(self.norm1(x)))
+        y = self.conv2(F.gelu(self.norm2(y)))
+        return cast(Tensor, x + y)
+
+
+def _downsample(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+
+
+class TinyImageEncoder(nn.Module):
+    """Convolutional encoder with stride 16 and an instance code; see the module's text.
+
+    Args:
+        img_size: Side of the square frame SAM pads images to, px.
+        out_chans: Channels of the embedding.
+    """
+
+    def __init__(self, img_size: int = 1024, out_chans: int = 128) -> None:
+        super().__init__()
+        self.img_size = img_size
+        self.stem = nn.Sequential(_downsample(3, 24), nn.GELU(), _downsample(24, 48), ResidualBlock(48))
+        self.stage8 = nn.Sequential(_downsample(48, 96), ResidualBlock(96), ResidualBlock(96))
+        self.stage16 = nn.Sequential(_downsample(96, 128), *(ResidualBlock(128, d) for d in (1, 2, 1)))
+        self.stage32 = nn.Sequential(_downsample(128, 160), *(ResidualBlock(160, d) for d in (1, 2, 4)))
+        self.up16 = nn.Conv2d(160, 128, 1)
+        self.fuse16 = ResidualBlock(128)
+        self.up8 = nn.Conv2d(128, 96, 1)
+        self.fuse8 = ResidualBlock(96)
+        self.offset_head = nn.Sequential(nn.GroupNorm(8, 96), nn.GELU(), nn.Conv2d(96, 2, 3, padding=1))
+        code_channels = 4 * len(CODE_WAVELENGTHS)
+        self.neck = nn.Sequential(
+            nn.Conv2d(128 + 4 * (96 + code_channels), out_chans, 1, bias=False),
+            nn.GroupNorm(8, out_chans),
+            nn.GELU(),
+            nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
+            nn.GroupNorm(1, out_chans),
+        )
+        self.register_buffer("frequencies", 2 * math.pi / torch.tensor(CODE_WAVELENGTHS), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encodes normalised images.
+
+        Args:
+            x: B × 3 × H × W, H and W multiples of 32.
+
+        Returns:
+            The embedding, B × out_chans × H/16 × W/16.
+        """
+        return self.encode(x, torch.zeros(len(x), 2))[0]
+
+    def encode(self, x: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes crops of the frame; training uses it to place small crops anywhere in the frame.
+
+        Args:
+            x: B × 3 × H × W, normalised, H and W multiples of 32.
+            origin: B × 2, the (x, y) of each crop's top-left corner in the frame, px.
+
+        Returns:
+            The embedding (B × out_chans × H/16 × W/16) and the predicted offsets from each cell to the
+            centroid of its grain (B × 2 × H/8 × W/8, (x, y) in units of `OFFSET_UNIT` px).
+        """
+        x4 = self.stem(x)
+        x8 = self.stage8(x4)
+        x16 = self.stage16(x8)
+        x32 = self.stage32(x16)
+        x16 = self.fuse16(x16 + F.interpolate(self.up16(x32), scale_factor=2.0, mode="nearest"))
+        x8 = self.fuse8(x8 + F.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest"))
+        offsets = self.offset_head(x8)
+        code = self._instance_code(offsets, origin).to(x8.dtype)
+        fine = F.pixel_unshuffle(torch.cat([x8, code], dim=1), 2)
+        return self.neck(torch.cat([x16, fine], dim=1)), offsets
+
+    def _instance_code(self, offsets: Tensor, origin: Tensor) -> Tensor:
+        """Sines and cosines of the predicted absolute centroid: B × 4·wavelengths × H/8 × W/8."""
+        with torch.autocast(offsets.device.type, enabled=False):
+            offsets = offsets.float()
+            height, width = offsets.shape[-2:]
+            origin = origin.to(offsets.device)
+            ys = (torch.arange(height, device=offsets.device) + 0.5) * CODE_STRIDE
+            xs = (torch.arange(width, device=offsets.device) + 0.5) * CODE_STRIDE
+            x = xs[None, None, :] + origin[:, 0, None, None] + OFFSET_UNIT * offsets[:, 0]
+            y = ys[None, :, None] + origin[:, 1, None, None] + OFFSET_UNIT * offsets[:, 1]
+            phase = torch.stack([x, y], dim=1)[:, :, None] * cast(Tensor, self.frequencies)[:, None, None]
+            phase = phase.flatten(1, 2)
+            return torch.cat([phase.sin(), phase.cos()], dim=1)

@@ -1,0 +1,140 @@
+"""Endless training batches: crops of synthetic images with prompts and their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from training.synthetic import synthesize
+
+FRAME = 1024
+"""SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
+
+BOX_SHARE = 0.2
+"""Share of prompts that are boxes; the rest are single points."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch: B crops of side S with P prompts each.
+
+    Attributes:
+        images: B × 3 × S × S, uint8, RGB.
+        labels: B × S × S, int32; 0 is background.
+        origins: B × 2, float32, (x, y) of each crop in the frame, px, multiples of 16.
+        prompts: B × P × 4, float32, px of the crop: (x, y, x, y) of a point, twice, or of a box's corners.
+        is_box: B × P, bool.
+        targets: B × P, int32: the label meant, 0 where a point lies on background.
+    """
+
+    images: Tensor
+    labels: Tensor
+    origins: Tensor
+    prompts: Tensor
+    is_box: Tensor
+    targets: Tensor
+
+
+class CropStream(IterableDataset[Batch]):
+    """Generates images as it goes, so no image is seen in more than `crops_per_image` crops.
+
+    Args:
+        seed: Seed of the stream; workers add their number.
+        crops: Crops of 256 px in a batch; every fifth batch has a quarter as many crops of 512 px, so that
+            attention also meets longer sequences.
+        prompts: Prompts per crop.
+        crops_per_image: Crops cut from one generated image.
+    """
+
+    def __init__(self, seed: int, crops: int = 8, prompts: int = 8, crops_per_image: int = 40) -> None:
+        self.seed, self.crops, self.prompts, self.crops_per_image = seed, crops, prompts, crops_per_image
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        pool = [synthesize(rng) for _ in range(12)]
+        cut = 0
+        for number in range(2**62):
+            side, count = (512, max(1, self.crops // 4)) if number % 5 == 4 else (256, self.crops)
+            rows = []
+            for _ in range(count):
+                source = pool[int(rng.integers(len(pool)))]
+                rows.append(_crop(rng, source.image, source.labels, side))
+                cut += 4 if side == 512 else 1
+            while cut >= self.crops_per_image:
+                pool[int(rng.integers(len(pool)))] = synthesize(rng)
+                cut -= self.crops_per_image
+            yield _collate(rng, rows, self.prompts)
+
+
+def _crop(
+    rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
+    zoom = float(np.exp(rng.uniform(0, np.log(3.2)))) if rng.uniform() < 0.6 else 1.0
+    window = max(64, round(side / zoom))
+    y = int(rng.integers(0, image.shape[0] - window + 1))
+    x = int(rng.integers(0, image.shape[1] - window + 1))
+    image, labels = image[y : y + window, x : x + window], labels[y : y + window, x : x + window]
+    if window != side:
+        size = (side, side)
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    turns = int(rng.integers(4))
+    image, labels = np.rot90(image, turns), np.rot90(labels, turns)
+    if rng.uniform() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    if rng.uniform() < 0.3:
+        image = image[..., rng.permutation(3)]
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def _collate(rng: Generator, rows: list[tuple[NDArray[np.uint8], NDArray[np.int32]]], prompts: int) -> Batch:
+    side = rows[0][0].shape[0]
+    drawn = [_prompts(rng, labels, prompts) for _, labels in rows]
+    origins = 16.0 * rng.integers(0, (FRAME - side) // 16 + 1, (len(rows), 2))
+    return Batch(
+        images=torch.from_numpy(np.stack([image for image, _ in rows])).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.from_numpy(np.stack([labels for _, labels in rows])),
+        origins=torch.from_numpy(origins.astype(np.float32)),
+        prompts=torch.from_numpy(np.stack([d[0] for d in drawn])),
+        is_box=torch.from_numpy(np.stack([d[1] for d in drawn])),
+        targets=torch.from_numpy(np.stack([d[2] for d in drawn])),
+    )
+
+
+def _prompts(
+    rng: Generator, labels: NDArray[np.int32], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]:
+    """Half the points fall anywhere (as a grid's do), half on a grain drawn first (so small ones count)."""
+    side = labels.shape[0]
+    present = np.unique(labels)
+    present = present[present > 0]
+    prompts = np.zeros((count, 4), np.float32)
+    is_box = np.zeros(count, bool)
+    targets = np.zeros(count, np.int32)
+    for i in range(count):
+        if len(present) == 0 or rng.uniform() < 0.4:
+            y, x = rng.integers(0, side, 2)
+            targets[i] = labels[y, x]
+            prompts[i] = (x + 0.5, y + 0.5) * 2
+            continue
+        targets[i] = rng.choice(present)
+        ys, xs = np.nonzero(labels == targets[i])
+        if rng.uniform() < BOX_SHARE / 0.6:
+            is_box[i] = True
+            box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float32)
+            extent = max(box[2] - box[0], box[3] - box[1])
+            prompts[i] = np.clip(box + rng.normal(0, 0.04 * extent, 4), 0, side)
+        else:
+            k = int(rng.integers(len(ys)))
+            prompts[i] = (xs[k] + 0.5, ys[k] + 0.5) * 2
+    return prompts, is_box, targets

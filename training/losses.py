@@ -1,0 +1,129 @@
+"""What the trainer minimises. All maps are at stride 4, where SAM's decoder draws its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from grain_handler.tiny_encoder import OFFSET_UNIT
+
+
+def coverage(labels: Tensor, targets: Tensor) -> Tensor:
+    """Share of each 4 × 4 cell that each prompt's grain covers.
+
+    Args:
+        labels: B × S × S, int.
+        targets: B × P, int; a target of 0 gives an empty map.
+
+    Returns:
+        B × P × S/4 × S/4, float32, 0…1.
+    """
+    meant = (labels[:, None] == targets[..., None, None]) & (targets > 0)[..., None, None]
+    return F.avg_pool2d(meant.float(), 4)
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Class-balanced cross-entropy plus dice, per mask.
+
+    Focal + dice, and plain cross-entropy + dice, collapse to empty masks when trained from nothing; the
+    balanced form does not.
+
+    Args:
+        logits: … × H × W.
+        truth: … × H × W, coverage 0…1.
+
+    Returns:
+        …, one loss per mask.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(-2)
+    truth, probability = truth.flatten(-2), logits.sigmoid().flatten(-2)
+    positive = (entropy * truth).sum(-1) / truth.sum(-1).clamp(min=1)
+    # Negatives are averaged over at most eight times the grain's own area: over the whole crop a rim of
+    # wrong pixels around a small grain would cost nothing.
+    room = torch.minimum((1 - truth).sum(-1), 8 * truth.sum(-1) + 32)
+    negative = (entropy * (1 - truth)).sum(-1) / room.clamp(min=1)
+    dice = 1 - (2 * (probability * truth).sum(-1) + 1) / (probability.sum(-1) + truth.sum(-1) + 1)
+    return positive + negative + dice
+
+
+def intersection_over_union(logits: Tensor, truth: Tensor) -> Tensor:
+    """IoU of the masks at threshold 0 with the truth at half coverage; … × H × W → …, 0 where truth is empty."""
+    found, meant = logits > 0, truth > 0.5
+    both = (found & meant).flatten(-2).sum(-1)
+    either = (found | meant).flatten(-2).sum(-1)
+    return both / either.clamp(min=1)
+
+
+def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Truth for the auxiliary head and the encoder's offsets.
+
+    Args:
+        labels: B × S × S, int.
+
+    Returns:
+        Boundary and foreground (B × 2 × S/4 × S/4, 0…1), offsets to the centroid of the grain (its part
+        inside the crop) at stride 8 (B × 2 × S/8 × S/8, (x, y), units of OFFSET_UNIT px), and where those
+        count (B × S/8 × S/8, bool).
+    """
+    size, side = len(labels), labels.shape[-1]
+    edge = torch.zeros_like(labels, dtype=torch.float32)
+    edge[:, :, :-1] = (labels[:, :, :-1] != labels[:, :, 1:]).float()
+    edge[:, :-1] = torch.maximum(edge[:, :-1], (labels[:, :-1] != labels[:, 1:]).float())
+    dense = torch.stack([F.max_pool2d(edge[:, None], 4)[:, 0], F.avg_pool2d((labels > 0).float()[:, None], 4)[:, 0]], 1)
+
+    place = torch.arange(side, device=labels.device, dtype=torch.float32) + 0.5
+    count = int(labels.max()) + 1
+    index = (labels.long() + count * torch.arange(size, device=labels.device)[:, None, None]).flatten()
+    total = torch.bincount(index, minlength=size * count).clamp(min=1)
+    x = place[None, None, :].expand(size, side, side)
+    y = place[None, :, None].expand(size, side, side)
+    centre_x = torch.bincount(index, x.flatten(), size * count) / total
+    centre_y = torch.bincount(index, y.flatten(), size * count) / total
+    middle = slice(4, None, 8)
+    at = index.view(size, side, side)[:, middle, middle]
+    cell = torch.arange(side // 8, device=labels.device, dtype=torch.float32) * 8 + 4
+    offsets = torch.stack([centre_x[at] - cell[None, None, :], centre_y[at] - cell[None, :, None]], 1) / OFFSET_UNIT
+    return dense, offsets.float(), labels[:, middle, middle] > 0
+
+
+def dense_loss(maps: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
+    """Boundary and foreground cross-entropy plus the offsets' mean absolute error; a scalar."""
+    truth, centre, counts = dense_targets(labels)
+    weight = torch.tensor([3.0, 1.0], device=maps.device)[:, None, None]
+    entropy = F.binary_cross_entropy_with_logits(maps, truth, pos_weight=weight)
+    error = (offsets.float() - centre).abs().sum(1)[counts]
+    return 2 * entropy + (error.mean() if len(error) else error.sum())
+
+
+def prompt_loss(logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    """Loss of the mask decoder's answers.
+
+    The best of the three masks learns the shape, mask 0 (the single-mask answer) always; the IoU head learns
+    every mask's true IoU, which is 0 on background.
+
+    Args:
+        logits: N × 4 × H × W, mask 0 and the three masks.
+        scores: N × 4, predicted IoU.
+        truth: N × H × W, coverage 0…1.
+        real: N, bool: the prompt means a grain of at least half a cell.
+
+    Returns:
+        The scalar loss, and for the log: mean IoU of the best mask, mean IoU of the mask with the best
+        predicted IoU, and the mean absolute error of predicted IoU.
+    """
+    everywhere = truth[:, None].expand_as(logits)
+    with torch.no_grad():
+        iou = intersection_over_union(logits, everywhere)
+    loss = F.mse_loss(scores.float(), iou) * 4
+    if real.any():
+        each = mask_loss(logits[real], everywhere[real])
+        best = each[:, 1:].min(dim=1).values
+        loss = loss + best.mean() + 0.3 * each[:, 0].mean()
+    with torch.no_grad():
+        top = iou[real, 1:].max(1).values.mean()
+        chosen = iou[real, 1:].gather(1, scores[real, 1:].float().argmax(1, keepdim=True)).mean()
+        shyness = (scores.float() - iou).abs().mean()
+    return loss, (top, chosen, shyness)

@@ -1,0 +1,204 @@
+"""Trains `sam_tiny` from nothing on synthetic grains; interrupt it at will, it resumes.
+
+    python -m training.train --run training/runs/tiny --steps 20000
+
+Every 250 steps the whole state goes to RUN/state.pt; the checkpoint the handler loads (the moving average
+of the weights, half precision) goes to RUN/sam_tiny.pth. RUN/log.jsonl has a line per 50 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from grain_handler.models import build_sam_tiny
+from training.crops import Batch, CropStream
+from training.losses import coverage, dense_loss, prompt_loss
+
+AVERAGE_DECAY = 0.998
+VALIDATION_SEED = 990_000
+
+
+class DenseHead(nn.Module):
+    """Boundary and foreground at stride 4, read off the embedding; for training only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(channels, 2 * 16, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """B × C × H × W → B × 2 × 4H × 4W, logits."""
+        return F.pixel_shuffle(self.project(embedding), 4)
+
+
+def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Runs SAM's prompt encoder and mask decoder on the prompts of several crops at once.
+
+    SAM's own `MaskDecoder.predict_masks` takes one image; the arithmetic is the same.
+
+    Args:
+        sam: The model.
+        embedding: B × C × h × w.
+        batch: The crops' prompts and places in the frame.
+
+    Returns:
+        Logits of mask 0…3 (B·P × 4 × 4h × 4w) and predicted IoU (B·P × 4).
+    """
+    encoder, decoder = sam.prompt_encoder, sam.mask_decoder
+    crops, prompts = batch.is_box.shape
+    height, width = embedding.shape[-2:]
+    corners = (batch.prompts.view(crops, prompts, 2, 2) + batch.origins[:, None, None]).flatten(0, 1)
+    is_box = batch.is_box.flatten()
+    sparse = torch.empty(len(corners), 2, embedding.shape[1], device=embedding.device)
+    points = corners[~is_box][:, :1]
+    ones = torch.ones(points.shape[:2], device=points.device)
+    sparse[~is_box] = encoder(points=(points, ones), boxes=None, masks=None)[0].float()
+    if is_box.any():
+        sparse[is_box] = encoder(points=None, boxes=corners[is_box].flatten(1), masks=None)[0].float()
+
+    frame = encoder.get_dense_pe()[0]
+    cells = (batch.origins / 16).long().tolist()
+    place = torch.stack([frame[:, y : y + height, x : x + width] for x, y in cells])
+    image = embedding + encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+    image, place = image.repeat_interleave(prompts, 0), place.repeat_interleave(prompts, 0)
+
+    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
+    tokens, image = decoder.transformer(image, place, tokens)
+    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(2, (height, width)))
+    heads = decoder.output_hypernetworks_mlps
+    weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
+    logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+    return logits.float(), decoder.iou_prediction_head(tokens[:, 0]).float()
+
+
+def losses(sam: Sam, head: DenseHead, batch: Batch, dense_only: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """The scalar loss of a batch and the figures for the log."""
+    images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
+    device = images.device.type
+    with torch.autocast(device, dtype=torch.bfloat16):
+        embedding, offsets = sam.image_encoder.encode(images.to(memory_format=torch.channels_last), batch.origins)
+        maps = head(embedding)
+    auxiliary = dense_loss(maps.float(), offsets, batch.labels)
+    if dense_only:
+        return auxiliary, {"dense": auxiliary}
+    with torch.autocast(device, dtype=torch.bfloat16):
+        logits, scores = decode(sam, embedding, batch)
+    truth = coverage(batch.labels, batch.targets).flatten(0, 1)
+    real = truth.flatten(1).sum(1) >= 4
+    loss, (best, chosen, error) = prompt_loss(logits, scores, truth, real)
+    figures = {"dense": auxiliary, "prompt": loss, "best_iou": best, "chosen_iou": chosen, "iou_error": error}
+    return loss + 0.5 * auxiliary, figures
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Moves every tensor of the batch."""
+    moved = {f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)}
+    return Batch(**moved)
+
+
+@torch.no_grad()
+def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float]:
+    """Mean figures over fixed batches the training never sees."""
+    rows = [losses(sam, head, batch, dense_only=False)[1] for batch in batches]
+    return {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
+
+
+def save(path: Path, value: Any) -> None:
+    """Writes beside the target, then renames: an interrupted save leaves the old file whole."""
+    partial = path.with_suffix(".partial")
+    torch.save(value, partial)
+    os.replace(partial, path)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up, plateau, then a straight fall to zero over the last 30 %.
+
+    A plateau lets a run be prolonged or cut short by resuming it with another --steps.
+    """
+    return peak * min(1.0, (step + 1) / 300, max(0.0, (steps - step) / (0.3 * steps)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
+    parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
+    parser.add_argument("--dense-steps", type=int, default=1500, help="first steps without prompts (%(default)s)")
+    parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make images (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+
+    device = torch.device(args.device)
+    torch.manual_seed(args.seed)
+    args.run.mkdir(parents=True, exist_ok=True)
+    sam = build_sam_tiny().to(device).train()
+    head = DenseHead(sam.prompt_encoder.embed_dim).to(device)
+    sam.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(sam).eval()
+    parameters = [*sam.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.02, betas=(0.9, 0.98))
+
+    step, state_file = 0, args.run / "state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        for module, key in ((sam, "sam"), (head, "head"), (average, "average")):
+            module.load_state_dict(state[key])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+        print(f"resumed {args.run} at step {step}")
+
+    held_out = iter(CropStream(VALIDATION_SEED, crops=8))
+    held_out_batches = [to_device(next(held_out), device) for _ in range(10)]
+    stream = CropStream(args.seed * 1_000_003 + step, crops=args.crops)
+    loader = iter(DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4))
+    began = time.monotonic()
+    with (args.run / "log.jsonl").open("a") as log, tqdm(initial=step, total=args.steps, mininterval=10) as progress:
+        while step < args.steps:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, args.steps, args.lr)
+            batch = to_device(next(loader), device)
+            loss, figures = losses(sam, head, batch, dense_only=step < args.dense_steps)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, 1.0)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(f"gradient is {norm.item()} at step {step}; resume from {state_file}")
+            optimizer.step()
+            step += 1
+            progress.update()
+            decay = min(AVERAGE_DECAY, step / (step + 20))
+            with torch.no_grad():
+                for kept, new in zip(average.parameters(), sam.parameters(), strict=True):
+                    kept.lerp_(new, 1 - decay)
+            if step % 50 == 0:
+                row = {"step": step, "seconds": round(time.monotonic() - began, 1), "loss": loss.item()}
+                row |= {key: round(value.item(), 4) for key, value in figures.items()}
+                if step % 1000 == 0:
+                    row["held_out"] = validate(average, head, held_out_batches)
+                    tqdm.write(json.dumps(row))
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+            if step % 250 == 0 or step == args.steps:
+                keys = {"sam": sam, "head": head, "average": average, "optimizer": optimizer}
+                save(state_file, {"step": step} | {key: value.state_dict() for key, value in keys.items()})
+                save(args.run / "sam_tiny.pth", {k: v.half() for k, v in average.state_dict().items()})
+
+
+if __name__ == "__main__":
+    main()
