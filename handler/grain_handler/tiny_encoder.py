@@ -78,7 +78,6 @@ class TinyImageEncoder(nn.Module):
             nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
             nn.GroupNorm(1, out_chans),
         )
-        self.register_buffer("frequencies", 2 * math.pi / torch.tensor(CODE_WAVELENGTHS), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes normalised images.
@@ -123,6 +122,6 @@ class TinyImageEncoder(nn.Module):
             xs = (torch.arange(width, device=offsets.device) + 0.5) * CODE_STRIDE
             x = xs[None, None, :] + origin[:, 0, None, None] + OFFSET_UNIT * offsets[:, 0]
             y = ys[None, :, None] + origin[:, 1, None, None] + OFFSET_UNIT * offsets[:, 1]
-            phase = torch.stack([x, y], dim=1)[:, :, None] * cast(Tensor, self.frequencies)[:, None, None]
-            phase = phase.flatten(1, 2)
+            frequencies = 2 * math.pi / torch.tensor(CODE_WAVELENGTHS, device=offsets.device)
+            phase = (torch.stack([x, y], dim=1)[:, :, None] * frequencies[:, None, None]).flatten(1, 2)
             return torch.cat([phase.sin(), phase.cos()], dim=1)

@@ -1,0 +1,78 @@
+"""What was found → the JSON of the wire contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from grain_handler.config import ModelConfig
+from grain_handler.encoding import encode
+from grain_handler.errors import AnswerTooLarge, RequestError
+from grain_handler.segment import Segmentation
+from grain_handler.weights import Checkpoint
+
+
+def render(found: Segmentation | RequestError, config: ModelConfig, checkpoint: Checkpoint) -> tuple[int, bytes]:
+    """Writes the answer to one request.
+
+    Returns:
+        HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
+    """
+    if isinstance(found, RequestError):
+        return found.status, _dump({"error": {"code": found.code, "message": found.message}})
+    body = _dump(_result(found, config, checkpoint))
+    if len(body) > config.max_answer_bytes:
+        return render(
+            AnswerTooLarge(
+                f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
+                'ask for mask_format "rle" or "none", or for a larger min_area'
+            ),
+            config,
+            checkpoint,
+        )
+    return 200, body
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    request = found.request
+    options, image = request.options, request.image
+    height, width = image.pixels.shape[:2]
+    return {
+        "metadata": {
+            "imageId": request.image_id,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "processTime": round(found.seconds, 4),
+            "model": config.name,
+            "version": config.version,
+            "checkpoint": {
+                "uri": checkpoint.uri,
+                "generation": checkpoint.generation,
+                "crc32c": checkpoint.crc32c,
+            },
+            "image": {
+                "width": width,
+                "height": height,
+                "format": image.format,
+                "mode": image.mode,
+                "bytes": image.bytes,
+            },
+            "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": options.um_per_px},
+            "options": options.model_dump(),
+            "warnings": list(image.warnings),
+        },
+        "segmentedObjects": [
+            {
+                "id": number,
+                "class": options.label,
+                "score": mask.score,
+                "mask": encode(mask, height, width, options.mask_format),
+                "properties": properties,
+            }
+            for number, (mask, properties) in enumerate(zip(found.masks, found.properties, strict=True), start=1)
+        ],
+    }

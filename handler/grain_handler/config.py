@@ -1,0 +1,78 @@
+"""What a worker is told: its model config, its device, its version."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+SECTION = "grainserve"
+"""The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
+
+
+class ModelConfig(BaseModel):
+    """One model version, as served.
+
+    Attributes:
+        model: Name in the registry of SAM modules.
+        checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
+        defaults: Options that replace stock SAM's for this model.
+        max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
+            over that kills the worker.
+        name: TorchServe model name.
+        version: TorchServe model version.
+        device: Where the model runs.
+        cache: Folder that keeps verified copies of checkpoints.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    model: str
+    checkpoint: str
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    max_answer_bytes: int = 48 * 1024 * 1024
+    name: str
+    version: str
+    device: torch.device
+    cache: Path
+
+    @classmethod
+    def read(cls, context: Any) -> ModelConfig:
+        """Reads the config of this worker from TorchServe's context.
+
+        Raises:
+            ValueError: If the YAML lacks our section or an environment variable it names is not set.
+        """
+        section = (context.model_yaml_config or {}).get(SECTION)
+        if section is None:
+            raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
+        gpu = context.system_properties.get("gpu_id")
+        on_gpu = torch.cuda.is_available() and gpu is not None
+        cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
+        return cls(
+            **{**section, "checkpoint": expand(section["checkpoint"])},
+            name=context.manifest["model"]["modelName"],
+            version=context.manifest["model"]["modelVersion"],
+            device=torch.device("cuda", int(gpu)) if on_gpu else torch.device("cpu"),
+            cache=Path(cache),
+        )
+
+
+def expand(text: str) -> str:
+    """Replaces `${NAME}` by the environment variable NAME.
+
+    Raises:
+        ValueError: If a variable is not set; the message names it.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if not os.environ.get(name):
+            raise ValueError(f"{text}: the environment variable {name} is not set")
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

@@ -1,0 +1,166 @@
+"""Image bytes → RGB pixels, or the reason why not.
+
+The header is read first and alone: an image over the limit is never decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from grain_handler.errors import (
+    DecompressionBomb,
+    EmptyBody,
+    ImageTooLarge,
+    MultiplePages,
+    NotAnImage,
+    TooManyBytes,
+    TruncatedImage,
+    UnsupportedFormat,
+)
+
+MAX_SIDE = 1024
+MAX_BYTES = 24 * 1024 * 1024
+"""More than any image of MAX_SIDE needs, 32-bit float RGBA included."""
+
+READ = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+}
+NOT_READ = {
+    b"GIF8": "GIF",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"ZISRAWFILE": "Zeiss CZI",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x89HDF": "HDF5",
+    b"P5": "PGM",
+    b"P6": "PPM",
+}
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+"""What Pillow's readers raise on damaged files."""
+
+WHITE = (255, 255, 255, 255)
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image as SAM sees it, and as it was submitted.
+
+    Attributes:
+        pixels: H × W × 3, uint8, RGB, upright.
+        format: PNG, JPEG, TIFF, BMP or WEBP.
+        mode: Pillow's name of the submitted pixel type (RGB, L, I;16, …).
+        bytes: Size submitted.
+        warnings: What was changed on the way, for the answer's metadata.
+    """
+
+    pixels: NDArray[np.uint8]
+    format: str
+    mode: str
+    bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+def decode(data: bytes) -> DecodedImage:
+    """Decodes one image.
+
+    Transparency is laid over white; EXIF orientation is applied; grey images of more than 8 bits are
+    stretched from their own darkest to their own brightest pixel.
+
+    Raises:
+        RequestError: One of the errors imported above; its message says what to do.
+    """
+    if not data:
+        raise EmptyBody("the body is empty: send the image's bytes")
+    if len(data) > MAX_BYTES:
+        raise TooManyBytes(f"the image has {len(data)} bytes, the limit is {MAX_BYTES}: send a compressed file")
+    kind = _kind(data)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=[kind])
+    except Image.DecompressionBombError:
+        raise DecompressionBomb(f"the {kind} header claims far more pixels than {MAX_SIDE} × {MAX_SIDE}") from None
+    except UnidentifiedImageError:
+        raise TruncatedImage(f"the file begins like a {kind} but its header cannot be read: send it again") from None
+    except BROKEN as error:
+        raise _broken(kind, error) from None
+    with picture:
+        width, height = picture.size
+        if max(width, height) > MAX_SIDE:
+            raise ImageTooLarge(
+                f"the image is {width} × {height} px, the limit is {MAX_SIDE} px on the longer side: "
+                "scale it down or cut it into tiles"
+            )
+        mode = picture.mode
+        try:
+            _refuse_pages(picture, kind)
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+        except Image.DecompressionBombError as error:
+            raise DecompressionBomb(f"the {kind} unpacks to too much: {error}") from None
+        except BROKEN as error:
+            raise _broken(kind, error) from None
+        pixels, warnings = _to_rgb(upright)
+    return DecodedImage(pixels, kind, mode, len(data), warnings)
+
+
+def _kind(data: bytes) -> str:
+    """Names the format by the file's first bytes."""
+    for magic, name in READ.items():
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    for magic, name in NOT_READ.items():
+        if data.startswith(magic):
+            raise UnsupportedFormat(f"{name} is not read: send PNG, JPEG, TIFF, BMP or WebP")
+    if data[4:8] == b"ftyp":
+        raise UnsupportedFormat("HEIF, AVIF and video are not read: send PNG, JPEG, TIFF, BMP or WebP")
+    raise NotAnImage("the body is not an image: send the bytes of a PNG, JPEG, TIFF, BMP or WebP file")
+
+
+def _broken(kind: str, error: BaseException) -> TruncatedImage | DecompressionBomb:
+    if "too large" in str(error).lower():  # Pillow's guard against compressed text chunks that explode
+        return DecompressionBomb(f"the {kind} unpacks to too much: {error}")
+    return TruncatedImage(f"the {kind} is damaged or cut short ({error}): send it again")
+
+
+def _refuse_pages(picture: Image.Image, kind: str) -> None:
+    """One image per request. A phone's MPO is a JPEG with previews behind it; its first frame is the image."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1 and picture.format != "MPO":
+        raise MultiplePages(f"the {kind} has {pages} pages or frames: send one image at a time")
+
+
+def _to_rgb(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _stretch(np.asarray(picture))
+    if picture.has_transparency_data:
+        flat = picture.convert("RGBA")
+        background = Image.new("RGBA", flat.size, WHITE)
+        return np.asarray(Image.alpha_composite(background, flat).convert("RGB")), ()
+    return np.asarray(picture.convert("RGB")), ()
+
+
+def _stretch(grey: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Grey levels of any depth (H × W) → RGB (H × W × 3, uint8), stretched to the image's own range."""
+    levels = grey.astype(np.float64)
+    if not np.isfinite(levels).all():
+        raise UnsupportedFormat("the image has pixels that are NaN or infinite: replace them by numbers")
+    low, high = float(levels.min()), float(levels.max())
+    scaled = np.zeros(levels.shape) if high == low else (levels - low) / (high - low) * 255
+    eight = np.rint(scaled).astype(np.uint8)
+    warning = f"grey levels {low:g} to {high:g} were stretched to 0 to 255"
+    return np.repeat(eight[..., None], 3, axis=2), (warning,)

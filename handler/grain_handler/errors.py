@@ -1,0 +1,98 @@
+"""What can be wrong with a request, and the HTTP status that says so.
+
+Every error becomes `{"error": {"code": …, "message": …}}`; the message names what was wrong, the limit, and
+what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """A request that gets an error object instead of grains.
+
+    Attributes:
+        status: HTTP status of the answer.
+        code: Stable name of the error, for programs.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self)
+
+
+class InvalidJson(RequestError):
+    status, code = 400, "invalid_json"
+
+
+class InvalidBase64(RequestError):
+    status, code = 400, "invalid_base64"
+
+
+class MissingImage(RequestError):
+    status, code = 400, "missing_image"
+
+
+class EmptyBody(RequestError):
+    status, code = 400, "empty_body"
+
+
+class ExplanationsUnsupported(RequestError):
+    status, code = 405, "explanations_unsupported"
+
+
+class ImageTooLarge(RequestError):
+    status, code = 413, "image_too_large"
+
+
+class TooManyBytes(RequestError):
+    status, code = 413, "too_many_bytes"
+
+
+class DecompressionBomb(RequestError):
+    status, code = 413, "decompression_bomb"
+
+
+class NotAnImage(RequestError):
+    status, code = 415, "not_an_image"
+
+
+class UnsupportedFormat(RequestError):
+    status, code = 415, "unsupported_format"
+
+
+class MultiplePages(RequestError):
+    status, code = 415, "multiple_pages"
+
+
+class TruncatedImage(RequestError):
+    status, code = 415, "truncated_image"
+
+
+class UnknownOption(RequestError):
+    status, code = 422, "unknown_option"
+
+
+class InvalidOption(RequestError):
+    status, code = 422, "invalid_option"
+
+
+class AnswerTooLarge(RequestError):
+    status, code = 422, "answer_too_large"
+
+
+class InternalError(RequestError):
+    """A fault of ours, met while one image was worked on; the log has its traceback."""
+
+    status, code = 500, "internal_error"
+
+
+class OutOfMemory(RequestError):
+    status, code = 507, "out_of_memory"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be fetched, or does not fit its model; the worker does not start."""

@@ -1,0 +1,78 @@
+"""The options of a request: names, ranges, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from grain_handler.errors import InvalidOption, UnknownOption
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Options(BaseModel):
+    """How one image is segmented, measured and answered.
+
+    The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
+
+    Attributes:
+        points_per_side: The grid of point prompts has this many points along each side of a crop.
+        points_per_batch: Points decoded at once; bounds memory, changes no mask.
+        pred_iou_thresh: Masks with a predicted IoU up to this are dropped.
+        stability_score_thresh: Masks whose area changes more than this under a shifted threshold are dropped.
+        box_nms_thresh: Of two masks whose boxes overlap more than this (IoU), the worse is dropped.
+        crop_n_layers: Also segments 4ⁿ crops per layer n, for grains small against the image.
+        min_area: Smallest grain kept, px.
+        max_area_fraction: Largest grain kept, as a share of the frame.
+        mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
+        mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
+        um_per_px: Scale; adds measurements in µm.
+        label: Class written to every object.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    points_per_side: int = Field(default=32, ge=1, le=128)
+    points_per_batch: int = Field(default=64, ge=1, le=1024)
+    pred_iou_thresh: Share = 0.88
+    stability_score_thresh: Share = 0.95
+    box_nms_thresh: Share = 0.7
+    crop_n_layers: int = Field(default=0, ge=0, le=2)
+    min_area: int = Field(default=20, ge=0, le=1024 * 1024)
+    max_area_fraction: float = Field(default=0.5, gt=0, le=1)
+    mode: Literal["grains", "masks"] = "grains"
+    mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
+    um_per_px: float | None = Field(default=None, gt=0, le=1e6)
+    label: str = Field(default="grain", min_length=1, max_length=64)
+
+
+def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: bool) -> Options:
+    """Checks the options of a request and completes them with the model's defaults.
+
+    Args:
+        given: What the request said; an option that is null counts as not given.
+        defaults: The model config's defaults.
+        text: Values are text (multipart fields) and are read as numbers where an option is a number;
+            otherwise types must be right already.
+
+    Returns:
+        The effective options.
+
+    Raises:
+        UnknownOption: If a name is not an option.
+        InvalidOption: If a value has the wrong type or is out of range.
+    """
+    unknown = sorted(set(given) - set(Options.model_fields))
+    if unknown:
+        raise UnknownOption(
+            f"unknown option {', '.join(map(repr, unknown))}: the options are {', '.join(Options.model_fields)}"
+        )
+    said = {name: value for name, value in given.items() if value is not None}
+    try:
+        checked = Options.model_validate_strings(said) if text else Options.model_validate(said, strict=True)
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg'].lower()}, got {fault['input']!r:.80}" for fault in error.errors()]
+        raise InvalidOption("; ".join(faults)) from None
+    return Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})

@@ -1,0 +1,120 @@
+"""One TorchServe request row → image and options, or a typed error."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grain_handler.decode import DecodedImage, decode
+from grain_handler.errors import (
+    EmptyBody,
+    ExplanationsUnsupported,
+    InvalidBase64,
+    InvalidJson,
+    InvalidOption,
+    MissingImage,
+    NotAnImage,
+    RequestError,
+)
+from grain_handler.options import Options, parse_options
+
+IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that can be worked on.
+
+    Attributes:
+        image_id: Given by the client, else TorchServe's request id.
+        image: The decoded image.
+        options: The effective options.
+    """
+
+    image_id: str
+    image: DecodedImage
+    options: Options
+
+
+def parse(
+    row: Mapping[str, Any], headers: Mapping[str, str], request_id: str, defaults: Mapping[str, Any]
+) -> Request | RequestError:
+    """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
+
+    Args:
+        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key.
+        headers: The request's headers; names in any case.
+        request_id: TorchServe's id of the request.
+        defaults: The model config's defaults for options.
+
+    Returns:
+        The request, or (returned, not raised: the other rows of the batch go on) its error.
+    """
+    headers = {name.lower(): value for name, value in headers.items()}
+    try:
+        if headers.get("explain") == "True":
+            raise ExplanationsUnsupported("grains have no explanations: POST the image to /predictions instead")
+        body = row.get("body", row.get("data"))
+        if isinstance(body, dict):
+            image, fields, text = _from_base64(body), body, False
+        elif body is not None:
+            image, fields, text = _from_raw(body, headers.get("content-type", "")), {}, False
+        else:
+            fields = {name: _text(name, value) for name, value in row.items() if name != "image"}
+            image, text = _from_field(row), True
+        options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
+        return Request(
+            image_id=_image_id(fields.get("imageId"), request_id),
+            options=parse_options(options, defaults, text),
+            image=decode(image),
+        )
+    except RequestError as error:
+        return error
+
+
+def _from_raw(body: Any, content_type: str) -> bytes:
+    if "json" in content_type.lower():
+        raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
+    if isinstance(body, str):
+        if not body:
+            raise EmptyBody("the body is empty: send the image's bytes")
+        raise NotAnImage("the body is text: send the image's bytes, without a text Content-Type")
+    return bytes(body)
+
+
+def _from_base64(fields: Mapping[str, Any]) -> bytes:
+    encoded = fields.get("image")
+    if encoded is None:
+        raise MissingImage('the JSON has no "image": put the image there in base64')
+    if not isinstance(encoded, str):
+        raise InvalidBase64('"image" is not a string: put the image there in base64')
+    try:
+        return base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error as error:
+        raise InvalidBase64(f'"image" is not base64 ({error}): no data: prefix, standard alphabet') from None
+
+
+def _from_field(row: Mapping[str, Any]) -> bytes:
+    if "image" not in row:
+        raise MissingImage('the form has no field "image": put the image file there')
+    value = row["image"]
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return value if isinstance(value, str) else bytes(value).decode()
+    except UnicodeDecodeError:
+        raise InvalidOption(f"{name}: the field is not UTF-8 text") from None
+
+
+def _image_id(given: Any, request_id: str) -> str:
+    if given is None:
+        return request_id
+    if not isinstance(given, str) or not IMAGE_ID.fullmatch(given):
+        raise InvalidOption(f"imageId: {given!r:.80} is not 1 to 128 letters, digits, '-' or '_'")
+    return given

@@ -1,0 +1,103 @@
+"""The TorchServe entry: image bytes in, measured grains out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from ts.torch_handler.base_handler import BaseHandler
+
+from grain_handler import answer, models, weights
+from grain_handler.config import ModelConfig
+from grain_handler.errors import InternalError, OutOfMemory, RequestError
+from grain_handler.options import parse_options
+from grain_handler.request import Request, parse
+from grain_handler.segment import Segmentation, segment
+
+logger = logging.getLogger(__name__)
+Taken = TypeVar("Taken")
+Made = TypeVar("Made")
+
+
+class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
+    """One worker's model; every list below has one item a request, errors in the places of values."""
+
+    def initialize(self, context: Any) -> None:
+        """Fetches the checkpoint and loads the model; a failure here stops the worker with its reason."""
+        self.context = context
+        self.config = ModelConfig.read(context)
+        self.defaults = parse_options(self.config.defaults, {}, text=False)
+        self.checkpoint = weights.fetch(self.config.checkpoint, self.config.cache)
+        self.sam = models.load(self.config.model, self.checkpoint, self.config.device)
+        self.initialized = True
+
+    def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
+        """Request rows → images and options."""
+        context = self.context
+        return [
+            parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
+            for i, row in enumerate(rows)
+        ]
+
+    def inference(self, requests: list[Request | RequestError]) -> list[Segmentation | RequestError]:
+        """Images → objects, measured."""
+        return [_each(request, lambda given: segment(self.sam, given)) for request in requests]
+
+    def postprocess(self, found: list[Segmentation | RequestError]) -> list[bytes]:
+        """Objects → JSON, with the HTTP status of each."""
+        bodies = []
+        for i, item in enumerate(found):
+            rendered = _each(item, lambda given: answer.render(given, self.config, self.checkpoint))
+            if isinstance(rendered, RequestError):
+                rendered = answer.render(rendered, self.config, self.checkpoint)
+            status, body = rendered
+            self.context.set_response_status(code=status, idx=i)
+            self.context.set_response_content_type(i, "application/json")
+            bodies.append(body)
+        return bodies
+
+    def explain_handle(self, requests: list[Request | RequestError], _rows: Any) -> list[bytes]:
+        """A batch whose first row came to /explanations; each row has its own answer all the same."""
+        return self.postprocess(self.inference(requests))
+
+    def describe_handle(self) -> dict[str, Any]:
+        """What `GET /models/{model}?customized=true` tells about this worker."""
+        return {
+            "model": self.config.model,
+            "version": self.config.version,
+            "checkpoint": {
+                "uri": self.checkpoint.uri,
+                "generation": self.checkpoint.generation,
+                "crc32c": self.checkpoint.crc32c,
+            },
+            "device": str(self.config.device),
+            "defaults": self.defaults.model_dump(),
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+        }
+
+
+def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | RequestError:
+    """Runs a step on one item, so that what goes wrong with it does not touch the rest of the batch.
+
+    A broken CUDA context ends the worker: nothing on this process's device will work again, and TorchServe
+    starts a new worker only when this one is gone.
+    """
+    if isinstance(item, RequestError):
+        return item
+    try:
+        return step(item)
+    except RequestError as error:
+        return error
+    except (torch.OutOfMemoryError, MemoryError):
+        logger.exception("out of memory")
+        return OutOfMemory("the worker ran out of memory: ask for fewer points_per_batch, or try again later")
+    except torch.AcceleratorError:
+        logger.exception("the device failed; ending this worker")
+        raise SystemExit(1) from None
+    except Exception:  # the one place where a fault of ours is kept from the other images of its batch
+        logger.exception("unexpected fault")
+        return InternalError("the image could not be processed because of a fault in the service; its log has details")

@@ -1,0 +1,159 @@
+"""Checkpoint URI → verified local file.
+
+A worker that starts may be one of many on its machine, may have been killed half way before, and reads 2.4 GB
+for ViT-H: so one of them downloads, in ranges, going on where the last one stopped; the file gets its name only
+once its CRC32C is the object's. The cache is keyed by bucket, object and generation, so that new weights under
+an old name are never mistaken for the old ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlparse
+
+import google_crc32c
+from filelock import FileLock
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.cloud import storage
+
+from grain_handler.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+RANGE_BYTES = 32 * 1024 * 1024
+"""Bytes per request: what an interruption can cost."""
+
+READ_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on this machine.
+
+    Attributes:
+        path: Local file.
+        uri: Where it came from, as configured.
+        generation: The object's generation; None for a local file.
+        crc32c: CRC32C of the content, base64 of big-endian bytes as GCS writes it.
+    """
+
+    path: Path
+    uri: str
+    generation: str | None
+    crc32c: str
+
+
+def fetch(uri: str, cache: Path) -> Checkpoint:
+    """Makes the checkpoint a verified local file.
+
+    Args:
+        uri: `gs://bucket/object`, `gs://bucket/object#generation`, `file:///path` or a path.
+        cache: Folder for downloads; created if missing.
+
+    Returns:
+        The checkpoint; its file does not change afterwards.
+
+    Raises:
+        CheckpointError: If there is no such object or file, it does not fit on the disk, storage does not
+            answer, or what arrives does not have the object's CRC32C.
+    """
+    if uri.startswith("gs://"):
+        try:
+            return _fetch_object(uri, cache)
+        except GoogleAPIError as error:
+            raise CheckpointError(f"checkpoint {uri} cannot be downloaded: {error}") from error
+    path = Path(unquote(urlparse(uri).path)) if uri.startswith("file://") else Path(uri)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {uri}: there is no such file")
+    return Checkpoint(path, uri, None, _text(_checksum(path)))
+
+
+def _fetch_object(uri: str, cache: Path) -> Checkpoint:
+    bucket, name, generation = _split(uri)
+    blob = storage.Client().bucket(bucket).get_blob(name, generation=generation)
+    if blob is None:
+        raise CheckpointError(f"checkpoint {uri}: there is no such object; put it there: grainserve weights push FILE")
+    folder = cache / bucket / quote(name, safe="")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / str(blob.generation)
+    checkpoint = Checkpoint(target, uri, str(blob.generation), blob.crc32c)
+    with FileLock(target.with_name(target.name + ".lock")):
+        if target.exists() and target.stat().st_size == blob.size:
+            return checkpoint
+        partial = target.with_name(target.name + ".partial")
+        resumed = partial.exists() and partial.stat().st_size > 0
+        found = _download(blob, partial)
+        if found != blob.crc32c and resumed:
+            # What an earlier worker left may be what is broken: once more, from nothing.
+            logger.warning("the interrupted download of %s was damaged; starting over", uri)
+            partial.unlink()
+            found = _download(blob, partial)
+        if found != blob.crc32c:
+            partial.unlink()
+            raise CheckpointError(
+                f"checkpoint {uri} arrived damaged: its CRC32C is {found}, the object's is {blob.crc32c}; "
+                "nothing was kept, try again"
+            )
+        os.replace(partial, target)
+    return checkpoint
+
+
+def _split(uri: str) -> tuple[str, str, int | None]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    name, _, generation = name.partition("#")
+    if not bucket or not name or not (generation.isdigit() or not generation):
+        raise CheckpointError(f"{uri!r} is not a checkpoint URI: write gs://bucket/object or gs://bucket/object#123")
+    return bucket, name, int(generation) if generation else None
+
+
+def _download(blob: Any, partial: Path) -> str:
+    """Appends what is missing to `partial`; returns the CRC32C of the whole."""
+    partial.touch()
+    have = partial.stat().st_size
+    if have > blob.size:
+        partial.unlink()
+        partial.touch()
+        have = 0
+    free = shutil.disk_usage(partial.parent).free
+    if free < blob.size - have:
+        raise CheckpointError(
+            f"{blob.name} needs {(blob.size - have) / 2**20:.0f} MiB in {partial.parent}, {free / 2**20:.0f} MiB are "
+            "free: make room or set GRAINSERVE_WEIGHTS_CACHE to a folder on another disk"
+        )
+    checksum = _checksum(partial)
+    with partial.open("ab") as file:
+        while have < blob.size:
+            end = min(have + RANGE_BYTES, blob.size) - 1
+            try:
+                data = blob.download_as_bytes(
+                    start=have, end=end, raw_download=True, checksum=None, if_generation_match=blob.generation
+                )
+            except NotFound:
+                raise CheckpointError(f"{blob.name} was deleted while it was downloaded") from None
+            if not data:
+                raise CheckpointError(f"{blob.name}: storage sent nothing for bytes {have} to {end}")
+            file.write(data)
+            checksum.update(data)
+            have += len(data)
+            logger.info("%s: %d of %d MiB", blob.name, have // 2**20, blob.size // 2**20)
+        file.flush()
+        os.fsync(file.fileno())
+    return _text(checksum)
+
+
+def _checksum(path: Path) -> Any:
+    checksum = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while data := file.read(READ_BYTES):
+            checksum.update(data)
+    return checksum
+
+
+def _text(checksum: Any) -> str:
+    return base64.b64encode(checksum.digest()).decode("ascii")
