@@ -44,7 +44,7 @@ def measure_labels(
         One dict a grain, in the order of the labels.
     """
     return [
-        _scaled(_properties(region, labels.shape, hole_areas[region.label - 1]), um_per_px)
+        _scaled(_properties(region, (0, 0), labels.shape, hole_areas[region.label - 1]), um_per_px)
         for region in regionprops(labels, intensity_image=image)
     ]
 
@@ -52,14 +52,13 @@ def measure_labels(
 def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) -> Properties:
     """Measures one mask by itself, as `measure_labels` does a grain; for masks that may overlap."""
     rows, columns = mask.window()
-    (region,) = regionprops(
-        mask.patch.astype(np.int32), intensity_image=image[rows, columns], offset=(mask.y, mask.x)
-    )
-    return _scaled(_properties(region, image.shape[:2], mask.hole_area), um_per_px)
+    (region,) = regionprops(mask.patch.astype(np.int32), intensity_image=image[rows, columns])
+    return _scaled(_properties(region, (mask.y, mask.x), image.shape[:2], mask.hole_area), um_per_px)
 
 
-def _properties(region: Any, frame: tuple[int, ...], hole_area: int) -> Properties:
-    y0, x0, y1, x1 = (int(edge) for edge in region.bbox)
+def _properties(region: Any, origin: tuple[int, int], frame: tuple[int, ...], hole_area: int) -> Properties:
+    """Measures a region of a map whose first pixel is at `origin` (row, column) of the frame (height, width)."""
+    y0, x0, y1, x1 = (int(edge) + origin[i % 2] for i, edge in enumerate(region.bbox))
     area = int(region.area)
     # Crofton's formula over 4 directions: 0 to 2 % high on discs, where the chain code is up to 14 % off.
     perimeter = float(region.perimeter_crofton)
@@ -68,7 +67,7 @@ def _properties(region: Any, frame: tuple[int, ...], hole_area: int) -> Properti
     orientation = math.degrees(float(region.orientation))
     orientation = 90.0 if orientation <= -90 else orientation
     feret_max, feret_min, feret_angle = feret(region.image)
-    centroid_y, centroid_x = (float(value) for value in region.centroid)
+    centroid_y, centroid_x = (float(value) + start for value, start in zip(region.centroid, origin, strict=True))
     has_major_axis = minor > 0 and major / minor >= NO_MAJOR_AXIS
     properties: Properties = {
         "boundingBox": {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},

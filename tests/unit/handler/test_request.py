@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from grain_handler import errors
+from grain_handler.options import Options
+from grain_handler.request import Request, parse
+from tests.unit.handler.pictures import encoded, gradient
+
+PNG = encoded(gradient(), "PNG")
+BASE64 = base64.b64encode(PNG).decode()
+DEFAULTS = {"pred_iou_thresh": 0.4}
+
+
+def read(row: dict[str, Any], **headers: str) -> Request | errors.RequestError:
+    return parse(row, {name.replace("_", "-"): value for name, value in headers.items()}, "server-id", DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"body": bytearray(PNG)},
+        {"data": PNG},
+        {"body": {"image": BASE64}},
+        {"body": {"image": BASE64 + "\n", "points_per_side": None}},
+        {"image": bytearray(PNG)},
+    ],
+)
+def test_all_ways_to_send_an_image(row: dict[str, Any]) -> None:
+    request = read(row)
+    assert isinstance(request, Request)
+    assert (request.image.pixels == gradient()).all()
+    assert request.image_id == "server-id"
+    assert request.options == Options(pred_iou_thresh=0.4)
+
+
+def test_options_and_image_id_in_json_and_form_are_the_same() -> None:
+    options = {"points_per_side": 8, "um_per_px": 0.5, "label": "12", "mask_format": "none", "imageId": "a-1"}
+    from_json = read({"body": {"image": BASE64, **options}})
+    from_form = read({"image": PNG} | {name: str(value).encode() for name, value in options.items()})
+    assert isinstance(from_json, Request)
+    assert isinstance(from_form, Request)
+    assert from_json.options == from_form.options
+    assert from_json.image_id == from_form.image_id == "a-1"
+    assert from_json.options.label == "12"
+    assert from_json.options.pred_iou_thresh == 0.4
+
+
+@pytest.mark.parametrize(
+    ("row", "headers", "error"),
+    [
+        ({"body": bytearray(b"{oops")}, {"CONTENT_type": "application/json"}, errors.InvalidJson),
+        ({"body": [1, 2]}, {"Content_Type": "application/json"}, errors.InvalidJson),
+        ({"body": {"image": "not base64!"}}, {}, errors.InvalidBase64),
+        ({"body": {"image": "data:image/png;base64," + BASE64}}, {}, errors.InvalidBase64),
+        ({"body": {"image": 7}}, {}, errors.InvalidBase64),
+        ({"body": {"label": "sand"}}, {}, errors.MissingImage),
+        ({"body": {"image": ""}}, {}, errors.EmptyBody),
+        ({"label": b"sand"}, {}, errors.MissingImage),
+        ({"body": b""}, {}, errors.EmptyBody),
+        ({"body": ""}, {"Content_Type": "text/plain"}, errors.EmptyBody),
+        ({"body": "some text"}, {"Content_Type": "text/plain"}, errors.NotAnImage),
+        ({"image": PNG, "label": b"\xff\xfe"}, {}, errors.InvalidOption),
+        ({"body": {"image": BASE64, "imageId": "../x"}}, {}, errors.InvalidOption),
+        ({"body": {"image": BASE64, "imageId": 5}}, {}, errors.InvalidOption),
+        ({"body": PNG}, {"explain": "True"}, errors.ExplanationsUnsupported),
+    ],
+)
+def test_what_is_wrong_is_said(row: dict[str, Any], headers: dict[str, str], error: type[errors.RequestError]) -> None:
+    answer = read(row, **headers)
+    assert type(answer) is error
+    assert answer.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("points_per_side", 0),
+        ("points_per_side", 129),
+        ("points_per_side", 3.5),
+        ("points_per_side", "8"),
+        ("points_per_side", True),
+        ("points_per_batch", 1025),
+        ("pred_iou_thresh", -0.1),
+        ("pred_iou_thresh", float("nan")),
+        ("stability_score_thresh", 1.1),
+        ("box_nms_thresh", float("inf")),
+        ("crop_n_layers", 3),
+        ("min_area", -1),
+        ("max_area_fraction", 0),
+        ("mode", "grain"),
+        ("mask_format", "jpeg"),
+        ("um_per_px", 0),
+        ("um_per_px", json.loads("NaN")),
+        ("label", ""),
+        ("label", "x" * 65),
+    ],
+)
+def test_options_out_of_range_are_named(name: str, value: Any) -> None:
+    answer = read({"body": {"image": BASE64, name: value}})
+    assert isinstance(answer, errors.InvalidOption)
+    assert name in answer.message
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "many", "1e9", ""])
+def test_form_fields_that_are_no_number_are_named(text: str) -> None:
+    answer = read({"image": PNG, "um_per_px": text.encode()})
+    assert isinstance(answer, errors.InvalidOption)
+    assert "um_per_px" in answer.message
+
+
+def test_unknown_option_lists_the_known() -> None:
+    answer = read({"body": {"image": BASE64, "pionts_per_side": 8}})
+    assert isinstance(answer, errors.UnknownOption)
+    assert "pionts_per_side" in answer.message
+    assert "points_per_side" in answer.message
