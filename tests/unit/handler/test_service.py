@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from grain_handler import service
+from grain_handler.masks import Mask
+from grain_handler.models import build_sam_tiny
+from grain_handler.request import Request
+from grain_handler.segment import Segmentation
+from tests.unit.handler.pictures import encoded, gradient
+
+PNG = encoded(gradient(), "PNG")
+
+
+class Context(SimpleNamespace):
+    """What a handler uses of TorchServe's context."""
+
+    def __init__(self, checkpoint: Path | str, headers: list[dict[str, str]] | None = None, **section: Any) -> None:
+        super().__init__(
+            manifest={"model": {"modelName": "sam_tiny", "modelVersion": "2.1"}},
+            system_properties={"gpu_id": None},
+            model_yaml_config={"grainserve": {"model": "sam_tiny", "checkpoint": str(checkpoint)} | section},
+            headers=headers or [{}] * 9,
+            statuses={},
+            types={},
+            metrics=SimpleNamespace(add_time=lambda *_: None),
+        )
+
+    def get_all_request_header(self, i: int) -> dict[str, str]:
+        return self.headers[i]
+
+    def get_request_header(self, i: int, name: str) -> str | None:
+        return self.headers[i].get(name)
+
+    def get_request_id(self, i: int) -> str:
+        return f"request-{i}"
+
+    def set_response_status(self, code: int, idx: int) -> None:
+        self.statuses[idx] = code
+
+    def set_response_content_type(self, i: int, kind: str) -> None:
+        self.types[i] = kind
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "sam_tiny.pth"
+    torch.save(build_sam_tiny().state_dict(), path)
+    return path
+
+
+def found(request: Request, properties: dict[str, Any] | None = None) -> Segmentation:
+    mask = Mask(1, 2, np.ones((3, 4), bool), 0.9, 0.8)
+    return Segmentation(request, [mask], [properties or {"area": 12}], 0.5)
+
+
+Ask = Callable[..., tuple[list[Any], Context]]
+
+
+@pytest.fixture
+def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Sends rows through a worker whose segmentation is given; SAM itself is tested elsewhere."""
+
+    def send(
+        rows: list[dict[str, Any]], step: Callable[[Request], Segmentation] = found, **settings: Any
+    ) -> tuple[list[Any], Context]:
+        context = Context(checkpoint, **settings)
+        handler = service.GrainHandler()
+        handler.initialize(context)
+        monkeypatch.setattr(service, "segment", lambda _sam, request: step(request))
+        return [json.loads(body) if isinstance(body, bytes) else body for body in handler.handle(rows, context)], context
+
+    return send
+
+
+def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
+    (answer,), context = ask([{"image": PNG, "label": b"quartz", "um_per_px": b"2"}])
+    metadata = answer["metadata"]
+    assert (metadata["imageId"], metadata["model"], metadata["version"]) == ("request-0", "sam_tiny", "2.1")
+    assert metadata["checkpoint"]["uri"] == str(checkpoint)
+    assert metadata["image"] == {"width": 32, "height": 24, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
+    assert metadata["units"] == {"length": "px", "area": "px²", "angle": "degree", "umPerPx": 2.0}
+    assert metadata["options"]["label"] == "quartz"
+    assert metadata["timestamp"].endswith("Z")
+    (grain,) = answer["segmentedObjects"]
+    assert (grain["id"], grain["class"], grain["score"]) == (1, "quartz", pytest.approx(0.72))
+    assert grain["mask"]["size"] == [24, 32]
+    assert context.statuses == {0: 200}
+    assert context.types == {0: "application/json"}
+
+
+def test_each_row_of_a_batch_has_its_own_answer(ask: Ask) -> None:
+    def step(request: Request) -> Segmentation:
+        if request.image_id == "broken":
+            raise ZeroDivisionError("a fault of ours")
+        if request.image_id == "hungry":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if request.image_id == "nan":
+            return found(request, {"area": float("nan")})
+        return found(request)
+
+    ids = ["first", "broken", "hungry", "nan", "last"]
+    rows: list[dict[str, Any]] = [{"image": PNG, "imageId": image_id.encode()} for image_id in ids]
+    answers, context = ask([*rows, {"body": b"hello"}], step)
+    assert context.statuses == {0: 200, 1: 500, 2: 507, 3: 500, 4: 200, 5: 415}
+    assert [answer["metadata"]["imageId"] for answer in (answers[0], answers[4])] == ["first", "last"]
+    codes = [answers[i]["error"]["code"] for i in (1, 2, 3, 5)]
+    assert codes == ["internal_error", "out_of_memory", "internal_error", "not_an_image"]
+    assert "ZeroDivision" not in answers[1]["error"]["message"]
+
+
+def test_a_broken_device_ends_the_worker(ask: Ask) -> None:
+    def step(request: Request) -> Segmentation:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(SystemExit):
+        ask([{"image": PNG}], step)
+
+
+def test_an_answer_too_long_says_so_instead_of_killing_the_worker(ask: Ask) -> None:
+    (answer,), context = ask([{"image": PNG}], max_answer_bytes=600)
+    assert context.statuses == {0: 422}
+    assert answer["error"]["code"] == "answer_too_large"
+
+
+def test_explanations_are_refused_and_predictions_beside_them_answered(ask: Ask) -> None:
+    for headers in ([{"explain": "True"}, {}], [{}, {"explain": "True"}]):
+        answers, context = ask([{"image": PNG}, {"image": PNG}], headers=headers)
+        refused = headers.index({"explain": "True"})
+        assert context.statuses == {refused: 405, 1 - refused: 200}
+        assert answers[refused]["error"]["code"] == "explanations_unsupported"
+
+
+def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
+    (description,), _ = ask([{}], headers=[{"describe": "True"}])
+    assert description["checkpoint"]["uri"] == str(checkpoint)
+    assert description["checkpoint"]["crc32c"]
+    assert description["device"] == "cpu"
+    assert description["defaults"]["points_per_side"] == 32
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ({"defaults": {"pred_iou_tresh": 0.5}}, "pred_iou_tresh"),
+        ({"checkpoint": "gs://${NO_SUCH_VARIABLE}/x.pth"}, "NO_SUCH_VARIABLE"),
+        ({"checkpoint": "no/such/file.pth"}, "no such file"),
+        ({"model": "sam_vit_b"}, "is a checkpoint of sam_tiny"),
+        ({"modle": "sam_tiny"}, "modle"),
+    ],
+)
+def test_a_wrong_config_stops_the_worker_with_the_reason(checkpoint: Path, section: dict[str, Any], reason: str) -> None:
+    context = Context(checkpoint)
+    context.model_yaml_config["grainserve"] |= section
+    with pytest.raises(Exception, match=reason):
+        service.GrainHandler().initialize(context)
