@@ -18,6 +18,9 @@ from training.synthetic import synthesize
 FRAME = 1024
 """SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
 
+MIX = (256, 512, 1024, 512, 256, 512, 1024)
+"""Sides of the crops of successive batches, px."""
+
 BOX_SHARE = 0.2
 """Share of prompts that are boxes; the rest are single points."""
 
@@ -46,12 +49,15 @@ class Batch:
 class CropStream(IterableDataset[Batch]):
     """Generates images as it goes, so no image is seen in more than `crops_per_image` crops.
 
+    Small crops are cheap, but a model trained on them alone is lost in the whole frame, where attention has
+    sixteen times as many places to look: after 1,500 steps of mostly 256-px crops the IoU of the same prompts
+    fell from 0.54 on the crop to 0.37 in the frame. So batches of three sizes alternate, see `MIX`.
+
     Args:
         seed: Seed of the stream; workers add their number.
-        crops: Crops of 256 px in a batch; every fifth batch has a quarter as many crops of 512 px, so that
-            attention also meets longer sequences.
+        crops: Crops of 256 px in a batch; a quarter as many of 512 px, one of the whole frame.
         prompts: Prompts per crop.
-        crops_per_image: Crops cut from one generated image.
+        crops_per_image: Crops of 256 px (or their worth) cut from one generated image.
     """
 
     def __init__(self, seed: int, crops: int = 8, prompts: int = 8, crops_per_image: int = 40) -> None:
@@ -63,12 +69,13 @@ class CropStream(IterableDataset[Batch]):
         pool = [synthesize(rng) for _ in range(12)]
         cut = 0
         for number in range(2**62):
-            side, count = (512, max(1, self.crops // 4)) if number % 5 == 4 else (256, self.crops)
+            side = MIX[number % len(MIX)]
+            count = max(1, self.crops * 256**2 // side**2)
             rows = []
             for _ in range(count):
                 source = pool[int(rng.integers(len(pool)))]
                 rows.append(_crop(rng, source.image, source.labels, side))
-                cut += 4 if side == 512 else 1
+                cut += (side // 256) ** 2
             while cut >= self.crops_per_image:
                 pool[int(rng.integers(len(pool)))] = synthesize(rng)
                 cut -= self.crops_per_image
@@ -79,7 +86,9 @@ def _crop(
     rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
+    least = side / min(image.shape[:2])
     zoom = float(np.exp(rng.uniform(0, np.log(3.2)))) if rng.uniform() < 0.6 else 1.0
+    zoom = max(zoom, least)
     window = max(64, round(side / zoom))
     y = int(rng.integers(0, image.shape[0] - window + 1))
     x = int(rng.integers(0, image.shape[1] - window + 1))
