@@ -1,0 +1,173 @@
+"""Checkpoints from storage: whole, verified, once, and resumed after whatever interrupts them."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import google_crc32c
+import numpy as np
+import pytest
+from google.cloud.storage import Blob
+
+from grain_handler import weights
+from grain_handler.errors import CheckpointError
+from tools.emulator import Emulator
+
+RANGE = 64 * 1024
+CONTENT = np.random.default_rng(0).bytes(3 * RANGE + 100)
+Put = Callable[[bytes], str]
+
+
+@pytest.fixture
+def put(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Uploads content under the same name in a bucket of the test's own; returns its URI."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+    monkeypatch.setattr(weights, "RANGE_BYTES", RANGE)
+    bucket = emulator.create_bucket(f"weights-{uuid4().hex}")
+
+    def upload(content: bytes) -> str:
+        bucket.blob("folder/my sam.pth").upload_from_string(content)
+        return f"gs://{bucket.name}/folder/my sam.pth"
+
+    return upload
+
+
+@pytest.fixture
+def ranges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The start of every range that is downloaded."""
+    starts: list[int] = []
+    download = Blob.download_as_bytes
+
+    def counted(self: Blob, *, start: int, **rest: Any) -> bytes:
+        data: bytes = download(self, start=start, **rest)
+        starts.append(start)
+        return data
+
+    monkeypatch.setattr(Blob, "download_as_bytes", counted)
+    return starts
+
+
+def test_downloaded_in_ranges_and_verified(put: Put, ranges: list[int], tmp_path: Path) -> None:
+    uri = put(CONTENT)
+    checkpoint = weights.fetch(uri, tmp_path)
+    assert checkpoint.path.read_bytes() == CONTENT
+    assert ranges == [0, RANGE, 2 * RANGE, 3 * RANGE]
+    assert checkpoint.uri == uri
+    assert base64.b64decode(checkpoint.crc32c) == google_crc32c.Checksum(CONTENT).digest()
+    assert checkpoint.generation is not None
+
+
+def test_the_second_worker_downloads_nothing(put: Put, ranges: list[int], tmp_path: Path) -> None:
+    uri = put(CONTENT)
+    first = weights.fetch(uri, tmp_path)
+    ranges.clear()
+    assert weights.fetch(uri, tmp_path) == first
+    assert ranges == []
+
+
+def test_many_workers_at_once_download_once(put: Put, ranges: list[int], tmp_path: Path) -> None:
+    uri = put(CONTENT)
+    with ThreadPoolExecutor(6) as pool:
+        checkpoints = set(pool.map(lambda _: weights.fetch(uri, tmp_path), range(6)))
+    assert len(checkpoints) == 1
+    assert len(ranges) == 4
+
+
+def test_new_content_under_an_old_name_is_another_file(put: Put, tmp_path: Path) -> None:
+    old = weights.fetch(put(CONTENT), tmp_path)
+    new = weights.fetch(put(b"new weights"), tmp_path)
+    assert new.generation != old.generation
+    assert new.path.read_bytes() == b"new weights"
+    assert old.path.read_bytes() == CONTENT
+    pinned = weights.fetch(f"{new.uri}#{new.generation}", tmp_path)
+    assert (pinned.path, pinned.generation) == (new.path, new.generation)
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(
+    put: Put, ranges: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(CONTENT)
+    counted = Blob.download_as_bytes
+
+    def failing(self: Blob, *, start: int, **rest: Any) -> bytes:
+        if start >= 2 * RANGE:
+            raise KeyboardInterrupt
+        data: bytes = counted(self, start=start, **rest)
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Blob, "download_as_bytes", failing)
+        with pytest.raises(KeyboardInterrupt):
+            weights.fetch(uri, tmp_path)
+    ranges.clear()
+    assert weights.fetch(uri, tmp_path).path.read_bytes() == CONTENT
+    assert ranges == [2 * RANGE, 3 * RANGE]
+
+
+def partial_of(uri: str, cache: Path) -> Path:
+    """The file a download of `uri` grows in, made by a complete one."""
+    path = weights.fetch(uri, cache).path
+    path.unlink()
+    return path.with_name(path.name + ".partial")
+
+
+@pytest.mark.parametrize("length", [RANGE, len(CONTENT), len(CONTENT) + 5])
+def test_a_damaged_partial_download_is_thrown_away(put: Put, tmp_path: Path, length: int) -> None:
+    uri = put(CONTENT)
+    partial = partial_of(uri, tmp_path)
+    partial.write_bytes(bytes(length))
+    assert weights.fetch(uri, tmp_path).path.read_bytes() == CONTENT
+    assert not partial.exists()
+
+
+def test_damage_on_the_way_is_an_error_and_nothing_is_kept(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(CONTENT)
+    download = Blob.download_as_bytes
+    monkeypatch.setattr(Blob, "download_as_bytes", lambda self, **rest: b"\0" + download(self, **rest)[1:])
+    with pytest.raises(CheckpointError, match="arrived damaged: its CRC32C is .* the object's is"):
+        weights.fetch(uri, tmp_path)
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert left == []
+
+
+def test_a_full_disk_is_said_before_the_download(
+    put: Put, ranges: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(CONTENT)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(CheckpointError, match="GRAINSERVE_WEIGHTS_CACHE"):
+        weights.fetch(uri, tmp_path)
+    assert ranges == []
+
+
+def test_no_such_object_says_how_to_put_it_there(put: Put, tmp_path: Path) -> None:
+    uri = put(CONTENT)
+    for missing in (uri + ".gone", f"{uri}#12345", f"gs://no-such-bucket-{uuid4().hex}/x.pth"):
+        with pytest.raises(CheckpointError, match="no such object.*weights push"):
+            weights.fetch(missing, tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["gs://", "gs://bucket", "gs://bucket/", "gs://bucket/x#new"])
+def test_a_uri_that_names_no_object(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is not a checkpoint URI"):
+        weights.fetch(uri, tmp_path)
+
+
+def test_local_files(tmp_path: Path) -> None:
+    path = tmp_path / "my sam.pth"
+    path.write_bytes(CONTENT)
+    plain, as_uri = weights.fetch(str(path), tmp_path), weights.fetch(path.as_uri(), tmp_path)
+    assert plain.path == as_uri.path == path
+    assert plain.crc32c == as_uri.crc32c == base64.b64encode(google_crc32c.Checksum(CONTENT).digest()).decode()
+    assert plain.generation is None
+    with pytest.raises(CheckpointError, match="no such file"):
+        weights.fetch(str(path) + ".gone", tmp_path)
