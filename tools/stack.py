@@ -1,0 +1,208 @@
+"""Emulator and TorchServe together: `make serve`, the demo and the tests start them from here.
+
+    python -m tools.stack                 serves sam_tiny until Ctrl-C
+
+Ports and folders come from flags; each flag's default may be given by the environment variable named in
+its help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from tools import mar
+from tools.emulator import Emulator
+from tools.problem import Problem, main_exit
+from tools.process import Say
+from tools.torchserve import Ports, TorchServe
+
+__all__ = ["Emulator", "Ports", "Stack", "TorchServe", "weights_file", "worker_environment"]
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / ".run"
+EMULATOR_PORT = 4443
+DEFAULT_MODEL = "sam_tiny"
+
+
+def worker_environment(emulator_url: str, weights_cache: Path) -> dict[str, str]:
+    """What workers and clients read from the environment; what is set already stays, but for the emulator.
+
+    Args:
+        emulator_url: Address of the GCS emulator.
+        weights_cache: Folder where workers keep verified checkpoints.
+    """
+    return {
+        "GRAINSERVE_BUCKET": os.environ.get("GRAINSERVE_BUCKET", "grainserve"),
+        "GRAINSERVE_WEIGHTS_BUCKET": os.environ.get("GRAINSERVE_WEIGHTS_BUCKET", "grainserve-weights"),
+        "GRAINSERVE_MODEL": os.environ.get("GRAINSERVE_MODEL", DEFAULT_MODEL),
+        "GRAINSERVE_WEIGHTS_CACHE": str(weights_cache.resolve()),
+        "STORAGE_EMULATOR_HOST": emulator_url,
+    }
+
+
+def weights_file(model: str) -> Path:
+    """The checkpoint of a model in this repository, or the one its training has written so far.
+
+    Raises:
+        Problem: There is neither.
+    """
+    candidates = [
+        ROOT / "weights" / f"{model}.pth",
+        ROOT / "training" / "runs" / model.removeprefix("sam_") / f"{model}.pth",
+    ]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise Problem(f"No checkpoint of {model}: {' and '.join(str(path) for path in candidates)} are not there.")
+
+
+class Stack:
+    """An emulator with the two buckets and a TorchServe that serves one model from them.
+
+    Attributes:
+        emulator: The GCS emulator.
+        torchserve: The TorchServe.
+        environment: The variables of the contract, for workers and clients of this stack.
+    """
+
+    def __init__(
+        self,
+        folder: Path = RUN,
+        *,
+        model: str = DEFAULT_MODEL,
+        model_store: Path = mar.MODEL_STORE,
+        ports: Ports | None = None,
+        emulator_port: int = EMULATOR_PORT,
+        say: Say = print,
+    ) -> None:
+        """Describes the stack; `start` starts it.
+
+        Args:
+            folder: Where objects, checkpoints and logs are kept.
+            model: The model to pack and serve.
+            model_store: Folder for its .mar.
+            ports: TorchServe's ports; its usual ones when not given.
+            emulator_port: The emulator's port.
+            say: Takes words of progress.
+        """
+        self.model = model
+        self.emulator = Emulator(folder / "gcs", port=emulator_port, log=folder / "gcs.log", say=say)
+        self.environment = worker_environment(self.emulator.url, folder / "weights")
+        self.torchserve = TorchServe(
+            model_store=model_store,
+            logs=folder / "torchserve",
+            environment=self.environment,
+            ports=ports,
+            say=say,
+        )
+        self.environment["GRAINSERVE_TORCHSERVE"] = self.torchserve.inference
+        self.environment["GRAINSERVE_MANAGEMENT"] = self.torchserve.management
+        self._started = ExitStack()
+
+    def start(self) -> None:
+        """Packs the model, starts both servers, uploads the checkpoint and waits until the model is ready.
+
+        Raises:
+            Problem: Something is missing, or a server does not start; nothing is left running.
+        """
+        weights = weights_file(self.model)
+        archive = mar.pack(self.model, "1.0", out=self.torchserve.model_store / f"{self.model}.mar")
+        with ExitStack() as starting:
+            starting.enter_context(self.emulator)
+            self.emulator.create_bucket(self.environment["GRAINSERVE_BUCKET"])
+            self.emulator.upload(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], weights)
+            starting.enter_context(self.torchserve)
+            self.torchserve.register(archive)
+            self._started = starting.pop_all()
+
+    def stop(self) -> None:
+        """Stops TorchServe, then the emulator its workers use."""
+        self._started.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def main() -> int:
+    """Serves in the foreground until Ctrl-C or SIGTERM."""
+    arguments = _arguments()
+    ports = Ports(
+        inference=arguments.port,
+        management=arguments.management_port,
+        metrics=arguments.metrics_port,
+        grpc_inference=arguments.grpc_port,
+        grpc_management=arguments.grpc_port + 1,
+    )
+    # From here on, so that a stop while the model loads is as clean as a later one.
+    signal.signal(signal.SIGTERM, _interrupt)
+    stack = Stack(arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port)
+    try:
+        with stack:
+            print(_welcome(stack), flush=True)
+            _watch(stack)
+    except KeyboardInterrupt:
+        print("Stopped.", flush=True)
+    return 0
+
+
+def _watch(stack: Stack) -> None:
+    while stack.torchserve.running and stack.emulator.running:
+        time.sleep(0.5)
+    dead = "The GCS emulator" if stack.torchserve.running else "TorchServe"
+    raise Problem(f"{dead} ended by itself; its log is under {stack.torchserve.logs.parent}.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _welcome(stack: Stack) -> str:
+    server = stack.torchserve
+    exports = "\n".join(f"  export {name}={value}" for name, value in sorted(stack.environment.items()))
+    return f"""
+Serving {stack.model}. Try:
+
+  curl -T image.jpg {server.inference}/predictions/{stack.model}
+
+For the client and its command line:
+
+{exports}
+
+Management is on {server.management}, metrics on {server.metrics}/metrics, logs in {server.logs}.
+Ctrl-C stops everything."""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.stack", description="Serves a model until Ctrl-C.")
+
+    def port(flag: str, variable: str, default: int, what: str) -> None:
+        value = os.environ.get(variable, str(default))
+        parser.add_argument(flag, type=int, default=value, help=f"{what} ({variable}, default {default})")
+
+    port("--port", "GRAINSERVE_PORT", 8080, "inference port")
+    port("--management-port", "GRAINSERVE_MANAGEMENT_PORT", 8081, "management port")
+    port("--metrics-port", "GRAINSERVE_METRICS_PORT", 8082, "metrics port")
+    port("--grpc-port", "GRAINSERVE_GRPC_PORT", 7070, "gRPC port; the next one is taken too")
+    port("--emulator-port", "GRAINSERVE_EMULATOR_PORT", EMULATOR_PORT, "port of the GCS emulator")
+    model = os.environ.get("GRAINSERVE_MODEL", DEFAULT_MODEL)
+    parser.add_argument("--model", default=model, help=f"model to serve (GRAINSERVE_MODEL, default {DEFAULT_MODEL})")
+    parser.add_argument("--folder", type=Path, default=RUN, help="folder for objects, checkpoints and logs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main_exit(main)

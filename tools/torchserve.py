@@ -1,0 +1,318 @@
+"""TorchServe as a child process.
+
+Java is started directly, as ts/model_server.py would: `torchserve --foreground` does not pass SIGTERM on
+to it, and its pid file allows one server per machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+from tools import java, ports
+from tools.problem import Problem, require_disk
+from tools.process import Say, Server, tail
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config.properties"
+_NEED_MIB = 500
+_START_S = 90.0
+_STOP_S = 30.0
+# How often a worker may end before its model counts as broken; TorchServe itself would go on for minutes.
+_WORKER_DEATHS = 2
+_WORKER_DIED = "Backend worker process died"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The five ports of a TorchServe, on loopback."""
+
+    inference: int = 8080
+    management: int = 8081
+    metrics: int = 8082
+    grpc_inference: int = 7070
+    grpc_management: int = 7071
+
+    @classmethod
+    def choose_free(cls) -> Self:
+        """Five ports that nothing uses."""
+        return cls(*ports.choose_free(5))
+
+
+class TorchServe:
+    """One TorchServe on loopback, configured by config.properties but for its ports and folders.
+
+    Attributes:
+        inference: URL of the inference API; `management` and `metrics` likewise.
+        logs: Folder of its logs.
+        model_store: Folder of the .mar files it may register.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_store: Path,
+        logs: Path,
+        environment: Mapping[str, str],
+        ports: Ports | None = None,
+        settings: Mapping[str, str] | None = None,
+        say: Say = print,
+    ) -> None:
+        """Describes the server; `start` starts it.
+
+        Args:
+            model_store: Folder of the .mar files.
+            logs: Folder for its logs; emptied at the start.
+            environment: Variables for the workers, on top of those of this process.
+            ports: Its ports; TorchServe's usual ones when not given.
+            settings: Lines of config.properties to change, by key.
+            say: Takes words of progress.
+        """
+        self.ports = ports if ports is not None else Ports()
+        self.model_store = model_store.resolve()
+        self.logs = logs.resolve()
+        self.inference, self.management, self.metrics = (
+            f"http://127.0.0.1:{port}" for port in (self.ports.inference, self.ports.management, self.ports.metrics)
+        )
+        self._environment = dict(environment)
+        self._settings = dict(settings or {})
+        self._say = say
+        self._server: Server | None = None
+        self._scratch: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of Java."""
+        if self._server is None:
+            raise Problem("TorchServe has not been started.")
+        return self._server.pid
+
+    @property
+    def model_log(self) -> Path:
+        """What the workers print."""
+        return self.logs / "model_log.log"
+
+    def start(self) -> None:
+        """Starts Java and waits until both APIs answer; no model is loaded yet.
+
+        Raises:
+            Problem: No Java, a port in use, a full disk, or TorchServe does not start.
+        """
+        runtime = java.find()
+        for port in vars(self.ports).values():
+            ports.require_free(port, "TorchServe", "give other ones (`python -m tools.stack --help`)")
+        require_disk(self.logs, _NEED_MIB, "TorchServe")
+        self._clear_logs()
+        self.model_store.mkdir(parents=True, exist_ok=True)
+        # Of its own, as the workers' sockets lie in it under fixed names; short, as their paths may have 107
+        # characters at most.
+        self._scratch = Path(tempfile.mkdtemp(prefix="grainserve-"))
+        require_disk(self._scratch, _NEED_MIB, "TorchServe")
+        try:
+            command = self._command(runtime)
+            self._server = Server("TorchServe", command, self.logs / "console.log", self._variables())
+            self._server.wait_until(self._answers, _START_S)
+        except BaseException:
+            self.stop()
+            raise
+        self._say(f"TorchServe on {self.inference} (management {self.management}), Java {runtime.major}")
+
+    def stop(self) -> None:
+        """Stops Java and every worker."""
+        if self._server is not None:
+            self._server.stop(_STOP_S)
+            self._server = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._server is not None and self._server.running
+
+    def register(self, mar: Path, *, timeout: float = 600.0) -> None:
+        """Registers a .mar, copied into the model store if it is elsewhere, and waits for its workers.
+
+        Args:
+            mar: The file; its manifest names model and version, its model config the number of workers.
+            timeout: Seconds until it must be ready.
+
+        Raises:
+            Problem: TorchServe refuses it, or its worker does not load; with the worker's words.
+        """
+        stored = self.model_store / mar.name
+        if mar.resolve() != stored:
+            shutil.copyfile(mar, stored)
+        read = self.model_log.stat().st_size if self.model_log.exists() else 0
+        answer = requests.post(
+            f"{self.management}/models", params={"url": mar.name, "synchronous": "false"}, timeout=60
+        )
+        if not answer.ok:
+            raise Problem(f"TorchServe refuses {mar.name}: {_message(answer)}")
+        model, version = _name_and_version(mar)
+        self._say(f"Loading {model} {version} ...")
+        seconds = self._wait_loaded(model, version, read, timeout)
+        self._say(f"{model} {version} is ready after {seconds:.1f} s")
+
+    def describe(self, model: str, version: str | None = None) -> dict[str, Any] | None:
+        """What management says about one version of a model (the default one if none is named).
+
+        Returns:
+            Its description; None when there is no such version.
+        """
+        path = f"models/{model}" if version is None else f"models/{model}/{version}"
+        answer = requests.get(f"{self.management}/{path}", timeout=10)
+        if answer.status_code == requests.codes.not_found:
+            return None
+        answer.raise_for_status()
+        description: dict[str, Any] = answer.json()[0]
+        return description
+
+    def ready(self, model: str, version: str | None = None) -> bool:
+        """Whether the version has all its workers, and they are READY. `/ping` does not tell."""
+        description = self.describe(model, version)
+        if description is None:
+            return False
+        workers = [worker["status"] for worker in description["workers"]]
+        return len(workers) >= max(1, description["minWorkers"]) and all(status == "READY" for status in workers)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_loaded(self, model: str, version: str, read: int, timeout: float) -> float:
+        """Waits until the version is ready; gives up early when its worker keeps ending.
+
+        Args:
+            model: Model name.
+            version: Model version.
+            read: Size of the worker's log before this version wrote to it.
+            timeout: Seconds to wait.
+        """
+        begin = time.monotonic()
+        told = begin
+        while not self.ready(model, version):
+            now = time.monotonic()
+            words = self._worker_words(model, version, read)
+            if sum(_WORKER_DIED in line for line in words) >= _WORKER_DEATHS:
+                raise Problem(f"{model} {version} does not load; its worker says:\n{_indented(words)}")
+            if not self.running:
+                raise Problem(f"TorchServe ended while {model} loaded:\n{tail(self.logs / 'console.log')}")
+            if now - begin > timeout:
+                raise Problem(f"{model} {version} was not ready after {timeout:.0f} s:\n{_indented(words)}")
+            if now - told > 10:
+                told = now
+                self._say(f"  still loading after {now - begin:.0f} s")
+            time.sleep(0.2)
+        return time.monotonic() - begin
+
+    def _worker_words(self, model: str, version: str, read: int) -> list[str]:
+        """What the workers of one version printed, from position `read` of their log."""
+        if not self.model_log.exists():
+            return []
+        with self.model_log.open("rb") as stream:
+            stream.seek(read)
+            lines = stream.read().decode(errors="replace").splitlines()
+        # "<time> [WARN ] W-9000-sam_tiny_1.0-stdout MODEL_LOG - <what the worker printed>"
+        mark = f"-{model}_{version}-"
+        return [line.partition("MODEL_LOG - ")[2] or line for line in lines if mark in line]
+
+    def _command(self, runtime: java.Java) -> list[str | Path]:
+        home = _package_folder("ts").parent
+        assert self._scratch is not None
+        config = self._scratch / "config.properties"
+        config.write_text(self._config())
+        return [
+            runtime.path,
+            f"-Dmodel_server_home={home}",
+            f"-Djava.io.tmpdir={self._scratch}",
+            *read_properties(CONFIG)["vmargs"].split(),
+            *("-cp", f"{home / 'ts' / 'frontend'}{os.sep}*", "org.pytorch.serve.ModelServer"),
+            # The workers run in this environment, whatever "python" is on PATH.
+            *("--python", sys.executable, "-f", config, "-s", self.model_store),
+            # A restart registers its models again through management.
+            "-ncs",
+        ]
+
+    def _config(self) -> str:
+        changed = {
+            "inference_address": self.inference,
+            "management_address": self.management,
+            "metrics_address": self.metrics,
+            "grpc_inference_port": str(self.ports.grpc_inference),
+            "grpc_management_port": str(self.ports.grpc_management),
+            "model_store": str(self.model_store),
+            "metrics_config": str(ROOT / "config" / "metrics.yaml"),
+            **self._settings,
+        }
+        properties = {**read_properties(CONFIG), **changed}
+        return "".join(f"{key}={value}\n" for key, value in properties.items())
+
+    def _variables(self) -> dict[str, str]:
+        # TS_CONFIG_FILE would take the place of the config file given.
+        inherited = {key: value for key, value in os.environ.items() if key != "TS_CONFIG_FILE"}
+        logs = {"LOG_LOCATION": str(self.logs), "METRICS_LOCATION": str(self.logs)}
+        return {**inherited, **self._environment, **logs}
+
+    def _clear_logs(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for log in self.logs.glob("*.log*"):
+            log.unlink()
+
+    def _answers(self) -> bool:
+        try:
+            return all(
+                requests.get(url, timeout=2).ok for url in (f"{self.inference}/ping", f"{self.management}/models")
+            )
+        except requests.RequestException:
+            return False
+
+
+def read_properties(file: Path) -> dict[str, str]:
+    """Reads a Java properties file of plain `key=value` lines."""
+    pairs = (line.split("=", 1) for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _package_folder(name: str) -> Path:
+    # Found, not imported: importing ts loads much that is not needed here.
+    spec = util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise Problem("TorchServe is not installed in this Python. Run `make setup` and use .venv.")
+    return Path(spec.origin).parent
+
+
+def _name_and_version(mar: Path) -> tuple[str, str]:
+    with zipfile.ZipFile(mar) as archive:
+        model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
+    return model["modelName"], model["modelVersion"]
+
+
+def _message(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["message"])
+    except (requests.JSONDecodeError, KeyError):
+        return f"status {answer.status_code}"
+
+
+def _indented(lines: list[str], last: int = 25) -> str:
+    return "\n".join(f"    {line}" for line in lines[-last:]) or "    (nothing)"
