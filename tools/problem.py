@@ -10,7 +10,7 @@ from pathlib import Path
 MIB = 2**20
 
 
-class Problem(Exception):  # noqa: N818 - it is told to a person, not handled as an error type
+class Problem(Exception):
     """What is wrong and what to do about it, in words for the person at the terminal."""
 
 

@@ -1,0 +1,71 @@
+# Everything a person types here. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+MODEL ?= sam_tiny
+VERSION ?= 1.0
+
+ifndef PYTHON
+# The first that is there and runs as 3.11; a version manager's shim may be there and not run.
+PYTHON := $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+endif
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.set-up
+PROJECTS := handler/pyproject.toml client/pyproject.toml
+# Large wheels on a slow line.
+export UV_HTTP_TIMEOUT ?= 300
+
+.PHONY: help setup demo serve test lint format mar bench lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
+
+$(STAMP): requirements.txt $(PROJECTS)
+	@test -n "$(PYTHON)" || { echo "grainserve: No Python 3.11 found. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) tools/preflight.py $(VENV)
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); the first time this takes minutes and 5 GB."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check $(shell grep '^uv==' requirements.txt)
+	@$(RUN) -m uv pip install --quiet --python $(RUN) -r requirements.txt
+	@$(RUN) -m uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e handler -e client
+	@$(RUN) -m tools.selfcheck
+	@touch $@
+
+demo: setup ## Measure grains on two images through the whole path, and show tables and pictures
+	@$(RUN) -m tools.demo
+
+serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
+	@exec $(RUN) -m tools.stack --model $(MODEL)
+
+test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
+	@$(RUN) -m pytest --durations=15
+
+lint: setup ## Check style, format and types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: setup ## Put the code into its format
+	@$(RUN) -m ruff check --fix --quiet --exit-zero .
+	@$(RUN) -m ruff format .
+
+mar: setup ## Pack model_store/MODEL.mar (MODEL=sam_tiny VERSION=1.0)
+	@$(RUN) -m tools.mar $(MODEL) --version $(VERSION)
+
+bench: setup ## Measure again what the README quotes (minutes; 6 GB of disk, 8 GB of memory)
+	@set -e; for file in benchmarks/[a-z]*.py; do \
+		echo "== $$file"; $(RUN) -m benchmarks.$$(basename $$file .py); done
+
+lock: setup ## Compile requirements.in into requirements.txt
+	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
+		--output-file requirements.txt requirements.in
+	@{ echo '# Compiled from requirements.in by `make lock`; edit that file.'; cat requirements.txt; } > requirements.tmp
+	@mv requirements.tmp requirements.txt
+
+clean: ## Remove what running leaves behind: .run, archives, demo output, caches (.venv stays)
+	@rm -rf .run demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -f model_store/*.mar
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
