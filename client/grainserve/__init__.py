@@ -1,0 +1,12 @@
+"""Client of grainserve: microscope images in, tables of measured grains out."""
+
+from __future__ import annotations
+
+from grainserve.aio import AsyncClient
+from grainserve.client import Client
+from grainserve.errors import GrainserveError
+from grainserve.result import Grain, Result
+
+__version__ = "0.1.0"
+
+__all__ = ["AsyncClient", "Client", "Grain", "GrainserveError", "Result", "__version__"]

@@ -1,0 +1,277 @@
+"""The command line: `grainserve --help`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from grainserve import config, weights
+from grainserve.client import Client
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidImageId, InvalidOption
+from grainserve.images import image_bytes
+from grainserve.options import (
+    BoxNms,
+    CropLayers,
+    Label,
+    MaskFormat,
+    MaxAreaFraction,
+    MinArea,
+    Mode,
+    PointsPerBatch,
+    PointsPerSide,
+    PredIou,
+    Stability,
+    UmPerPx,
+    given_options,
+)
+from grainserve.report import console, errors, print_result, unique_names, write_files
+from grainserve.result import Result
+from grainserve.torchserve import TorchServe
+
+FAILURE, USAGE = 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measures the grains in microscope images with Segment Anything on TorchServe.\n\n"
+    "Addresses come from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, GRAINSERVE_BUCKET, "
+    "GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS.",
+    epilog="Start with:  grainserve analyze sand.png --out results --um-per-px 2.5",
+)
+weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
+app.add_typer(weights_app, name="weights")
+
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files, up to 1024 px on the longer side.")]
+ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
+Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
+Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default for ever.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, NAME_overlay.png and NAME_sizes.png.")]
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure."""
+    try:
+        yield
+    except (InvalidOption, InvalidConfiguration, InvalidImageId) as error:
+        _say_error(error)
+        raise typer.Exit(USAGE) from None
+    except (GrainserveError, OSError) as error:
+        _say_error(error)
+        raise typer.Exit(FAILURE) from None
+    except KeyboardInterrupt:
+        errors.print("stopped; jobs already submitted stay in the bucket")
+        raise typer.Exit(130) from None
+
+
+def _say_error(error: Exception, about: str = "") -> None:
+    start = f"{about}: " if about else ""
+    errors.print(f"[bold red]error:[/] {escape(start + str(error))}", soft_wrap=True)
+
+
+@app.command(
+    epilog="Example:  grainserve submit sand.png gravel.jpg --um-per-px 2.5\n\n"
+    "Then:  grainserve wait ID --out results, or poll ID where a dispatcher runs elsewhere."
+)
+def submit(
+    ctx: typer.Context,
+    images: Images,
+    *,
+    um_per_px: UmPerPx = None,
+    points_per_side: PointsPerSide = None,
+    points_per_batch: PointsPerBatch = None,
+    pred_iou_thresh: PredIou = None,
+    stability_score_thresh: Stability = None,
+    box_nms_thresh: BoxNms = None,
+    crop_n_layers: CropLayers = None,
+    min_area: MinArea = None,
+    max_area_fraction: MaxAreaFraction = None,
+    mode: Mode = None,
+    mask_format: MaskFormat = None,
+    label: Label = None,
+    model: Model = None,
+    version: Version = None,
+) -> None:
+    """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
+    with _reported():
+        options = given_options(ctx.params)
+        for image in images:
+            image_bytes(image)  # a missing file is told before anything is submitted
+        with Client(model=model, version=version, dispatch=False) as client:
+            for image in images:
+                image_id = client.submit(image, **options)
+                typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
+
+
+@app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
+def poll(image_id: ImageId, out: Out = None) -> None:
+    """Say where a job is; print its result where it is there. Does no work itself."""
+    with _reported(), Client(dispatch=False) as client:
+        result = client.poll(image_id)
+        if result is None:
+            typer.echo(client.state(image_id).value)
+            raise typer.Exit(3)
+        _deliver(result, out)
+
+
+@app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
+def wait(image_id: ImageId, out: Out = None, timeout: Timeout = None) -> None:
+    """Wait for a result and print it. Works on pending jobs meanwhile."""
+    with _reported(), Client() as client:
+        _deliver(_wait_with_bar(client, image_id, timeout), out)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
+    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50"
+)
+def analyze(
+    ctx: typer.Context,
+    images: Images,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
+    um_per_px: UmPerPx = None,
+    points_per_side: PointsPerSide = None,
+    points_per_batch: PointsPerBatch = None,
+    pred_iou_thresh: PredIou = None,
+    stability_score_thresh: Stability = None,
+    box_nms_thresh: BoxNms = None,
+    crop_n_layers: CropLayers = None,
+    min_area: MinArea = None,
+    max_area_fraction: MaxAreaFraction = None,
+    mode: Mode = None,
+    mask_format: MaskFormat = None,
+    label: Label = None,
+    model: Model = None,
+    version: Version = None,
+    timeout: Timeout = None,
+) -> None:
+    """Measure images: submit, wait, print a table, write files.
+
+    For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
+    NAME_sizes.png (grain sizes). An image that is refused does not stop the others.
+    """
+    with _reported():
+        options = given_options(ctx.params)
+        out.mkdir(parents=True, exist_ok=True)
+        with Client(model=model, version=version) as client:
+            failed = _analyze_each(client, images, out, timeout, options)
+    if failed:
+        errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
+        raise typer.Exit(FAILURE)
+
+
+def _analyze_each(
+    client: Client, images: list[Path], out: Path, timeout: float | None, options: dict[str, object]
+) -> list[Path]:
+    """Submits all, then waits for each; returns those that failed."""
+    client.torchserve.ping()
+    names = unique_names(images)
+    failed: list[Path] = []
+    submitted: list[tuple[Path, str, str]] = []
+    with _bar() as progress:
+        task = progress.add_task("submitting", total=len(images), note="")
+        for image, name in zip(images, names, strict=True):
+            try:
+                submitted.append((image, name, client.submit(image, **options)))
+            except InvalidOption:
+                raise
+            except GrainserveError as error:
+                failed.append(image)
+                _say_error(error, str(image))
+            progress.advance(task)
+        progress.reset(task, total=len(submitted), description="measuring")
+        for image, name, image_id in submitted:
+            try:
+                result = client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
+                write_files(result, out, name, image)
+                print_result(result, str(image), console=progress.console)
+            except GrainserveError as error:
+                failed.append(image)
+                _say_error(error, str(image))
+            progress.advance(task)
+    console.print(f"files are in {escape(str(out))}")
+    return failed
+
+
+@app.command(epilog="Example:  grainserve models")
+def models() -> None:
+    """List TorchServe's models, their versions and how many workers are ready."""
+    with _reported():
+        server = TorchServe(config.setting(None, config.TORCHSERVE), config.setting(None, config.MANAGEMENT))
+        table = Table("model", "version", "default", "workers ready")
+        for name in server.models():
+            for each in server.versions(name):
+                default = "yes" if each.default else ""
+                table.add_row(each.model, each.version, default, f"{each.workers_ready} of {each.workers}")
+        console.print(table)
+
+
+@weights_app.command(epilog="Example:  grainserve weights push sam_vit_h_4b8939.pth --name sam_vit_h.pth")
+def push(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint file.")],
+    name: Annotated[str | None, typer.Option(help="Object name; default the file's name.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Default GRAINSERVE_WEIGHTS_BUCKET.")] = None,
+    create_bucket: Annotated[bool, typer.Option("--create-bucket", help="Create a bucket that is not there.")] = False,
+) -> None:
+    """Upload a checkpoint, checked by CRC32C; print its gs:// URI and generation."""
+    with _reported():
+        to = config.setting(bucket, config.WEIGHTS_BUCKET)
+        if not file.is_file():
+            raise InvalidConfiguration(f"{file} is not a file: give a checkpoint")
+        columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=errors, transient=True) as progress:
+            task = progress.add_task("", total=file.stat().st_size)
+            pushed = weights.push(
+                file,
+                to,
+                name,
+                create_bucket=create_bucket,
+                progress=lambda sent: progress.update(task, completed=sent),
+            )
+        already = "" if pushed.uploaded else "  (the same bytes were there already)"
+        typer.echo(f"{pushed.uri}  generation {pushed.generation}  crc32c {pushed.crc32c}{already}")
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    note = TextColumn("[yellow]{task.fields[note]}")
+    return Progress(*columns, note, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _note(progress: Progress, task: TaskID, problem: GrainserveError | None) -> None:
+    """Says beside the bar what holds the work up."""
+    progress.update(task, note=escape(str(problem)) if problem else "")
+
+
+def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Result:
+    with _bar() as progress:
+        task = progress.add_task("measuring", total=1, note="")
+        return client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
+
+
+def _deliver(result: Result, out: Path | None) -> None:
+    print_result(result, result.image_id)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in write_files(result, out, result.image_id, None):
+            typer.echo(path)

@@ -1,0 +1,226 @@
+"""The client: submit an image, poll for its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import track
+
+from grainserve import config
+from grainserve.contract import validate_options
+from grainserve.dispatcher import Dispatcher
+from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
+from grainserve.images import ImageSource, image_bytes
+from grainserve.jobs import State
+from grainserve.protocol import JobStore
+from grainserve.result import Result
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe
+
+Progress = Callable[[State, GrainserveError | None], None]
+
+
+class Client:
+    """Sends images and brings results.
+
+    A dispatcher in background threads of this process does the work that is pending in the bucket, from the first
+    `submit` or `wait` until `close`. Jobs unfinished then stay in the bucket for whichever dispatcher comes next.
+
+    Args:
+        torchserve: inference URL; default GRAINSERVE_TORCHSERVE.
+        bucket: bucket of images, jobs and results; default GRAINSERVE_BUCKET.
+        model: default GRAINSERVE_MODEL, else `sam_tiny`.
+        version: model version; None for TorchServe's default one.
+        management: management URL; default GRAINSERVE_MANAGEMENT.
+        dispatch: False leaves the work to dispatchers elsewhere.
+        concurrency: jobs at once in this process.
+
+    Raises:
+        InvalidConfiguration: a setting is missing.
+    """
+
+    def __init__(
+        self,
+        torchserve: str | None = None,
+        bucket: str | None = None,
+        model: str | None = None,
+        version: str | None = None,
+        *,
+        management: str | None = None,
+        dispatch: bool = True,
+        concurrency: int = 2,
+    ) -> None:
+        if concurrency < 1:
+            raise InvalidConfiguration(f"concurrency is {concurrency}; it must be 1 or more")
+        self.model = config.setting(model, config.MODEL)
+        self.version = version
+        self.store = JobStore(Bucket(config.setting(bucket, config.BUCKET)))
+        self.torchserve = TorchServe(
+            config.setting(torchserve, config.TORCHSERVE),
+            config.setting(management, config.MANAGEMENT),
+            connections=concurrency,
+        )
+        self._dispatch = dispatch
+        self._concurrency = concurrency
+        self._dispatcher: Dispatcher | None = None
+        self._closed = False
+
+    def submit(self, image: ImageSource, **options: Any) -> str:
+        """Stores an image and its job and returns the image id; the work goes on behind it.
+
+        Args:
+            image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
+            **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
+
+        Raises:
+            InvalidOption: an option is unknown or out of range.
+            InvalidImage: no such file, or an array that is no image.
+            StorageError: GCS could not store it.
+        """
+        checked = validate_options(options)
+        data, content_type = image_bytes(image)
+        image_id = self.store.submit(
+            data, model=self.model, version=self.version, options=checked, content_type=content_type
+        )
+        dispatcher = self._running_dispatcher()
+        if dispatcher:
+            dispatcher.hand_in(image_id)
+        return image_id
+
+    def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
+        """Submits images with the same options and returns their ids in order.
+
+        Args:
+            images: see `submit`.
+            progress: draw a progress bar.
+            **options: see `submit`.
+
+        Raises:
+            As `submit`; images before the one at fault are submitted.
+        """
+        every = list(images)
+        return [self.submit(image, **options) for image in track(every, "Submitting", disable=not progress)]
+
+    def poll(self, image_id: str) -> Result | None:
+        """Returns the result, or None while the job goes on. Does no work itself.
+
+        Raises:
+            ImageNotFound: unknown id.
+            JobFailed: the job ended without a result; its `code` says why.
+        """
+        data = self.store.poll(image_id)
+        return None if data is None else self._result(image_id, data)
+
+    def state(self, image_id: str) -> State:
+        """Where the job is.
+
+        Raises:
+            ImageNotFound: unknown id.
+        """
+        return self.store.job(image_id).state
+
+    def wait(self, image_id: str, timeout: float | None = None, progress: Progress | None = None) -> Result:
+        """Waits for the result.
+
+        Args:
+            image_id: from `submit`.
+            timeout: seconds; None waits for as long as it takes.
+            progress: called at each look with the job's state and what holds the dispatcher up, if anything.
+
+        Raises:
+            ImageNotFound: unknown id.
+            JobFailed: the job ended without a result; its `code` says why.
+            WaitTimeout: not in time; the job goes on.
+        """
+        begun, pause = time.monotonic(), 0.05
+        found = self.look(image_id)
+        while found is None:
+            left = float("inf") if timeout is None else timeout - (time.monotonic() - begun)
+            if left <= 0:
+                raise WaitTimeout(image_id, timeout or 0.0, self.state(image_id).value, self.problem)
+            if progress:
+                progress(self.state(image_id), self.problem)
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.3, 1.0)
+            found = self.poll(image_id)
+        return found
+
+    def analyze(
+        self, image: ImageSource, *, timeout: float | None = None, progress: Progress | None = None, **options: Any
+    ) -> Result:
+        """Submits an image and waits for its result.
+
+        Raises:
+            TorchServeUnreachable: at once, where this client is to do the work and TorchServe does not answer.
+            And as `submit` and `wait`.
+        """
+        return self.wait(self.submit_now(image, **options), timeout, progress)
+
+    def submit_now(self, image: ImageSource, **options: Any) -> str:
+        """Submits an image that somebody will wait for: nothing is stored while TorchServe does not answer.
+
+        Raises:
+            TorchServeUnreachable: this client is to do the work and TorchServe does not answer.
+            And as `submit`.
+        """
+        validate_options(options)
+        if self._dispatch:
+            self.torchserve.ping()
+        return self.submit(image, **options)
+
+    def look(self, image_id: str) -> Result | None:
+        """Polls once and, where the job goes on, sees to it that this client's dispatcher knows of it.
+
+        Raises:
+            As `poll`.
+        """
+        found = self.poll(image_id)  # an unknown id is told before any thread starts
+        if found is None and (dispatcher := self._running_dispatcher()):
+            dispatcher.hand_in(image_id)
+        return found
+
+    @property
+    def problem(self) -> GrainserveError | None:
+        """What holds this client's dispatcher up at the moment, if anything."""
+        return self._dispatcher.problem if self._dispatcher else None
+
+    def close(self, timeout: float | None = None) -> None:
+        """Ends the jobs TorchServe has in hand, claims no more.
+
+        Args:
+            timeout: seconds to wait for them; None waits for as long as they take. Those not done by then are taken
+                over by another dispatcher when their leases have run out.
+        """
+        self._closed = True
+        if self._dispatcher:
+            self._dispatcher.stop(timeout)
+            self._dispatcher = None
+        self.torchserve.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Ctrl-C means now: the lease hands over what is in hand.
+        self.close(0.0 if kind is not None and not issubclass(kind, Exception) else None)
+
+    def result_from(self, path: str | PathLike[str]) -> Result:
+        """Reads a result that `Result.to_json` wrote; `overlay` fetches its image from this client's bucket."""
+        loaded = Result.from_json(path)
+        return self._result(loaded.image_id, loaded.to_dict())
+
+    def _result(self, image_id: str, data: dict[str, Any]) -> Result:
+        return Result(data, fetch_image=lambda: self.store.image(image_id))
+
+    def _running_dispatcher(self) -> Dispatcher | None:
+        if self._closed:
+            raise InvalidConfiguration("this client is closed: make another one")
+        if self._dispatch and self._dispatcher is None:
+            self._dispatcher = Dispatcher(self.store, self.torchserve, concurrency=self._concurrency).start()
+        return self._dispatcher

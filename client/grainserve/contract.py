@@ -1,0 +1,132 @@
+"""The wire contract: options are checked before a submit, results can be checked against their schema."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
+
+IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """Reads a schema of the package: `options`, `result` or `error`."""
+    text = resources.files("grainserve").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    registry: Registry[Any] = Registry().with_resources(
+        [(schema(each)["$id"], Resource.from_contents(schema(each))) for each in ("options", "result", "error")]
+    )
+    return Draft202012Validator(schema(name), registry=registry)
+
+
+def check_image_id(image_id: object) -> str:
+    """Returns the id unchanged.
+
+    Raises:
+        InvalidImageId: it is not 1 to 128 letters, digits, `-` or `_`. Ids become object names, so nothing else
+            gets through.
+    """
+    if not isinstance(image_id, str) or not IMAGE_ID.fullmatch(image_id):
+        raise InvalidImageId(f"{image_id!r} is no image id: 1 to 128 letters, digits, '-' or '_', as `submit` returned")
+    return image_id
+
+
+def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
+    """Checks the options of a request.
+
+    Args:
+        options: as given by the caller; None means not given. NumPy scalars are taken as numbers.
+
+    Returns:
+        The options given, as JSON values.
+
+    Raises:
+        InvalidOption: unknown name, wrong type, out of range, NaN or infinite; the message names the option and
+            what it may be.
+    """
+    allowed = schema("options")["properties"]
+    checked: dict[str, Any] = {}
+    for name, given in options.items():
+        if name not in allowed:
+            close = difflib.get_close_matches(str(name), allowed, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(allowed)}"
+            raise InvalidOption(f"unknown option {name!r}: {hint}")
+        value = given.item() if isinstance(given, np.generic) else given
+        if value is None:
+            continue
+        finite = not isinstance(value, float) or math.isfinite(value)
+        if not finite or not Draft202012Validator(allowed[name]).is_valid(value):
+            raise InvalidOption(f"{name} is {value!r}; it must be {describe_option(name)}")
+        # JSON Schema counts 32.0 as an integer; the handler should get 32.
+        checked[name] = int(value) if isinstance(value, float) and "integer" in allowed[name].get("type", ()) else value
+    return checked
+
+
+def describe_option(name: str) -> str:
+    """What an option may be, in words: "an integer from 1 to 128"."""
+    rule = schema("options")["properties"][name]
+    if "enum" in rule:
+        return " or ".join(repr(value) for value in rule["enum"] if value is not None)
+    if "string" in rule["type"]:
+        return f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+    kind = "an integer" if "integer" in rule["type"] else "a number"
+    if "exclusiveMinimum" in rule:
+        return f"{kind} over {rule['exclusiveMinimum']} and up to {rule['maximum']}"
+    return f"{kind} from {rule['minimum']} to {rule['maximum']}"
+
+
+def validate_result(result: object) -> None:
+    """Checks a result against the whole schema; milliseconds per grain, so meant for tests.
+
+    Raises:
+        InvalidResult: the first rule broken and where.
+    """
+    _validate("result", result)
+
+
+def validate_error(answer: object) -> None:
+    """Checks an error object.
+
+    Raises:
+        InvalidResult: the first rule broken and where.
+    """
+    _validate("error", answer)
+
+
+def _validate(name: str, instance: object) -> None:
+    bad = _not_finite(instance, "")
+    if bad:
+        raise InvalidResult(f"{bad} is not a finite number")
+    errors = sorted(_validator(name).iter_errors(instance), key=lambda error: list(map(str, error.absolute_path)))
+    if errors:
+        raise InvalidResult(f"{errors[0].json_path}: {errors[0].message[:300]}")
+
+
+def _not_finite(value: object, path: str) -> str | None:
+    """Path of the first NaN or infinity: Python's JSON lets them through and comparisons with them never fail."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else path or "/"
+    if isinstance(value, Mapping):
+        children = [(str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        children = [(str(index), child) for index, child in enumerate(value)]
+    else:
+        return None
+    return next((found for key, child in children if (found := _not_finite(child, f"{path}/{key}"))), None)

@@ -1,0 +1,223 @@
+"""Every error the client raises; each message says what happened and what to do."""
+
+from __future__ import annotations
+
+
+class GrainserveError(Exception):
+    """Base of all errors of this package."""
+
+    code = "error"
+
+    @property
+    def message(self) -> str:
+        """The message as one line of text."""
+        return str(self)
+
+
+# Before anything is sent ---------------------------------------------------------------------------------------------
+
+
+class InvalidOption(GrainserveError, ValueError):
+    """An option is unknown, of the wrong type or out of range."""
+
+    code = "invalid_option"
+
+
+class InvalidImage(GrainserveError, ValueError):
+    """What was given to `submit` cannot be an image: a missing or empty file, an array of the wrong shape or dtype."""
+
+    code = "invalid_image"
+
+
+class InvalidImageId(GrainserveError, ValueError):
+    """An image id holds characters that must not reach an object name."""
+
+    code = "invalid_image_id"
+
+
+class InvalidConfiguration(GrainserveError, ValueError):
+    """A setting is missing or makes no sense."""
+
+    code = "invalid_configuration"
+
+
+# GCS -----------------------------------------------------------------------------------------------------------------
+
+
+class StorageError(GrainserveError):
+    """GCS answered with an error, or not at all."""
+
+    code = "storage_error"
+
+
+class StorageUnreachable(StorageError):
+    """No connection to GCS or its emulator."""
+
+    code = "storage_unreachable"
+
+
+class StorageRefused(StorageError):
+    """GCS refused: no credentials or no permission."""
+
+    code = "storage_refused"
+
+
+class BucketNotFound(StorageError):
+    """The bucket does not exist."""
+
+    code = "bucket_not_found"
+
+
+# Jobs ----------------------------------------------------------------------------------------------------------------
+
+
+class ImageNotFound(GrainserveError, LookupError):
+    """No job is known under this image id."""
+
+    code = "image_not_found"
+
+    def __init__(self, image_id: str, bucket: str) -> None:
+        super().__init__(
+            f"no image {image_id!r} in bucket {bucket!r}: check the id that `submit` returned, and GRAINSERVE_BUCKET"
+        )
+        self.image_id = image_id
+
+
+class ResultNotFound(GrainserveError, LookupError):
+    """The job is done but its result object has been deleted since."""
+
+    code = "result_not_found"
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"the job of image {image_id!r} is done but its result was deleted: submit the image again")
+        self.image_id = image_id
+
+
+class InvalidJob(GrainserveError, ValueError):
+    """A job record is not one this version can read."""
+
+    code = "invalid_job"
+
+
+class JobFailed(GrainserveError):
+    """The job ended without a result: the image was rejected, or every attempt failed.
+
+    Attributes:
+        image_id: the image's id.
+        code: the error code of the last attempt, e.g. `image_too_large` or `worker_died`.
+        reason: its message.
+        attempts: how many attempts were made.
+        status: HTTP status of the rejection, where there was one.
+    """
+
+    def __init__(self, image_id: str, code: str, reason: str, attempts: int, status: int | None = None) -> None:
+        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        super().__init__(f"{reason} ({code}, after {times}, image id {image_id})")
+        self.image_id = image_id
+        self.code = code
+        self.reason = reason
+        self.attempts = attempts
+        self.status = status
+
+
+class WaitTimeout(GrainserveError, TimeoutError):
+    """The result was not there in time; the job goes on."""
+
+    code = "wait_timeout"
+
+    def __init__(self, image_id: str, seconds: float, state: str, problem: GrainserveError | None) -> None:
+        last = f"; last problem: {problem}" if problem else ""
+        super().__init__(
+            f"no result for image {image_id!r} after {seconds:g} s, its job is {state}{last}; "
+            "the job goes on wherever a dispatcher runs: wait longer or poll again later"
+        )
+        self.image_id = image_id
+        self.state = state
+        self.problem = problem
+
+
+# TorchServe ----------------------------------------------------------------------------------------------------------
+
+
+class TorchServeError(GrainserveError):
+    """TorchServe could not give a result."""
+
+    code = "torchserve_error"
+
+
+class TorchServeUnreachable(TorchServeError):
+    """No connection was made, so nothing was started; safe to try again."""
+
+    code = "torchserve_unreachable"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"TorchServe does not answer at {url}: start it (`make serve`) or set GRAINSERVE_TORCHSERVE and "
+            "GRAINSERVE_MANAGEMENT"
+        )
+
+
+class TorchServeBusy(TorchServeError):
+    """Backpressure: the queue is full or no worker is ready; nothing was started."""
+
+    code = "torchserve_busy"
+
+
+class AnswerLost(TorchServeError):
+    """The connection broke or timed out after the request was sent: the work may have been done, its answer is gone."""
+
+    code = "answer_lost"
+
+
+class WorkerDied(TorchServeError):
+    """The TorchServe worker died on this request."""
+
+    code = "worker_died"
+
+
+class HandlerFailed(TorchServeError):
+    """The handler failed (5xx): out of memory, an internal error, or an answer that is no result."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(f"{reason} (HTTP {status}, {code}): TorchServe's log (logs/model_log.log) has the cause")
+        self.status = status
+        self.code = code
+
+
+class ModelNotFound(TorchServeError):
+    """TorchServe has no such model or version."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str, version: str | None) -> None:
+        which = model if version is None else f"{model} version {version}"
+        super().__init__(f"TorchServe has no model {which}: `grainserve models` lists what is registered")
+
+
+class ImageRejected(TorchServeError):
+    """The handler refused the image or an option (4xx); trying again gives the same answer."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.code = code
+
+
+# Results -------------------------------------------------------------------------------------------------------------
+
+
+class InvalidResult(GrainserveError, ValueError):
+    """A result does not follow the wire contract."""
+
+    code = "invalid_result"
+
+
+class MasksMissing(GrainserveError, ValueError):
+    """The result holds no masks."""
+
+    code = "masks_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this result holds no masks (mask_format was 'none'): submit the image again with mask_format='rle'"
+        )

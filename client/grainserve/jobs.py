@@ -1,0 +1,153 @@
+"""The job record: what is known about one image on its way, as JSON in `jobs/{imageId}.json`.
+
+A record is a value: each step of a job's life makes a new record from the old one. `protocol.py` writes them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from grainserve.errors import InvalidJob
+
+MAX_ATTEMPTS = 3
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who works on a job, and until when others keep their hands off it.
+
+    Attributes:
+        owner: unique to one claim, so that a claimer recognises its own record.
+        expires: UTC.
+    """
+
+    owner: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed."""
+
+    code: str
+    message: str
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job record.
+
+    Attributes:
+        image_id: its image.
+        model: TorchServe model.
+        version: TorchServe model version; None for the default one.
+        options: options as checked at submit.
+        created: UTC.
+        state: queued, running, done or failed.
+        attempts: attempts begun, the running one included. One that ends in backpressure is taken back.
+        not_before: UTC; a queued job waits until then.
+        lease: set while running.
+        error: why the last attempt failed.
+    """
+
+    image_id: str
+    model: str
+    version: str | None
+    options: dict[str, Any]
+    created: datetime
+    state: State = State.QUEUED
+    attempts: int = 0
+    not_before: datetime | None = None
+    lease: Lease | None = None
+    error: Failure | None = None
+
+    def claimable_at(self) -> datetime | None:
+        """When the job may be claimed: a time that may be past; None once it has ended."""
+        if self.state is State.QUEUED:
+            return self.not_before or self.created
+        if self.state is State.RUNNING and self.lease:
+            return self.lease.expires
+        return None
+
+    def claimed(self, lease: Lease) -> Job:
+        """An attempt begins. It counts from here, so that an image that kills its dispatcher is not tried forever."""
+        return replace(self, state=State.RUNNING, attempts=self.attempts + 1, lease=lease, not_before=None)
+
+    def renewed(self, expires: datetime) -> Job:
+        """The lease runs on."""
+        assert self.lease is not None
+        return replace(self, lease=replace(self.lease, expires=expires))
+
+    def released(self) -> Job:
+        """Backpressure or a dispatcher that stops: back in the queue, the attempt taken back."""
+        return replace(self, state=State.QUEUED, attempts=max(0, self.attempts - 1), lease=None)
+
+    def attempt_failed(self, error: Failure, now: datetime) -> Job:
+        """Back in the queue to be tried later, or failed when that was the last attempt."""
+        if self.attempts >= MAX_ATTEMPTS:
+            return self.failed(error)
+        later = now + timedelta(seconds=2.0 ** (self.attempts - 1))
+        return replace(self, state=State.QUEUED, lease=None, not_before=later, error=error)
+
+    def failed(self, error: Failure) -> Job:
+        """The job ends without a result."""
+        return replace(self, state=State.FAILED, lease=None, not_before=None, error=error)
+
+    def done(self) -> Job:
+        """The job ends with a result."""
+        return replace(self, state=State.DONE, lease=None, not_before=None, error=None)
+
+    def to_json(self) -> bytes:
+        """The record as stored."""
+        record = {
+            "imageId": self.image_id,
+            "model": self.model,
+            "version": self.version,
+            "options": self.options,
+            "created": self.created.isoformat(),
+            "state": self.state.value,
+            "attempts": self.attempts,
+            "notBefore": self.not_before.isoformat() if self.not_before else None,
+            "lease": {"owner": self.lease.owner, "expires": self.lease.expires.isoformat()} if self.lease else None,
+            "error": vars(self.error) if self.error else None,
+        }
+        return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Job:
+        """Reads a stored record.
+
+        Raises:
+            InvalidJob: it is not a job record.
+        """
+        try:
+            record = json.loads(data)
+            lease, error, not_before = record["lease"], record["error"], record["notBefore"]
+            return cls(
+                image_id=record["imageId"],
+                model=record["model"],
+                version=record["version"],
+                options=record["options"],
+                created=datetime.fromisoformat(record["created"]),
+                state=State(record["state"]),
+                attempts=record["attempts"],
+                not_before=datetime.fromisoformat(not_before) if not_before else None,
+                lease=Lease(lease["owner"], datetime.fromisoformat(lease["expires"])) if lease else None,
+                error=Failure(**error) if error else None,
+            )
+        except (ValueError, KeyError, TypeError) as fault:
+            raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault

@@ -1,0 +1,40 @@
+"""The options of a request as options of the command line; words and ranges come from the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from grainserve.contract import describe_option, schema, validate_options
+
+
+def _option(name: str) -> Any:
+    purpose = schema("options")["properties"][name]["description"]
+    words = f"{purpose[0].upper()}{purpose[1:]}; {describe_option(name)}."
+    return typer.Option(help=words, show_default=False, rich_help_panel="Options of the request")
+
+
+UmPerPx = Annotated[float | None, _option("um_per_px")]
+PointsPerSide = Annotated[int | None, _option("points_per_side")]
+PointsPerBatch = Annotated[int | None, _option("points_per_batch")]
+PredIou = Annotated[float | None, _option("pred_iou_thresh")]
+Stability = Annotated[float | None, _option("stability_score_thresh")]
+BoxNms = Annotated[float | None, _option("box_nms_thresh")]
+CropLayers = Annotated[int | None, _option("crop_n_layers")]
+MinArea = Annotated[int | None, _option("min_area")]
+MaxAreaFraction = Annotated[float | None, _option("max_area_fraction")]
+Mode = Annotated[str | None, _option("mode")]
+MaskFormat = Annotated[str | None, _option("mask_format")]
+Label = Annotated[str | None, _option("label")]
+
+
+def given_options(parameters: Mapping[str, object]) -> dict[str, Any]:
+    """Picks the options of the request out of a command's parameters and checks them.
+
+    Raises:
+        InvalidOption: out of range.
+    """
+    known = schema("options")["properties"]
+    return validate_options({name: value for name, value in parameters.items() if name in known})

@@ -1,0 +1,120 @@
+"""What the command line shows and writes of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from grainserve.result import Result
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+SHOWN = 8
+
+
+def unique_names(images: Sequence[Path]) -> list[str]:
+    """A name for each image's files: its stem, with a number behind it where another has the same."""
+    names: list[str] = []
+    for image in images:
+        name, number = image.stem, 2
+        while name in names:
+            name, number = f"{image.stem}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def write_files(result: Result, out: Path, name: str, image: Path | None) -> list[Path]:
+    """Writes NAME.json, NAME.csv, NAME_sizes.png and, where the result has masks, NAME_overlay.png.
+
+    Args:
+        result: what to write.
+        out: folder, which must exist.
+        name: NAME.
+        image: the image; None fetches it from the bucket.
+
+    Returns:
+        The files written.
+    """
+    # Names may hold dots: with_suffix would cut them.
+    files = [out / f"{name}.json", out / f"{name}.csv", out / f"{name}_sizes.png"]
+    result.to_json(files[0])
+    result.to_csv(files[1])
+    result.histogram(files[2])
+    if result.has_masks:
+        files.append(out / f"{name}_overlay.png")
+        result.overlay(files[3], image)
+    else:
+        console.print("no overlay: mask_format is none")
+    return files
+
+
+def print_result(result: Result, name: str, console: Console = console) -> None:
+    """Prints the summary of a result and its first grains."""
+    unit = result.size_unit
+    count = len(result.grains)
+    edge = sum(grain.touches_edge for grain in result.grains)
+    seconds = float(result.metadata["processTime"])
+    console.print(
+        f"[bold]{escape(name)}[/]: {count} grain{'' if count == 1 else 's'}, {edge} at the frame, "
+        f"{result.metadata['model']} {result.metadata['version']}, {seconds:.1f} s, image id {result.image_id}",
+        soft_wrap=True,
+    )
+    for warning in result.metadata["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
+    if count:
+        console.print(_summary(result, unit))
+        console.print(_first_grains(result, unit))
+
+
+def _summary(result: Result, unit: str) -> Table:
+    table = Table("equivalent diameter", "D10", "D50", "D90", "mean", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    sizes, areas = result.sizes, np.array([grain.area for grain in result.grains], dtype=np.float64)
+    known = np.isfinite(sizes)
+    for weighting, weights in (("number", np.ones_like(areas)), ("area", areas)):
+        curve = result.size_curve("number" if weighting == "number" else "area")
+        mean = np.average(sizes[known], weights=weights[known]) if known.any() else np.nan
+        values = [*(curve.percentile(percent) for percent in (10, 50, 90)), float(mean)]
+        table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
+    suffix = "" if result.um_per_px is None else "_um"
+    frame = result.to_dataframe()
+    axes = [_text(float(frame[f"{axis}AxisLength{suffix}"].mean())) for axis in ("major", "minor")]
+    table.caption = f"mean axes {axes[0]} × {axes[1]} {unit}"
+    table.caption_justify = "left"
+    return table
+
+
+def _first_grains(result: Result, unit: str) -> Table:
+    suffix, square = ("", "") if result.um_per_px is None else ("_um", "_um2")
+    columns = {
+        "id": "id",
+        f"area ({unit}²)": f"area{square}",
+        f"diameter ({unit})": f"equivalentDiameter{suffix}",
+        f"major ({unit})": f"majorAxisLength{suffix}",
+        f"minor ({unit})": f"minorAxisLength{suffix}",
+        "angle (°)": "orientationFromX",
+        "score": "score",
+    }
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.justify = "right"
+    frame = result.to_dataframe()[list(columns.values())]
+    for row in frame.head(SHOWN).itertuples(index=False):
+        table.add_row(*(_text(value) for value in row))
+    if len(frame) > SHOWN:
+        table.caption = f"and {len(frame) - SHOWN} more"
+        table.caption_justify = "left"
+    return table
+
+
+def _text(value: float) -> str:
+    if isinstance(value, int | np.integer):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,0 +1,147 @@
+"""Objects in a GCS bucket, with generation preconditions and typed errors.
+
+Works the same against production and an emulator (`STORAGE_EMULATOR_HOST`, read by google-cloud-storage itself).
+Only generation preconditions are used: the emulator does not enforce metageneration ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
+
+
+class PreconditionFailed(StorageError):
+    """The object is not at the generation it had to be at: another writer was first."""
+
+    code = "precondition_failed"
+
+
+def connect() -> storage.Client:
+    """Makes a client from the environment; it reads STORAGE_EMULATOR_HOST and credentials itself."""
+    return storage.Client()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes and the generation they belong to."""
+
+    data: bytes
+    generation: int
+
+
+class Bucket:
+    """One bucket.
+
+    Args:
+        name: the bucket's name.
+        client: a google-cloud-storage client; made from the environment when not given.
+        patience: seconds a call is retried before GCS counts as unreachable.
+    """
+
+    def __init__(self, name: str, client: storage.Client | None = None, *, patience: float = 20.0) -> None:
+        self.name = name
+        with self._translated("reading credentials"):
+            self.client = client or connect()
+        self._bucket = self.client.bucket(name)
+        # The library's own default is two minutes of silence, too long for someone at a terminal.
+        self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
+
+    def create(self, name: str, data: bytes, content_type: str) -> int:
+        """Writes an object that must not exist yet; returns its generation.
+
+        Raises:
+            PreconditionFailed: it exists. A retried write whose first answer was lost ends here too.
+        """
+        return self._write(name, data, content_type, 0)
+
+    def replace(self, name: str, data: bytes, content_type: str, generation: int) -> int:
+        """Writes an object that must still be at `generation`; returns its new generation.
+
+        Raises:
+            PreconditionFailed: another writer was first, or a retried write's first answer was lost.
+        """
+        return self._write(name, data, content_type, generation)
+
+    def read(self, name: str) -> Stored | None:
+        """Returns the object, or None where there is none."""
+        blob = self._bucket.blob(name)
+        with self._translated(f"reading {name}"):
+            try:
+                data = blob.download_as_bytes(**self._call)
+            except api.NotFound:
+                return None
+        # The download's own headers set the generation: bytes and generation belong together.
+        return Stored(data, int(blob.generation))
+
+    def exists(self, name: str) -> bool:
+        """Whether the object exists."""
+        with self._translated(f"looking up {name}"):
+            return bool(self._bucket.blob(name).exists(**self._call))
+
+    def delete(self, name: str) -> None:
+        """Deletes an object; none there is fine."""
+        with self._translated(f"deleting {name}"):
+            try:
+                self._bucket.blob(name).delete(**self._call)
+            except api.NotFound:
+                return
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yields the names of the objects under a prefix, in order, a page at a time."""
+        with self._translated(f"listing {prefix}"):
+            fields = "items(name),nextPageToken"
+            for blob in self.client.list_blobs(self._bucket, prefix=prefix, fields=fields, **self._call):
+                yield str(blob.name)
+
+    def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
+        blob = self._bucket.blob(name)
+        with self._translated(f"writing {name}"):
+            try:
+                blob.upload_from_string(
+                    data, content_type=content_type, if_generation_match=generation, checksum="crc32c", **self._call
+                )
+            except api.PreconditionFailed:
+                raise PreconditionFailed(f"{name} is not at generation {generation}") from None
+        return int(blob.generation)
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        with translated(action, self.name):
+            yield
+
+
+@contextmanager
+def translated(action: str, bucket: str) -> Iterator[None]:
+    """Turns the errors of google-cloud-storage into this package's, saying what to do."""
+    try:
+        yield
+    except api.NotFound:
+        raise BucketNotFound(
+            f"bucket {bucket!r} does not exist ({action}): create it, or set GRAINSERVE_BUCKET or "
+            "GRAINSERVE_WEIGHTS_BUCKET to one that does"
+        ) from None
+    except (api.Forbidden, api.Unauthorized, auth.DefaultCredentialsError, auth.RefreshError) as error:
+        raise StorageRefused(
+            f"GCS refused {action} in bucket {bucket!r} ({_first_line(error)}): run `gcloud auth application-default "
+            "login`, or set STORAGE_EMULATOR_HOST for an emulator"
+        ) from error
+    except (api.RetryError, requests.RequestException, auth.TransportError, api.ServerError) as error:
+        raise StorageUnreachable(
+            f"GCS does not answer ({action} in bucket {bucket!r}: {_first_line(error)}): check the network, or "
+            "STORAGE_EMULATOR_HOST and whether the emulator runs"
+        ) from error
+    except api.GoogleAPICallError as error:
+        raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,68 @@
+"""A real GCS emulator and an imitation of TorchServe for the client's tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from google.cloud import storage
+
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from tests.unit.client.fake_torchserve import FakeTorchServe
+from tests.unit.client.results import make_image
+from tools.ports import choose_free
+from tools.stack import Emulator
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    folder = tmp_path_factory.mktemp("gcs")
+    with Emulator(folder / "objects", port=choose_free(1)[0], log=folder / "gcs.log", say=lambda _: None) as running:
+        yield running
+
+
+@pytest.fixture
+def gcs(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> storage.Client:
+    """The emulator, as the environment gives it to all code under test."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+    return emulator.client()
+
+
+@pytest.fixture
+def bucket_name(gcs: storage.Client, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fresh bucket, named by GRAINSERVE_BUCKET."""
+    name = f"test-{uuid.uuid4().hex}"
+    gcs.create_bucket(name)
+    monkeypatch.setenv("GRAINSERVE_BUCKET", name)
+    return name
+
+
+@pytest.fixture
+def store(bucket_name: str) -> JobStore:
+    return JobStore(Bucket(bucket_name))
+
+
+@pytest.fixture
+def names(gcs: storage.Client, bucket_name: str) -> Callable[[], set[str]]:
+    """The names of all objects in the bucket, now."""
+    return lambda: {blob.name for blob in gcs.list_blobs(bucket_name)}
+
+
+@pytest.fixture
+def torchserve(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTorchServe]:
+    with FakeTorchServe() as server:
+        monkeypatch.setenv("GRAINSERVE_TORCHSERVE", server.url)
+        monkeypatch.setenv("GRAINSERVE_MANAGEMENT", server.url)
+        yield server
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """An image that fits `make_result`'s frame."""
+
+    path = tmp_path / "sand.png"
+    make_image().save(path)
+    return path

@@ -1,0 +1,100 @@
+"""An imitation of TorchServe 0.12's HTTP, with its bodies word for word; answers come from a script."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from tests.unit.client.results import make_result
+
+Answer = tuple[int, bytes]
+BUSY: Answer = (
+    503,
+    b'{"code": 503, "type": "ServiceUnavailableException", "message": "Model \\"sam_tiny\\" has no worker to serve '
+    b'inference request. Please use scale workers API to add workers."}',
+)
+PREDICTION_FAILED: Answer = (503, b'{"code": 503, "type": "InternalServerException", "message": "Prediction failed"}')
+WORKER_DIED: Answer = (500, b'{"code": 500, "type": "InternalServerException", "message": "Worker died."}')
+NO_MODEL: Answer = (
+    404,
+    b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found: sam_tiny"}',
+)
+TOO_LARGE: Answer = (
+    413,
+    b'{"error": {"code": "image_too_large", "message": "the image is 4000 px wide, the limit is 1024: scale it down"}}',
+)
+HANG_UP: Answer = (0, b"")
+
+
+class FakeTorchServe:
+    """Inference and management on one port of loopback.
+
+    Attributes:
+        script: answers to give in turn; when it is empty, a result.
+        requests: (path, JSON) of each prediction, in order.
+        management: answers of the management API by path.
+        before_answer: called in the server's thread before each prediction's answer.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Answer] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.management: dict[str, Any] = {}
+        self.before_answer: Callable[[], None] = lambda: None
+        self.lock = threading.Lock()
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/ping":
+                    self.reply(200, b'{"status": "Healthy"}')
+                elif self.path in fake.management:
+                    self.reply(200, json.dumps(fake.management[self.path]).encode())
+                else:
+                    self.reply(*NO_MODEL)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with fake.lock:
+                    fake.requests.append((self.path, body))
+                    answer = fake.script.pop(0) if fake.script else (200, fake.result(body))
+                fake.before_answer()
+                if answer is not HANG_UP:
+                    self.reply(*answer)
+
+            def reply(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def result(self, body: dict[str, Any]) -> bytes:
+        base64.b64decode(body["image"], validate=True)
+        result = make_result(
+            body["imageId"], um_per_px=body.get("um_per_px"), mask_format=body.get("mask_format", "rle")
+        )
+        return json.dumps(result).encode()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.cloud import storage
+from PIL import Image
+
+from grainserve import AsyncClient, Client
+from grainserve.errors import (
+    BucketNotFound,
+    ImageNotFound,
+    InvalidConfiguration,
+    InvalidImage,
+    InvalidImageId,
+    InvalidOption,
+    JobFailed,
+    StorageUnreachable,
+    TorchServeUnreachable,
+    WaitTimeout,
+)
+from grainserve.images import ImageSource
+from grainserve.jobs import State
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
+from tests.unit.client.results import DISCS
+
+
+@pytest.fixture
+def client(bucket_name: str, torchserve: FakeTorchServe) -> Iterator[Client]:
+    with Client() as client:
+        yield client
+
+
+def test_analyze_brings_the_grains(client: Client, torchserve: FakeTorchServe, picture: Path) -> None:
+    result = client.analyze(picture, um_per_px=2.5, timeout=60)
+    assert len(result.grains) == len(DISCS)
+    assert result.um_per_px == 2.5
+    path, body = torchserve.requests[0]
+    assert path == "/predictions/sam_tiny"
+    assert body["um_per_px"] == 2.5
+    assert body["imageId"] == result.image_id
+    assert set(body) == {"image", "imageId", "um_per_px"}
+
+
+def test_version_and_model_reach_the_url(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:
+    with Client(model="sam_vit_b", version="2.0") as client:
+        client.analyze(picture, timeout=60)
+    assert torchserve.requests[0][0] == "/predictions/sam_vit_b/2.0"
+
+
+def test_submit_returns_before_the_work_is_done(
+    client: Client, picture: Path, names: Callable[[], set[str]], bucket_name: str
+) -> None:
+    with Client(dispatch=False) as idle:
+        image_id = idle.submit(picture)
+        assert idle.poll(image_id) is None
+        assert idle.state(image_id) is State.QUEUED
+        assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/{image_id}"}
+        assert idle.store.image(image_id) == picture.read_bytes()
+    result = client.wait(image_id, timeout=60)  # another client's dispatcher takes it
+    assert result.image_id == image_id
+
+
+def test_orphans_of_a_closed_client_are_found_by_listing(client: Client, picture: Path) -> None:
+    with Client(dispatch=False) as idle:
+        orphan = idle.submit(picture)
+        client.analyze(picture, timeout=60)  # starts the dispatcher; nobody hands the orphan in
+        assert idle.wait(orphan, timeout=60).image_id == orphan
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((5, 7), np.uint8),
+        np.zeros((5, 7, 3), np.uint8),
+        np.zeros((5, 7, 4), np.uint8),
+        np.full((5, 7), 40_000, np.uint16),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.ndim}-{array.shape[-1]}",
+)
+def test_arrays_are_submitted_as_png(
+    bucket_name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], tmp_path: Path
+) -> None:
+    with Client(dispatch=False) as client:
+        data = client.store.image(client.submit(array))
+    path = tmp_path / "stored.png"
+    path.write_bytes(data)
+    with Image.open(path) as stored:
+        assert stored.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(stored), array)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((5, 7)),
+        np.zeros((5, 7, 2), np.uint8),
+        np.zeros((0, 7), np.uint8),
+        np.zeros((5, 7, 3), np.uint16),
+        b"",
+        "/nowhere/to/be/found.png",
+    ],
+    ids=["float", "two channels", "empty", "16-bit colour", "no bytes", "no file"],
+)
+def test_what_is_no_image_is_told_before_anything_is_stored(
+    client: Client, image: object, names: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(InvalidImage):
+        client.submit(image)  # type: ignore[arg-type]
+    assert names() == set()
+
+
+def test_a_wrong_option_is_told_before_anything_is_stored(
+    client: Client, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(InvalidOption, match="did you mean 'um_per_px'"):
+        client.submit(picture, um_per_pixel=2.5)
+    assert names() == set()
+
+
+def test_a_rejected_image_raises_job_failed_with_the_handlers_words(
+    client: Client, torchserve: FakeTorchServe, picture: Path
+) -> None:
+    torchserve.script = [TOO_LARGE]
+    with pytest.raises(JobFailed, match="4000 px") as failure:
+        client.analyze(picture, timeout=60)
+    assert (failure.value.code, failure.value.status, failure.value.attempts) == ("image_too_large", 413, 1)
+
+
+def test_unknown_and_malformed_ids(client: Client) -> None:
+    with pytest.raises(ImageNotFound, match="f" * 32):
+        client.poll("f" * 32)
+    with pytest.raises(ImageNotFound):
+        client.wait("f" * 32, timeout=60)
+    for bad in ("../jobs/x", "", "a/b", "a" * 129, "ä"):
+        with pytest.raises(InvalidImageId):
+            client.poll(bad)
+
+
+def test_wait_gives_up_in_time_and_says_where_the_job_is(bucket_name: str, picture: Path) -> None:
+    with Client(dispatch=False) as idle:
+        image_id = idle.submit(picture)
+        with pytest.raises(WaitTimeout, match="queued"):
+            idle.wait(image_id, timeout=0.1)
+
+
+def test_unreachable_torchserve_fails_analyze_at_once_and_shows_in_wait(bucket_name: str, picture: Path) -> None:
+    nowhere = "http://127.0.0.1:9"
+    with Client(torchserve=nowhere) as client:
+        with pytest.raises(TorchServeUnreachable, match="make serve"):
+            client.analyze(picture)
+        image_id = client.submit(picture)
+        seen = []
+
+        def progress(state: State, problem: Exception | None) -> None:
+            seen.append(problem)
+            if problem is not None:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            client.wait(image_id, timeout=60, progress=progress)
+        assert isinstance(seen[-1], TorchServeUnreachable)
+    assert client.store.job(image_id).state is State.QUEUED  # released on close, its attempt given back
+    assert client.store.job(image_id).attempts == 0
+
+
+def test_submit_many_keeps_the_order(client: Client, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images: list[ImageSource] = [picture.read_bytes(), picture, np.asarray(Image.open(picture))]
+    ids = client.submit_many(images, progress=False, min_area=5)
+    assert [client.wait(image_id, timeout=60).image_id for image_id in ids] == ids
+    assert len(set(ids)) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_overlay_fetches_the_image_from_the_bucket(client: Client, picture: Path, tmp_path: Path) -> None:
+    client.analyze(picture, timeout=60).overlay(tmp_path / "overlay.png")
+    with Image.open(tmp_path / "overlay.png") as overlay:
+        assert overlay.size[0] % 80 == 0
+
+
+def test_a_closed_client_takes_no_more_work(client: Client, picture: Path) -> None:
+    client.close()
+    with pytest.raises(InvalidConfiguration, match="closed"):
+        client.submit(picture)
+
+
+def test_settings_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAINSERVE_BUCKET", raising=False)
+    with pytest.raises(InvalidConfiguration, match="GRAINSERVE_BUCKET"):
+        Client()
+
+
+def test_a_bucket_that_is_not_there(gcs: storage.Client, picture: Path) -> None:
+    with Client(bucket="never-made", dispatch=False) as client, pytest.raises(BucketNotFound, match="never-made"):
+        client.submit(picture)
+
+
+def test_an_unreachable_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    store = JobStore(Bucket("any", patience=0.1))
+    with pytest.raises(StorageUnreachable, match="STORAGE_EMULATOR_HOST"):
+        store.submit(b"x", model="sam_tiny", version=None, options={})
+
+
+def test_async_client_has_the_same_verbs(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:
+    async def work() -> None:
+        async with AsyncClient() as client:
+            ids = await client.submit_many([picture, picture], progress=False)
+            results = await asyncio.gather(*(client.wait(image_id, timeout=60) for image_id in ids))
+            assert [result.image_id for result in results] == ids
+            assert await client.poll(ids[0]) is not None
+            assert len((await client.analyze(picture, timeout=60)).grains) == len(DISCS)
+            with pytest.raises(ImageNotFound):
+                await client.wait("f" * 32)
+        async with AsyncClient(dispatch=False) as idle:
+            image_id = await idle.submit(picture)
+            with pytest.raises(WaitTimeout):
+                await idle.wait(image_id, timeout=0.1)
+
+    asyncio.run(work())
