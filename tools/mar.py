@@ -94,7 +94,7 @@ def _archive(scratch: Path, model: str, version: str, staged: Path) -> Path:
         *("--model-name", model, "--version", version),
         *("--handler", str(staged / "service.py"), "--extra-files", str(staged / "files")),
         *("--config-file", str(staged / CONFIG_NAME)),
-        *("--export-path", str(scratch), "--runtime", "python3"),
+        *("--export-path", str(scratch), "--runtime", "python"),
     ]
     environment = {**os.environ, "TMPDIR": str(work)}
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
