@@ -79,6 +79,7 @@ class Stack:
         model: str = DEFAULT_MODEL,
         model_store: Path = mar.MODEL_STORE,
         ports: Ports | None = None,
+        emulator: Emulator | None = None,
         emulator_port: int = EMULATOR_PORT,
         say: Say = print,
     ) -> None:
@@ -89,11 +90,14 @@ class Stack:
             model: The model to pack and serve.
             model_store: Folder for its .mar.
             ports: TorchServe's ports; its usual ones when not given.
-            emulator_port: The emulator's port.
+            emulator: An emulator to use; one that runs already is left running.
+            emulator_port: Otherwise, the port of its own.
             say: Takes words of progress.
         """
         self.model = model
-        self.emulator = Emulator(folder / "gcs", port=emulator_port, log=folder / "gcs.log", say=say)
+        if emulator is None:
+            emulator = Emulator(folder / "gcs", port=emulator_port, log=folder / "gcs.log", say=say)
+        self.emulator = emulator
         self.environment = worker_environment(self.emulator.url, folder / "weights")
         self.torchserve = TorchServe(
             model_store=model_store,
@@ -115,7 +119,8 @@ class Stack:
         weights = weights_file(self.model)
         archive = mar.pack(self.model, "1.0", out=self.torchserve.model_store / f"{self.model}.mar")
         with ExitStack() as starting:
-            starting.enter_context(self.emulator)
+            if not self.emulator.running:
+                starting.enter_context(self.emulator)
             self.emulator.create_bucket(self.environment["GRAINSERVE_BUCKET"])
             self.emulator.upload(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], weights)
             starting.enter_context(self.torchserve)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -33,7 +34,7 @@ _START_S = 90.0
 _STOP_S = 30.0
 # How often a worker may end before its model counts as broken; TorchServe itself would go on for minutes.
 _WORKER_DEATHS = 2
-_WORKER_DIED = "Backend worker process died"
+_WORKER_DIED = "Retry worker:"
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ class TorchServe:
         return self._server.pid
 
     @property
-    def model_log(self) -> Path:
-        """What the workers print."""
-        return self.logs / "model_log.log"
+    def log(self) -> Path:
+        """Everything that TorchServe and its workers print."""
+        return self.logs / "console.log"
 
     def start(self) -> None:
         """Starts Java and waits until both APIs answer; no model is loaded yet.
@@ -123,7 +124,7 @@ class TorchServe:
         require_disk(self._scratch, _NEED_MIB, "TorchServe")
         try:
             command = self._command(runtime)
-            self._server = Server("TorchServe", command, self.logs / "console.log", self._variables())
+            self._server = Server("TorchServe", command, self.log, self._variables())
             self._server.wait_until(self._answers, _START_S)
         except BaseException:
             self.stop()
@@ -157,7 +158,7 @@ class TorchServe:
         stored = self.model_store / mar.name
         if mar.resolve() != stored:
             shutil.copyfile(mar, stored)
-        read = self.model_log.stat().st_size if self.model_log.exists() else 0
+        read = self.log.stat().st_size
         answer = requests.post(
             f"{self.management}/models", params={"url": mar.name, "synchronous": "false"}, timeout=60
         )
@@ -212,29 +213,28 @@ class TorchServe:
         told = begin
         while not self.ready(model, version):
             now = time.monotonic()
-            words = self._worker_words(model, version, read)
-            if sum(_WORKER_DIED in line for line in words) >= _WORKER_DEATHS:
-                raise Problem(f"{model} {version} does not load; its worker says:\n{_indented(words)}")
+            lines = self._lines(model, version, read)
+            words = _words(lines)
+            if sum(_WORKER_DIED in line for line in lines) >= _WORKER_DEATHS:
+                raise Problem(f"{model} {version} does not load; its worker says:\n{words}")
             if not self.running:
                 raise Problem(f"TorchServe ended while {model} loaded:\n{tail(self.logs / 'console.log')}")
             if now - begin > timeout:
-                raise Problem(f"{model} {version} was not ready after {timeout:.0f} s:\n{_indented(words)}")
+                raise Problem(f"{model} {version} was not ready after {timeout:.0f} s:\n{words}")
             if now - told > 10:
                 told = now
                 self._say(f"  still loading after {now - begin:.0f} s")
             time.sleep(0.2)
         return time.monotonic() - begin
 
-    def _worker_words(self, model: str, version: str, read: int) -> list[str]:
-        """What the workers of one version printed, from position `read` of their log."""
-        if not self.model_log.exists():
-            return []
-        with self.model_log.open("rb") as stream:
+    def _lines(self, model: str, version: str, read: int) -> list[str]:
+        """The log's lines about one version's workers, from position `read`, and the causes of Java's errors."""
+        with self.log.open("rb") as stream:
             stream.seek(read)
             lines = stream.read().decode(errors="replace").splitlines()
-        # "<time> [WARN ] W-9000-sam_tiny_1.0-stdout MODEL_LOG - <what the worker printed>"
-        mark = f"-{model}_{version}-"
-        return [line.partition("MODEL_LOG - ")[2] or line for line in lines if mark in line]
+        # "<time> [INFO ] W-9000-sam_tiny_1.0-stdout MODEL_LOG - <what the worker printed>"
+        mark = re.compile(rf" W-\d+-{re.escape(f'{model}_{version}')}[ -]")
+        return [line for line in lines if mark.search(line) or line.startswith("Caused by:")]
 
     def _command(self, runtime: java.Java) -> list[str | Path]:
         home = _package_folder("ts").parent
@@ -314,5 +314,8 @@ def _message(answer: requests.Response) -> str:
         return f"status {answer.status_code}"
 
 
-def _indented(lines: list[str], last: int = 25) -> str:
-    return "\n".join(f"    {line}" for line in lines[-last:]) or "    (nothing)"
+def _words(lines: list[str], last: int = 25) -> str:
+    """What a worker printed, of the lines about it; Java's words where it could not even be started."""
+    printed = [line.partition("MODEL_LOG - ")[2] for line in lines if "MODEL_LOG - " in line]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    return "\n".join(f"    {line}" for line in (printed or causes)[-last:]) or "    (nothing)"

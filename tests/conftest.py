@@ -1,0 +1,35 @@
+"""The servers of a test run: started when the first test asks, once, on free ports, in a folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tools import ports
+from tools.emulator import Emulator
+from tools.stack import Ports, Stack
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A GCS emulator without any bucket, until a test makes one."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "gcs.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """TorchServe with sam_tiny 1.0, its checkpoint in that emulator."""
+    folder = tmp_path_factory.mktemp("stack")
+    with Stack(folder, model_store=folder / "model_store", ports=Ports.choose_free(), emulator=emulator) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The stack's environment variables, set for this test."""
+    for name, value in stack.environment.items():
+        monkeypatch.setenv(name, value)
+    return stack.environment
