@@ -78,7 +78,8 @@ def _stage(scratch: Path, package: Path, config: Path) -> Path:
     """Copies what goes into the archive; the archiver drops the outermost folder of what it is given."""
     staged = scratch / "staged"
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    shutil.copytree(package, staged / "files" / "grain_handler", ignore=ignored)
+    # Contents only: zip knows no date before 1980, which a file of a reproducible checkout may have.
+    shutil.copytree(package, staged / "files" / "grain_handler", ignore=ignored, copy_function=shutil.copyfile)
     shutil.copyfile(package / "service.py", staged / "service.py")
     shutil.copyfile(config, staged / CONFIG_NAME)
     return staged
@@ -94,6 +95,7 @@ def _archive(scratch: Path, model: str, version: str, staged: Path) -> Path:
         *("--model-name", model, "--version", version),
         *("--handler", str(staged / "service.py"), "--extra-files", str(staged / "files")),
         *("--config-file", str(staged / CONFIG_NAME)),
+        # Not "python3": workers would be the python3 on PATH instead of the Python TorchServe was given.
         *("--export-path", str(scratch), "--runtime", "python"),
     ]
     environment = {**os.environ, "TMPDIR": str(work)}
