@@ -33,16 +33,12 @@ def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
     if mask is None:
         raise MasksMissing()
     if isinstance(mask, dict):
-        decoded = _from_rle(mask)
-    elif isinstance(mask, str):
-        decoded = _from_png(mask)
-    elif isinstance(mask, list):
+        return _from_rle(mask, height, width)
+    if isinstance(mask, str):
+        return _from_png(mask, height, width)
+    if isinstance(mask, list):
         return _from_rings(mask, height, width)
-    else:
-        raise InvalidResult(f"a mask is a {type(mask).__name__}, not RLE, PNG or polygon")
-    if decoded.shape != (height, width):
-        raise InvalidResult(f"a mask is {decoded.shape[1]} × {decoded.shape[0]} px, its image {width} × {height} px")
-    return decoded
+    raise InvalidResult(f"a mask is a {type(mask).__name__}, not RLE, PNG or polygon")
 
 
 def paint_labels(masks: Sequence[NDArray[np.bool_]], ids: Sequence[int], height: int, width: int) -> NDArray[np.int32]:
@@ -63,16 +59,17 @@ def paint_labels(masks: Sequence[NDArray[np.bool_]], ids: Sequence[int], height:
     return labels
 
 
-def _from_rle(mask: dict[str, Any]) -> NDArray[np.bool_]:
+def _from_rle(mask: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
     """COCO compressed run lengths: column by column, background first.
 
     Decoded here rather than by pycocotools, whose C code trusts what it is given.
     """
     try:
-        height, width = (int(side) for side in mask["size"])
+        mask_height, mask_width = mask["size"]
         runs = _run_lengths(mask["counts"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidResult(f"a mask is no COCO run-length mask: {error!r}") from error
+    _check_size(mask_height, mask_width, height, width)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise InvalidResult(f"the run lengths of a mask do not add up to {width} × {height} px")
     values = np.arange(len(runs)) % 2 == 1
@@ -99,12 +96,19 @@ def _run_lengths(counts: str) -> list[int]:
     return runs
 
 
-def _from_png(mask: str) -> NDArray[np.bool_]:
+def _from_png(mask: str, height: int, width: int) -> NDArray[np.bool_]:
     try:
         with Image.open(io.BytesIO(base64.b64decode(mask, validate=True))) as image:
+            _check_size(image.height, image.width, height, width)
             return np.asarray(image.convert("1"), dtype=bool)
-    except (binascii.Error, UnidentifiedImageError, OSError) as error:
+    except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InvalidResult(f"a mask is no base64 PNG: {error}") from error
+
+
+def _check_size(mask_height: int, mask_width: int, height: int, width: int) -> None:
+    """Before anything is unpacked: a few characters may claim any size."""
+    if (mask_height, mask_width) != (height, width):
+        raise InvalidResult(f"a mask is {mask_width} × {mask_height} px, its image {width} × {height} px")
 
 
 def _from_rings(rings: list[list[float]], height: int, width: int) -> NDArray[np.bool_]:

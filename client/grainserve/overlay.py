@@ -38,7 +38,8 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
     image = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
     large = labels.repeat(factor, axis=0).repeat(factor, axis=1)
     canvas = np.array(image)
-    outline = _outline(large, thickness=1 if factor == 1 else 2)
+    grain_side = np.sqrt(np.count_nonzero(large) / max(1, np.unique(labels[labels > 0]).size))
+    outline = _outline(large, thickness=2 if grain_side > 20 else 1)
     canvas[outline] = _colours(labels)[large[outline]]
     drawn = Image.fromarray(canvas)
     if um_per_px is not None:

@@ -23,7 +23,7 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "legend.fontsize": 7.5,
+    "legend.fontsize": 6.8,
     "legend.frameon": False,
     "xtick.direction": "out",
     "ytick.direction": "out",
@@ -45,26 +45,25 @@ def save_size_figure(
         edge_grains: how many of the grains touch the frame.
     """
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.09, 3.1), dpi=300, layout="constrained")
+        figure = Figure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        _title(figure, int(number.sizes.size), edge_grains)
+        _title(left, int(number.sizes.size), edge_grains)
         if number.sizes.size:
             _histogram(left, number, unit)
             _curves(right, number, area, unit)
         else:
             for axes in (left, right):
                 axes.text(0.5, 0.5, "no grains", transform=axes.transAxes, ha="center", va="center", color="0.4")
-                axes.set(xticks=[], yticks=[])
+                axes.set(xticks=[], yticks=[], xlabel=f"Equivalent diameter ({unit})")
         figure.savefig(path, format="png")
 
 
-def _title(figure: Figure, count: int, edge_grains: int) -> None:
+def _title(axes: Axes, count: int, edge_grains: int) -> None:
     title = f"n = {count} grain{'' if count == 1 else 's'}"
     if edge_grains:
-        cut = "touches the frame and is" if edge_grains == 1 else "touch the frame and are"
-        title += f"; {edge_grains} {cut} counted at the visible size"
-    figure.suptitle(title, fontsize=8.5)
+        title += f"\n{edge_grains} cut by the frame, counted at the visible size"
+    axes.set_title(title, loc="left", fontsize=7.5, linespacing=1.5)
 
 
 def _histogram(axes: Axes, number: SizeCurve, unit: str) -> None:
@@ -84,27 +83,32 @@ def _bins(sizes: NDArray[np.float64]) -> list[float]:
 
 
 def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
+    steps = np.linspace(0, 100, 401)  # sampled, so that the marks lie on the line however few the grains
     for curve, colour, name, style in ((number, NUMBER, "number-weighted", "-"), (area, AREA, "area-weighted", "--")):
         marks = [curve.percentile(percent) for percent in MARKED]
         values = " / ".join(f"{mark:.3g}" for mark in marks)
-        label = f"{name}\n$D_{{10}}$ / $D_{{50}}$ / $D_{{90}}$ = {values} {unit}"
-        axes.plot(curve.sizes, curve.finer * 100, style, color=colour, linewidth=1.4, label=label, zorder=3)
-        axes.plot(
-            marks, MARKED, "o", color=colour, markersize=4, markeredgecolor="white", markeredgewidth=0.7, zorder=4
-        )
+        label = f"{name}: $D_{{10}}$ / $D_{{50}}$ / $D_{{90}}$ = {values} {unit}"
+        sizes = [curve.percentile(percent) for percent in steps]
+        axes.plot(sizes, steps, style, color=colour, linewidth=1.4, label=label, zorder=3)
+        axes.plot(marks, MARKED, "o", color=colour, ms=4, mec="white", mew=0.7, zorder=4, clip_on=False)
     for percent in MARKED:
         axes.axhline(percent, color="0.85", linewidth=0.6, zorder=1)
     axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Finer (%)", ylim=(0, 100))
     axes.set_yticks([0, 10, 25, 50, 75, 90, 100])
     _log_sizes(axes, float(number.sizes.min()), float(number.sizes.max()))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1, handlelength=2.2)
+    # Two lines of room above the axes; a legend inside the layout would narrow them to its own width.
+    axes.set_title("\n", fontsize=7.5, linespacing=1.5)
+    legend = axes.legend(
+        loc="lower right", bbox_to_anchor=(1.02, 1.0), handlelength=2.0, handletextpad=0.6, borderpad=0.2
+    )
+    legend.set_in_layout(False)
 
 
 def _log_sizes(axes: Axes, low: float, high: float) -> None:
     """Logarithmic size axis with plain numbers at 1, 2, 5 × 10^k, at every digit where the range is short."""
     axes.set_xscale("log")
     axes.set_xlim(low / 1.08, high * 1.08)
-    digits = (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    digits = (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=digits))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

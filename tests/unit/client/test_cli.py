@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from google.cloud import storage
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from grainserve.cli import app
+from grainserve.report import unique_names
+from grainserve.weights import file_crc32c
+from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
+from tests.unit.client.results import DISCS
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def words(text: str) -> str:
+    """The text without styles and line breaks, which depend on the terminal."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).replace("│", " ").split())
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_analyze_writes_four_files_and_prints_a_table(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run("analyze", picture, "--out", out, "--um-per-px", 2.5, "--min-area", 5, "--label", "quartz")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in out.iterdir()} == {"sand.json", "sand.csv", "sand_overlay.png", "sand_sizes.png"}
+    assert len(json.loads((out / "sand.json").read_text())["segmentedObjects"]) == len(DISCS)
+    assert len(pd.read_csv(out / "sand.csv")) == len(DISCS)
+    for name in ("sand_overlay.png", "sand_sizes.png"):
+        with Image.open(out / name) as image:
+            image.load()
+    text = words(done.output)
+    for part in (
+        "4 grains",
+        "1 at the frame",
+        "D10 D50 D90",
+        "number-weighted (µm)",
+        "area-weighted (µm)",
+        "mean axes",
+    ):
+        assert part in text
+    assert {"um_per_px": 2.5, "min_area": 5, "label": "quartz"}.items() <= torchserve.requests[0][1].items()
+
+
+def test_analyze_goes_on_after_a_rejected_image_and_says_which(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    torchserve.script = [TOO_LARGE]
+    other, missing = tmp_path / "other.png", tmp_path / "missing.png"
+    other.write_bytes(picture.read_bytes())
+    done = run("analyze", picture, other, missing, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    text = words(done.stderr)
+    assert "4000 px wide" in text
+    assert "missing.png cannot be read" in text
+    assert "2 of 3 images failed" in text
+    # Two dispatcher threads: either image may have met the refusal.
+    assert len(list((tmp_path / "out").glob("*.json"))) == 1
+
+
+def test_analyze_without_masks_says_why_there_is_no_overlay(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    done = run("analyze", picture, "--out", tmp_path / "out", "--mask-format", "none")
+    assert done.exit_code == 0
+    assert "no overlay: mask_format is none" in words(done.output)
+    assert not (tmp_path / "out" / "sand_overlay.png").exists()
+
+
+def test_submit_then_poll_then_wait_then_poll(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path, names: Callable[[], set[str]]
+) -> None:
+    submitted = run("submit", picture)
+    assert submitted.exit_code == 0
+    image_id = submitted.stdout.strip()
+    assert f"pending/{image_id}" in names()
+    queued = run("poll", image_id)
+    assert (queued.exit_code, queued.stdout.strip()) == (3, "queued")
+    waited = run("wait", image_id, "--out", tmp_path / "out")
+    assert waited.exit_code == 0, waited.output
+    assert (tmp_path / "out" / f"{image_id}_overlay.png").exists()  # the image came from the bucket
+    polled = run("poll", image_id)
+    assert polled.exit_code == 0
+    assert "4 grains" in words(polled.output)
+
+
+def test_submit_of_several_prints_an_id_a_line(bucket_name: str, picture: Path) -> None:
+    lines = run("submit", picture, picture).stdout.splitlines()
+    assert len(lines) == 2
+    assert all(re.fullmatch(rf"[0-9a-f]{{32}}  {re.escape(str(picture))}", line) for line in lines)
+
+
+def test_submit_stores_nothing_when_a_file_is_missing(
+    bucket_name: str, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    done = run("submit", picture, picture.with_name("missing.png"))
+    assert done.exit_code == 1
+    assert names() == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("analyze", "x.png", "--points-per-side", "500"), 2, "is 500; it must be an integer from 1 to 128"),
+        (("submit", "x.png", "--um-per-px", "nan"), 2, "um_per_px is nan"),
+        (("submit", "x.png", "--mode", "all"), 2, "'grains' or 'masks'"),
+        (("poll", "../etc"), 2, "is no image id"),
+        (("poll", "f" * 32), 1, "no image"),
+        (("wait", "f" * 32), 1, "no image"),
+        (("weights", "push", "nowhere.pth", "--bucket", "b"), 2, "is not a file"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_without_a_traceback(
+    bucket_name: str, torchserve: FakeTorchServe, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code
+    assert message in words(done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.output
+
+
+def test_a_missing_setting_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, picture: Path) -> None:
+    monkeypatch.delenv("GRAINSERVE_BUCKET", raising=False)
+    done = run("submit", picture)
+    assert done.exit_code == 2
+    assert "GRAINSERVE_BUCKET is not set" in words(done.stderr)
+
+
+def test_torchserve_that_is_not_there_is_told_at_once(
+    bucket_name: str, monkeypatch: pytest.MonkeyPatch, picture: Path, tmp_path: Path, names: Callable[[], set[str]]
+) -> None:
+    monkeypatch.setenv("GRAINSERVE_TORCHSERVE", "http://127.0.0.1:9")
+    done = run("analyze", picture, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "TorchServe does not answer at http://127.0.0.1:9" in words(done.stderr)
+    assert names() == set()
+
+
+def test_models_lists_versions_and_workers(torchserve: FakeTorchServe) -> None:
+    workers = [{"status": "READY"}, {"status": "UNLOADING"}]
+    version = {"modelName": "sam_tiny", "modelVersion": "1.0", "workers": workers}
+    torchserve.management = {
+        "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},
+        "/models/sam_tiny": [version],
+        "/models/sam_tiny/all": [version, version | {"modelVersion": "2.0"}],
+    }
+    done = run("models")
+    assert done.exit_code == 0
+    text = re.sub(r"[^\w. ]", " ", words(done.stdout))
+    assert re.search(r"sam_tiny +1\.0 +yes +1 of 2", text)
+    assert re.search(r"sam_tiny +2\.0 +1 of 2", text)
+
+
+@pytest.mark.parametrize("command", ["submit", "poll", "wait", "analyze", "models", "weights push"])
+def test_help_teaches_with_an_example(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.exit_code == 0
+    assert f"grainserve {command} " in words(done.stdout) + " "
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------------------
+
+
+def test_weights_push_uploads_once(gcs: storage.Client, bucket_name: str, tmp_path: Path) -> None:
+    file = tmp_path / "sam_tiny.pth"
+    file.write_bytes(bytes(range(256)) * 100_000)  # several chunks
+    first = run("weights", "push", file, "--bucket", bucket_name)
+    assert first.exit_code == 0, first.output
+    blob = gcs.bucket(bucket_name).get_blob("sam_tiny.pth")
+    assert blob.crc32c == file_crc32c(file)
+    assert blob.size == file.stat().st_size
+    assert words(first.stdout).startswith(f"gs://{bucket_name}/sam_tiny.pth generation {blob.generation}")
+    again = run("weights", "push", file, "--bucket", bucket_name)
+    assert "the same bytes were there already" in words(again.stdout)
+    file.write_bytes(b"other")
+    changed = run("weights", "push", file, "--bucket", bucket_name)
+    newer = gcs.bucket(bucket_name).get_blob("sam_tiny.pth")
+    assert newer.generation != blob.generation
+    assert f"generation {newer.generation}" in words(changed.stdout)
+
+
+def test_weights_push_creates_a_bucket_only_when_told(
+    gcs: storage.Client, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"weights")
+    fresh = f"{bucket_name}-weights"
+    monkeypatch.setenv("GRAINSERVE_WEIGHTS_BUCKET", fresh)
+    refused = run("weights", "push", file)
+    assert refused.exit_code == 1
+    assert "--create-bucket" in words(refused.stderr)
+    assert gcs.lookup_bucket(fresh) is None
+    assert run("weights", "push", file, "--create-bucket", "--name", "a/b.pth").exit_code == 0
+    assert gcs.bucket(fresh).blob("a/b.pth").download_as_bytes() == b"weights"
+
+
+def test_crc32c_is_written_as_gcs_does(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"123456789")  # CRC-32C's check value is e3069283
+    assert file_crc32c(tmp_path / "x") == "4waSgw=="
+
+
+def test_files_of_images_of_the_same_name_do_not_overwrite_each_other() -> None:
+    assert unique_names([Path("a/x.png"), Path("b/x.tif"), Path("x_2.png")]) == ["x", "x_2", "x_2_2"]

@@ -1,0 +1,271 @@
+"""Dispatchers against the emulator and an imitation of TorchServe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.cloud import storage
+
+from grainserve.dispatcher import Dispatcher
+from grainserve.errors import JobFailed, StorageUnreachable, TorchServeBusy
+from grainserve.inbox import Inbox
+from grainserve.jobs import State
+from grainserve.protocol import Claim, JobStore
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe
+from tests.unit.client.fake_torchserve import (
+    BUSY,
+    HANG_UP,
+    NO_MODEL,
+    PREDICTION_FAILED,
+    TOO_LARGE,
+    WORKER_DIED,
+    Answer,
+    FakeTorchServe,
+)
+
+
+def submit(store: JobStore) -> str:
+    return store.submit(b"image", model="sam_tiny", version=None, options={})
+
+
+@contextmanager
+def dispatching(
+    store: JobStore, torchserve: FakeTorchServe, *, concurrency: int = 1, listing_interval: float = 0.05
+) -> Iterator[Dispatcher]:
+    server = TorchServe(torchserve.url, torchserve.url)
+    dispatcher = Dispatcher(
+        store, server, concurrency=concurrency, listing_interval=listing_interval, backoff=(0.01, 0.02)
+    )
+    with dispatcher:
+        yield dispatcher
+    server.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what must come; the test's own time limit ends a wait in vain."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.02)
+
+
+def ended(store: JobStore, image_id: str) -> bool:
+    return store.job(image_id).state in (State.DONE, State.FAILED) and not list(store.pending())
+
+
+@pytest.fixture
+def quick_store(bucket_name: str) -> JobStore:
+    """A store whose clock runs a thousand times faster, so that pauses between attempts pass at once."""
+    begun = datetime.now(UTC)
+    return JobStore(
+        Bucket(bucket_name),
+        lease=timedelta(hours=1),
+        now=lambda: begun + (datetime.now(UTC) - begun) * 1000,
+    )
+
+
+def test_pending_jobs_are_found_and_done(store: JobStore, torchserve: FakeTorchServe) -> None:
+    ids = [submit(store) for _ in range(4)]
+    with dispatching(store, torchserve, concurrency=2):
+        until(lambda: all(ended(store, image_id) for image_id in ids))
+    assert sorted(body["imageId"] for _, body in torchserve.requests) == sorted(ids)
+
+
+def test_several_dispatchers_do_each_job_once(store: JobStore, bucket_name: str, torchserve: FakeTorchServe) -> None:
+    ids = [submit(store) for _ in range(10)]
+    with (
+        dispatching(store, torchserve, concurrency=2),
+        dispatching(JobStore(Bucket(bucket_name)), torchserve, concurrency=2),
+        dispatching(JobStore(Bucket(bucket_name)), torchserve, concurrency=2),
+    ):
+        until(lambda: all(ended(store, image_id) for image_id in ids))
+    assert sorted(body["imageId"] for _, body in torchserve.requests) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (WORKER_DIED, "worker_died"),
+        (PREDICTION_FAILED, "InternalServerException"),
+        (HANG_UP, "answer_lost"),
+        (NO_MODEL, "model_not_found"),
+    ],
+    ids=["worker died", "handler failed", "answer lost", "no model"],
+)
+def test_three_failed_attempts_fail_the_job(
+    quick_store: JobStore, torchserve: FakeTorchServe, answer: Answer, code: str
+) -> None:
+    torchserve.script = [answer] * 5
+    image_id = submit(quick_store)
+    with dispatching(quick_store, torchserve):
+        until(lambda: ended(quick_store, image_id))
+    assert len(torchserve.requests) == 3
+    with pytest.raises(JobFailed) as failure:
+        quick_store.poll(image_id)
+    assert (failure.value.code, failure.value.attempts) == (code, 3)
+
+
+def test_a_failed_attempt_is_made_good_by_the_next(quick_store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [WORKER_DIED, PREDICTION_FAILED]
+    image_id = submit(quick_store)
+    with dispatching(quick_store, torchserve):
+        until(lambda: ended(quick_store, image_id))
+    job = quick_store.job(image_id)
+    assert (job.state, job.attempts, job.error) == (State.DONE, 3, None)
+
+
+def test_a_rejection_is_not_tried_again(store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [TOO_LARGE]
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert len(torchserve.requests) == 1
+    with pytest.raises(JobFailed, match="4000 px"):
+        store.poll(image_id)
+
+
+def test_backpressure_uses_up_no_attempt(store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [BUSY] * 7
+    image_id = submit(store)
+    with dispatching(store, torchserve) as dispatcher:
+        until(lambda: ended(store, image_id))
+        assert dispatcher.problem is None
+    assert len(torchserve.requests) == 8
+    assert store.job(image_id).attempts == 1
+
+
+def test_a_stop_under_backpressure_gives_the_job_back(store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [BUSY] * 100_000
+    image_id = submit(store)
+    with dispatching(store, torchserve) as dispatcher:
+        until(lambda: isinstance(dispatcher.problem, TorchServeBusy))
+    job = store.job(image_id)
+    assert (job.state, job.attempts, job.lease) == (State.QUEUED, 0, None)
+    assert list(store.pending()) == [image_id]
+
+
+def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        go_on.wait()
+
+    torchserve.before_answer = hold
+    first, second = submit(store), submit(store)
+    with dispatching(store, torchserve) as dispatcher:
+        asked.wait()
+        assert not dispatcher.stop(timeout=0.0)
+        go_on.set()
+    states = {store.job(image_id).state for image_id in (first, second)}
+    assert states == {State.DONE, State.QUEUED}
+
+
+def test_the_lease_is_renewed_while_torchserve_works(bucket_name: str, torchserve: FakeTorchServe) -> None:
+    store = JobStore(Bucket(bucket_name), lease=timedelta(seconds=0.6))
+    go_on = threading.Event()
+    torchserve.before_answer = lambda: until(go_on.is_set)
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        until(lambda: store.job(image_id).state is State.RUNNING)
+        leases = set()
+
+        def renewed_twice() -> bool:
+            lease = store.job(image_id).lease
+            assert lease is not None
+            leases.add(lease.expires)
+            return len(leases) >= 3
+
+        until(renewed_twice)
+        go_on.set()
+        until(lambda: ended(store, image_id))
+    assert store.job(image_id).attempts == 1
+
+
+def test_the_job_of_a_dead_dispatcher_is_taken_over(bucket_name: str, torchserve: FakeTorchServe) -> None:
+    store = JobStore(Bucket(bucket_name), lease=timedelta(seconds=0.5))
+    image_id = submit(store)
+    assert isinstance(store.claim(image_id, "dies"), Claim)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    job = store.job(image_id)
+    assert (job.state, job.attempts) == (State.DONE, 2)
+
+
+def test_a_result_found_after_the_lease_was_lost_is_stored(store: JobStore, torchserve: FakeTorchServe) -> None:
+    image_id = submit(store)
+
+    def steal() -> None:  # another dispatcher, whose clock is far ahead, takes over
+        ahead = JobStore(store.bucket, now=lambda: datetime.now(UTC) + timedelta(days=1))
+        assert isinstance(ahead.claim(image_id, "thief"), Claim)
+
+    torchserve.before_answer = steal
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert store.poll(image_id) is not None
+
+
+def test_a_deleted_image_and_a_damaged_job_do_not_stop_the_others(
+    store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str
+) -> None:
+    no_image, damaged, good = (submit(store) for _ in range(3))
+    bucket = gcs.bucket(bucket_name)
+    bucket.blob(f"images/{no_image}").delete()
+    bucket.blob(f"jobs/{damaged}.json").upload_from_string(b"{}")
+    with dispatching(store, torchserve):
+        until(lambda: store.job(good).state is State.DONE and store.job(no_image).state is State.FAILED)
+    with pytest.raises(JobFailed, match="deleted"):
+        store.poll(no_image)
+
+
+def test_a_job_handed_in_does_not_wait_for_the_listing(store: JobStore, torchserve: FakeTorchServe) -> None:
+    with dispatching(store, torchserve, listing_interval=3600) as dispatcher:
+        until(lambda: not list(store.pending()))
+        image_id = submit(store)
+        dispatcher.hand_in(image_id)
+        until(lambda: ended(store, image_id))
+
+
+def test_listing_goes_on_after_storage_failed(
+    store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = store.pending, threading.Event()
+
+    def pending() -> Iterator[str]:
+        if not broken.is_set():
+            broken.set()
+            raise StorageUnreachable("gone")
+        return real()
+
+    monkeypatch.setattr(store, "pending", pending)
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        broken.wait()
+        until(lambda: store.job(image_id).state is State.DONE)
+
+
+# Inbox ---------------------------------------------------------------------------------------------------------------
+
+
+def test_inbox_holds_each_id_once_and_gives_the_first_due_first() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    time = [now]
+    inbox = Inbox(lambda: time[0])
+    for image_id in ("a", "b", "a"):
+        inbox.put(image_id)
+    assert [inbox.take(), inbox.take()] == ["a", "b"]
+    inbox.put("a")  # in hand: stays out
+    inbox.done("b", now + timedelta(seconds=9))
+    inbox.done("a", now + timedelta(seconds=5))
+    inbox.put("b")  # queued for later: stays there
+    time[0] += timedelta(seconds=10)
+    assert [inbox.take(), inbox.take()] == ["a", "b"]
+    inbox.done("a", None)
+    inbox.put("a")
+    assert inbox.take() == "a"
+    inbox.close()
+    assert inbox.take() is None

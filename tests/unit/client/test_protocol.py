@@ -1,0 +1,321 @@
+"""The job protocol against the real emulator; time is a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.cloud import storage
+
+from grainserve.errors import ImageNotFound, InvalidJob, JobFailed, ResultNotFound
+from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, State
+from grainserve.protocol import Claim, JobStore, Later, LeaseLost
+from grainserve.storage import Bucket, PreconditionFailed
+from tests.unit.client.results import make_result
+
+DIED = Failure("worker_died", "the worker died")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(bucket_name: str, clock: Clock) -> JobStore:
+    return JobStore(Bucket(bucket_name), now=clock)
+
+
+def submit(store: JobStore) -> str:
+    return store.submit(b"image", model="sam_tiny", version=None, options={"um_per_px": 2.5})
+
+
+def claimed(store: JobStore, image_id: str, owner: str = "one") -> Claim:
+    claim = store.claim(image_id, owner)
+    assert isinstance(claim, Claim)
+    return claim
+
+
+def test_submit_stores_image_job_and_marker(store: JobStore, names: Callable[[], set[str]]) -> None:
+    image_id = submit(store)
+    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/{image_id}"}
+    assert store.image(image_id) == b"image"
+    assert list(store.pending()) == [image_id]
+    job = store.job(image_id)
+    assert (job.state, job.attempts, job.options, job.lease) == (State.QUEUED, 0, {"um_per_px": 2.5}, None)
+    assert store.poll(image_id) is None
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_crash_in_submit_leaves_no_marker(
+    store: JobStore, names: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    real = store.bucket.create
+    done: list[str] = []
+
+    def create(name: str, data: bytes, content_type: str) -> int:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(name)
+        return real(name, data, content_type)
+
+    monkeypatch.setattr(store.bucket, "create", create)
+    with pytest.raises(KeyboardInterrupt):
+        submit(store)
+    assert [name.split("/")[0] for name in sorted(names())] == ["images", "jobs"][:writes]
+    assert list(store.pending()) == []
+
+
+def test_job_record_reads_back(clock: Clock) -> None:
+    job = Job("x", "sam_tiny", "1.0", {"label": "grään"}, created=clock())
+    for each in (job, job.attempt_failed(DIED, clock()), job.failed(Failure("a", "b", 413))):
+        assert Job.from_json(each.to_json()) == each
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"imageId": 3}'])
+def test_a_damaged_record_is_told(data: bytes) -> None:
+    with pytest.raises(InvalidJob):
+        Job.from_json(data)
+
+
+def test_of_many_dispatchers_one_gets_the_job(store: JobStore, bucket_name: str, clock: Clock) -> None:
+    image_id = submit(store)
+    stores = [JobStore(Bucket(bucket_name), now=clock) for _ in range(12)]
+    barrier = threading.Barrier(len(stores))
+
+    def race(number: int) -> Claim | Later | None:
+        barrier.wait()
+        return stores[number].claim(image_id, f"owner-{number}")
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        outcomes = list(pool.map(race, range(len(stores))))
+    winners = [outcome for outcome in outcomes if isinstance(outcome, Claim)]
+    assert len(winners) == 1
+    assert all(isinstance(outcome, Claim | Later) for outcome in outcomes)
+    job = store.job(image_id)
+    assert job == winners[0].job
+    assert job.attempts == 1
+
+
+def test_a_lease_holds_until_it_expires_then_another_takes_over(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    first = claimed(store, image_id)
+    assert store.claim(image_id, "two") == Later(clock() + store.lease)
+    clock.forward(store.lease.total_seconds() - 1)
+    assert isinstance(store.claim(image_id, "two"), Later)
+    clock.forward(1)
+    second = claimed(store, image_id, "two")
+    assert second.job.attempts == 2
+    with pytest.raises(LeaseLost):
+        store.renew(first)
+
+
+def test_a_renewed_lease_is_not_taken_over(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    claim = claimed(store, image_id)
+    for _ in range(5):
+        clock.forward(store.lease.total_seconds() * 0.9)
+        claim = store.renew(claim)
+        assert isinstance(store.claim(image_id, "two"), Later)
+    assert store.job(image_id).attempts == 1
+
+
+def test_finish_stores_the_result_ends_the_job_and_drops_the_marker(
+    store: JobStore, names: Callable[[], set[str]]
+) -> None:
+    image_id = submit(store)
+    store.finish(claimed(store, image_id), make_result(image_id))
+    assert store.poll(image_id) == make_result(image_id)
+    assert store.job(image_id).state is State.DONE
+    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"results/{image_id}.json"}
+    assert store.claim(image_id, "two") is None
+
+
+def test_the_first_result_stays_and_the_second_is_no_error(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    slow = claimed(store, image_id)
+    clock.forward(store.lease.total_seconds())
+    fast = claimed(store, image_id, "two")
+    first, second = make_result(image_id), make_result(image_id, masks=[])
+    store.finish(slow, first)  # lost its lease, yet its result is as good
+    store.finish(fast, second)
+    assert store.poll(image_id) == first
+    assert store.job(image_id).state is State.DONE
+    assert list(store.pending()) == []
+
+
+def test_results_in_a_race_are_written_once(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
+    image_id = submit(store)
+    claim = claimed(store, image_id)
+    stores = [JobStore(Bucket(bucket_name)) for _ in range(8)]
+    generations = set()
+    barrier = threading.Barrier(len(stores))
+
+    def race(number: int) -> None:
+        result = make_result(image_id)
+        result["metadata"]["processTime"] = float(number)
+        barrier.wait()
+        stores[number].finish(claim, result)
+        blob = gcs.bucket(bucket_name).get_blob(f"results/{image_id}.json")
+        generations.add(blob.generation)
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(race, range(len(stores))))
+    assert len(generations) == 1
+
+
+def test_failed_attempts_wait_longer_each_time_and_the_third_fails_the_job(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    waits = []
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        claim = claimed(store, image_id)
+        job = store.attempt_failed(claim, DIED)
+        assert job.attempts == attempt
+        if attempt < MAX_ATTEMPTS:
+            later = store.claim(image_id, "two")
+            assert isinstance(later, Later)
+            waits.append((later.at - clock()).total_seconds())
+            assert store.poll(image_id) is None
+            clock.time = later.at
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]
+    with pytest.raises(JobFailed, match="the worker died") as failure:
+        store.poll(image_id)
+    assert (failure.value.code, failure.value.attempts) == ("worker_died", 3)
+    assert list(store.pending()) == []
+    assert store.claim(image_id, "two") is None
+
+
+def test_a_rejection_fails_at_once(store: JobStore) -> None:
+    image_id = submit(store)
+    store.reject(claimed(store, image_id), Failure("image_too_large", "over 1024 px", 413))
+    with pytest.raises(JobFailed) as failure:
+        store.poll(image_id)
+    assert (failure.value.code, failure.value.status, failure.value.attempts) == ("image_too_large", 413, 1)
+    assert list(store.pending()) == []
+
+
+def test_release_gives_the_attempt_back(store: JobStore) -> None:
+    image_id = submit(store)
+    for _ in range(MAX_ATTEMPTS + 2):
+        job = store.release(claimed(store, image_id))
+        assert (job.state, job.attempts, job.lease) == (State.QUEUED, 0, None)
+
+
+def test_an_image_whose_dispatchers_all_die_fails_in_the_end(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    for _ in range(MAX_ATTEMPTS):
+        claimed(store, image_id)
+        clock.forward(store.lease.total_seconds())
+    assert store.claim(image_id, "four") is None
+    with pytest.raises(JobFailed, match="3 attempts began") as failure:
+        store.poll(image_id)
+    assert failure.value.code == "attempts_exhausted"
+
+
+def test_who_lost_the_lease_cannot_fail_the_job(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    slow = claimed(store, image_id)
+    clock.forward(store.lease.total_seconds())
+    fast = claimed(store, image_id, "two")
+    for too_late in (store.attempt_failed, store.reject):
+        assert too_late(slow, DIED) == fast.job
+    assert store.release(slow) == fast.job
+    assert store.job(image_id) == fast.job
+    store.finish(fast, make_result(image_id))
+    assert store.poll(image_id) is not None
+
+
+def test_a_death_after_the_result_is_mended_without_working_again(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = submit(store)
+    claim = claimed(store, image_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_end", lambda _: None)  # dies here
+        store.finish(claim, make_result(image_id))
+    assert store.poll(image_id) is not None
+    clock.forward(store.lease.total_seconds())
+    assert store.claim(image_id, "two") is None
+    assert store.job(image_id).state is State.DONE
+    assert list(store.pending()) == []
+
+
+def test_a_death_before_the_marker_is_dropped_is_mended(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = submit(store)
+    claim = claimed(store, image_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_drop_marker", lambda _: None)
+        store.finish(claim, make_result(image_id))
+    assert list(store.pending()) == [image_id]
+    assert store.claim(image_id, "two") is None
+    assert list(store.pending()) == []
+
+
+def test_a_write_whose_answer_was_lost_still_counts_as_ours(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = submit(store)
+    real = store.bucket.replace
+
+    def replace(name: str, data: bytes, content_type: str, generation: int) -> int:
+        real(name, data, content_type, generation)  # arrives; the answer does not; the library sends it again
+        return real(name, data, content_type, generation)
+
+    monkeypatch.setattr(store.bucket, "replace", replace)
+    claim = claimed(store, image_id)
+    store.renew(Claim(claim.job, claim.generation))
+    assert isinstance(store.claim(image_id, "two"), Later)
+
+
+def test_a_marker_without_a_job_is_cleared(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
+    image_id = submit(store)
+    gcs.bucket(bucket_name).blob(f"jobs/{image_id}.json").delete()
+    assert store.claim(image_id, "one") is None
+    assert list(store.pending()) == []
+    with pytest.raises(ImageNotFound):
+        store.poll(image_id)
+
+
+def test_a_deleted_result_is_told(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
+    image_id = submit(store)
+    store.finish(claimed(store, image_id), make_result(image_id))
+    gcs.bucket(bucket_name).blob(f"results/{image_id}.json").delete()
+    with pytest.raises(ResultNotFound, match="submit the image again"):
+        store.poll(image_id)
+
+
+def test_foreign_names_under_pending_are_passed_over(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
+    image_id = submit(store)
+    gcs.bucket(bucket_name).blob("pending/a b").upload_from_string(b"")
+    assert list(store.pending()) == [image_id]
+
+
+def test_bucket_writes_hold_to_generations(bucket_name: str) -> None:
+    bucket = Bucket(bucket_name)
+    first = bucket.create("x", b"1", "text/plain")
+    with pytest.raises(PreconditionFailed):
+        bucket.create("x", b"2", "text/plain")
+    second = bucket.replace("x", b"3", "text/plain", first)
+    with pytest.raises(PreconditionFailed):
+        bucket.replace("x", b"4", "text/plain", first)
+    stored = bucket.read("x")
+    assert stored is not None
+    assert (stored.data, stored.generation) == (b"3", second)
+    bucket.delete("x")
+    bucket.delete("x")
+    assert bucket.read("x") is None

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from grainserve.errors import (
+    AnswerLost,
+    GrainserveError,
+    HandlerFailed,
+    ImageRejected,
+    ModelNotFound,
+    TorchServeBusy,
+    TorchServeUnreachable,
+    WorkerDied,
+)
+from grainserve.torchserve import ModelVersion, TorchServe
+from tests.unit.client.fake_torchserve import (
+    BUSY,
+    HANG_UP,
+    NO_MODEL,
+    PREDICTION_FAILED,
+    TOO_LARGE,
+    WORKER_DIED,
+    Answer,
+    FakeTorchServe,
+)
+
+
+@pytest.fixture
+def server(torchserve: FakeTorchServe) -> Iterator[TorchServe]:
+    client = TorchServe(torchserve.url, torchserve.url)
+    yield client
+    client.close()
+
+
+def predict(server: TorchServe) -> dict[str, object]:
+    return server.predict("sam_tiny", None, b"\x00image", {"min_area": 3}, "id-1")
+
+
+def test_predict_sends_image_options_and_id(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    assert predict(server)["metadata"]
+    path, body = torchserve.requests[0]
+    assert path == "/predictions/sam_tiny"
+    assert body == {"image": base64.b64encode(b"\x00image").decode(), "imageId": "id-1", "min_area": 3}
+
+
+CASES: list[tuple[Answer, type[GrainserveError], str]] = [
+    (BUSY, TorchServeBusy, "torchserve_busy"),
+    (
+        (503, b'{"code": 503, "type": "ServiceUnavailableException", "message": "Capacity exceeded"}'),
+        TorchServeBusy,
+        "torchserve_busy",
+    ),
+    ((503, b"<html>no upstream</html>"), TorchServeBusy, "torchserve_busy"),
+    ((429, b""), TorchServeBusy, "torchserve_busy"),
+    ((502, b"bad gateway"), TorchServeBusy, "torchserve_busy"),
+    (PREDICTION_FAILED, HandlerFailed, "InternalServerException"),
+    (WORKER_DIED, WorkerDied, "worker_died"),
+    (NO_MODEL, ModelNotFound, "model_not_found"),
+    (
+        (404, b'{"code": 404, "type": "ModelVersionNotFoundException", "message": "Model version: 9 not found"}'),
+        ModelNotFound,
+        "model_not_found",
+    ),
+    (TOO_LARGE, ImageRejected, "image_too_large"),
+    ((415, b'{"error": {"code": "not_an_image", "message": "x"}}'), ImageRejected, "not_an_image"),
+    ((422, b'{"error": {"code": "invalid_option", "message": "x"}}'), ImageRejected, "invalid_option"),
+    ((413, b""), ImageRejected, "too_many_bytes"),
+    ((500, b'{"error": {"code": "internal_error", "message": "x"}}'), HandlerFailed, "internal_error"),
+    ((507, b'{"error": {"code": "out_of_memory", "message": "x"}}'), HandlerFailed, "out_of_memory"),
+    (
+        (507, b'{"code": 507, "type": "InternalServerException", "message": "Out of memory"}'),
+        HandlerFailed,
+        "InternalServerException",
+    ),
+    (
+        (405, b'{"code": 405, "type": "MethodNotAllowedException", "message": "x"}'),
+        ImageRejected,
+        "MethodNotAllowedException",
+    ),
+    ((400, b"[]"), ImageRejected, "http_400"),
+    ((200, b"not json"), HandlerFailed, "invalid_answer"),
+    ((200, b"[]"), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": {}}'), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": {}, "segmentedObjects": [NaN]}'), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": {}, "segmentedObjects": [1e999]}'), HandlerFailed, "invalid_answer"),
+    (HANG_UP, AnswerLost, "answer_lost"),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind", "code"), CASES, ids=[f"{case[0][0]}-{case[2]}" for case in CASES])
+def test_each_answer_has_its_error_and_is_asked_for_once(
+    server: TorchServe, torchserve: FakeTorchServe, answer: Answer, kind: type[GrainserveError], code: str
+) -> None:
+    torchserve.script = [answer]
+    with pytest.raises(kind) as error:
+        predict(server)
+    assert type(error.value) is kind
+    assert error.value.code == code
+    assert str(error.value)
+    assert len(torchserve.requests) == 1  # no silent second try
+
+
+def test_a_rejection_carries_status_and_the_handlers_words(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [TOO_LARGE]
+    with pytest.raises(ImageRejected, match="4000 px wide") as error:
+        predict(server)
+    assert error.value.status == 413
+
+
+def test_nobody_there(torchserve: FakeTorchServe) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        server = TorchServe(url, url)
+        for call in (lambda: predict(server), server.ping, server.models):
+            with pytest.raises(TorchServeUnreachable, match=url):
+                call()
+
+
+def test_an_answer_that_takes_too_long_is_lost() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        server = TorchServe(url, url, read_timeout=0.2)
+        with pytest.raises(AnswerLost, match="ReadTimeout"):
+            predict(server)
+        server.close()
+
+
+def describe(version: str, *statuses: str) -> dict[str, object]:
+    workers = [{"id": str(9000 + index), "status": status} for index, status in enumerate(statuses)]
+    return {"modelName": "sam_tiny", "modelVersion": version, "workers": workers}
+
+
+def test_models_versions_and_readiness(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    torchserve.management = {
+        "/models?limit=100": {"nextPageToken": "1", "models": [{"modelName": "sam_tiny", "modelUrl": "a.mar"}]},
+        "/models?limit=100&next_page_token=1": {"models": [{"modelName": "sam_vit_b", "modelUrl": "b.mar"}]},
+        "/models/sam_tiny": [describe("1.0", "READY")],
+        "/models/sam_tiny/all": [describe("1.0", "READY", "UNLOADING"), describe("2.0", "UNLOADING")],
+    }
+    assert server.models() == ["sam_tiny", "sam_vit_b"]
+    assert server.versions("sam_tiny") == [
+        ModelVersion("sam_tiny", "1.0", default=True, workers=2, workers_ready=1),
+        ModelVersion("sam_tiny", "2.0", default=False, workers=1, workers_ready=0),
+    ]
+    assert server.ready("sam_tiny")
+    assert not server.ready("sam_tiny", "2.0")
+    with pytest.raises(ModelNotFound, match=r"sam_tiny version 3\.0"):
+        server.ready("sam_tiny", "3.0")
+    with pytest.raises(ModelNotFound, match="sam_vit_h"):
+        server.ready("sam_vit_h")
