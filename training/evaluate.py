@@ -41,7 +41,8 @@ def images(first_seed: int, count: int) -> list[SyntheticImage]:
 
 def grains_score(masks: list[Mask], truth: SyntheticImage, options: Options) -> Score:
     """Scores the label map that these masks make."""
-    found = label_map(masks, *truth.labels.shape, options.min_area, options.max_area_fraction)
+    height, width = truth.labels.shape
+    found = label_map(masks, height, width, options.min_area, options.max_area_fraction)
     return score(found.labels, truth.labels)
 
 

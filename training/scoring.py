@@ -43,17 +43,18 @@ def score(found: NDArray[np.int32], true: NDArray[np.int32], threshold: float = 
         The score.
     """
     columns = int(true.max()) + 1
-    overlap = np.bincount(found.ravel().astype(np.int64) * columns + true.ravel(), minlength=(found.max() + 1) * columns)
-    overlap = overlap.reshape(int(found.max()) + 1, columns)
+    rows = int(found.max()) + 1
+    pairs = found.ravel().astype(np.int64) * columns + true.ravel()
+    overlap = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
     found_area, true_area = overlap.sum(axis=1), overlap.sum(axis=0)
     iou = overlap / np.maximum(found_area[:, None] + true_area[None] - overlap, 1)
     iou = iou[1:, 1:]
-    rows, cols = linear_sum_assignment(-np.where(iou >= threshold, iou, 0))
-    good = iou[rows, cols] >= threshold
-    rows, cols = rows[good], cols[good]
-    ratio = np.sqrt(found_area[1:][rows] / np.maximum(true_area[1:][cols], 1)) - 1
+    mine, its = linear_sum_assignment(-np.where(iou >= threshold, iou, 0))
+    good = iou[mine, its] >= threshold
+    mine, its = mine[good], its[good]
+    ratio = np.sqrt(found_area[1:][mine] / np.maximum(true_area[1:][its], 1)) - 1
     return Score(
-        matched=len(rows),
+        matched=len(mine),
         found=int((found_area[1:] > 0).sum()),
         true=int((true_area[1:] > 0).sum()),
         size_error=float(ratio.mean()) if len(ratio) else float("nan"),

@@ -89,7 +89,6 @@ def tidy(labels: Labels, min_area: int) -> Labels:
     Returns:
         H × W, int32, numbered 1…n without gaps.
     """
-    height, width = labels.shape
     pieces = np.zeros_like(labels)
     count = 0
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -150,13 +149,13 @@ def _seeds(rng: Generator, grid: NDArray[np.float32], grain_px: float) -> NDArra
     close = cKDTree(points).query_pairs(spacing, output_type="ndarray")
     alive = np.ones(len(points), bool)
     alive[close[:, 1]] = False
-    return points[alive]
+    return np.asarray(points[alive], dtype=np.float32)
 
 
 def _voronoi(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
     grid = _warped_grid(rng, height, width, grain_px)
     _, nearest = cKDTree(_seeds(rng, grid, grain_px)).query(grid.reshape(-1, 2))
-    labels = (nearest.reshape(height, width) + 1).astype(np.int32)
+    labels: Labels = (nearest.reshape(height, width) + 1).astype(np.int32)
     if rng.uniform() < 0.3:  # some pores
         pores = rng.permutation(labels.max() + 1)[: int(labels.max() * rng.uniform(0, 0.15))]
         labels[np.isin(labels, pores)] = 0
@@ -231,7 +230,7 @@ def _palette(rng: Generator, count: int) -> NDArray[np.float32]:
     brightness = rng.normal(0, rng.uniform(0.03, 0.2), (count + 1, 1))
     colours = colours + brightness + rng.normal(0, 0.06 * saturation, (count + 1, 3))
     colours[0] = rng.uniform(0.02, 0.95) + rng.normal(0, 0.06, 3)
-    return np.clip(colours, 0.02, 1.0).astype(np.float32)
+    return np.asarray(np.clip(colours, 0.02, 1.0), dtype=np.float32)
 
 
 def _texture(rng: Generator, labels: Labels, grain_px: float) -> FloatMap:
@@ -292,7 +291,8 @@ def _render(rng: Generator, labels: Labels, family: str, grain_px: float) -> NDA
     inside = labels > 0
     background = ~inside
     if background.any():  # a matrix is grainy at a scale well below the grains'
-        grit = sum(rng.uniform(0, 1) * _smooth_noise(rng, height, width, s) for s in (1.5, 3.0, 0.15 * grain_px, 0.5 * grain_px))
+        scales = (1.5, 3.0, 0.15 * grain_px, 0.5 * grain_px)
+        grit = sum(rng.uniform(0, 1) * _smooth_noise(rng, height, width, scale) for scale in scales)
         light = light + background * np.asarray(grit, np.float32) * rng.uniform(0, 0.09)
 
     if family != "polycrystal" and rng.uniform() < 0.75:  # rounded grains lit from one side
@@ -301,7 +301,8 @@ def _render(rng: Generator, labels: Labels, family: str, grain_px: float) -> NDA
         dome = ndimage.gaussian_filter(dome, max(1.0, 0.05 * grain_px)) * rim
         slope_y, slope_x = np.gradient(dome)
         sun = rng.uniform(0, 2 * np.pi)
-        light = light + inside * rng.uniform(0.05, 0.4) * np.clip(np.cos(sun) * slope_x + np.sin(sun) * slope_y, -1.2, 1.2)
+        facing = np.clip(np.cos(sun) * slope_x + np.sin(sun) * slope_y, -1.2, 1.2)
+        light = light + inside * rng.uniform(0.05, 0.4) * facing
         if rng.uniform() < 0.7:  # cast shadows on what lies behind
             throw = rng.uniform(0.04, 0.2) * grain_px
             cast = ndimage.shift(inside.astype(np.float32), (throw * np.sin(sun), throw * np.cos(sun)), order=1)

@@ -12,7 +12,6 @@ import argparse
 import copy
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from training.losses import coverage, dense_loss, prompt_loss
 
 AVERAGE_DECAY = 0.998
 VALIDATION_SEED = 990_000
+STATE = "state.pt"
 
 
 class DenseHead(nn.Module):
@@ -121,7 +121,7 @@ def save(path: Path, value: Any) -> None:
     """Writes beside the target, then renames: an interrupted save leaves the old file whole."""
     partial = path.with_suffix(".partial")
     torch.save(value, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -132,11 +132,71 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / 300, max(0.0, (steps - step) / (0.3 * steps)))
 
 
+@dataclasses.dataclass
+class Training:
+    """All that a run is, and what an interrupted one is resumed from."""
+
+    sam: Sam
+    head: DenseHead
+    average: Sam
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    @classmethod
+    def begin(cls, device: torch.device, rate: float) -> Training:
+        """A fresh model and optimizer."""
+        sam = build_sam_tiny().to(device).train()
+        sam.to(memory_format=torch.channels_last)
+        head = DenseHead(sam.prompt_encoder.embed_dim).to(device)
+        parameters = [*sam.parameters(), *head.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.02, betas=(0.9, 0.98))
+        return cls(sam, head, copy.deepcopy(sam).eval(), optimizer)
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state dict, by name."""
+        return {"sam": self.sam, "head": self.head, "average": self.average, "optimizer": self.optimizer}
+
+    def save(self, run: Path) -> None:
+        """Writes the state and the checkpoint that the handler loads."""
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        save(run / STATE, {"step": self.step} | state)
+        save(run / "sam_tiny.pth", {name: value.half() for name, value in self.average.state_dict().items()})
+
+    def resume(self, run: Path, device: torch.device) -> None:
+        """Goes back to where `save` was last called."""
+        state = torch.load(run / STATE, map_location=device, weights_only=True)
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.step = state["step"]
+
+    def take_step(self, batch: Batch, rate: float, dense_only: bool) -> dict[str, float]:
+        """One step of the optimizer and of the moving average; the figures for the log.
+
+        Raises:
+            FloatingPointError: If the gradient is not finite; nothing was changed.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, figures = losses(self.sam, self.head, batch, dense_only)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_([*self.sam.parameters(), *self.head.parameters()], 1.0)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}: resume from the last state")
+        self.optimizer.step()
+        self.step += 1
+        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.sam.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        return {"loss": loss.item()} | {name: round(value.item(), 4) for name, value in figures.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
     parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
-    parser.add_argument("--dense-steps", type=int, default=1500, help="first steps without prompts (%(default)s)")
+    parser.add_argument("--dense-steps", type=int, default=2500, help="first steps without prompts (%(default)s)")
     parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes that make images (default: %(default)s)")
@@ -147,57 +207,31 @@ def main() -> None:
     device = torch.device(args.device)
     torch.manual_seed(args.seed)
     args.run.mkdir(parents=True, exist_ok=True)
-    sam = build_sam_tiny().to(device).train()
-    head = DenseHead(sam.prompt_encoder.embed_dim).to(device)
-    sam.to(memory_format=torch.channels_last)
-    average = copy.deepcopy(sam).eval()
-    parameters = [*sam.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=args.lr, weight_decay=0.02, betas=(0.9, 0.98))
-
-    step, state_file = 0, args.run / "state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
-        for module, key in ((sam, "sam"), (head, "head"), (average, "average")):
-            module.load_state_dict(state[key])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
-        print(f"resumed {args.run} at step {step}")
+    training = Training.begin(device, args.lr)
+    if (args.run / STATE).exists():
+        training.resume(args.run, device)
+        print(f"resumed {args.run} at step {training.step}")
 
     held_out = iter(CropStream(VALIDATION_SEED, crops=8))
     held_out_batches = [to_device(next(held_out), device) for _ in range(10)]
-    stream = CropStream(args.seed * 1_000_003 + step, crops=args.crops)
+    stream = CropStream(args.seed * 1_000_003 + training.step, crops=args.crops)
     loader = iter(DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4))
-    began = time.monotonic()
-    with (args.run / "log.jsonl").open("a") as log, tqdm(initial=step, total=args.steps, mininterval=10) as progress:
-        while step < args.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, args.steps, args.lr)
+    began, first = time.monotonic(), training.step
+    with (args.run / "log.jsonl").open("a") as log, tqdm(initial=first, total=args.steps, mininterval=10) as progress:
+        while training.step < args.steps:
+            rate = learning_rate(training.step, args.steps, args.lr)
             batch = to_device(next(loader), device)
-            loss, figures = losses(sam, head, batch, dense_only=step < args.dense_steps)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, 1.0)
-            if not torch.isfinite(norm):
-                raise FloatingPointError(f"gradient is {norm.item()} at step {step}; resume from {state_file}")
-            optimizer.step()
-            step += 1
+            figures = training.take_step(batch, rate, training.step < args.dense_steps)
             progress.update()
-            decay = min(AVERAGE_DECAY, step / (step + 20))
-            with torch.no_grad():
-                for kept, new in zip(average.parameters(), sam.parameters(), strict=True):
-                    kept.lerp_(new, 1 - decay)
-            if step % 50 == 0:
-                row = {"step": step, "seconds": round(time.monotonic() - began, 1), "loss": loss.item()}
-                row |= {key: round(value.item(), 4) for key, value in figures.items()}
-                if step % 1000 == 0:
-                    row["held_out"] = validate(average, head, held_out_batches)
+            if training.step % 50 == 0:
+                row: dict[str, Any] = {"step": training.step, "seconds": round(time.monotonic() - began, 1)} | figures
+                if training.step % 1000 == 0:
+                    row["held_out"] = validate(training.average, training.head, held_out_batches)
                     tqdm.write(json.dumps(row))
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-            if step % 250 == 0 or step == args.steps:
-                keys = {"sam": sam, "head": head, "average": average, "optimizer": optimizer}
-                save(state_file, {"step": step} | {key: value.state_dict() for key, value in keys.items()})
-                save(args.run / "sam_tiny.pth", {k: v.half() for k, v in average.state_dict().items()})
+            if training.step % 250 == 0 or training.step == args.steps:
+                training.save(args.run)
 
 
 if __name__ == "__main__":

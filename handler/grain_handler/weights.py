@@ -100,7 +100,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
                 f"checkpoint {uri} arrived damaged: its CRC32C is {found}, the object's is {blob.crc32c}; "
                 "nothing was kept, try again"
             )
-        os.replace(partial, target)
+        partial.replace(target)
     return checkpoint
 
 

@@ -61,7 +61,8 @@ def assert_error(answer: requests.Response, status: int, code: str) -> None:
 def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
     """The README's first command; also the only request here on the model's own grid."""
     found = result(requests.put(url(stack), data=PNG, timeout=TIMEOUT))
-    assert found["metadata"]["image"] == {"width": 200, "height": 160, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
+    image = found["metadata"]["image"]
+    assert image == {"width": 200, "height": 160, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
     assert found["segmentedObjects"]
     defaults = yaml.safe_load((ROOT / "config" / "sam_tiny.yaml").read_text())["grainserve"]["defaults"]
     assert found["metadata"]["options"] == Options(**defaults).model_dump()
@@ -175,9 +176,7 @@ def test_options_reach_the_answer(stack: Stack) -> None:
 
 
 def test_mask_formats_and_modes(stack: Stack) -> None:
-    rle, png, none = (
-        result(ask(stack, mask_format=name))["segmentedObjects"] for name in ("rle", "png", "none")
-    )
+    rle, png, none = (result(ask(stack, mask_format=name))["segmentedObjects"] for name in ("rle", "png", "none"))
     assert [grain["properties"] for grain in rle] == [grain["properties"] for grain in none]
     assert {type(grain["mask"]) for grain in rle} == {dict}
     assert {type(grain["mask"]) for grain in png} == {str}

@@ -133,7 +133,7 @@ def test_damage_on_the_way_is_an_error_and_nothing_is_kept(
     uri = put(CONTENT)
     download = Blob.download_as_bytes
     monkeypatch.setattr(Blob, "download_as_bytes", lambda self, **rest: b"\0" + download(self, **rest)[1:])
-    with pytest.raises(CheckpointError, match="arrived damaged: its CRC32C is .* the object's is"):
+    with pytest.raises(CheckpointError, match=r"arrived damaged: its CRC32C is .* the object's is"):
         weights.fetch(uri, tmp_path)
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert left == []
@@ -152,7 +152,7 @@ def test_a_full_disk_is_said_before_the_download(
 def test_no_such_object_says_how_to_put_it_there(put: Put, tmp_path: Path) -> None:
     uri = put(CONTENT)
     for missing in (uri + ".gone", f"{uri}#12345", f"gs://no-such-bucket-{uuid4().hex}/x.pth"):
-        with pytest.raises(CheckpointError, match="no such object.*weights push"):
+        with pytest.raises(CheckpointError, match=r"no such object.*weights push"):
             weights.fetch(missing, tmp_path)
 
 

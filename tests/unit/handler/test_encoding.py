@@ -24,22 +24,25 @@ def masked(frame: NDArray[np.bool_]) -> Mask:
 
 @given(frames)
 def test_rle_round_trip(frame: NDArray[np.bool_]) -> None:
-    rle = encode(masked(frame), *frame.shape, "rle")
+    height, width = frame.shape
+    rle = encode(masked(frame), height, width, "rle")
     assert rle["size"] == list(frame.shape)
     assert (coco.decode(rle).astype(bool) == frame).all()
 
 
 @given(frames)
 def test_png_round_trip(frame: NDArray[np.bool_]) -> None:
-    picture = Image.open(io.BytesIO(base64.b64decode(encode(masked(frame), *frame.shape, "png"))))
+    height, width = frame.shape
+    picture = Image.open(io.BytesIO(base64.b64decode(encode(masked(frame), height, width, "png"))))
     assert picture.mode == "1"
     assert (np.asarray(picture) == frame).all()
 
 
 @given(frames)
 def test_polygons_filled_even_odd_give_the_mask_back(frame: NDArray[np.bool_]) -> None:
-    filled = np.zeros(frame.shape, int)
-    for ring in encode(masked(frame), *frame.shape, "polygon"):
+    height, width = frame.shape
+    filled = np.zeros((height, width), int)
+    for ring in encode(masked(frame), height, width, "polygon"):
         xs, ys = ring[0::2], ring[1::2]
         for x0, y0, x1, y1 in zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True):
             assert (x0 == x1) != (y0 == y1)  # along the pixels' sides, and never on the spot

@@ -69,7 +69,7 @@ def test_a_checkpoint_of_no_known_model_says_where_it_differs(tmp_path: Path) ->
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="some.pth"):
+    with pytest.raises(CheckpointError, match=r"some\.pth"):
         models.load("sam_tiny", Checkpoint(path, "gs://weights/some.pth", "1", ""), torch.device("cpu"))
 
 

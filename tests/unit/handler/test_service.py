@@ -23,6 +23,8 @@ PNG = encoded(gradient(), "PNG")
 class Context(SimpleNamespace):
     """What a handler uses of TorchServe's context."""
 
+    headers: list[dict[str, str]]
+
     def __init__(self, checkpoint: Path | str, headers: list[dict[str, str]] | None = None, **section: Any) -> None:
         super().__init__(
             manifest={"model": {"modelName": "sam_tiny", "modelVersion": "2.1"}},
@@ -76,7 +78,8 @@ def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         handler = service.GrainHandler()
         handler.initialize(context)
         monkeypatch.setattr(service, "segment", lambda _sam, request: step(request))
-        return [json.loads(body) if isinstance(body, bytes) else body for body in handler.handle(rows, context)], context
+        bodies = handler.handle(rows, context)
+        return [json.loads(body) if isinstance(body, bytes) else body for body in bodies], context
 
     return send
 
@@ -157,7 +160,9 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
         ({"modle": "sam_tiny"}, "modle"),
     ],
 )
-def test_a_wrong_config_stops_the_worker_with_the_reason(checkpoint: Path, section: dict[str, Any], reason: str) -> None:
+def test_a_wrong_config_stops_the_worker_with_its_reason(
+    checkpoint: Path, section: dict[str, Any], reason: str
+) -> None:
     context = Context(checkpoint)
     context.model_yaml_config["grainserve"] |= section
     with pytest.raises(Exception, match=reason):

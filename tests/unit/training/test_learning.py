@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from grain_handler.models import build_sam_tiny
+from grain_handler.models import build_sam_tiny, load
+from grain_handler.weights import Checkpoint
 from training.crops import Batch, CropStream
 from training.losses import coverage, dense_targets, intersection_over_union, mask_loss
-from training.train import DenseHead, decode, learning_rate, losses
+from training.train import Training, decode, learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def test_a_crop_decodes_as_sam_decodes_it(sam: Sam) -> None:
     whole = Batch(torch.empty(0), torch.empty(0), torch.zeros(1, 2), prompts, is_box, torch.ones(1, 2))
     with torch.no_grad():
         logits, scores = decode(sam, embedding, whole)
-        queries = [
+        queries: list[dict[str, Any]] = [
             {"points": (prompts[0, :1, None, :2], torch.ones(1, 1)), "boxes": None},
             {"points": None, "boxes": prompts[0, 1:]},
         ]
@@ -101,16 +104,47 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
     assert rates == pytest.approx([1 / 300, 1, 1, 1, 0.5, 0])
 
 
-def test_a_few_steps_reduce_the_loss(batch: Batch) -> None:
+@pytest.fixture
+def small(batch: Batch) -> Batch:
+    """Three prompts a crop, for speed."""
+    few = {name: getattr(batch, name)[:, :3] for name in ("prompts", "is_box", "targets")}
+    return dataclasses.replace(batch, **few)
+
+
+def test_a_few_steps_reduce_the_loss(small: Batch) -> None:
     torch.manual_seed(0)
-    sam, head = build_sam_tiny().train(), DenseHead(128)
-    optimizer = torch.optim.AdamW([*sam.parameters(), *head.parameters()], lr=1e-3)
-    small = dataclasses.replace(batch, prompts=batch.prompts[:, :3], is_box=batch.is_box[:, :3], targets=batch.targets[:, :3])
-    history = []
-    for _ in range(8):
-        loss, _ = losses(sam, head, small, dense_only=False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        history.append(loss.item())
+    training = Training.begin(torch.device("cpu"), 1e-3)
+    history = [training.take_step(small, 1e-3, dense_only=False)["loss"] for _ in range(8)]
     assert history[-1] < 0.9 * history[0]
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(small: Batch, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    training = Training.begin(torch.device("cpu"), 1e-3)
+    training.take_step(small, 1e-3, dense_only=True)
+    training.save(tmp_path)
+    resumed = Training.begin(torch.device("cpu"), 1e-3)
+    resumed.resume(tmp_path, torch.device("cpu"))
+    assert resumed.step == training.step == 1
+    expected = training.take_step(small, 1e-3, dense_only=False)
+    assert resumed.take_step(small, 1e-3, dense_only=False) == pytest.approx(expected, rel=1e-3)
+    for mine, its in zip(training.average.parameters(), resumed.average.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-5, rtol=1e-3)
+
+
+def test_the_saved_checkpoint_is_one_the_handler_loads(tmp_path: Path) -> None:
+    training = Training.begin(torch.device("cpu"), 1e-3)
+    training.save(tmp_path)
+    checkpoint = Checkpoint(tmp_path / "sam_tiny.pth", "sam_tiny.pth", None, "")
+    loaded = load("sam_tiny", checkpoint, torch.device("cpu"))
+    for mine, its in zip(training.average.parameters(), loaded.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, atol=1e-3, rtol=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_changes_nothing(small: Batch) -> None:
+    training = Training.begin(torch.device("cpu"), 1e-3)
+    before = training.sam.mask_decoder.iou_token.weight.clone()
+    training.head.project.weight.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="step 0"):
+        training.take_step(small, 1e-3, dense_only=False)
+    assert torch.equal(training.sam.mask_decoder.iou_token.weight, before)
