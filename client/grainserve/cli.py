@@ -58,7 +58,7 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files, up to 1024 px on the longer side.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
 Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
 Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
@@ -83,7 +83,7 @@ def _reported() -> Iterator[None]:
 
 
 def _say_error(error: Exception, about: str = "") -> None:
-    start = f"{about}: " if about else ""
+    start = f"{about}: " if about and about not in str(error) else ""
     errors.print(f"[bold red]error:[/] {escape(start + str(error))}", soft_wrap=True)
 
 
