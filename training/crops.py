@@ -10,6 +10,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -60,7 +61,7 @@ class CropStream(IterableDataset[Batch]):
         crops_per_image: Crops of 256 px (or their worth) cut from one generated image.
     """
 
-    def __init__(self, seed: int, crops: int = 8, prompts: int = 8, crops_per_image: int = 40) -> None:
+    def __init__(self, seed: int, crops: int = 8, prompts: int = 8, crops_per_image: int = 64) -> None:
         self.seed, self.crops, self.prompts, self.crops_per_image = seed, crops, prompts, crops_per_image
 
     def __iter__(self) -> Iterator[Batch]:
@@ -125,8 +126,8 @@ def _prompts(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]:
     """Half the points fall anywhere (as a grid's do), half on a grain drawn first (so small ones count)."""
     side = labels.shape[0]
-    present = np.unique(labels)
-    present = present[present > 0]
+    boxes = ndimage.find_objects(labels)
+    present = [label for label, box in enumerate(boxes, start=1) if box is not None]
     prompts = np.zeros((count, 4), np.float32)
     is_box = np.zeros(count, bool)
     targets = np.zeros(count, np.int32)
@@ -137,7 +138,9 @@ def _prompts(
             prompts[i] = (x + 0.5, y + 0.5) * 2
             continue
         targets[i] = rng.choice(present)
-        ys, xs = np.nonzero(labels == targets[i])
+        rows, columns = boxes[targets[i] - 1]
+        ys, xs = np.nonzero(labels[rows, columns] == targets[i])
+        ys, xs = ys + rows.start, xs + columns.start
         if rng.uniform() < BOX_SHARE / 0.6:
             is_box[i] = True
             box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float32)
