@@ -1,7 +1,7 @@
 """Scores sam_tiny on held-out synthetic images, or fits the thresholds of its automatic masks.
 
     python -m training.evaluate                 # F1 at IoU 0.5 on the 40 held-out images, as served
-    python -m training.evaluate --fit           # sweeps thresholds on 18 other images
+    python -m training.evaluate --fit           # sweeps thresholds on 9 other images
 
 The images go through the handler's own code with the options of config/sam_tiny.yaml. The held-out set is
 40 images, seeds 800000 to 800039, families in turn, 512 × 512 px, grain diameter drawn log-uniformly from 18
@@ -62,17 +62,17 @@ def evaluate(sam: Sam, options: Options, count: int) -> dict[str, Any]:
 def fit(sam: Sam, options: Options, count: int) -> list[tuple[float, float, float]]:
     """Mean F1 for a grid of thresholds, best first: (F1, pred_iou_thresh, stability_score_thresh).
 
-    Masks are made once with low thresholds and filtered afterwards: box NMS keeps the mask of higher predicted
+    Masks are made once, on a coarse grid with low thresholds, and filtered afterwards: box NMS keeps the mask of higher predicted
     IoU, so masks that a higher threshold would drop hardly suppress any that it keeps.
     """
-    low = options.model_copy(update={"pred_iou_thresh": 0.2, "stability_score_thresh": 0.5})
+    low = options.model_copy(update={"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "points_per_side": 16})
     truths = images(FITTING_SEED, count)
     made = [automatic_masks(sam, truth.image, low) for truth in tqdm(truths, desc="fitting images")]
     table = []
-    for iou, stability in itertools.product(np.arange(0.25, 0.86, 0.05), np.arange(0.5, 0.96, 0.05)):
+    for iou, stability in itertools.product((0.3, 0.4, 0.5, 0.6, 0.7), (0.6, 0.75, 0.9)):
         kept = [[m for m in ms if m.predicted_iou > iou and m.stability_score >= stability] for ms in made]
         mean = np.mean([grains_score(ms, truth, options).f1 for ms, truth in zip(kept, truths, strict=True)])
-        table.append((float(mean), round(float(iou), 2), round(float(stability), 2)))
+        table.append((float(mean), iou, stability))
     return sorted(table, reverse=True)
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"))
     parser.add_argument("--fit", action="store_true", help="sweep thresholds instead of scoring")
-    parser.add_argument("--count", type=int, help="images (default: 40; 18 with --fit)")
+    parser.add_argument("--count", type=int, help="images (default: 40; 9 with --fit)")
     parser.add_argument("--points-per-side", type=int, help="another grid than the config's")
     parser.add_argument("--out", type=Path, help="write the figures there as JSON")
     args = parser.parse_args()
@@ -93,7 +93,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     sam = models.load("sam_tiny", checkpoint, device)
     if args.fit:
-        for f1, iou, stability in fit(sam, options, args.count or 18)[:12]:
+        for f1, iou, stability in fit(sam, options, args.count or 9)[:12]:
             print(f"F1 {f1:.3f}  pred_iou_thresh {iou:.2f}  stability_score_thresh {stability:.2f}")
         return
     figures = evaluate(sam, options, args.count or 40)
