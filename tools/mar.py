@@ -74,6 +74,13 @@ def pack(
     return out
 
 
+def name_and_version(archive: Path) -> tuple[str, str]:
+    """Model name and version, of an archive's manifest."""
+    with zipfile.ZipFile(archive) as opened:
+        model = json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]
+    return model["modelName"], model["modelVersion"]
+
+
 def _stage(scratch: Path, package: Path, config: Path) -> Path:
     """Copies what goes into the archive; the archiver drops the outermost folder of what it is given."""
     staged = scratch / "staged"

@@ -6,14 +6,12 @@ to it, and its pid file allows one server per machine.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import util
@@ -23,12 +21,11 @@ from typing import Any, Self
 
 import requests
 
-from tools import java, ports
+from tools import java, ports, properties
+from tools.mar import ROOT, name_and_version
 from tools.problem import Problem, require_disk
 from tools.process import Say, Server, tail
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / "config.properties"
 _NEED_MIB = 500
 _START_S = 90.0
 _STOP_S = 30.0
@@ -159,12 +156,11 @@ class TorchServe:
         if mar.resolve() != stored:
             shutil.copyfile(mar, stored)
         read = self.log.stat().st_size
-        answer = requests.post(
-            f"{self.management}/models", params={"url": mar.name, "synchronous": "false"}, timeout=60
-        )
+        request = {"url": mar.name, "synchronous": "false"}
+        answer = requests.post(f"{self.management}/models", params=request, timeout=60)
         if not answer.ok:
             raise Problem(f"TorchServe refuses {mar.name}: {_message(answer)}")
-        model, version = _name_and_version(mar)
+        model, version = name_and_version(mar)
         self._say(f"Loading {model} {version} ...")
         seconds = self._wait_loaded(model, version, read, timeout)
         self._say(f"{model} {version} is ready after {seconds:.1f} s")
@@ -203,11 +199,7 @@ class TorchServe:
     def _wait_loaded(self, model: str, version: str, read: int, timeout: float) -> float:
         """Waits until the version is ready; gives up early when its worker keeps ending.
 
-        Args:
-            model: Model name.
-            version: Model version.
-            read: Size of the worker's log before this version wrote to it.
-            timeout: Seconds to wait.
+        `read` is the size of the log before this version wrote to it.
         """
         begin = time.monotonic()
         told = begin
@@ -245,7 +237,7 @@ class TorchServe:
             runtime.path,
             f"-Dmodel_server_home={home}",
             f"-Djava.io.tmpdir={self._scratch}",
-            *read_properties(CONFIG)["vmargs"].split(),
+            *properties.read(properties.CONFIG)["vmargs"].split(),
             *("-cp", f"{home / 'ts' / 'frontend'}{os.sep}*", "org.pytorch.serve.ModelServer"),
             # The workers run in this environment, whatever "python" is on PATH.
             *("--python", sys.executable, "-f", config, "-s", self.model_store),
@@ -264,8 +256,7 @@ class TorchServe:
             "metrics_config": str(ROOT / "config" / "metrics.yaml"),
             **self._settings,
         }
-        properties = {**read_properties(CONFIG), **changed}
-        return "".join(f"{key}={value}\n" for key, value in properties.items())
+        return properties.text({**properties.read(properties.CONFIG), **changed})
 
     def _variables(self) -> dict[str, str]:
         # TS_CONFIG_FILE would take the place of the config file given.
@@ -287,24 +278,12 @@ class TorchServe:
             return False
 
 
-def read_properties(file: Path) -> dict[str, str]:
-    """Reads a Java properties file of plain `key=value` lines."""
-    pairs = (line.split("=", 1) for line in file.read_text().splitlines() if "=" in line and not line.startswith("#"))
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
 def _package_folder(name: str) -> Path:
     # Found, not imported: importing ts loads much that is not needed here.
     spec = util.find_spec(name)
     if spec is None or spec.origin is None:
         raise Problem("TorchServe is not installed in this Python. Run `make setup` and use .venv.")
     return Path(spec.origin).parent
-
-
-def _name_and_version(mar: Path) -> tuple[str, str]:
-    with zipfile.ZipFile(mar) as archive:
-        model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
-    return model["modelName"], model["modelVersion"]
 
 
 def _message(answer: requests.Response) -> str:

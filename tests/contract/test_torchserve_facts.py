@@ -13,10 +13,10 @@ import pytest
 import requests
 
 from tests.contract.conftest import Pack
-from tools import ports
+from tools import ports, properties
 from tools.problem import Problem
 from tools.stack import Ports, Stack
-from tools.torchserve import CONFIG, TorchServe, read_properties
+from tools.torchserve import TorchServe
 
 TIMEOUT = 60
 
@@ -71,7 +71,7 @@ def test_a_model_config_replaces_the_servers_timeouts(server: TorchServe, pack_p
     description = server.describe("probe", "1.0")
     assert description is not None
     assert (description["responseTimeout"], description["startupTimeout"]) == (120, 120)
-    configured = read_properties(CONFIG)
+    configured = properties.read(properties.CONFIG)
     assert (configured["default_response_timeout"], configured["default_startup_timeout"]) == ("600", "900")
 
 
@@ -105,7 +105,7 @@ def test_unknown_model(server: TorchServe) -> None:
 
 
 def test_a_request_over_the_limit_is_a_bare_413(server: TorchServe) -> None:
-    limit = int(read_properties(CONFIG)["max_request_size"])
+    limit = int(properties.read(properties.CONFIG)["max_request_size"])
     answer = predict(server, "sam_tiny", bytes(limit + 1))
     assert (answer.status_code, answer.content) == (413, b"")
 
