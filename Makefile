@@ -55,7 +55,7 @@ format: setup ## Put the code into its format
 mar: setup ## Pack model_store/MODEL.mar (MODEL=sam_tiny VERSION=1.0)
 	@$(RUN) -m tools.mar $(MODEL) --version $(VERSION)
 
-bench: setup ## Measure again what the README quotes (minutes; 6 GB of disk, 8 GB of memory)
+bench: setup ## Measure again what the README quotes (minutes; 6 GB of disk, 16 GB of memory)
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 		echo "== $$file"; $(RUN) -m benchmarks.$$(basename $$file .py); done
 

@@ -110,7 +110,7 @@ def test_exif_orientation_comes_before_measuring(stack: Stack) -> None:
 
 
 PAGES = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (0, 255)]
-BOMB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0\x46\xe2\x5b\x61\0\0\x03\xe8IDAT"
+BOMB = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xea\x60\0\0\xea\x60\x08\x02\0\0\0\x0f\xb0\xe2\x15\0\0\x03\xe8IDAT"
 
 
 @pytest.mark.parametrize(
