@@ -5,7 +5,8 @@
 No public weights can be had on a closed network, so the checkpoint is of random numbers in the official layout
 (2.4 GB): download, verification, loading, memory and the encoder's time are those of the real one, the masks
 are not. Besides the plain path, a download is killed half way and resumed, and one is damaged and repaired.
-Needs 6 GB of disk and 16 GB of memory (the emulator holds what it serves); takes some minutes. Writes benchmarks/results/vit_h.json.
+Needs 6 GB of disk and 16 GB of memory (the emulator holds what it serves); takes some minutes. Writes
+benchmarks/results/vit_h.json.
 """
 
 from __future__ import annotations

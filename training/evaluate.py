@@ -65,7 +65,8 @@ def fit(sam: Sam, options: Options, count: int) -> list[tuple[float, float, floa
     Masks are made once, on a coarse grid with low thresholds, and filtered afterwards: box NMS keeps the mask of higher predicted
     IoU, so masks that a higher threshold would drop hardly suppress any that it keeps.
     """
-    low = options.model_copy(update={"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "points_per_side": 16})
+    coarse = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "points_per_side": 16}
+    low = options.model_copy(update=coarse)
     truths = images(FITTING_SEED, count)
     made = [automatic_masks(sam, truth.image, low) for truth in tqdm(truths, desc="fitting images")]
     table = []
