@@ -62,8 +62,8 @@ def evaluate(sam: Sam, options: Options, count: int) -> dict[str, Any]:
 def fit(sam: Sam, options: Options, count: int) -> list[tuple[float, float, float]]:
     """Mean F1 for a grid of thresholds, best first: (F1, pred_iou_thresh, stability_score_thresh).
 
-    Masks are made once, on a coarse grid with low thresholds, and filtered afterwards: box NMS keeps the mask of higher predicted
-    IoU, so masks that a higher threshold would drop hardly suppress any that it keeps.
+    Masks are made once, on a coarse grid with low thresholds, and filtered afterwards: box NMS keeps the mask of
+    higher predicted IoU, so masks that a higher threshold would drop hardly suppress any that it keeps.
     """
     coarse = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "points_per_side": 16}
     low = options.model_copy(update=coarse)
