@@ -29,7 +29,7 @@ from training.synthetic import SyntheticImage, synthesize
 SECTION_SEED = 800_038
 """The last of the held-out images of family matrix: sam_tiny was neither trained nor fitted on it."""
 
-SECTION_UM_PER_PX = 2.5
+SECTION_UM_PER_PX = 12.5
 """A scale that makes its grains the size of medium sand."""
 
 
