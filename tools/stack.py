@@ -48,19 +48,15 @@ def worker_environment(emulator_url: str, weights_cache: Path) -> dict[str, str]
 
 
 def weights_file(model: str) -> Path:
-    """The checkpoint of a model in this repository, or the one its training has written so far.
+    """The checkpoint of a model in this repository's folder `weights/`.
 
     Raises:
-        Problem: There is neither.
+        Problem: It is not there.
     """
-    candidates = [
-        ROOT / "weights" / f"{model}.pth",
-        ROOT / "training" / "runs" / model.removeprefix("sam_") / f"{model}.pth",
-    ]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise Problem(f"No checkpoint of {model}: {' and '.join(str(path) for path in candidates)} are not there.")
+    file = ROOT / "weights" / f"{model}.pth"
+    if not file.is_file():
+        raise Problem(f"No checkpoint of {model}: put it there as {file}.")
+    return file
 
 
 class Stack:
