@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from segment_anything.modeling import Sam
 from tqdm import tqdm
 
 from grain_handler import models, weights
-from grain_handler.automask import automatic_masks
+from grain_handler.automask import MaskGenerator
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.options import Options
+from grain_handler.segment import mask_settings
 from training.scoring import Score, score
 from training.synthetic import FAMILIES, SyntheticImage, synthesize
 
@@ -46,11 +46,16 @@ def grains_score(masks: list[Mask], truth: SyntheticImage, options: Options) -> 
     return score(found.labels, truth.labels)
 
 
-def evaluate(sam: Sam, options: Options, count: int) -> dict[str, Any]:
+def masks_of(generator: MaskGenerator, truth: SyntheticImage, options: Options) -> list[Mask]:
+    """The automatic masks of an image, as served."""
+    return generator.generate(truth.image, mask_settings(options, *truth.labels.shape))
+
+
+def evaluate(generator: MaskGenerator, options: Options, count: int) -> dict[str, Any]:
     """F1 at IoU 0.5 per image, per family (mean over its images) and overall."""
     rows = []
     for i, truth in enumerate(tqdm(images(HELD_OUT_SEED, count), desc="held-out images")):
-        result = grains_score(automatic_masks(sam, truth.image, options), truth, options)
+        result = grains_score(masks_of(generator, truth, options), truth, options)
         rows.append(
             {"seed": HELD_OUT_SEED + i, "family": truth.family, "f1": round(result.f1, 4)}
             | {"found": result.found, "true": result.true, "matched": result.matched}
@@ -59,7 +64,7 @@ def evaluate(sam: Sam, options: Options, count: int) -> dict[str, Any]:
     return {"f1_mean": float(np.mean([r["f1"] for r in rows])), "f1_by_family": by_family, "images": rows}
 
 
-def fit(sam: Sam, options: Options, count: int) -> list[tuple[float, float, float]]:
+def fit(generator: MaskGenerator, options: Options, count: int) -> list[tuple[float, float, float]]:
     """Mean F1 for a grid of thresholds, best first: (F1, pred_iou_thresh, stability_score_thresh).
 
     Masks are made once, on a coarse grid with low thresholds, and filtered afterwards: box NMS keeps the mask of
@@ -68,7 +73,7 @@ def fit(sam: Sam, options: Options, count: int) -> list[tuple[float, float, floa
     coarse = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6, "points_per_side": 16}
     low = options.model_copy(update=coarse)
     truths = images(FITTING_SEED, count)
-    made = [automatic_masks(sam, truth.image, low) for truth in tqdm(truths, desc="fitting images")]
+    made = [masks_of(generator, truth, low) for truth in tqdm(truths, desc="fitting images")]
     table = []
     for iou, stability in itertools.product((0.3, 0.4, 0.5, 0.6, 0.7), (0.6, 0.75, 0.9)):
         kept = [[m for m in ms if m.predicted_iou > iou and m.stability_score >= stability] for ms in made]
@@ -92,12 +97,12 @@ def main() -> None:
         options = options.model_copy(update={"points_per_side": args.points_per_side})
     checkpoint = weights.fetch(args.checkpoint, Path())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sam = models.load("sam_tiny", checkpoint, device)
+    generator = MaskGenerator(models.load("sam_tiny", checkpoint, device))
     if args.fit:
-        for f1, iou, stability in fit(sam, options, args.count or 9)[:12]:
+        for f1, iou, stability in fit(generator, options, args.count or 9)[:12]:
             print(f"F1 {f1:.3f}  pred_iou_thresh {iou:.2f}  stability_score_thresh {stability:.2f}")
         return
-    figures = evaluate(sam, options, args.count or 40)
+    figures = evaluate(generator, options, args.count or 40)
     figures |= {"checkpoint_crc32c": checkpoint.crc32c, "options": options.model_dump()}
     print(f"F1 at IoU 0.5, mean of {len(figures['images'])} held-out images: {figures['f1_mean']:.3f}")
     for family, f1 in figures["f1_by_family"].items():

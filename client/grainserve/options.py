@@ -17,12 +17,14 @@ def _option(name: str) -> Any:
 
 
 UmPerPx = Annotated[float | None, _option("um_per_px")]
+Points = Annotated[str | None, _option("points")]
 PointsPerSide = Annotated[int | None, _option("points_per_side")]
 PointsPerBatch = Annotated[int | None, _option("points_per_batch")]
 PredIou = Annotated[float | None, _option("pred_iou_thresh")]
 Stability = Annotated[float | None, _option("stability_score_thresh")]
 BoxNms = Annotated[float | None, _option("box_nms_thresh")]
 CropLayers = Annotated[int | None, _option("crop_n_layers")]
+MinMaskRegionArea = Annotated[int | None, _option("min_mask_region_area")]
 MinArea = Annotated[int | None, _option("min_area")]
 MaxAreaFraction = Annotated[float | None, _option("max_area_fraction")]
 Mode = Annotated[str | None, _option("mode")]

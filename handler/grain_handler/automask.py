@@ -1,40 +1,148 @@
-"""Automatic masks: SAM asked at every point of a grid what lies there."""
+"""Automatic masks: SAM asked at every point of a grid what lies there.
+
+The answers of segment_anything's `SamAutomaticMaskGenerator`, many times faster; `encoder`, `decoder` and
+`upsampling` tell how. The order of the filters is stock's, so that the same masks survive: predicted IoU,
+stability, crop edges, box NMS within each crop, box NMS between crops, small regions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
-from segment_anything.utils.amg import rle_to_mask
+from torch import Tensor
+from torch.profiler import record_function
+from torchvision.ops import nms
 
+from grain_handler.candidates import Candidates
+from grain_handler.crops import Crop, Framing, crops_of
+from grain_handler.decoder import PromptDecoder
 from grain_handler.masks import Mask, crop_to_content
-from grain_handler.options import Options
+from grain_handler.memory import Budget
+from grain_handler.precision import image_encoder
+from grain_handler.prompting import Prompter
+from grain_handler.regions import remove_small_regions
+from grain_handler.settings import MaskSettings
+
+__all__ = ["MaskGenerator", "MaskSettings"]
+
+FRAME_BYTES = 4 * 64 * 64 * 4 * 1280
+"""What one image takes in the encoder, bytes: the hidden layer of ViT-H for all its tokens."""
 
 
-def automatic_masks(sam: Sam, image: NDArray[np.uint8], options: Options) -> list[Mask]:
-    """Segments everything in the image.
+class MaskGenerator:
+    """Automatic masks of one model.
 
     Args:
-        sam: The model, in evaluation mode.
-        image: H × W × 3, uint8, RGB.
-        options: Grid, thresholds and crops.
+        sam: Stock model in evaluation mode, on its device. Its parameters are shared or copied, never changed.
+        precision: `fp32` (exact), `bf16` or `int8`; see `precision`.
+        memory_mib: Memory that intermediate results may take, MiB; None takes the device's default.
+
+    Raises:
+        ValueError: If the precision is unknown or the model has nothing to quantise.
+    """
+
+    def __init__(self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None) -> None:
+        with torch.inference_mode():
+            self.encoder, self.dtype = image_encoder(sam, precision)
+            self.decoder = PromptDecoder(sam, self.dtype)
+        self.framing = Framing(sam)
+        self.budget = Budget(sam.device, memory_mib)
+
+    @torch.inference_mode()
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Runs the image encoder.
+
+        Args:
+            images: Each H × W × 3, uint8, RGB.
+
+        Returns:
+            Embeddings, images × C × side × side, single precision.
+        """
+        with record_function("grainserve::encoder"):
+            frames = torch.stack([self.framing.frame(image) for image in images]).to(self.dtype)
+            parts = self.budget.chunks(len(frames), FRAME_BYTES, lambda part: self.encoder(frames[part]))
+            return torch.cat(list(parts)).float()
+
+    @torch.inference_mode()
+    def generate(self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Tensor | None = None) -> list[Mask]:
+        """Segments everything in an image.
+
+        Args:
+            image: H × W × 3, uint8, RGB.
+            settings: Grid, thresholds and crops.
+            embedding: The whole image's embedding (1 × C × side × side) where `embed` has made it already.
+
+        Returns:
+            Masks, which may overlap, in stock's order.
+        """
+        height, width = image.shape[:2]
+        crops = crops_of(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
+        grids = settings.grids()
+        prompter = Prompter(self.decoder, self.framing, self.budget, settings)
+        found: list[Candidates] = []
+        for crop in crops:
+            if embedding is None or crop.layer > 0:
+                embedding = self.embed([crop.of(image)])
+            candidates = prompter.ask(crop, embedding, grids[crop.layer])
+            with record_function("grainserve::nms"):
+                found.append(candidates[nms(candidates.boxes.float(), candidates.iou, settings.box_nms_thresh)])
+        found, order = _drop_between_crops(found, crops, settings.crop_nms_thresh)
+        with record_function("grainserve::render"):
+            masks = [
+                mask
+                for crop, kept in zip(crops, found, strict=True)
+                for mask in kept.render(self.framing.upsampler(crop), self.budget, *crop.box[:2])
+            ]
+        masks = [masks[i] for i in order]
+        if settings.min_mask_region_area > 0:
+            masks = _clean(masks, height, width, settings)
+        return masks
+
+
+def _drop_between_crops(
+    found: Sequence[Candidates], crops: Sequence[Crop], threshold: float
+) -> tuple[list[Candidates], list[int]]:
+    """Of masks of several crops that overlap keeps those of the smaller crop.
 
     Returns:
-        SAM's masks, which may overlap, in the generator's order.
+        What is kept of each crop, and the order in which stock lists the kept masks, as positions among them.
     """
-    generator = SamAutomaticMaskGenerator(
-        sam,
-        points_per_side=options.points_per_side,
-        points_per_batch=options.points_per_batch,
-        pred_iou_thresh=options.pred_iou_thresh,
-        stability_score_thresh=options.stability_score_thresh,
-        box_nms_thresh=options.box_nms_thresh,
-        crop_n_layers=options.crop_n_layers,
-        output_mode="uncompressed_rle",  # one mask at a time is unpacked below, never all of them
+    if len(crops) == 1:
+        return list(found), list(range(len(found[0])))
+    boxes = torch.cat(
+        [part.boxes + part.boxes.new_tensor(2 * crop.box[:2]) for part, crop in zip(found, crops, strict=True)]
     )
-    masks = []
-    for record in generator.generate(image):
-        x, y, patch = crop_to_content(rle_to_mask(record["segmentation"]))
-        masks.append(Mask(x, y, patch, float(record["predicted_iou"]), float(record["stability_score"])))
-    return masks
+    owner = torch.cat([part.place.new_full((len(part),), i) for i, part in enumerate(found)])
+    area = boxes.new_tensor([crop.area for crop in crops], dtype=torch.float32)[owner]
+    keep = nms(boxes.float(), 1 / area, threshold)
+    starts = np.cumsum([0] + [len(part) for part in found])
+    kept = [part[keep[owner[keep] == i] - int(starts[i])] for i, part in enumerate(found)]
+    # Masks come crop by crop; within a crop in the order of the NMS.
+    return kept, torch.argsort(torch.argsort(owner[keep], stable=True)).tolist()
+
+
+def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSettings) -> list[Mask]:
+    """Removes small regions of masks, and masks that this made alike; prefers those it left alone."""
+    if not masks:
+        return []
+    cleaned, changed = [], []
+    for mask in masks:
+        frame, different = remove_small_regions(mask.full(height, width), settings.min_mask_region_area)
+        x, y, patch = crop_to_content(frame)
+        cleaned.append(replace(mask, x=x, y=y, patch=patch) if different else mask)
+        changed.append(different)
+    boxes = torch.tensor([_box(mask) for mask in cleaned], dtype=torch.float32)
+    scores = 1 - torch.tensor(changed, dtype=torch.float32)
+    keep = nms(boxes, scores, max(settings.box_nms_thresh, settings.crop_nms_thresh))
+    return [cleaned[i] for i in keep.tolist()]
+
+
+def _box(mask: Mask) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom, inclusive, px; zeros for an empty mask."""
+    height, width = mask.patch.shape
+    return (mask.x, mask.y, mask.x + width - 1, mask.y + height - 1) if mask.patch.size else (0, 0, 0, 0)

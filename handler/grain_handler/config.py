@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,8 @@ class ModelConfig(BaseModel):
         model: Name in the registry of SAM modules.
         checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
         defaults: Options that replace stock SAM's for this model.
+        precision: What the model computes in; see `precision`.
+        memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
         name: TorchServe model name.
@@ -34,6 +36,8 @@ class ModelConfig(BaseModel):
     model: str
     checkpoint: str
     defaults: dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    memory_mib: int | None = Field(default=None, ge=1)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
     version: str

@@ -18,12 +18,14 @@ class Options(BaseModel):
     The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
 
     Attributes:
+        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no mask was kept.
         points_per_side: The grid of point prompts has this many points along each side of a crop.
-        points_per_batch: Points decoded at once; bounds memory, changes no mask.
+        points_per_batch: Points whose masks are held at once before they are filtered; changes no mask.
         pred_iou_thresh: Masks with a predicted IoU up to this are dropped.
         stability_score_thresh: Masks whose area changes more than this under a shifted threshold are dropped.
         box_nms_thresh: Of two masks whose boxes overlap more than this (IoU), the worse is dropped.
         crop_n_layers: Also segments 4ⁿ crops per layer n, for grains small against the image.
+        min_mask_region_area: Holes and islands of SAM's masks with fewer pixels are removed first; 0: none.
         min_area: Smallest grain kept, px.
         max_area_fraction: Largest grain kept, as a share of the frame.
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
@@ -34,12 +36,14 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    points: Literal["grid", "adaptive"] = "grid"
     points_per_side: int = Field(default=32, ge=1, le=128)
     points_per_batch: int = Field(default=64, ge=1, le=1024)
     pred_iou_thresh: Share = 0.88
     stability_score_thresh: Share = 0.95
     box_nms_thresh: Share = 0.7
     crop_n_layers: int = Field(default=0, ge=0, le=2)
+    min_mask_region_area: int = Field(default=0, ge=0, le=1024 * 1024)
     min_area: int = Field(default=20, ge=0, le=1024 * 1024)
     max_area_fraction: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["grains", "masks"] = "grains"

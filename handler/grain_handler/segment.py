@@ -1,4 +1,4 @@
-"""One request → its objects: masks chosen, pixels settled, grains measured."""
+"""One request → its objects: masks found, pixels settled, grains measured."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segment_anything.modeling import Sam
+from torch import Tensor
 
-from grain_handler.automask import automatic_masks
+from grain_handler.automask import MaskGenerator
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.measure import Properties, measure_labels, measure_mask
+from grain_handler.options import Options
+from grain_handler.points import adaptive_points_per_side
 from grain_handler.request import Request
+from grain_handler.settings import MaskSettings
+
+
+@dataclass(frozen=True)
+class Found:
+    """SAM's masks of one image.
+
+    Attributes:
+        request: The request they are for.
+        masks: Masks, which may overlap.
+        seconds: Time taken so far, s.
+    """
+
+    request: Request
+    masks: Sequence[Mask]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -32,27 +50,51 @@ class Segmentation:
     seconds: float
 
 
-def segment(sam: Sam, request: Request) -> Segmentation:
-    """Finds and measures the objects of one image.
+def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | None = None) -> Found:
+    """Makes the automatic masks of one image.
 
     Args:
-        sam: The model, in evaluation mode.
+        generator: The model.
         request: Image and options.
+        embedding: The image's, 1 × C × side × side, where it has been made already.
 
     Returns:
-        The objects found; none is a valid answer.
+        The masks; none is a valid answer.
     """
     began = time.perf_counter()
-    options, image = request.options, request.image.pixels
+    pixels = request.image.pixels
+    masks = generator.generate(pixels, mask_settings(request.options, *pixels.shape[:2]), embedding)
+    return Found(request, masks, time.perf_counter() - began)
+
+
+def measure(found: Found) -> Segmentation:
+    """Settles which pixels belong to which object, and measures the objects."""
+    began = time.perf_counter()
+    options, image = found.request.options, found.request.image.pixels
     height, width = image.shape[:2]
-    masks = automatic_masks(sam, image, options)
     if options.mode == "grains":
-        grains = label_map(masks, height, width, options.min_area, options.max_area_fraction)
+        grains = label_map(found.masks, height, width, options.min_area, options.max_area_fraction)
         masks = grains.grains
         holes = [mask.hole_area for mask in masks]
         properties = measure_labels(grains.labels, image, holes, options.um_per_px)
     else:
         largest = options.max_area_fraction * height * width
-        masks = [mask for mask in masks if max(1, options.min_area) <= mask.area <= largest]
+        masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
         properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
-    return Segmentation(request, masks, properties, time.perf_counter() - began)
+    return Segmentation(found.request, masks, properties, found.seconds + time.perf_counter() - began)
+
+
+def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
+    """What a request's options ask of SAM, for an image of height × width px."""
+    adaptive = options.points == "adaptive"
+    side = options.points_per_side
+    return MaskSettings(
+        points_per_side=adaptive_points_per_side(side, height, width, options.min_area) if adaptive else side,
+        points_per_batch=options.points_per_batch,
+        pred_iou_thresh=options.pred_iou_thresh,
+        stability_score_thresh=options.stability_score_thresh,
+        box_nms_thresh=options.box_nms_thresh,
+        crop_n_layers=options.crop_n_layers,
+        min_mask_region_area=options.min_mask_region_area,
+        adaptive=adaptive,
+    )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
 from grain_handler import answer, models, weights
+from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
 from grain_handler.options import parse_options
 from grain_handler.request import Request, parse
-from grain_handler.segment import Segmentation, segment
+from grain_handler.segment import Segmentation, find_masks, measure
 
 logger = logging.getLogger(__name__)
 Taken = TypeVar("Taken")
@@ -31,7 +35,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.config = ModelConfig.read(context)
         self.defaults = parse_options(self.config.defaults, {}, text=False)
         self.checkpoint = weights.fetch(self.config.checkpoint, self.config.cache)
-        self.sam = models.load(self.config.model, self.checkpoint, self.config.device)
+        sam = models.load(self.config.model, self.checkpoint, self.config.device)
+        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib)
+        self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
@@ -42,15 +48,28 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             for i, row in enumerate(rows)
         ]
 
-    def inference(self, requests: list[Request | RequestError]) -> list[Segmentation | RequestError]:
-        """Images → objects, measured."""
-        return [_each(request, lambda given: segment(self.sam, given)) for request in requests]
+    def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
+        """Images → objects; while one image's are measured, the next one's masks are made."""
 
-    def postprocess(self, found: list[Segmentation | RequestError]) -> list[bytes]:
+        def start(request: Request, embedding: Tensor | None) -> Future[Segmentation]:
+            return self.measuring.submit(measure, find_masks(self.generator, request, embedding))
+
+        embeddings = self._embed(requests)
+        return [_each(request, partial(start, embedding=embeddings[i])) for i, request in enumerate(requests)]
+
+    def _embed(self, requests: list[Request | RequestError]) -> list[Tensor | None]:
+        """The embeddings of all images of a batch, made together."""
+        images = [request.image.pixels for request in requests if isinstance(request, Request)]
+        if not images:
+            return [None] * len(requests)
+        made = iter(self.generator.embed(images))
+        return [next(made)[None] if isinstance(request, Request) else None for request in requests]
+
+    def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
         """Objects → JSON, with the HTTP status of each."""
         bodies = []
         for i, item in enumerate(found):
-            rendered = _each(item, lambda given: answer.render(given, self.config, self.checkpoint))
+            rendered = _each(item, lambda given: answer.render(given.result(), self.config, self.checkpoint))
             if isinstance(rendered, RequestError):
                 rendered = answer.render(rendered, self.config, self.checkpoint)
             status, body = rendered

@@ -22,11 +22,12 @@ NUMBERS = {
     "stability_score_thresh": (0, 1),
     "box_nms_thresh": (0, 1),
     "crop_n_layers": (0, 2),
+    "min_mask_region_area": (0, 1048576),
     "min_area": (0, 1048576),
     "max_area_fraction": (1e-9, 1),
     "um_per_px": (1e-9, 1_000_000),
 }
-INTEGERS = {"points_per_side", "points_per_batch", "crop_n_layers", "min_area"}
+INTEGERS = {"points_per_side", "points_per_batch", "crop_n_layers", "min_mask_region_area", "min_area"}
 
 
 @pytest.mark.parametrize("name", ["options", "result", "error"])
@@ -74,7 +75,7 @@ def test_integers_stay_integers(name: str) -> None:
         ({"label": "x" * 65}, "1 to 64 characters"),
         ({"label": 3}, "a text"),
         ({"points_per_sides": 3}, "did you mean 'points_per_side'"),
-        ({"qqqq": 3}, "there are points_per_side"),
+        ({"qqqq": 3}, "there are points, points_per_side"),
         ({"image": "x"}, "unknown option"),
     ],
 )

@@ -77,7 +77,9 @@ def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         context = Context(checkpoint, **settings)
         handler = service.GrainHandler()
         handler.initialize(context)
-        monkeypatch.setattr(service, "segment", lambda _sam, request: step(request))
+        monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+        monkeypatch.setattr(service, "find_masks", lambda _generator, request, embedding: step(request))
+        monkeypatch.setattr(service, "measure", lambda segmentation: segmentation)
         bodies = handler.handle(rows, context)
         return [json.loads(body) if isinstance(body, bytes) else body for body in bodies], context
 

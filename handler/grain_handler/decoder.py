@@ -1,0 +1,281 @@
+"""SAM's mask decoder for many single-point prompts on one image: the same numbers, a tenth of the work.
+
+Stock SAM repeats the image's 4096 tokens for every prompt and projects each copy. Three rewritings avoid that,
+all exact:
+
+* The first layer sees the same image tokens whatever the prompt, so they are projected once per image.
+* In the later layers the projections of the image tokens X are moved over to the seven prompt tokens:
+  q·(X Wᵀ + b) = (q W)·X + const. The constant drops out of a softmax over X; a softmax's weights sum to one, so
+  a bias of the values is added once behind it.
+* The upscaling convolutions have stride = kernel, so each image token becomes its own 4 × 4 pixels by two matrix
+  products; only prompts that survived the predicted IoU, and only tokens inside the image, get there.
+
+Shapes: P prompts, T tokens of a prompt (7: IoU, 4 masks, the point, and the padding SAM adds to points), N image
+tokens (side²), C channels, h heads of d channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MASKS = 3
+"""Masks of a prompt: whole, part and subpart; the decoder's fourth is for prompts without ambiguity."""
+
+
+class _TokenToImage:
+    """Prompt tokens ask the image tokens."""
+
+    def __init__(self, attention: Attention) -> None:
+        self.attention, self.heads = attention, attention.num_heads
+        self.key = _by_head(attention.k_proj.weight, self.heads)
+        self.value = _by_head(attention.v_proj.weight, self.heads)
+        self.value_bias = attention.v_proj.bias
+
+    def queries(self, tokens: Tensor) -> Tensor:
+        """P × T × C → P × h × T × d, scaled."""
+        q = _heads(self.attention.q_proj(tokens), self.heads)
+        return q / math.sqrt(q.shape[-1])
+
+    def shared(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """All prompts ask the same image tokens, whose projections (h × N × d) are given."""
+        q = self.queries(tokens)
+        prompts, heads, count, width = q.shape
+        q = q.transpose(0, 1).reshape(1, heads, prompts * count, width).to(keys.dtype)
+        out = F.scaled_dot_product_attention(q, keys[None], values[None], scale=1.0)
+        out = out.view(heads, prompts, count, width).permute(1, 2, 0, 3).flatten(2)
+        return cast(Tensor, self.attention.out_proj(out.to(tokens.dtype)))
+
+    def __call__(self, tokens: Tensor, image_and_position: Tensor, image: Tensor) -> Tensor:
+        """Each prompt asks its own image tokens (P × N × C), unprojected."""
+        q = torch.einsum("phtd,hdc->phtc", self.queries(tokens), self.key).flatten(1, 2)
+        scores = q.to(image.dtype) @ image_and_position.transpose(1, 2)
+        context = (torch.softmax(scores, dim=-1) @ image).to(tokens.dtype)
+        context = context.view(len(tokens), self.heads, -1, context.shape[-1])
+        out = torch.einsum("phtc,hdc->pthd", context, self.value).flatten(2) + self.value_bias
+        return cast(Tensor, self.attention.out_proj(out))
+
+
+class _ImageToToken:
+    """Image tokens ask the prompt tokens."""
+
+    def __init__(self, attention: Attention) -> None:
+        self.attention, self.heads = attention, attention.num_heads
+        self.query = _by_head(attention.q_proj.weight, self.heads)
+        self.query_bias = attention.q_proj.bias.view(self.heads, -1)
+        # channels × (heads, width) → heads × width × channels
+        self.out = attention.out_proj.weight.T.reshape(self.heads, -1, attention.out_proj.out_features)
+
+    def keys(self, tokens: Tensor) -> Tensor:
+        """P × T × C → P × h × T × d, scaled."""
+        k = _heads(self.attention.k_proj(tokens), self.heads)
+        return k / math.sqrt(k.shape[-1])
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """What each token adds to an image token that asks for it alone, P × hT × C."""
+        v = _heads(self.attention.v_proj(tokens), self.heads)
+        out = torch.einsum("phtd,hdc->phtc", v, self.out)
+        # Each head's weights sum to one, so the bias can ride on any one head.
+        out[:, 0] += self.attention.out_proj.bias
+        return out.flatten(1, 2)
+
+    def shared(self, tokens: Tensor, queries: Tensor) -> Tensor:
+        """Weights of the tokens (P × hT × N) for image tokens whose projections (h × N × d) all prompts share."""
+        k = self.keys(tokens)
+        prompts, heads, count, width = k.shape
+        scores = k.transpose(0, 1).reshape(heads, prompts * count, width).to(queries.dtype) @ queries.transpose(1, 2)
+        scores = scores.view(heads, prompts, count, -1)
+        return torch.softmax(scores, dim=2).transpose(0, 1).reshape(prompts, heads * count, -1)
+
+    def __call__(self, tokens: Tensor, image_and_position: Tensor) -> Tensor:
+        """Weights of the tokens (P × hT × N) for each prompt's own image tokens, unprojected."""
+        k = self.keys(tokens)
+        constant = torch.einsum("phtd,hd->pht", k, self.query_bias).flatten(1)[:, :, None]
+        k = torch.einsum("phtd,hdc->phtc", k, self.query).flatten(1, 2)
+        dtype = image_and_position.dtype
+        scores = torch.baddbmm(constant.to(dtype), k.to(dtype), image_and_position.transpose(1, 2))
+        scores = scores.view(len(tokens), self.heads, -1, scores.shape[-1])
+        return torch.softmax(scores, dim=2).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """What all prompts on one image share.
+
+    Attributes:
+        tokens: The embedding as tokens, 1 × N × C.
+        keys: Projected keys of the first layer's token-to-image attention, h × N × d.
+        values: Its values, h × N × d.
+        queries: Projected queries of the first layer's image-to-token attention, h × N × d.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+class PromptDecoder:
+    """The mask decoder of a SAM, rewritten for automatic masks.
+
+    Args:
+        sam: Stock model in evaluation mode; its parameters are shared or copied, never changed.
+        dtype: Type of everything that has the image's size. The few prompt tokens stay in single precision.
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+        self.sam, self.dtype = sam, dtype
+        decoder: MaskDecoder = sam.mask_decoder
+        transformer = decoder.transformer
+        self.layers = list(transformer.layers)
+        self.token_to_image = [_TokenToImage(layer.cross_attn_token_to_image) for layer in self.layers]
+        self.image_to_token = [_ImageToToken(layer.cross_attn_image_to_token) for layer in self.layers]
+        self.final = _TokenToImage(transformer.final_attn_token_to_image)
+        self.final_norm = transformer.norm_final_attn
+        self.position = _as_tokens(sam.prompt_encoder.get_dense_pe())
+        self.output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        self.iou_head = decoder.iou_prediction_head
+        self.mask_heads = list(decoder.output_hypernetworks_mlps)[1:]
+        self.upscaler = _Upscaler(decoder.output_upscaling, dtype)
+        self.image_norms = [_Norm(layer.norm4, dtype) for layer in self.layers]
+        self.image_position = self.position.to(dtype)
+
+    @property
+    def bytes_per_prompt(self) -> int:
+        """What one prompt's intermediate results take, bytes: eight arrays of the image tokens' size at the peak."""
+        return 8 * self.position.numel() * self.dtype.itemsize
+
+    def prepare(self, embedding: Tensor) -> ImageTokens:
+        """Computes once per image what all prompts share.
+
+        Args:
+            embedding: 1 × C × side × side.
+
+        Returns:
+            The image's tokens and their projections.
+        """
+        tokens = _as_tokens(embedding.float()) + self.sam.prompt_encoder.no_mask_embed.weight
+        placed = tokens + self.position
+        ask, answer = self.token_to_image[0], self.image_to_token[0]
+        keys = _heads(ask.attention.k_proj(placed), ask.heads)[0]
+        values = _heads(ask.attention.v_proj(tokens), ask.heads)[0]
+        queries = _heads(answer.attention.q_proj(placed), answer.heads)[0]
+        return ImageTokens(
+            tokens.to(self.dtype),
+            keys.contiguous().to(self.dtype),
+            values.contiguous().to(self.dtype),
+            queries.contiguous().to(self.dtype),
+        )
+
+    def decode(self, image: ImageTokens, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Runs the two-way transformer and the IoU head.
+
+        Args:
+            image: What `prepare` returned.
+            points: P × 2, (x, y) in px of the 1024-px frame.
+
+        Returns:
+            Predicted IoU (P × 3), the prompts' mask tokens (P × 3 × C) and their image tokens (P × N × C).
+        """
+        labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
+        prompts, _ = self.sam.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
+        asked = torch.cat([self.output_tokens.expand(len(points), -1, -1), prompts], dim=1)
+
+        tokens, keys = asked, image.tokens
+        for i, layer in enumerate(self.layers):
+            if i == 0:
+                tokens = layer.norm1(layer.self_attn(tokens, tokens, tokens))
+                seen = self.token_to_image[0].shared(tokens + asked, image.keys, image.values)
+            else:
+                placed = keys + self.image_position
+                tokens = layer.norm1(tokens + layer.self_attn(tokens + asked, tokens + asked, tokens))
+                seen = self.token_to_image[i](tokens + asked, placed, keys)
+            tokens = layer.norm2(tokens + seen)
+            tokens = layer.norm3(tokens + layer.mlp(tokens))
+            answer = self.image_to_token[i]
+            weights = answer.shared(tokens + asked, image.queries) if i == 0 else answer(tokens + asked, placed)
+            values = answer.values(tokens).to(self.dtype)
+            keys = torch.baddbmm(keys.expand(len(points), -1, -1), weights.transpose(1, 2), values)
+            keys = self.image_norms[i](keys)
+        tokens = self.final_norm(tokens + self.final(tokens + asked, keys + self.image_position, keys))
+        return self.iou_head(tokens[:, 0])[:, 1:], tokens[:, 2 : 2 + MASKS], keys
+
+    def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int) -> Tensor:
+        """Writes the masks of prompts.
+
+        Args:
+            mask_tokens: P × 3 × C, from `decode`.
+            keys: P × N × C, from `decode`.
+            rows: Rows of tokens that lie in the image; the rest is padding.
+            columns: Columns of tokens that lie in the image.
+
+        Returns:
+            P × 3 × 4·rows × 4·columns, single precision; over 0 is mask.
+        """
+        weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
+        side = math.isqrt(keys.shape[1])
+        inside = keys.view(len(keys), side, side, -1)[:, :rows, :columns]
+        return self.upscaler(inside, weights)
+
+
+class _Upscaler:
+    """Two transposed convolutions of stride 2, as matrix products on tokens, and the masks' dot products."""
+
+    def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:
+        first, norm, _, second, _ = cast(
+            "tuple[nn.ConvTranspose2d, LayerNorm2d, nn.Module, nn.ConvTranspose2d, nn.Module]", tuple(layers)
+        )
+        self.first, self.first_bias = _as_product(first, dtype)
+        self.second, self.second_bias = _as_product(second, dtype)
+        self.norm_weight, self.norm_bias, self.norm_eps = norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
+
+    def __call__(self, tokens: Tensor, weights: Tensor) -> Tensor:
+        """Tokens (P × rows × columns × C) and mask weights (P × 3 × C/8) → P × 3 × 4·rows × 4·columns."""
+        prompts, rows, columns, _ = tokens.shape
+        x = torch.addmm(self.first_bias, tokens.reshape(-1, tokens.shape[-1]), self.first)
+        x = x.view(-1, len(self.norm_weight))
+        x = F.gelu(F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.norm_eps))
+        x = F.gelu(torch.addmm(self.second_bias, x, self.second))
+        # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
+        masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, -1).transpose(1, 2)
+        masks = masks.float().view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return masks.reshape(prompts, MASKS, 4 * rows, 4 * columns)
+
+
+class _Norm:
+    """A layer norm on tokens of the image's type."""
+
+    def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
+        self.weight, self.bias, self.eps = norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+
+
+def _as_product(convolution: nn.ConvTranspose2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A 2 × 2 transposed convolution of stride 2 as matrix (in × 4·out) and bias (4·out)."""
+    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
+    return weight.contiguous().to(dtype), cast(Tensor, convolution.bias).repeat(4).to(dtype)
+
+
+def _as_tokens(image: Tensor) -> Tensor:
+    """1 × C × H × W → 1 × N × C."""
+    return image.flatten(2).transpose(1, 2).contiguous()
+
+
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    """(h·d) × C → h × d × C."""
+    return weight.view(heads, -1, weight.shape[-1])
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    """… × n × (h·d) → … × h × n × d."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(-3, -2)

@@ -1,0 +1,74 @@
+"""How much is computed at once: as much as a memory budget holds, and less after the device ran out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+DEFAULT_MIB = {"cpu": 96, "cuda": 2048}
+"""Budgets by device, MiB. On the CPU small chunks are the fast ones: they stay in the cache, and arrays under
+32 MiB come from memory the allocator holds already, where larger ones are fresh pages every time."""
+
+
+class Budget:
+    """Memory that intermediate results of automatic masks may take.
+
+    Args:
+        device: Where they are computed.
+        mib: The budget; None takes the device's default.
+    """
+
+    def __init__(self, device: torch.device, mib: int | None) -> None:
+        self.bytes = (mib or DEFAULT_MIB.get(device.type, DEFAULT_MIB["cpu"])) * 2**20
+
+    def chunk(self, item_bytes: int) -> int:
+        """How many items of a size fit; at least one."""
+        return max(1, self.bytes // item_bytes)
+
+    def chunks(
+        self, count: int, item_bytes: int, step: Callable[[slice], Made], at_most: int | None = None
+    ) -> Iterator[Made]:
+        """Runs a step on consecutive chunks of items.
+
+        When the device runs out of memory, the budget is halved for good and the chunk is tried again.
+
+        Args:
+            count: Number of items.
+            item_bytes: What the step needs for each, bytes.
+            step: Takes the slice of items to work on.
+            at_most: Upper limit of a chunk's items.
+
+        Yields:
+            What the step returned, in order.
+
+        Raises:
+            torch.OutOfMemoryError: If there is no memory for a single item.
+        """
+        start = 0
+        while start < count:
+            size = min(self.chunk(item_bytes), at_most or count, count - start)
+            made = self._attempt(lambda: step(slice(start, start + size)), size)  # noqa: B023 (called at once)
+            if made is None:
+                self.bytes = max(1, size // 2) * item_bytes
+                continue
+            yield made[0]
+            start += size
+
+    def _attempt(self, step: Callable[[], Made], size: int) -> tuple[Made] | None:
+        """The step's result, or None if it ran out of memory and less may be tried."""
+        try:
+            return (step(),)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            logger.warning("out of device memory with a chunk of %d: halving it for good", size)
+        # Behind the handler, since the exception holds on to the failed step's arrays.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None

@@ -1,0 +1,106 @@
+"""Points → the masks of one crop that pass the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.profiler import record_function
+
+from grain_handler.candidates import PIXEL_BYTES, Candidates, Scored
+from grain_handler.crops import LOW_PX, Crop, Framing
+from grain_handler.decoder import MASKS, ImageTokens, PromptDecoder
+from grain_handler.memory import Budget
+from grain_handler.points import levels
+from grain_handler.settings import MaskSettings
+from grain_handler.upsampling import Upsampler
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """Asks crops of an image at the points of a grid.
+
+    Attributes:
+        decoder: The model's mask decoder.
+        framing: Places points in the model's frame.
+        budget: Memory for intermediate results.
+        settings: Grid and thresholds.
+    """
+
+    decoder: PromptDecoder
+    framing: Framing
+    budget: Budget
+    settings: MaskSettings
+
+    def ask(self, crop: Crop, embedding: Tensor, grid: NDArray[np.float64]) -> Candidates:
+        """Runs all points on one crop.
+
+        Args:
+            crop: The crop.
+            embedding: Of the crop, 1 × C × side × side.
+            grid: k × 2, (x, y) in 0…1 of the crop.
+
+        Returns:
+            The masks that pass predicted IoU, stability and the crop's edges.
+        """
+        with record_function("grainserve::decoder"):
+            image = self.decoder.prepare(embedding)
+        upsampler = self.framing.upsampler(crop)
+        rows, columns = upsampler.vertical.low, upsampler.horizontal.low
+        # Points whose low-resolution masks are held at once: each twice, as logits and as windows.
+        batch = min(self.settings.points_per_batch, self.budget.chunk(2 * 4 * MASKS * rows * columns))
+        covered = torch.zeros(rows, columns, dtype=torch.bool, device=embedding.device)
+        passed: list[Scored] = []
+        asked = 0
+        for points in levels(grid, self.settings.adaptive):
+            in_frame = self.framing.points(points, crop)
+            if asked:  # only adaptive points have a second level
+                cell = (in_frame // LOW_PX).long()
+                in_frame = in_frame[~covered[cell[:, 1], cell[:, 0]]]
+            for some in in_frame.split(batch):
+                for scored in self._masks(crop, upsampler, image, some, asked * MASKS):
+                    passed.append(scored)
+                    if self.settings.adaptive:
+                        scored.windows.cover(covered)
+                asked += len(some)
+        return Candidates.collect(passed, embedding.device)
+
+    def _masks(
+        self, crop: Crop, upsampler: Upsampler, image: ImageTokens, points: Tensor, first: int
+    ) -> Iterator[Scored]:
+        """Masks of a batch of points that pass the filters; `first` is the number of the batch's first mask."""
+        inside = upsampler.vertical.tokens, upsampler.horizontal.tokens
+        decode = partial(self._decode, image, points, inside)
+        parts = self.budget.chunks(len(points), self.decoder.bytes_per_prompt, decode)
+        logits, iou, order = (torch.cat(column) for column in zip(*parts, strict=True))
+        offset = self.settings.stability_score_offset
+        with record_function("grainserve::upsampling"):
+            for windows in upsampler.windows(logits - self.framing.sam.mask_threshold, -offset):
+                measure = partial(upsampler.measure, windows, offset)
+                measured = self.budget.chunks(len(windows), PIXEL_BYTES * windows.pixels, measure)
+                stability, boxes = (torch.cat(column) for column in zip(*measured, strict=True))
+                keep = ~crop.cuts(boxes)
+                if self.settings.stability_score_thresh > 0:
+                    keep &= stability >= self.settings.stability_score_thresh
+                kept = torch.nonzero(keep)[:, 0]
+                index = windows.index[kept]
+                yield Scored(windows[kept], first + order[index], iou[index], stability[kept], boxes[kept])
+
+    def _decode(
+        self, image: ImageTokens, points: Tensor, inside: tuple[int, int], part: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Low-resolution logits, predicted IoU and number of the masks of some points that pass the predicted IoU."""
+        threshold = self.settings.pred_iou_thresh
+        with record_function("grainserve::decoder"):
+            iou, tokens, keys = self.decoder.decode(image, points[part])
+            keep = iou > threshold if threshold > 0 else torch.ones_like(iou, dtype=torch.bool)
+            some = keep.any(1)
+        with record_function("grainserve::upscaling"):
+            logits = self.decoder.logits(tokens[some], keys[some], *inside)[keep[some]]
+        order = part.start * MASKS + torch.nonzero(keep.flatten())[:, 0]
+        return logits, iou[keep], order

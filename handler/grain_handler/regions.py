@@ -1,0 +1,40 @@
+"""Specks and pinholes of masks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+EIGHT_CONNECTED = np.ones((3, 3), int)
+
+
+def remove_small_regions(mask: NDArray[np.bool_], smaller_than: int) -> tuple[NDArray[np.bool_], bool]:
+    """Fills small holes, then drops small islands, as stock SAM's `min_mask_region_area` does.
+
+    Args:
+        mask: H × W, bool, the whole frame (background at its border is not a hole of the patch).
+        smaller_than: Regions of fewer pixels go; regions are 8-connected, holes too. Of islands that are all
+            small the largest stays.
+
+    Returns:
+        The mask and whether it changed.
+    """
+    small = _small(~mask, smaller_than)
+    filled = mask | np.isin(small.labels, small.numbers) if small.numbers.size else mask
+    islands = _small(filled, smaller_than)
+    if not islands.numbers.size:
+        return filled, bool(small.numbers.size)
+    dropped = islands.numbers
+    if len(dropped) == len(islands.areas):
+        dropped = np.delete(dropped, np.argmax(islands.areas))
+    return filled & ~np.isin(islands.labels, dropped), True
+
+
+class _small:  # noqa: N801
+    """Connected regions of an image and which of them are small."""
+
+    def __init__(self, image: NDArray[np.bool_], smaller_than: int) -> None:
+        self.labels, count = ndimage.label(image, EIGHT_CONNECTED)
+        self.areas = np.bincount(self.labels.ravel(), minlength=count + 1)[1:]
+        self.numbers = 1 + np.flatnonzero(self.areas < smaller_than)
