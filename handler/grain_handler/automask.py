@@ -23,7 +23,7 @@ from grain_handler.crops import Crop, Framing, crops_of
 from grain_handler.decoder import PromptDecoder
 from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
-from grain_handler.precision import image_encoder
+from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
 from grain_handler.regions import remove_small_regions
 from grain_handler.settings import MaskSettings
@@ -47,8 +47,9 @@ class MaskGenerator:
     """
 
     def __init__(self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None) -> None:
+        self.dtype = dtype_of(precision)
         with torch.inference_mode():
-            self.encoder, self.dtype = image_encoder(sam, precision)
+            self.encoder = image_encoder(sam.image_encoder, precision)
             self.decoder = PromptDecoder(sam, self.dtype)
         self.framing = Framing(sam)
         self.budget = Budget(sam.device, memory_mib)

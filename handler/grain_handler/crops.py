@@ -11,6 +11,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.amg import generate_crop_boxes, is_box_near_crop_edge
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
+from torch.nn import functional as F
 
 from grain_handler.upsampling import Upsampler
 
@@ -68,22 +69,24 @@ class Framing:
     """
 
     def __init__(self, sam: Sam) -> None:
-        self.sam = sam
+        # The model itself is not kept: in a lower precision its encoder is replaced and can be let go.
         self.side: int = sam.image_encoder.img_size
+        self.mean, self.std, self.device = sam.pixel_mean, sam.pixel_std, sam.device
+        self.mask_threshold: float = sam.mask_threshold
         self.resize = ResizeLongestSide(self.side)
 
     def frame(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Resizes, normalises and pads H × W × 3 pixels: 3 × side × side."""
-        resized = torch.as_tensor(self.resize.apply_image(pixels), device=self.sam.device)
-        frame: Tensor = self.sam.preprocess(resized.permute(2, 0, 1).contiguous())
-        return frame
+        resized = torch.as_tensor(self.resize.apply_image(pixels), device=self.device).permute(2, 0, 1)
+        normalised = (resized - self.mean) / self.std
+        return F.pad(normalised, (0, self.side - normalised.shape[2], 0, self.side - normalised.shape[1]))
 
     def points(self, points: NDArray[np.float64], crop: Crop) -> Tensor:
         """Points of a crop (k × 2, (x, y) in 0…1) in px of the frame."""
         in_crop = points * np.array(crop.size[::-1])
-        return torch.as_tensor(self.resize.apply_coords(in_crop, crop.size), device=self.sam.device)
+        return torch.as_tensor(self.resize.apply_coords(in_crop, crop.size), device=self.device)
 
     def upsampler(self, crop: Crop) -> Upsampler:
         """From the frame's low-resolution logits to the crop's pixels."""
         inside = self.resize.get_preprocess_shape(*crop.size, self.side)
-        return Upsampler(self.side, self.side // LOW_PX, inside, crop.size, self.sam.device)
+        return Upsampler(self.side, self.side // LOW_PX, inside, crop.size, self.device)

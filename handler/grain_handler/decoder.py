@@ -132,7 +132,7 @@ class PromptDecoder:
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
-        self.sam, self.dtype = sam, dtype
+        self.dtype, self.prompt_encoder = dtype, sam.prompt_encoder
         decoder: MaskDecoder = sam.mask_decoder
         transformer = decoder.transformer
         self.layers = list(transformer.layers)
@@ -162,7 +162,7 @@ class PromptDecoder:
         Returns:
             The image's tokens and their projections.
         """
-        tokens = _as_tokens(embedding.float()) + self.sam.prompt_encoder.no_mask_embed.weight
+        tokens = _as_tokens(embedding.float()) + self.prompt_encoder.no_mask_embed.weight
         placed = tokens + self.position
         ask, answer = self.token_to_image[0], self.image_to_token[0]
         keys = _heads(ask.attention.k_proj(placed), ask.heads)[0]
@@ -186,7 +186,7 @@ class PromptDecoder:
             Predicted IoU (P × 3), the prompts' mask tokens (P × 3 × C) and their image tokens (P × N × C).
         """
         labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
-        prompts, _ = self.sam.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
+        prompts, _ = self.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
         asked = torch.cat([self.output_tokens.expand(len(points), -1, -1), prompts], dim=1)
 
         tokens, keys = asked, image.tokens

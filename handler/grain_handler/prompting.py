@@ -80,7 +80,7 @@ class Prompter:
         logits, iou, order = (torch.cat(column) for column in zip(*parts, strict=True))
         offset = self.settings.stability_score_offset
         with record_function("grainserve::upsampling"):
-            for windows in upsampler.windows(logits - self.framing.sam.mask_threshold, -offset):
+            for windows in upsampler.windows(logits - self.framing.mask_threshold, -offset):
                 measure = partial(upsampler.measure, windows, offset)
                 measured = self.budget.chunks(len(windows), PIXEL_BYTES * windows.pixels, measure)
                 stability, boxes = (torch.cat(column) for column in zip(*measured, strict=True))
