@@ -222,7 +222,7 @@ class PromptDecoder:
         """
         weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
         side = math.isqrt(keys.shape[1])
-        inside = keys.view(len(keys), side, side, -1)[:, :rows, :columns]
+        inside = keys.view(len(keys), side, side, keys.shape[-1])[:, :rows, :columns]
         return self.upscaler(inside, weights)
 
 
@@ -245,7 +245,7 @@ class _Upscaler:
         x = F.gelu(F.layer_norm(x, x.shape[-1:], self.norm_weight, self.norm_bias, self.norm_eps))
         x = F.gelu(torch.addmm(self.second_bias, x, self.second))
         # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
-        masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, -1).transpose(1, 2)
+        masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, weights.shape[-1]).transpose(1, 2)
         masks = masks.float().view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return masks.reshape(prompts, MASKS, 4 * rows, 4 * columns)
 

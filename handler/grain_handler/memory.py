@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -11,9 +13,25 @@ import torch
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
-DEFAULT_MIB = {"cpu": 96, "cuda": 2048}
-"""Budgets by device, MiB. On the CPU small chunks are the fast ones: they stay in the cache, and arrays under
-32 MiB come from memory the allocator holds already, where larger ones are fresh pages every time."""
+DEFAULT_MIB = {"cpu": 64, "cuda": 2048}
+"""Budgets by device, MiB. On the CPU small chunks are the fast ones: two to four prompts, whose arrays stay in the
+cache, cost a tenth to a fifth less than eight."""
+
+KEPT_BYTES = 2**30
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep up to a gigabyte of freed memory for its next arrays.
+
+    By default glibc gives large arrays back to the system at once and takes fresh pages, zeroed, for the next
+    ones; for a worker that makes the same arrays a thousand times a second this is a fifth of its time. Elsewhere
+    than on glibc nothing is changed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 class Budget:

@@ -60,9 +60,9 @@ class Prompter:
         for points in levels(grid, self.settings.adaptive):
             in_frame = self.framing.points(points, crop)
             if asked:  # only adaptive points have a second level
-                cell = (in_frame // LOW_PX).long()
-                in_frame = in_frame[~covered[cell[:, 1], cell[:, 0]]]
-            for some in in_frame.split(batch):
+                x, y = (in_frame // LOW_PX).long().unbind(1)
+                in_frame = in_frame[~covered[y.clamp(max=rows - 1), x.clamp(max=columns - 1)]]
+            for some in in_frame.split(batch) if len(in_frame) else ():  # no points split into one empty batch
                 for scored in self._masks(crop, upsampler, image, some, asked * MASKS):
                     passed.append(scored)
                     if self.settings.adaptive:

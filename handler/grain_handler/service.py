@@ -17,6 +17,7 @@ from grain_handler import answer, models, weights
 from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
+from grain_handler.memory import keep_freed_memory
 from grain_handler.options import parse_options
 from grain_handler.request import Request, parse
 from grain_handler.segment import Segmentation, find_masks, measure
@@ -31,6 +32,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def initialize(self, context: Any) -> None:
         """Fetches the checkpoint and loads the model; a failure here stops the worker with its reason."""
+        keep_freed_memory()
         self.context = context
         self.config = ModelConfig.read(context)
         self.defaults = parse_options(self.config.defaults, {}, text=False)
