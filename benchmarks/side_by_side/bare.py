@@ -1,0 +1,39 @@
+"""The pipeline without TorchServe, timed in a process that does nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.mar import ROOT
+from tools.problem import Problem
+
+PIPELINE = "benchmarks.side_by_side.pipeline"
+
+
+def measure(image: Path, options: Mapping[str, Any], requests: int) -> dict[str, Any]:
+    """Times the handler's three steps on one image.
+
+    Args:
+        image: The image file.
+        options: Options of the request.
+        requests: How many are timed.
+
+    Returns:
+        `seconds` of each, torch's number of `threads`, the number of `objects` found.
+
+    Raises:
+        Problem: The process failed.
+    """
+    command = [sys.executable, "-m", PIPELINE, str(image), "--options", json.dumps(dict(options))]
+    done = subprocess.run(
+        [*command, "--requests", str(requests)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Problem(f"the pipeline fails without TorchServe too:\n{done.stderr.strip()}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures

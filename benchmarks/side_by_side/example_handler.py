@@ -1,0 +1,68 @@
+"""A TorchServe handler in the manner of TorchServe's own Segment Anything example, to compare with.
+
+The example (`examples/large_models/segment_anything_fast` in pytorch/serve) is followed in what it does with a
+request: an image as bytes or base64 text that nobody checks, stock automatic masks one image at a time, and a
+pickle in base64 for an answer. Model and options are those of our own handler, given by the model config, so that
+what differs is the serving. Two things of the example are left out: its GPU-only build of Segment Anything, and
+its exchange of red and blue, with which it would look at another image than we do.
+
+TorchServe wants exactly one class here.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from segment_anything import SamAutomaticMaskGenerator
+from ts.torch_handler.base_handler import BaseHandler
+
+from grain_handler.models import build_sam_tiny
+
+
+class ExampleHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
+    """Image in, pickle out."""
+
+    def initialize(self, context: Any) -> None:
+        """Loads the checkpoint that the model config names by its path."""
+        self.context = context
+        settings = context.model_yaml_config["handler"]
+        gpu = context.system_properties.get("gpu_id")
+        device = torch.device("cuda", int(gpu)) if torch.cuda.is_available() and gpu is not None else "cpu"
+        # Straight into SAM's own modules: nothing that our handler does to them may reach this one.
+        sam = build_sam_tiny()
+        sam.load_state_dict(torch.load(settings["checkpoint"], map_location="cpu", weights_only=True))
+        self.generator = SamAutomaticMaskGenerator(
+            sam.float().to(device).eval(), output_mode="coco_rle", **settings["options"]
+        )
+        self.initialized = True
+
+    def preprocess(self, rows: list[dict[str, Any]]) -> list[NDArray[np.uint8]]:
+        """Base64 text or bytes → pixels."""
+        images = []
+        for row in rows:
+            data = row.get("data") or row.get("body")
+            if isinstance(data, str):
+                data = base64.b64decode(data)
+            images.append(np.array(Image.open(io.BytesIO(data))))  # type: ignore[arg-type]  # unchecked, as there
+        return images
+
+    def inference(self, images: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
+        """The masks of the one image."""
+        assert len(images) == 1, "one image at a time"
+        masks: list[dict[str, Any]] = self.generator.generate(images[0])
+        return masks
+
+    def postprocess(self, masks: list[dict[str, Any]]) -> list[str]:
+        """The masks as base64 of a pickle."""
+        return [base64.b64encode(pickle.dumps(masks)).decode("ascii")]
+
+    def describe_handle(self) -> dict[str, Any]:
+        """What the benchmark asks beforehand; the example has nothing like it."""
+        return {"threads": torch.get_num_threads()}
