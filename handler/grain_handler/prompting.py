@@ -20,6 +20,10 @@ from grain_handler.points import levels
 from grain_handler.settings import MaskSettings
 from grain_handler.upsampling import Upsampler
 
+CONFIDENCE = 0.25
+"""Adaptive points leave out what a mask covers that is this share of the way from each threshold to 1. At 0 all
+kept masks count, and too many grains are lost behind poor ones; towards 1 no point is saved."""
+
 
 @dataclass(frozen=True)
 class Prompter:
@@ -66,7 +70,7 @@ class Prompter:
                 for scored in self._masks(crop, upsampler, image, some, asked * MASKS):
                     passed.append(scored)
                     if self.settings.adaptive:
-                        scored.windows.cover(covered)
+                        scored.windows[self._confident(scored)].cover(covered)
                 asked += len(some)
         return Candidates.collect(passed, embedding.device)
 
@@ -104,3 +108,11 @@ class Prompter:
             logits = self.decoder.logits(tokens[some], keys[some], *inside)[keep[some]]
         order = part.start * MASKS + torch.nonzero(keep.flatten())[:, 0]
         return logits, iou[keep], order
+
+    def _confident(self, scored: Scored) -> Tensor:
+        """Which masks (indices) are so far over both thresholds that no finer point need look for a better one."""
+        iou, stability = (
+            threshold + CONFIDENCE * (1 - threshold)
+            for threshold in (self.settings.pred_iou_thresh, self.settings.stability_score_thresh)
+        )
+        return torch.nonzero((scored.iou > iou) & (scored.stability >= stability))[:, 0]
