@@ -26,6 +26,7 @@ from grain_handler.automask import MaskGenerator
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.options import Options
+from grain_handler.precision import resolve
 from grain_handler.segment import mask_settings
 from training.scoring import Score, score
 from training.synthetic import FAMILIES, SyntheticImage, synthesize
@@ -97,13 +98,14 @@ def main() -> None:
         options = options.model_copy(update={"points_per_side": args.points_per_side})
     checkpoint = weights.fetch(args.checkpoint, Path())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = MaskGenerator(models.load("sam_tiny", checkpoint, device))
+    precision = resolve(config["precision"], device)
+    generator = MaskGenerator(models.load("sam_tiny", checkpoint, device), precision)
     if args.fit:
         for f1, iou, stability in fit(generator, options, args.count or 9)[:12]:
             print(f"F1 {f1:.3f}  pred_iou_thresh {iou:.2f}  stability_score_thresh {stability:.2f}")
         return
     figures = evaluate(generator, options, args.count or 40)
-    figures |= {"checkpoint_crc32c": checkpoint.crc32c, "options": options.model_dump()}
+    figures |= {"checkpoint_crc32c": checkpoint.crc32c, "precision": precision, "options": options.model_dump()}
     print(f"F1 at IoU 0.5, mean of {len(figures['images'])} held-out images: {figures['f1_mean']:.3f}")
     for family, f1 in figures["f1_by_family"].items():
         print(f"  {family:12} {f1:.3f}")

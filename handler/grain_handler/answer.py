@@ -54,6 +54,7 @@ def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) ->
                 "generation": checkpoint.generation,
                 "crc32c": checkpoint.crc32c,
             },
+            "precision": config.precision,
             "image": {
                 "width": width,
                 "height": height,

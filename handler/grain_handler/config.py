@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from grain_handler.precision import resolve
+
 SECTION = "grainserve"
 """The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
 
@@ -21,7 +23,7 @@ class ModelConfig(BaseModel):
         model: Name in the registry of SAM modules.
         checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
         defaults: Options that replace stock SAM's for this model.
-        precision: What the model computes in; see `precision`.
+        precision: What the model computes in, and what it does: see `precision`. Never `auto` once read.
         memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
@@ -36,7 +38,7 @@ class ModelConfig(BaseModel):
     model: str
     checkpoint: str
     defaults: dict[str, Any] = Field(default_factory=dict)
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     memory_mib: int | None = Field(default=None, ge=1)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
@@ -57,13 +59,15 @@ class ModelConfig(BaseModel):
         gpu = context.system_properties.get("gpu_id")
         on_gpu = torch.cuda.is_available() and gpu is not None
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
-        return cls(
+        device = torch.device("cuda", int(gpu)) if on_gpu else torch.device("cpu")
+        config = cls(
             **{**section, "checkpoint": expand(section["checkpoint"])},
             name=context.manifest["model"]["modelName"],
             version=context.manifest["model"]["modelVersion"],
-            device=torch.device("cuda", int(gpu)) if on_gpu else torch.device("cpu"),
+            device=device,
             cache=Path(cache),
         )
+        return config.model_copy(update={"precision": resolve(config.precision, device)})
 
 
 def expand(text: str) -> str:

@@ -5,6 +5,8 @@
   pixels stay in single precision. Several times as fast where the processor multiplies bfloat16 matrices.
 * `int8`: as `bf16`, with the encoder's weights held in eight bits: half of bfloat16's memory, a quarter of `fp32`'s.
   Activations are not quantised: on 4096 tokens that costs more time than eight-bit products save.
+
+A model config may also say `auto`: `bf16` where the device multiplies bfloat16 matrices, else `fp32`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,17 @@ from grain_handler.encoder import FusedEncoder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 """Precision → the type of everything that has the image's size."""
+
+
+def resolve(precision: str, device: torch.device) -> str:
+    """Decides what `auto` is on a device; any other precision stays."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return "bf16" if fast else "fp32"
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -95,6 +95,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
                 "crc32c": self.checkpoint.crc32c,
             },
             "device": str(self.config.device),
+            "precision": self.config.precision,
+            "threads": torch.get_num_threads(),
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],

@@ -106,6 +106,7 @@ def make_result(
             "model": "sam_tiny",
             "version": "1.0",
             "checkpoint": {"uri": "gs://weights/sam_tiny.pth", "generation": "17", "crc32c": "AAAAAA=="},
+            "precision": "fp32",
             "image": {"width": width, "height": height, "format": "PNG", "mode": "RGB", "bytes": 1234},
             "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": um_per_px},
             "options": {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +123,58 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask) -> None:
     assert "ZeroDivision" not in answers[1]["error"]["message"]
 
 
+def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = Context(checkpoint, precision="fp32")
+    handler = service.GrainHandler()
+    handler.initialize(context)
+    embedded: list[int] = []
+    embed = handler.generator.embed
+
+    def counted(images: list[Any]) -> torch.Tensor:
+        embedded.append(len(images))
+        return embed(images)
+
+    monkeypatch.setattr(handler.generator, "embed", counted)
+    options = {"points_per_side": b"2", "pred_iou_thresh": b"0", "stability_score_thresh": b"0", "mode": b"masks"}
+    options |= {"max_area_fraction": b"1", "min_area": b"0"}
+    rows = [{"image": encoded(gradient(*size), "PNG"), **options} for size in ((40, 30), (30, 40))]
+    together = [
+        json.loads(body)["segmentedObjects"]
+        for body in handler.handle([rows[0], {"body": b"x"}, rows[1]], context)
+        if b"segmentedObjects" in body
+    ]
+    assert embedded == [2]
+    alone = [json.loads(handler.handle([row], context)[0])["segmentedObjects"] for row in rows]
+    assert together == alone
+    assert all(alone), "the images have objects to compare"
+
+
+def test_an_image_is_measured_while_the_next_ones_masks_are_made(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = service.GrainHandler()
+    handler.initialize(Context(checkpoint))
+    second_begun = threading.Event()
+
+    def find(_generator: object, request: Request, _embedding: object) -> Segmentation:
+        if request.image_id == "second":
+            second_begun.set()
+        return found(request)
+
+    def measure(segmentation: Segmentation) -> Segmentation:
+        assert second_begun.wait(timeout=20), "measuring must not hold up the next image"
+        return segmentation
+
+    monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+    monkeypatch.setattr(service, "find_masks", find)
+    monkeypatch.setattr(service, "measure", measure)
+    rows = [{"image": PNG, "imageId": name} for name in (b"first", b"second")]
+    bodies = handler.handle(rows, handler.context)
+    assert [json.loads(body)["metadata"]["imageId"] for body in bodies] == ["first", "second"]
+
+
 def test_a_broken_device_ends_the_worker(ask: Ask) -> None:
     def step(request: Request) -> Segmentation:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
@@ -149,6 +202,8 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
     assert description["checkpoint"]["uri"] == str(checkpoint)
     assert description["checkpoint"]["crc32c"]
     assert description["device"] == "cpu"
+    assert description["precision"] in {"fp32", "bf16"}, "auto is resolved when the worker starts"
+    assert description["threads"] == torch.get_num_threads()
     assert description["defaults"]["points_per_side"] == 32
 
 
@@ -160,6 +215,9 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
         ({"checkpoint": "no/such/file.pth"}, "no such file"),
         ({"model": "sam_vit_b"}, "is a checkpoint of sam_tiny"),
         ({"modle": "sam_tiny"}, "modle"),
+        ({"precision": "fp64"}, "precision"),
+        ({"precision": "int8"}, "TinyImageEncoder has none"),
+        ({"memory_mib": 0}, "memory_mib"),
     ],
 )
 def test_a_wrong_config_stops_the_worker_with_its_reason(
