@@ -56,9 +56,13 @@ class Crop:
 
 
 def crops_of(height: int, width: int, layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole image, then the crops of each layer, in stock's order."""
+    """The whole image, then the crops of each layer, in stock's order.
+
+    An image of a few pixels has fewer crops than its layers say: stock fails on those without pixels.
+    """
     boxes, numbers = generate_crop_boxes((height, width), layers, overlap_ratio)
-    return [Crop(tuple(box), layer, (height, width)) for box, layer in zip(boxes, numbers, strict=True)]
+    crops = [Crop(tuple(box), layer, (height, width)) for box, layer in zip(boxes, numbers, strict=True)]
+    return [crop for crop in crops if min(crop.size) > 0]
 
 
 class Framing:
