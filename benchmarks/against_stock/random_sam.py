@@ -1,0 +1,199 @@
+"""A SAM of random numbers whose masks are not noise.
+
+No public weights can be had on a closed network, and time and memory do not depend on them. But what comes after
+the decoder does depend on its masks. With torch's initialisation as it is, the logits differ by less than 0.1 from
+pixel to pixel: every mask is unstable, covers the frame or nothing, and NMS leaves one of a thousand. So four things
+are set; the image encoder and the rest of the decoder stay as they were drawn:
+
+1. The two-way transformer's tokens keep apart (self-attention is sharper, so that it does not average them).
+2. In its last attention from image to prompt, each head takes seven of the positional encoding's own waves, so that
+   pixels near a point attend to it and others do not: a mask lies about its point, and the image gives it its shape.
+3. The hypernetworks' last biases are fitted by linear regression: the three masks' logits resemble discs of three
+   sizes about their point. Their random weights stay, scaled, and vary the masks from prompt to prompt.
+4. The IoU head's last layer is scaled so that its predictions scatter about 0.8.
+
+The fit costs one pass of the encoder. Fidelity measured with such a model says how errors grow in these layers, not
+what a trained SAM would lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from segment_anything import SamPredictor
+from segment_anything.modeling import MaskDecoder, Sam
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from grain_handler.models import REGISTRY
+from training.synthetic import synthesize
+
+HEADS = 8
+WAVES = 7
+"""Waves a head compares positions by: sine and cosine of each fill 14 of its 16 channels."""
+
+WAVE_RANGE = (0.8, 2.5)
+"""Their frequencies, cycles in half a frame: attention reaches 30 to 60 px from the point."""
+
+SHARPNESS, REACH = 3.0, 5.0
+"""A pixel attends to the point where the sum of the seven cosines exceeds `REACH`; how abruptly."""
+
+RADII = (35.0, 55.0, 90.0)
+"""The three masks' discs, px of the 1024-px frame."""
+
+LOGIT_STD, LOGIT_NOISE = 10.0, 1.5
+"""Scatter of the fitted logits, and of what the hypernetworks' random weights add, as trained SAMs have it."""
+
+IOU_MEAN, IOU_STD = 0.8, 0.08
+
+
+@torch.no_grad()
+def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> Sam:
+    """Makes a model of the official layout; see the module's text.
+
+    Args:
+        name: `sam_vit_b`, `sam_vit_l` or `sam_vit_h`.
+        seed: Names the weights (on one kind of device: the fit follows its arithmetic).
+        device: Where the encoder's pass for the fit runs.
+
+    Returns:
+        The model on `device`, in evaluation mode, single precision.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sam = REGISTRY[name]()
+    rng = torch.Generator().manual_seed(seed + 1)
+    for key, value in sam.image_encoder.named_parameters():
+        if key.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zero as they come, never as they are trained
+            value.copy_(0.02 * torch.randn(value.shape, generator=rng))
+    _keep_tokens_apart(sam, rng)
+    _attend_by_position(sam, rng)
+    _smooth_upscaling(sam)
+    sam.to(device).eval()
+    predictor = SamPredictor(sam)
+    predictor.set_image(synthesize(np.random.default_rng(seed), "matrix", 768, 1024, grain_px=70).image)
+    _fit(sam, predictor.features)
+    return sam
+
+
+def _keep_tokens_apart(sam: Sam, rng: Generator) -> None:
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    first, last = decoder.transformer.layers
+    first.self_attn.q_proj.weight.mul_(4)
+    first.self_attn.k_proj.weight.copy_(first.self_attn.q_proj.weight)
+    for embedding in (decoder.iou_token, decoder.mask_tokens, prompts.not_a_point_embed, *prompts.point_embeddings):
+        embedding.weight.mul_(0.3)
+    # Content weighs less than position where the last attention from image to prompt adds the two.
+    first.norm4.weight.mul_(0.3)
+    last.norm3.weight.mul_(0.3)
+    last.cross_attn_image_to_token.out_proj.weight.mul_(8)
+
+
+def _attend_by_position(sam: Sam, rng: Generator) -> None:
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    attention = decoder.transformer.layers[1].cross_attn_image_to_token
+    channels = attention.q_proj.out_features // HEADS
+    # What no pixel is near of is told by a direction of its own, which points lack: the rival a point must exceed.
+    rival = F.normalize(torch.randn(attention.k_proj.in_features, generator=rng), dim=0)
+    for embedding in (decoder.iou_token, decoder.mask_tokens, prompts.not_a_point_embed):
+        embedding.weight.add_(torch.outer(4 - embedding.weight @ rival, rival))
+    for embedding in prompts.point_embeddings:
+        embedding.weight.sub_(torch.outer(embedding.weight @ rival, rival))
+    frequencies = prompts.pe_layer.positional_encoding_gaussian_matrix.norm(dim=0)
+    usable = torch.nonzero((frequencies > WAVE_RANGE[0]) & (frequencies < WAVE_RANGE[1]))[:, 0]
+    for layer in (attention.q_proj, attention.k_proj):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    scale = SHARPNESS * channels**0.5  # attention divides by the root
+    for head in range(HEADS):
+        start = head * channels
+        for i, wave in enumerate(usable[torch.randperm(len(usable), generator=rng)[:WAVES]].tolist()):
+            for row, channel in ((start + i, wave), (start + WAVES + i, wave + len(frequencies))):  # sine, cosine
+                attention.q_proj.weight[row, channel] = scale
+                attention.k_proj.weight[row, channel] = 1
+        attention.q_proj.bias[start + channels - 1] = scale * REACH / 4
+        attention.k_proj.weight[start + channels - 1] = rival
+
+
+def _smooth_upscaling(sam: Sam) -> None:
+    """Makes neighbouring pixels' kernels resemble each other, and the last channel constant: a mask's offset."""
+    first, _, _, second, _ = sam.mask_decoder.output_upscaling
+    for layer in (first, second):
+        mean = layer.weight.mean((2, 3), keepdim=True)
+        layer.weight.copy_(2 * mean + 0.1 * (layer.weight - mean))
+    second.weight[:, -1] = 0
+    second.bias[-1] = 1
+
+
+def _fit(sam: Sam, features: Tensor) -> None:
+    """Fits hypernetworks and IoU head on a grid of points (steps 3 and 4)."""
+    decoder, device = sam.mask_decoder, features.device
+    along = torch.linspace(128, 896, 4)
+    points = torch.cartesian_prod(along, along).flip(1).to(device)
+    with _listening(decoder) as heard:
+        sparse, dense = sam.prompt_encoder(
+            points=(points[:, None], torch.ones(len(points), 1, device=device)), boxes=None, masks=None
+        )
+        decoder(
+            image_embeddings=features,
+            image_pe=sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+    maps = heard["upscaled"][:, :, ::2, ::2]  # points × 32 × 128 × 128: one of four pixels will do
+    x = 8 * torch.arange(maps.shape[-1], device=device) + 2
+    away = torch.stack([((x - px) ** 2 + ((x - py) ** 2)[:, None]).sqrt() for px, py in points])
+    samples = maps.permute(0, 2, 3, 1).flatten(0, 2).double()
+    for radius, number in zip(RADII, (1, 2, 3), strict=True):
+        bias = _regress(samples, (1 - away / radius).clamp(-1, 1).flatten().double())
+        last = decoder.output_hypernetworks_mlps[number].layers[-1]
+        varied = torch.einsum("pc,pchw->phw", heard[number] @ last.weight.T, maps)
+        last.weight.mul_(LOGIT_NOISE / varied.std())
+        last.bias.copy_(bias)
+    last = decoder.iou_prediction_head.layers[-1]
+    predicted = heard["iou"] @ last.weight.T
+    last.weight.mul_((IOU_STD / predicted.std(0))[:, None])
+    last.bias.copy_(IOU_MEAN - (heard["iou"] @ last.weight.T).mean(0))
+
+
+def _regress(samples: Tensor, target: Tensor) -> Tensor:
+    """Weights of the upscaled channels (32) whose sum resembles the target, scaled, and positive on as many pixels."""
+    # The disc's few pixels weigh as much as the many others.
+    inside = target > -1
+    weight = torch.where(inside, (~inside).sum() / inside.sum(), 1.0)[:, None]
+    ridge = 1e-4 * len(samples) * torch.eye(samples.shape[1], device=samples.device)
+    solution = torch.linalg.solve(samples.T @ (weight * samples) + ridge, (weight * samples).T @ target[:, None])[:, 0]
+    fitted = samples @ solution
+    scale = LOGIT_STD / fitted.std()
+    positive = int((target > 0).sum())
+    solution[-1] -= torch.topk(fitted, positive).values[-1] / samples[0, -1]
+    weights: Tensor = (scale * solution).float()
+    return weights
+
+
+@contextmanager
+def _listening(decoder: MaskDecoder) -> Iterator[dict[Any, Tensor]]:
+    """Notes what enters the last layers: the upscaled map and the hidden layers of the hypernetworks and IoU head."""
+    heard: dict[Any, Tensor] = {}
+
+    def hear(key: Any) -> Any:
+        return lambda module, inputs: heard.update({key: inputs[0]})
+
+    hooks = [
+        decoder.output_upscaling.register_forward_hook(lambda module, inputs, out: heard.update(upscaled=out)),
+        decoder.iou_prediction_head.layers[-1].register_forward_pre_hook(hear("iou")),
+        *(
+            mlp.layers[-1].register_forward_pre_hook(hear(number))
+            for number, mlp in enumerate(decoder.output_hypernetworks_mlps)
+        ),
+    ]
+    try:
+        yield heard
+    finally:
+        for hook in hooks:
+            hook.remove()

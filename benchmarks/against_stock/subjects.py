@@ -1,0 +1,87 @@
+"""The models that are measured: their weights in a file, so that every process has the same, and their thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.modeling import Sam
+
+from benchmarks.against_stock.pictures import Picture
+from benchmarks.against_stock.random_sam import random_sam
+from grain_handler.models import REGISTRY
+from tools.mar import ROOT
+
+SEED = 0
+KEPT = 0.35
+"""Share of a random model's masks that pass both filters: what a trained SAM keeps on a busy image."""
+
+SURVEY_POINTS = 6
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to measure.
+
+    Attributes:
+        name: Name in the registry.
+        checkpoint: State dict.
+        pred_iou_thresh: Its threshold of predicted IoU.
+        stability_score_thresh: Its threshold of stability.
+        weights: What its weights are, in words.
+    """
+
+    name: str
+    checkpoint: Path
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    weights: str
+
+    def load(self, device: torch.device) -> Sam:
+        """A model of its own; stock's module."""
+        sam = REGISTRY[self.name]()
+        sam.load_state_dict(torch.load(self.checkpoint, map_location="cpu", weights_only=True))
+        return sam.float().to(device).eval()
+
+
+def prepare(name: str, picture: Picture, device: torch.device, folder: Path) -> Subject:
+    """Finds or makes a model.
+
+    Args:
+        name: Name in the registry; other than `sam_tiny` gets random weights.
+        picture: Image on which a random model's thresholds are set.
+        device: Where random weights are fitted.
+        folder: Where they are written.
+    """
+    if name == "sam_tiny":
+        defaults = yaml.safe_load((ROOT / "config" / "sam_tiny.yaml").read_text())["grainserve"]["defaults"]
+        checkpoint = ROOT / "weights" / "sam_tiny.pth"
+        iou, stability = defaults["pred_iou_thresh"], defaults["stability_score_thresh"]
+        return Subject(name, checkpoint, iou, stability, "the committed checkpoint")
+    sam = random_sam(name, SEED, device)
+    checkpoint = folder / f"{name}.pth"
+    torch.save(sam.state_dict(), checkpoint)
+    iou, stability = _thresholds(sam, picture)
+    return Subject(name, checkpoint, iou, stability, f"random, seed {SEED} (benchmarks/against_stock/random_sam.py)")
+
+
+def _thresholds(sam: Sam, picture: Picture) -> tuple[float, float]:
+    """Thresholds that let `KEPT` of stock's masks pass, as many failing the one as the other."""
+    generator = SamAutomaticMaskGenerator(
+        sam,
+        SURVEY_POINTS,
+        pred_iou_thresh=0,
+        stability_score_thresh=0,
+        box_nms_thresh=1,
+        output_mode="uncompressed_rle",
+    )
+    records = generator.generate(picture.image)
+    iou = np.array([record["predicted_iou"] for record in records])
+    stability = np.nan_to_num([record["stability_score"] for record in records])
+    fail = 1 - KEPT**0.5
+    least_iou = float(np.quantile(iou, fail))
+    return round(least_iou, 4), round(float(np.quantile(stability[iou > least_iou], fail)), 4)
