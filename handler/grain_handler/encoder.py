@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MLP_TOKENS = 1024
-"""Tokens whose hidden layer is computed at once on the CPU: it then stays in the cache and under the size from
-which the allocator takes fresh pages for every array, which costs more than the arithmetic."""
+"""Tokens of an image whose hidden layer is computed at once on the CPU: it then stays in the cache and under the
+size from which the allocator takes fresh pages for every array, which costs more than the arithmetic."""
 
 
 class FusedAttention(nn.Module):
@@ -110,9 +110,10 @@ class FusedBlock(nn.Module):
         else:
             attended = self.attn.attend(qkv)
         x = x + self.attn.proj(attended)
-        flat = x.view(-1, channels)
-        step = MLP_TOKENS if x.device.type == "cpu" else len(flat)
-        return torch.cat([part + self.mlp(self.norm2(part)) for part in flat.split(step)]).view_as(x)
+        # Split within each image, so that the number of parts does not depend on the batch.
+        flat = x.view(batch, side * side, channels)
+        step = MLP_TOKENS if x.device.type == "cpu" else side * side
+        return torch.cat([part + self.mlp(self.norm2(part)) for part in flat.split(step, dim=1)], dim=1).view_as(x)
 
 
 def _split(x: Tensor, window: int) -> Tensor:
@@ -145,7 +146,8 @@ class FusedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes normalised images: B × 3 × 1024 × 1024 → B × 256 × 64 × 64."""
-        x = self.patch_embed(x)
+        # The patch embedding's channels come first in memory, and with several images would stay there.
+        x = self.patch_embed(x).contiguous()
         if self.pos_embed is not None:
             x = x + self.pos_embed
         for block in self.blocks:

@@ -26,6 +26,10 @@ OFFSET_UNIT = 32.0
 CODE_WAVELENGTHS = (24.0, 48.0, 96.0, 192.0, 384.0, 768.0)
 """Wavelengths of the instance code, px of the 1024-px frame: from the smallest grains to the frame."""
 
+CODE_FREQUENCIES = tuple((2 * math.pi / torch.tensor(CODE_WAVELENGTHS)).tolist())
+"""Of the wavelengths, radians a pixel. Numbers rather than a tensor: no copy to the device for each image, and an
+encoder compiled ahead of time holds no tensor that is not the checkpoint's."""
+
 CODE_STRIDE = 8
 
 
@@ -88,7 +92,7 @@ class TinyImageEncoder(nn.Module):
         Returns:
             The embedding, B × out_chans × H/16 × W/16.
         """
-        return self.encode(x, torch.zeros(len(x), 2))[0]
+        return self.encode(x, torch.zeros(len(x), 2, device=x.device))[0]
 
     def encode(self, x: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes crops of the frame; training uses it to place small crops anywhere in the frame.
@@ -122,6 +126,6 @@ class TinyImageEncoder(nn.Module):
             xs = (torch.arange(width, device=offsets.device) + 0.5) * CODE_STRIDE
             x = xs[None, None, :] + origin[:, 0, None, None] + OFFSET_UNIT * offsets[:, 0]
             y = ys[None, :, None] + origin[:, 1, None, None] + OFFSET_UNIT * offsets[:, 1]
-            frequencies = 2 * math.pi / torch.tensor(CODE_WAVELENGTHS, device=offsets.device)
-            phase = (torch.stack([x, y], dim=1)[:, :, None] * frequencies[:, None, None]).flatten(1, 2)
+            centroid = torch.stack([x, y], dim=1)
+            phase = torch.stack([centroid * frequency for frequency in CODE_FREQUENCIES], dim=2).flatten(1, 2)
             return torch.cat([phase.sin(), phase.cos()], dim=1)
