@@ -57,7 +57,7 @@ class FusedAttention(nn.Module):
         Returns:
             B × side × side × channels, before the output projection.
         """
-        batch, side, heads = len(qkv), self.side, self.heads
+        batch, side, heads = qkv.shape[0], self.side, self.heads
         tokens = side * side
         q, k, v = qkv.view(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
         width = q.shape[-1]

@@ -92,7 +92,7 @@ class TinyImageEncoder(nn.Module):
         Returns:
             The embedding, B × out_chans × H/16 × W/16.
         """
-        return self.encode(x, torch.zeros(len(x), 2, device=x.device))[0]
+        return self.encode(x, torch.zeros(x.shape[0], 2, device=x.device))[0]
 
     def encode(self, x: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes crops of the frame; training uses it to place small crops anywhere in the frame.
