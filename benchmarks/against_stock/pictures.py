@@ -34,10 +34,10 @@ class Picture:
     grains: int
 
 
-def synthetic(grain_px: float, side: int = MAX_SIDE) -> Picture:
-    """A polycrystal of 1024 × 1024 px, scaled to `side` × `side`; `grain_px` is before scaling."""
-    made = synthesize(np.random.default_rng(SEED), "polycrystal", MAX_SIDE, MAX_SIDE, grain_px)
-    return Picture(f"polycrystal-{grain_px:g}px-{side}", _fit(made.image, side), int(made.labels.max()))
+def synthetic(grain_px: float, side: int = MAX_SIDE, family: str = "polycrystal") -> Picture:
+    """An image of 1024 × 1024 px, scaled to `side` × `side`; `grain_px` is before scaling."""
+    made = synthesize(np.random.default_rng(SEED), family, MAX_SIDE, MAX_SIDE, grain_px)
+    return Picture(f"{family}-{grain_px:g}px-{side}", _fit(made.image, side), int(made.labels.max()))
 
 
 def photograph(name: str) -> Picture | None:

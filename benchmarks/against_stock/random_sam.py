@@ -70,7 +70,7 @@ def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> 
     for key, value in sam.image_encoder.named_parameters():
         if key.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zero as they come, never as they are trained
             value.copy_(0.02 * torch.randn(value.shape, generator=rng))
-    _keep_tokens_apart(sam, rng)
+    _keep_tokens_apart(sam)
     _attend_by_position(sam, rng)
     _smooth_upscaling(sam)
     sam.to(device).eval()
@@ -80,7 +80,7 @@ def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> 
     return sam
 
 
-def _keep_tokens_apart(sam: Sam, rng: Generator) -> None:
+def _keep_tokens_apart(sam: Sam) -> None:
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     first, last = decoder.transformer.layers
     first.self_attn.q_proj.weight.mul_(4)

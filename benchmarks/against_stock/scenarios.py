@@ -8,11 +8,15 @@ from functools import partial
 
 from benchmarks.against_stock.pictures import PHOTOGRAPHS, Picture, photograph, synthetic
 from benchmarks.against_stock.systems import OURS, RIVALS
+from training.synthetic import FAMILIES
 
 FEW, MEDIUM, MANY = 370, 110, 37
 """Grain sizes, px, that give about 10, 100 and 600 grains."""
 
-GROUPS = ("headline", "points", "side", "grains", "photographs", "rivals")
+COARSE = 16
+"""Points along a side where something else than points is varied."""
+
+GROUPS = ("headline", "points", "side", "grains", "families", "photographs", "rivals")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Scenario:
         adaptive: Also ours with adaptive points.
         rivals: Others that are run beside.
         memory: Whether peaks are measured.
+        patient: Whether also what is slow is run as often as the rest.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Scenario:
     adaptive: bool = False
     rivals: Sequence[str] = ()
     memory: bool = False
+    patient: bool = False
 
 
 def precisions_of(model: str) -> Sequence[str]:
@@ -65,39 +71,56 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
             precisions=precisions_of(model),
             groups=("headline",),
             memory=True,
+            patient=True,
         )
         if model != "sam_tiny":
             rivals = tuple(RIVALS)
             if gpu:
                 found.append(replace(base, groups=("headline", "rivals"), rivals=rivals))
             else:
-                few = replace(base, name=f"{model} 1024 px, 16 × 16 points", points_per_side=16)
+                few = replace(base, patient=False, name=f"{model} 1024 px, 16 × 16 points", points_per_side=16)
                 found += [base, replace(few, precisions=("fp32",), groups=("rivals",), rivals=rivals)]
             continue
-        found.append(replace(base, groups=("headline", "points", "side", "grains"), adaptive=True))
+        found.append(replace(base, groups=("headline", "points"), adaptive=True))
         found += [
-            replace(base, name=f"{model} {count} × {count} points", points_per_side=count, groups=("points",))
-            for count in points
-            if count != base.points_per_side
+            # Memory at the finest grid is what the promise of bounded memory is about.
+            replace(
+                base,
+                name=f"{model} {n} × {n} points",
+                points_per_side=n,
+                groups=("points", "side", "grains") if n == COARSE else ("points",),
+                memory=n == max(points),
+                patient=False,
+            )
+            for n in points
+            if n != base.points_per_side
         ]
+        quick_base = replace(base, points_per_side=COARSE, memory=False, patient=False)
         found += [
-            replace(base, name=f"{model} {side} px", picture=partial(synthetic, MEDIUM, side), groups=("side",))
+            replace(quick_base, name=f"{model} {side} px", picture=partial(synthetic, MEDIUM, side), groups=("side",))
             for side in (256, 512)
         ]
         found += [
-            replace(base, name=f"{model} {words}", picture=partial(synthetic, px), groups=("grains",), memory=False)
+            replace(quick_base, name=f"{model} {words}", picture=partial(synthetic, px), groups=("grains",))
             for words, px in (("few grains", FEW), ("many grains", MANY))
         ]
         found += [
             replace(
-                base,
+                quick_base,
+                name=f"{model} {family}",
+                picture=partial(synthetic, MEDIUM // 2, 512, family),
+                groups=("families",),
+            )
+            for family in FAMILIES
+        ]
+        found += [
+            replace(
+                quick_base,
                 name=f"{model} photograph {name}",
                 picture=partial(photograph, name),
-                points_per_side=16,
                 groups=("photographs",),
-                memory=False,
             )
-            for name in ("ig_1_P1060330_1", "torrey_pines_beach")
+            for name in ("ig_1_P1060330_1", "torrey_pines_beach", "IMG_5208")
         ]
     return found
 
