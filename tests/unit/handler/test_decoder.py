@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from grain_handler.decoder import PromptDecoder
+from tests.unit.handler.sams import PUBLISHED, SMALL, TINY, DecoderShape, random_sam, shaken, trained
+from tests.unit.handler.stock import LOGIT_ROUNDING, SCORE_ROUNDING
+
+
+def embedding_for(sam: Sam, seed: int) -> Tensor:
+    """As an image encoder makes them: normalised in each place; alike nowhere."""
+    cells = sam.image_encoder.img_size // 16
+    noise = torch.randn(1, sam.prompt_encoder.embed_dim, cells, cells, generator=torch.Generator().manual_seed(seed))
+    return noise + 0.2
+
+
+def stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Low-resolution logits and predicted IoU of stock's decoder."""
+    prompts, dense = sam.prompt_encoder((points[:, None], torch.ones(len(points), 1)), None, None)
+    logits, iou = sam.mask_decoder(embedding, sam.prompt_encoder.get_dense_pe(), prompts, dense, multimask_output=True)
+    return logits, iou
+
+
+@torch.inference_mode()
+def assert_same(sam: Sam, points: Tensor, seed: int = 0) -> None:
+    embedding, decoder = embedding_for(sam, seed), PromptDecoder(sam, torch.float32)
+    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), points)
+    cells = embedding.shape[-1]
+    logits = decoder.logits(tokens, keys, cells, cells)
+    expected, expected_iou = stock(sam, embedding, points)
+    torch.testing.assert_close(iou, expected_iou, rtol=0, atol=SCORE_ROUNDING)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=2 * LOGIT_ROUNDING * expected.abs().max().item())
+
+
+def some_points(count: int, side: int) -> Tensor:
+    """In px of the frame, double precision as stock's; the frame's corners first."""
+    corners = torch.tensor([[0, 0], [side, side], [side, 0], [0, side]], dtype=torch.float64)
+    anywhere = torch.rand(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * side
+    return torch.cat([corners, anywhere])[:count]
+
+
+SHAPES = {
+    "small": SMALL,
+    "one layer": DecoderShape(32, 4, 32, depth=1),
+    "three layers": DecoderShape(32, 2, 48, depth=3),
+    "one head": DecoderShape(16, 1, 16),
+    "sam_tiny": TINY,
+    "ViT-B, -L and -H": PUBLISHED,
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_any_shape(name: str) -> None:
+    assert_same(random_sam(1, 128, SHAPES[name]), some_points(9, 128))
+
+
+def test_the_published_frame_and_shape() -> None:
+    sam, side = random_sam(2, 128, PUBLISHED), 1024
+    sam.image_encoder.img_size = side
+    sam.prompt_encoder.image_embedding_size = (side // 16, side // 16)
+    sam.prompt_encoder.input_image_size = (side, side)
+    assert_same(sam, some_points(4, side))
+
+
+def test_the_trained_model() -> None:
+    assert_same(trained(512), some_points(12, 512))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    amount=st.sampled_from([0.1, 0.5]),
+    side=st.sampled_from([16, 48, 128]),
+    at=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=9),
+)
+def test_any_weights_and_points(seed: int, amount: float, side: int, at: list[tuple[float, float]]) -> None:
+    points = torch.tensor(at, dtype=torch.float64) * side
+    assert_same(shaken(seed, amount, side), points, seed)
+    assert_same(random_sam(seed, side), points, seed)
+
+
+@pytest.fixture(scope="module")
+def decoded() -> tuple[PromptDecoder, Tensor, Tensor]:
+    sam = random_sam(3)
+    decoder = PromptDecoder(sam, torch.float32)
+    _, tokens, keys = decoder.decode(decoder.prepare(embedding_for(sam, 3)), some_points(3, 128))
+    return decoder, tokens.detach(), keys.detach()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (1, 8), (5, 2), (8, 1), (3, 7)])
+@torch.inference_mode()
+def test_only_the_image_within_the_frame(
+    decoded: tuple[PromptDecoder, Tensor, Tensor], rows: int, columns: int
+) -> None:
+    decoder, tokens, keys = decoded
+    part, whole = decoder.logits(tokens, keys, rows, columns), decoder.logits(tokens, keys, 8, 8)
+    torch.testing.assert_close(part, whole[:, :, : 4 * rows, : 4 * columns], rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_no_prompt_has_no_mask(decoded: tuple[PromptDecoder, Tensor, Tensor]) -> None:
+    decoder, tokens, keys = decoded
+    assert decoder.logits(tokens[:0], keys[:0], 5, 6).shape == (0, 3, 20, 24)
+
+
+@torch.inference_mode()
+def test_in_bfloat16_masks_are_nearly_the_same() -> None:
+    sam, points = trained(256), some_points(8, 256)
+    embedding = embedding_for(sam, 1)
+    exact, rough = (PromptDecoder(sam, dtype) for dtype in (torch.float32, torch.bfloat16))
+    (iou, tokens, keys), (rough_iou, rough_tokens, rough_keys) = (
+        decoder.decode(decoder.prepare(embedding), points) for decoder in (exact, rough)
+    )
+    assert (rough_keys.dtype, rough_tokens.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(rough_iou, iou, rtol=0, atol=0.05)
+    logits, rough_logits = exact.logits(tokens, keys, 16, 16), rough.logits(rough_tokens, rough_keys, 16, 16)
+    assert rough_logits.dtype == torch.float32
+    assert ((logits > 0) == (rough_logits > 0)).float().mean() > 0.98
