@@ -71,7 +71,7 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
             precisions=precisions_of(model),
             groups=("headline",),
             memory=True,
-            patient=True,
+            patient=model == "sam_tiny",
         )
         if model != "sam_tiny":
             rivals = tuple(RIVALS)
