@@ -63,7 +63,7 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(sam=models(), image=images(), chosen=options(), mib=st.sampled_from([1, 64]))
 def test_masks_are_stocks(sam: Sam, image: Picture, chosen: dict[str, Any], mib: int) -> None:
     height, width = image.shape[:2]
