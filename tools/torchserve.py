@@ -50,6 +50,11 @@ class Ports:
         return cls(*ports.choose_free(5))
 
 
+CALM = {"OMP_WAIT_POLICY": "passive"}
+"""OpenMP's threads wait for each other in a loop by default. Where anything else wants a core, a worker then spends
+most of its time in that loop."""
+
+
 class TorchServe:
     """One TorchServe on loopback, configured by config.properties but for its ports and folders.
 
@@ -262,7 +267,7 @@ class TorchServe:
         # TS_CONFIG_FILE would take the place of the config file given.
         inherited = {key: value for key, value in os.environ.items() if key != "TS_CONFIG_FILE"}
         logs = {"LOG_LOCATION": str(self.logs), "METRICS_LOCATION": str(self.logs)}
-        return {**inherited, **self._environment, **logs}
+        return {**CALM, **inherited, **self._environment, **logs}
 
     def _clear_logs(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)

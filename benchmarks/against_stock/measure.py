@@ -110,7 +110,7 @@ class Bench:
                 self.plan.say(f"  {name} is left out: {reason}")
         if scenario.adaptive:
             runs[ADAPTIVE] = Runs(runs["fp32"].system, replace(settings, adaptive=True))
-        self._take_turns(runs, picture, scenario.patient)
+        self._take_turns(runs, picture)
         peaks = self._peaks(scenario, subject, picture, runs)
         rivals: dict[str, Any] = {name: {"skipped": skipped[name]} for name in scenario.rivals if name in skipped}
         for name in scenario.rivals:
@@ -135,7 +135,7 @@ class Bench:
             self._built[name] = systems.build(name, self._sam[1])
         return self._built[name]
 
-    def _take_turns(self, runs: dict[str, Runs], picture: Picture, patient: bool) -> None:
+    def _take_turns(self, runs: dict[str, Runs], picture: Picture) -> None:
         """Every system once, then every system again: a machine that slows down slows all of them."""
         device = self.plan.device
         for name, run in runs.items():
@@ -146,7 +146,7 @@ class Bench:
                 self._warm.add((name, points, picture.image.shape))
         for turn in range(self.plan.repeats):
             for name, run in runs.items():
-                if turn and run.seconds[0] > self.plan.slow_s and not patient:
+                if turn and run.seconds[0] > self.plan.slow_s:
                     continue
                 clock = StageClock(device)
                 began = _now(device)

@@ -33,7 +33,6 @@ class Scenario:
         adaptive: Also ours with adaptive points.
         rivals: Others that are run beside.
         memory: Whether peaks are measured.
-        patient: Whether also what is slow is run as often as the rest.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Scenario:
     adaptive: bool = False
     rivals: Sequence[str] = ()
     memory: bool = False
-    patient: bool = False
 
 
 def precisions_of(model: str) -> Sequence[str]:
@@ -71,14 +69,13 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
             precisions=precisions_of(model),
             groups=("headline",),
             memory=True,
-            patient=model == "sam_tiny",
         )
         if model != "sam_tiny":
             rivals = tuple(RIVALS)
             if gpu:
                 found.append(replace(base, groups=("headline", "rivals"), rivals=rivals))
             else:
-                few = replace(base, patient=False, name=f"{model} 1024 px, 16 × 16 points", points_per_side=16)
+                few = replace(base, name=f"{model} 1024 px, 16 × 16 points", points_per_side=16)
                 found += [base, replace(few, precisions=("fp32",), groups=("rivals",), rivals=rivals)]
             continue
         found.append(replace(base, groups=("headline", "points"), adaptive=True))
@@ -90,12 +87,11 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
                 points_per_side=n,
                 groups=("points", "side", "grains") if n == COARSE else ("points",),
                 memory=n == max(points),
-                patient=False,
-            )
+                )
             for n in points
             if n != base.points_per_side
         ]
-        quick_base = replace(base, points_per_side=COARSE, memory=False, patient=False)
+        quick_base = replace(base, points_per_side=COARSE, memory=False)
         found += [
             replace(quick_base, name=f"{model} {side} px", picture=partial(synthetic, MEDIUM, side), groups=("side",))
             for side in (256, 512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from tools.mar import ROOT
 from tools.problem import Problem
+from tools.torchserve import CALM
 
 PIPELINE = "benchmarks.side_by_side.pipeline"
 
@@ -31,7 +33,12 @@ def measure(image: Path, options: Mapping[str, Any], requests: int) -> dict[str,
     """
     command = [sys.executable, "-m", PIPELINE, str(image), "--options", json.dumps(dict(options))]
     done = subprocess.run(
-        [*command, "--requests", str(requests)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--requests", str(requests)],
+        cwd=ROOT,
+        env={**CALM, **os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise Problem(f"the pipeline fails without TorchServe too:\n{done.stderr.strip()}")

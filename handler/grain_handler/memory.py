@@ -15,7 +15,7 @@ Made = TypeVar("Made")
 
 DEFAULT_MIB = {"cpu": 64, "cuda": 2048}
 """Budgets by device, MiB. On the CPU small chunks are the fast ones: two to four prompts, whose arrays stay in the
-cache, cost a tenth to a fifth less than eight."""
+cache, are cheaper than eight."""
 
 KEPT_BYTES = 2**30
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
@@ -25,8 +25,8 @@ def keep_freed_memory() -> None:
     """Lets this process keep up to a gigabyte of freed memory for its next arrays.
 
     By default glibc gives large arrays back to the system at once and takes fresh pages, zeroed, for the next
-    ones; for a worker that makes the same arrays a thousand times a second this is a fifth of its time. Elsewhere
-    than on glibc nothing is changed.
+    ones, and a worker makes the same arrays hundreds of times for an image. Elsewhere than on glibc nothing is
+    changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
