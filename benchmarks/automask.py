@@ -41,7 +41,6 @@ from benchmarks.against_stock.measure import Bench, Plan
 from benchmarks.against_stock.pictures import synthetic
 from benchmarks.against_stock.scenarios import MEDIUM, Scenario
 from benchmarks.against_stock.subjects import Subject
-from grain_handler.memory import keep_freed_memory
 from grain_handler.models import REGISTRY
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
@@ -131,6 +130,7 @@ def begin(arguments: argparse.Namespace) -> dict[str, Any]:
         "machine": machine(torch.device(arguments.device)),
         "versions": {name: version(name) for name in PACKAGES},
         "slow_s": arguments.slow,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "active"),
         "models": {},
         "cases": [],
     }
@@ -210,7 +210,6 @@ def main() -> int:
         raise Problem(f"there are no results in {arguments.out}")
     results: dict[str, Any] = json.loads(arguments.out.read_text()) if keep else begin(arguments)
     if not arguments.redraw:
-        keep_freed_memory()
         measure(arguments, results, arguments.out)
     if not results["cases"]:
         raise Problem("nothing was measured")

@@ -193,8 +193,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         "### How\n",
         *models,
         "- Weights, image, points, thresholds and number of threads are the same for all. Systems take turns in one "
-        "process, whose C library keeps freed memory (ours asks for that when it serves; stock gains by it too); "
-        f"times are medians of runs ({often}: what takes over {results['slow_s']:g} s runs once).",
+        "process with the C library's usual allocator (a worker also has it keep freed memory, which is faster) and "
+        f"OpenMP's OMP_WAIT_POLICY={results['omp_wait_policy']}; times are medians of runs ({often}: what takes over {results['slow_s']:g} s runs once).",
         "- Stock answers with run lengths, its cheapest form.",
         '- Masks are paired one to one by IoU, 0.5 at least; "lost + new" are stock\'s and ours without a partner; Δ '
         "are largest differences of pairs. Δ D50 is that of the median equivalent diameter (by number) of the label "

@@ -87,7 +87,7 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
                 points_per_side=n,
                 groups=("points", "side", "grains") if n == COARSE else ("points",),
                 memory=n == max(points),
-                )
+            )
             for n in points
             if n != base.points_per_side
         ]
