@@ -60,6 +60,15 @@ class Axis:
         first = first.clamp(max=self.length - 1)
         return first, last, self.first[first]
 
+    def span(self, size: int, first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """First pixel and number of pixels to compute of windows: all where a window is the whole axis.
+
+        Then all windows of that size share one matrix, which need not be gathered for each.
+        """
+        if size < self.low:
+            return first, count
+        return torch.zeros_like(first), torch.full_like(count, self.length)
+
     def need(self, first: Tensor, last: Tensor) -> Tensor:
         """Low-resolution px that pixels from `first` to `last` (B each, inclusive) are made of."""
         return torch.where(last >= first, self.last[last.clamp(min=0)] - self.first[first] + 1, 1)
@@ -162,14 +171,16 @@ class Upsampler:
             left = low_column[index].clamp(max=self.horizontal.low - n)
             y = (top[:, None] + torch.arange(m, device=top.device))[:, :, None]
             x = (left[:, None] + torch.arange(n, device=top.device))[:, None, :]
+            first_row, height_px = self.vertical.span(m, row[index], rows[index])
+            first_column, width_px = self.horizontal.span(n, column[index], columns[index])
             yield Windows(
                 logits[index[:, None, None], y, x],
-                row[index],
-                column[index],
+                first_row,
+                first_column,
                 top,
                 left,
-                rows[index],
-                columns[index],
+                height_px,
+                width_px,
                 index,
             )
 
@@ -236,6 +247,8 @@ def _extent(occupied: Tensor, axis: Axis) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 def _rows(axis: Axis, first: Tensor, count: Tensor, low: Tensor, size: int) -> Tensor:
     """Each window's interpolation matrix, B × pixels × size, zero where a window has fewer pixels."""
+    if size == axis.low:
+        return axis.weights[None, : axis.length]
     steps = torch.arange(max(1, int(count.max())), device=first.device)
     pixels = torch.where(steps < count[:, None], first[:, None] + steps, axis.length)
     cells = low[:, None] + torch.arange(size, device=first.device)
