@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 MODEL ?= sam_tiny
 VERSION ?= 1.0
+PRECISION ?= auto
+DEVICE ?= cpu
 
 ifndef PYTHON
 # The first that is there and runs as 3.11; a version manager's shim may be there and not run.
@@ -16,7 +18,7 @@ PROJECTS := handler/pyproject.toml client/pyproject.toml
 # Large wheels on a slow line.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help setup demo serve test lint format mar bench lock clean
+.PHONY: help setup demo serve test lint format mar package bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -55,6 +57,9 @@ format: setup ## Put the code into its format
 mar: setup ## Pack model_store/MODEL.mar (MODEL=sam_tiny VERSION=1.0)
 	@$(RUN) -m tools.mar $(MODEL) --version $(VERSION)
 
+package: setup ## Compile MODEL's image encoder for this processor (MODEL=sam_vit_b PRECISION=auto DEVICE=cpu)
+	@$(RUN) -m tools.compile_encoder $(MODEL) --precision $(PRECISION) --device $(DEVICE)
+
 bench: setup ## Measure again what the README quotes (minutes; 6 GB of disk, 16 GB of memory)
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 		echo "== $$file"; $(RUN) -m benchmarks.$$(basename $$file .py); done
@@ -67,5 +72,5 @@ lock: setup ## Compile requirements.in into requirements.txt
 
 clean: ## Remove what running leaves behind: .run, archives, demo output, caches (.venv stays)
 	@rm -rf .run demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@rm -f model_store/*.mar
+	@rm -f model_store/*.mar model_store/*.pt2
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import record_function
 from torchvision.ops import nms
 
@@ -41,15 +41,18 @@ class MaskGenerator:
         sam: Stock model in evaluation mode, on its device. Its parameters are shared or copied, never changed.
         precision: `fp32` (exact), `bf16` or `int8`; see `precision`.
         memory_mib: Memory that intermediate results may take, MiB; None takes the device's default.
+        encoder: The model's image encoder, where it is ready in this precision (see `compiled`); None makes it.
 
     Raises:
         ValueError: If the precision is unknown or the model has nothing to quantise.
     """
 
-    def __init__(self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None) -> None:
+    def __init__(
+        self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None, encoder: nn.Module | None = None
+    ) -> None:
         self.dtype = dtype_of(precision)
         with torch.inference_mode():
-            self.encoder = image_encoder(sam.image_encoder, precision)
+            self.encoder = image_encoder(sam.image_encoder, precision) if encoder is None else encoder
             self.decoder = PromptDecoder(sam, self.dtype)
         self.framing = Framing(sam)
         self.budget = Budget(sam.device, memory_mib)

@@ -24,6 +24,8 @@ class ModelConfig(BaseModel):
         checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
         defaults: Options that replace stock SAM's for this model.
         precision: What the model computes in, and what it does: see `precision`. Never `auto` once read.
+        encoder_package: `gs://` URI or path of the image encoder compiled ahead of time (see `compiled`), with
+            `${NAME}` as above; None runs the encoder as it is.
         memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
@@ -39,6 +41,7 @@ class ModelConfig(BaseModel):
     checkpoint: str
     defaults: dict[str, Any] = Field(default_factory=dict)
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    encoder_package: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
@@ -56,12 +59,13 @@ class ModelConfig(BaseModel):
         section = (context.model_yaml_config or {}).get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
+        named = {key: expand(section[key]) for key in ("checkpoint", "encoder_package") if section.get(key)}
         gpu = context.system_properties.get("gpu_id")
         on_gpu = torch.cuda.is_available() and gpu is not None
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
         device = torch.device("cuda", int(gpu)) if on_gpu else torch.device("cpu")
         config = cls(
-            **{**section, "checkpoint": expand(section["checkpoint"])},
+            **{**section, **named},
             name=context.manifest["model"]["modelName"],
             version=context.manifest["model"]["modelVersion"],
             device=device,

@@ -96,3 +96,7 @@ class OutOfMemory(RequestError):
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be fetched, or does not fit its model; the worker does not start."""
+
+
+class PackageError(Exception):
+    """A compiled encoder that cannot be made, or does not fit this worker; the worker does not start."""

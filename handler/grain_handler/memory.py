@@ -13,9 +13,9 @@ import torch
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
-DEFAULT_MIB = {"cpu": 128, "cuda": 2048}
-"""Budgets by device, MiB. On the CPU small chunks are the fast ones: some four prompts, whose arrays stay in the cache,
-are cheaper than many."""
+DEFAULT_MIB = {"cpu": 64, "cuda": 2048}
+"""Budgets by device, MiB. On the CPU small chunks are the fast ones: two to four prompts, whose arrays stay in
+the cache and under the 32 MiB from which the C library takes fresh pages every time, are cheaper than many."""
 
 KEPT_BYTES = 2**30
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h

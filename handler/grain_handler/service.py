@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, models, weights
+from grain_handler import answer, compiled, models, weights
 from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
@@ -38,7 +38,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.defaults = parse_options(self.config.defaults, {}, text=False)
         self.checkpoint = weights.fetch(self.config.checkpoint, self.config.cache)
         sam = models.load(self.config.model, self.checkpoint, self.config.device)
-        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib)
+        self.package, encoder = None, None
+        if self.config.encoder_package:
+            self.package = weights.fetch(self.config.encoder_package, self.config.cache)
+            encoder = compiled.load(self.package, sam.image_encoder, self.config.model, self.config.precision)
+        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder)
         self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
@@ -89,11 +93,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return {
             "model": self.config.model,
             "version": self.config.version,
-            "checkpoint": {
-                "uri": self.checkpoint.uri,
-                "generation": self.checkpoint.generation,
-                "crc32c": self.checkpoint.crc32c,
-            },
+            "checkpoint": _origin(self.checkpoint),
+            "encoder_package": _origin(self.package) if self.package else None,
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),
@@ -101,6 +102,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "torch": torch.__version__,
             "python": sys.version.split()[0],
         }
+
+
+def _origin(file: weights.Checkpoint) -> dict[str, str | None]:
+    """Which file this is, and which content."""
+    return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
 
 
 def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | RequestError:

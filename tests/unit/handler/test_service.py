@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from grain_handler import service
+from grain_handler import compiled, service
 from grain_handler.masks import Mask
 from grain_handler.models import build_sam_tiny
 from grain_handler.request import Request
 from grain_handler.segment import Segmentation
+from grain_handler.weights import Checkpoint
 from tests.unit.handler.pictures import encoded, gradient
 
 PNG = encoded(gradient(), "PNG")
@@ -205,6 +206,29 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
     assert description["precision"] in {"fp32", "bf16"}, "auto is resolved when the worker starts"
     assert description["threads"] == torch.get_num_threads()
     assert description["defaults"]["points_per_side"] == 32
+    assert description["encoder_package"] is None
+
+
+def test_a_compiled_encoder_is_fetched_loaded_and_told(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling and loading one is tested in test_compiled.py."""
+    (tmp_path / "some.pt2").write_bytes(b"a package")
+    monkeypatch.setenv("PACKAGES", str(tmp_path))
+    loaded = torch.nn.Identity()
+    asked: list[tuple[Path, str, str]] = []
+
+    def load(package: Checkpoint, _stock: torch.nn.Module, model: str, precision: str) -> torch.nn.Module:
+        asked.append((package.path, model, precision))
+        return loaded
+
+    monkeypatch.setattr(compiled, "load", load)
+    handler = service.GrainHandler()
+    handler.initialize(Context(checkpoint, encoder_package="${PACKAGES}/some.pt2", precision="bf16"))
+    assert asked == [(tmp_path / "some.pt2", "sam_tiny", "bf16")]
+    assert handler.generator.encoder is loaded
+    package = handler.describe_handle()["encoder_package"]
+    assert package == {"uri": str(tmp_path / "some.pt2"), "generation": None, "crc32c": "Z/DRbw=="}
 
 
 @pytest.mark.parametrize(
@@ -218,6 +242,9 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
         ({"precision": "fp64"}, "precision"),
         ({"precision": "int8"}, "TinyImageEncoder has none"),
         ({"memory_mib": 0}, "memory_mib"),
+        ({"encoder_package": "no/such/package.pt2"}, "no such file"),
+        ({"encoder_package": "${NO_SUCH_VARIABLE}/x.pt2"}, "NO_SUCH_VARIABLE"),
+        ({"encoder_package": __file__}, "is not an encoder package"),
     ],
 )
 def test_a_wrong_config_stops_the_worker_with_its_reason(

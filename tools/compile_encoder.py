@@ -1,0 +1,123 @@
+"""Compiles a model's image encoder ahead of time: python -m tools.compile_encoder sam_vit_b --precision bf16.
+
+Writes a package that a worker loads instead of compiling (`encoder_package` in the model config). It holds machine
+code for this machine's kind of processor and no weights, so it serves every checkpoint of the model. Needs a C++
+compiler and, for a GPU, that GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from grain_handler import compiled
+from grain_handler.errors import PackageError
+from grain_handler.models import REGISTRY
+from grain_handler.precision import PRECISIONS, dtype_of, image_encoder, resolve
+from grain_handler.weights import Checkpoint
+from tools.mar import MODEL_STORE
+from tools.problem import Problem, main_exit
+
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.1}
+"""How far the compiled embedding may lie from the other one, in the largest value: rounding, no more. (A thousandth
+of these is usual in fp32, a fifth in bf16.)"""
+
+
+@torch.no_grad()
+def random_encoder(model: str, device: torch.device, seed: int = 0) -> nn.Module:
+    """The image encoder of a model with random weights.
+
+    Args:
+        model: Name in the registry.
+        device: Where it shall be.
+        seed: Of the weights.
+
+    Returns:
+        The encoder in evaluation mode, every parameter random.
+    """
+    with torch.device("meta"):  # its own initialisation takes longer, and leaves positions zero
+        encoder: nn.Module = REGISTRY[model]().image_encoder
+    encoder.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(seed)
+    for name, parameter in encoder.named_parameters():
+        around = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
+        parameter.normal_(around, 0.02, generator=generator)
+    return encoder.eval()
+
+
+@torch.inference_mode()
+def difference(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """The largest difference between two embeddings, in the largest value of the first."""
+    expected, found = one(images).float(), other(images).float()
+    return float((expected - found).abs().max() / expected.abs().max())
+
+
+def compile_encoder(model: str, precision: str, device: torch.device, out: Path) -> float:
+    """Compiles the encoder and compares it with the one that is not compiled, on other weights.
+
+    Args:
+        model: Name in the registry.
+        precision: A key of `precision.PRECISIONS`.
+        device: What to compile for; it has to be there.
+        out: File to write; appears complete and checked, or not at all.
+
+    Returns:
+        The largest difference of an embedding, in its largest value.
+
+    Raises:
+        Problem: There is no compiler, the model has no such precision, or the compiled encoder answers otherwise.
+    """
+    unchecked = out.with_name(f".{out.name}")
+    try:
+        compiled.build(random_encoder(model, device), model, precision, unchecked)
+        stock = random_encoder(model, device, seed=1)
+        encoder = compiled.load(Checkpoint(unchecked, str(out), None, ""), stock, model, precision)
+        images = torch.randn(1, 3, encoder.side, encoder.side, device=device).to(dtype_of(precision))
+        with torch.inference_mode():
+            apart = difference(image_encoder(stock, precision), encoder, images)
+        if not apart < TOLERANCE[precision]:
+            raise Problem(
+                f"The compiled encoder of {model} ({precision}) lies {apart:.1g} of the largest value from the one "
+                "it was compiled from: torch compiles it wrongly, so it is not kept. Serve without a package."
+            )
+        unchecked.replace(out)
+    except (PackageError, ValueError) as error:
+        raise Problem(f"Cannot compile the encoder of {model}: {error}.") from error
+    finally:
+        unchecked.unlink(missing_ok=True)
+    return apart
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m tools.compile_encoder", description=__doc__.partition("\n")[0])
+    parser.add_argument("model", choices=REGISTRY, help="name in the registry")
+    parser.add_argument("--precision", choices=["auto", *PRECISIONS], default="auto", help="as in the model config")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, help="file to write (default model_store/<model>-<precision>-<device>.pt2)")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise Problem("There is no GPU here, or torch cannot use it: compile on a machine like the one that serves.")
+    precision = resolve(arguments.precision, device)
+    out = arguments.out or MODEL_STORE / f"{arguments.model}-{precision}-{device.type}.pt2"
+    # About a CUDA_HOME that a CPU does not need.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    print(f"Compiling the image encoder of {arguments.model} ({precision}, {device.type}); takes a minute or two.")
+    began = time.perf_counter()
+    apart = compile_encoder(arguments.model, precision, device, out)
+    print(
+        f"{out}: {out.stat().st_size / 2**20:.1f} MiB in {time.perf_counter() - began:.0f} s; on random weights within "
+        f"{apart:.1g} of the encoder it was compiled from. Name it as encoder_package in config/{arguments.model}.yaml."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    main_exit(main)
