@@ -15,6 +15,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks.against_stock import systems
 from benchmarks.against_stock.subjects import Subject
+from benchmarks.against_stock.systems import OURS
+from grain_handler.memory import keep_freed_memory
 from grain_handler.settings import MaskSettings
 from tools.mar import ROOT
 from tools.problem import Problem
@@ -55,7 +58,7 @@ def peak(
         folder: For the image's file.
 
     Returns:
-        `loaded_mib`, held before the run, and `peak_mib`, the most held above that during it.
+        `loaded_mib`, held before the run, `peak_mib`, the most held above that during it, and the run's `seconds`.
 
     Raises:
         Problem: It failed.
@@ -81,6 +84,8 @@ def measure(spec: Mapping[str, Any]) -> dict[str, float]:
     """What `peak` returns, of this process."""
     device = torch.device(spec["device"])
     torch.set_num_threads(spec["threads"])
+    if spec["system"] in OURS:
+        keep_freed_memory()  # as a worker does
     subject = Subject(**{**spec["subject"], "checkpoint": Path(spec["subject"]["checkpoint"])})
     image, settings = np.load(spec["image"]), MaskSettings(**spec["settings"])
     system = systems.build(spec["system"], subject.load(device))
@@ -90,14 +95,23 @@ def measure(spec: Mapping[str, Any]) -> dict[str, float]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         loaded = torch.cuda.memory_allocated(device)
+        began = time.perf_counter()
         system.segment(image, settings)
+        torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
         most = torch.cuda.max_memory_allocated(device)
     else:
         _forget_peak()
         loaded = psutil.Process().memory_info().rss
+        began = time.perf_counter()
         system.segment(image, settings)
+        seconds = time.perf_counter() - began
         most = _peak_bytes()
-    return {"loaded_mib": round(loaded / MIB, 1), "peak_mib": round((most - loaded) / MIB, 1)}
+    return {
+        "loaded_mib": round(loaded / MIB, 1),
+        "peak_mib": round((most - loaded) / MIB, 1),
+        "seconds": round(seconds, 4),
+    }
 
 
 def _forget_peak() -> None:
