@@ -14,8 +14,12 @@ A package is a program: take it from nobody whose `.mar` you would not serve.
 
 from __future__ import annotations
 
+import atexit
+import copy
+import shutil
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,18 +96,13 @@ def load(package: Checkpoint, stock: nn.Module, model: str, precision: str) -> C
     side = cast(int, stock.img_size)
     ours = Target.here(encoder, model, precision, side)
     Target.read(package).check(package.uri, ours)
-    # Not torch._inductor.aoti_load_package: that imports the compiler and compiles a probe of the processor, which
-    # takes seconds, and a compiler.
-    device = next(iter(tensors.values())).device
-    index = device.index if device.type == "cuda" else -1
     try:
-        runner = torch._C._aoti.AOTIModelPackageLoader(str(package.path), MODEL_IN_PACKAGE, False, 1, index)
+        runner = _open(package.path, next(iter(tensors.values())).device)
     except RuntimeError as error:
         raise PackageError(f"{package.uri} cannot be loaded: {error}. {ours.remedy}") from error
-    names = set(runner.get_constant_fqns())
-    if names != tensors.keys():
+    if set(runner.get_constant_fqns()) != tensors.keys():
         raise PackageError(f"{package.uri} wants other tensors than the encoder has. {ours.remedy}")
-    # Into the active set, all of them (what is not given is a null pointer), without a copy.
+    # Into the active set, all of them (what is not given is a null pointer), and where they are, without a copy.
     runner.load_constants(tensors, False, True, True)
     return CompiledEncoder(runner, tensors, side, dtype_of(precision))
 
@@ -125,7 +124,10 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package  # noqa: PLC0415 - seconds that a worker need not spend
 
     compiler()
-    encoder = image_encoder(stock, precision)
+    encoder = copy.deepcopy(image_encoder(stock, precision))
+    laid_out = _tensors(encoder)
+    for name, value in _named(encoder):
+        value.data = laid_out[name]
     side = cast(int, stock.img_size)
     target = Target.here(encoder, model, precision, side, allowed_instructions())
     # Two, because torch.export takes one image to mean "always one".
@@ -170,9 +172,43 @@ def compiler() -> str:
         ) from error
 
 
+def _open(package: Path, device: torch.device) -> Any:
+    """Loads a package's code.
+
+    Not with torch._inductor.aoti_load_package, which imports the compiler and compiles a probe of the processor: that
+    takes seconds, and a compiler. Unpacked here, so that a worker that is killed leaves no files behind on the CPU.
+
+    Raises:
+        RuntimeError: If it cannot be loaded.
+    """
+    folder = tempfile.mkdtemp(prefix="grainserve-encoder-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(folder)
+    index = device.index if device.type == "cuda" else -1
+    runner = torch._C._aoti.AOTIModelPackageLoader(folder, MODEL_IN_PACKAGE, False, 1, index)
+    if device.type == "cpu":
+        shutil.rmtree(folder)  # It is in memory; on a GPU, kernels are read when they first run.
+    return runner
+
+
+def _named(encoder: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*encoder.named_parameters(), *encoder.named_buffers()]
+
+
 def _tensors(encoder: nn.Module) -> dict[str, Tensor]:
-    named = [*encoder.named_parameters(), *encoder.named_buffers()]
-    return {name: value.detach() for name, value in named}
+    """An encoder's tensors by name, laid out as compiled code reads them.
+
+    A checkpoint may have been saved in any layout; the code knows one. Of convolutions it is the faster one, channels
+    last; only what is laid out otherwise is copied.
+    """
+    convolutions = {f"{name}.weight" for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)}
+    return {
+        name: value.detach().contiguous(
+            memory_format=torch.channels_last if name in convolutions else torch.contiguous_format
+        )
+        for name, value in _named(encoder)
+    }
 
 
 def _check_constants(package: Path, encoder: nn.Module) -> None:
@@ -181,7 +217,7 @@ def _check_constants(package: Path, encoder: nn.Module) -> None:
     Raises:
         PackageError: If a tensor of the encoder became part of the code, or one in the code is not of the encoder.
     """
-    runner = torch._C._aoti.AOTIModelPackageLoader(str(package), MODEL_IN_PACKAGE, False, 1, -1)
+    runner = _open(package, next(encoder.parameters()).device)
     odd = set(runner.get_constant_fqns()) ^ _tensors(encoder).keys()
     if odd:
         raise PackageError(f"the package would hold tensors of its own, or lack some: {', '.join(sorted(odd))}")

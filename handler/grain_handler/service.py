@@ -94,7 +94,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "model": self.config.model,
             "version": self.config.version,
             "checkpoint": _origin(self.checkpoint),
-            "encoder_package": _origin(self.package) if self.package else None,
+            "encoder": {"compiled": self.package is not None} | (_origin(self.package) if self.package else {}),
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),

@@ -145,10 +145,10 @@ def _instructions() -> list[str]:
 
 
 def _fingerprint(encoder: nn.Module) -> str:
-    """Changes with the source of an encoder's modules and with the names, types and layouts of its tensors."""
+    """Changes with the source of an encoder's modules and with the names, types and shapes of its tensors."""
     digest = hashlib.sha256()
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} {value.stride()}\n".encode())
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
     # torch's own are told by its version.
     modules = {type(part).__module__ for part in encoder.modules()}
     for name in sorted(name for name in modules if not name.startswith("torch.")):

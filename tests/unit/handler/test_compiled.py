@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +75,12 @@ def in_a_worker() -> None:
     assert "torch._inductor.codecache" not in sys.modules  # the compiler, which takes seconds to import
 
 
+def test_it_leaves_no_files_behind(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    compiled.load(checkpoint(package), vit(1), MODEL, "fp32")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_holds_no_weights_but_reads_those_of_the_model(package: Path) -> None:
     assert package.stat().st_size < 4 * 2**20
     stock = vit(3)
@@ -83,6 +91,18 @@ def test_it_holds_no_weights_but_reads_those_of_the_model(package: Path) -> None
         stock.neck[3].weight.mul_(2)
         stock.neck[3].bias.mul_(2)
         torch.testing.assert_close(loaded(images), 2 * before)
+
+
+def test_a_checkpoint_of_any_memory_layout(package: Path) -> None:
+    """The code knows one; sam_tiny's checkpoint, for example, has its convolutions channels last."""
+    stock = vit(4)
+    other = copy.deepcopy(stock).to(memory_format=torch.channels_last)
+    for linear in (part for part in other.modules() if isinstance(part, torch.nn.Linear)):
+        linear.weight = torch.nn.Parameter(linear.weight.t().contiguous().t())
+    images = torch.randn(1, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        one, two = (compiled.load(checkpoint(package), given, MODEL, "fp32")(images) for given in (stock, other))
+    torch.testing.assert_close(one, two)
 
 
 def test_other_images_are_refused(package: Path) -> None:

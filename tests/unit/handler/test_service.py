@@ -206,7 +206,7 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
     assert description["precision"] in {"fp32", "bf16"}, "auto is resolved when the worker starts"
     assert description["threads"] == torch.get_num_threads()
     assert description["defaults"]["points_per_side"] == 32
-    assert description["encoder_package"] is None
+    assert description["encoder"] == {"compiled": False}
 
 
 def test_a_compiled_encoder_is_fetched_loaded_and_told(
@@ -227,8 +227,8 @@ def test_a_compiled_encoder_is_fetched_loaded_and_told(
     handler.initialize(Context(checkpoint, encoder_package="${PACKAGES}/some.pt2", precision="bf16"))
     assert asked == [(tmp_path / "some.pt2", "sam_tiny", "bf16")]
     assert handler.generator.encoder is loaded
-    package = handler.describe_handle()["encoder_package"]
-    assert package == {"uri": str(tmp_path / "some.pt2"), "generation": None, "crc32c": "Z/DRbw=="}
+    told = handler.describe_handle()["encoder"]
+    assert told == {"compiled": True, "uri": str(tmp_path / "some.pt2"), "generation": None, "crc32c": "Z/DRbw=="}
 
 
 @pytest.mark.parametrize(
