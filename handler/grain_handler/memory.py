@@ -17,12 +17,12 @@ DEFAULT_MIB = {"cpu": 64, "cuda": 2048}
 """Budgets by device, MiB. On the CPU small chunks are the fast ones: two to four prompts, whose arrays stay in
 the cache and under the 32 MiB from which the C library takes fresh pages every time, are cheaper than many."""
 
-KEPT_BYTES = 2**30
+KEPT_BYTES = 2**28
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep up to a gigabyte of freed memory for its next arrays.
+    """Lets this process keep up to a quarter of a gigabyte of freed memory for its next arrays.
 
     By default glibc gives large arrays back to the system at once and takes fresh pages, zeroed, for the next
     ones, and a worker makes the same arrays hundreds of times for an image. Elsewhere than on glibc nothing is
