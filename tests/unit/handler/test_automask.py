@@ -194,7 +194,10 @@ def test_in_bfloat16_masks_are_nearly_the_same() -> None:
     )
     best = [max((mask & other).sum() / (mask | other).sum() for other in rough) for mask in exact]
     assert len(best) > 20
-    assert np.mean(best) >= 0.97
+    # A mask near a threshold may be lost; the rest agree.
+    matched = [iou for iou in best if iou >= 0.5]
+    assert len(matched) >= 0.9 * len(best)
+    assert np.mean(matched) >= 0.98
 
 
 @pytest.mark.parametrize("precision", ["fp16", "", "FP32"])
