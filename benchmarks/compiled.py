@@ -7,8 +7,8 @@
 For each model in fp32 and bf16: seconds to compile with nothing cached, size of the package, seconds to load it (in a
 process that has no compiler), seconds per image beside the same encoder as it is, in turns, and how far the embeddings
 lie apart: from each other, and in bf16 from fp32. Processor seconds of all threads stand beside the seconds: they
-hardly change on a machine that does something else meanwhile. `torch.compile` on the first request, which the package replaces, is
-timed once, in bf16 and with nothing cached.
+hardly change on a machine that does something else meanwhile. `torch.compile` on the first request, which the package
+replaces, is timed once, in bf16 and with nothing cached.
 
 sam_tiny has its committed checkpoint, the others random weights: their time is that of real ones. The machine should
 do nothing else meanwhile. Writes benchmarks/results/compiled.json.
