@@ -121,7 +121,7 @@ def _drop_between_crops(
     boxes = torch.cat(
         [part.boxes + part.boxes.new_tensor(2 * crop.box[:2]) for part, crop in zip(found, crops, strict=True)]
     )
-    owner = torch.cat([part.place.new_full((len(part),), i) for i, part in enumerate(found)])
+    owner = torch.cat([part.boxes.new_full((len(part),), i) for i, part in enumerate(found)])
     area = boxes.new_tensor([crop.area for crop in crops], dtype=torch.float32)[owner]
     keep = nms(boxes.float(), 1 / area, threshold)
     starts = np.cumsum([0] + [len(part) for part in found])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.profiler import record_function
 
-from grain_handler.candidates import PIXEL_BYTES, Candidates, Scored
+from grain_handler.candidates import Candidates
 from grain_handler.crops import LOW_PX, Crop, Framing
 from grain_handler.decoder import MASKS, ImageTokens, PromptDecoder
 from grain_handler.memory import Budget
@@ -56,49 +55,41 @@ class Prompter:
             image = self.decoder.prepare(embedding)
         upsampler = self.framing.upsampler(crop)
         rows, columns = upsampler.vertical.low, upsampler.horizontal.low
-        # Points whose low-resolution masks are held at once: each twice, as logits and as windows.
+        # Points whose low-resolution masks are held at once: each twice, as they are and padded for tiles.
         batch = min(self.settings.points_per_batch, self.budget.chunk(2 * 4 * MASKS * rows * columns))
         covered = torch.zeros(rows, columns, dtype=torch.bool, device=embedding.device)
-        passed: list[Scored] = []
-        asked = 0
-        for points in levels(grid, self.settings.adaptive):
+        passed: list[Candidates] = []
+        for level, points in enumerate(levels(grid, self.settings.adaptive)):
             in_frame = self.framing.points(points, crop)
-            if asked:  # only adaptive points have a second level
+            if level:  # only adaptive points have a second one
                 x, y = (in_frame // LOW_PX).long().unbind(1)
                 in_frame = in_frame[~covered[y.clamp(max=rows - 1), x.clamp(max=columns - 1)]]
             for some in in_frame.split(batch) if len(in_frame) else ():  # no points split into one empty batch
-                for scored in self._masks(crop, upsampler, image, some, asked * MASKS):
-                    passed.append(scored)
-                    if self.settings.adaptive:
-                        scored.windows[self._confident(scored)].cover(covered)
-                asked += len(some)
-        return Candidates.collect(passed, embedding.device)
+                masks = self._masks(crop, upsampler, image, some)
+                passed.append(masks)
+                if self.settings.adaptive:
+                    masks[self._confident(masks)].tiles.cover(covered)
+        return Candidates.cat(passed, embedding.device)
 
-    def _masks(
-        self, crop: Crop, upsampler: Upsampler, image: ImageTokens, points: Tensor, first: int
-    ) -> Iterator[Scored]:
-        """Masks of a batch of points that pass the filters; `first` is the number of the batch's first mask."""
+    def _masks(self, crop: Crop, upsampler: Upsampler, image: ImageTokens, points: Tensor) -> Candidates:
+        """Masks of a batch of points that pass the filters, in the order of the points."""
         inside = upsampler.vertical.tokens, upsampler.horizontal.tokens
         decode = partial(self._decode, image, points, inside)
         parts = self.budget.chunks(len(points), self.decoder.bytes_per_prompt, decode)
-        logits, iou, order = (torch.cat(column) for column in zip(*parts, strict=True))
+        logits, iou = (torch.cat(column) for column in zip(*parts, strict=True))
         offset = self.settings.stability_score_offset
         with record_function("grainserve::upsampling"):
-            for windows in upsampler.windows(logits - self.framing.mask_threshold, -offset):
-                measure = partial(upsampler.measure, windows, offset)
-                measured = self.budget.chunks(len(windows), PIXEL_BYTES * windows.pixels, measure)
-                stability, boxes = (torch.cat(column) for column in zip(*measured, strict=True))
-                keep = ~crop.cuts(boxes)
-                if self.settings.stability_score_thresh > 0:
-                    keep &= stability >= self.settings.stability_score_thresh
-                kept = torch.nonzero(keep)[:, 0]
-                index = windows.index[kept]
-                yield Scored(windows[kept], first + order[index], iou[index], stability[kept], boxes[kept])
+            tiles = upsampler.tiles(logits, self.framing.mask_threshold, -offset)
+            stability, boxes = upsampler.measure(tiles, len(iou), offset, self.budget)
+            keep = ~crop.cuts(boxes)
+            if self.settings.stability_score_thresh > 0:
+                keep &= stability >= self.settings.stability_score_thresh
+            return Candidates(tiles, iou, stability, boxes)[torch.nonzero(keep)[:, 0]]
 
     def _decode(
         self, image: ImageTokens, points: Tensor, inside: tuple[int, int], part: slice
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Low-resolution logits, predicted IoU and number of the masks of some points that pass the predicted IoU."""
+    ) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits and predicted IoU of the masks of some points that pass the predicted IoU."""
         threshold = self.settings.pred_iou_thresh
         with record_function("grainserve::decoder"):
             iou, tokens, keys = self.decoder.decode(image, points[part])
@@ -106,13 +97,12 @@ class Prompter:
             some = keep.any(1)
         with record_function("grainserve::upscaling"):
             logits = self.decoder.logits(tokens[some], keys[some], *inside)[keep[some]]
-        order = part.start * MASKS + torch.nonzero(keep.flatten())[:, 0]
-        return logits, iou[keep], order
+        return logits, iou[keep]
 
-    def _confident(self, scored: Scored) -> Tensor:
+    def _confident(self, masks: Candidates) -> Tensor:
         """Which masks (indices) are so far over both thresholds that no finer point need look for a better one."""
         iou, stability = (
             threshold + CONFIDENCE * (1 - threshold)
             for threshold in (self.settings.pred_iou_thresh, self.settings.stability_score_thresh)
         )
-        return torch.nonzero((scored.iou > iou) & (scored.stability >= stability))[:, 0]
+        return torch.nonzero((masks.iou > iou) & (masks.stability >= stability))[:, 0]

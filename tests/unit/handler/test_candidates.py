@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grain_handler.candidates import Candidates, Scored
+from grain_handler.candidates import Candidates
 from grain_handler.memory import Budget
 from grain_handler.upsampling import Upsampler
 from tests.unit.handler.logits import CPU, masks, stock, upsampler
@@ -13,22 +13,19 @@ from tests.unit.handler.logits import CPU, masks, stock, upsampler
 FRAME, SIZE = 256, (120, 200)
 
 
-def scored(logits: Tensor, first: int, ours: Upsampler) -> list[Scored]:
-    """As a batch of prompts leaves its masks: grouped by window, numbered from `first` on."""
-    parts = []
-    for windows in ours.windows(logits[:, : ours.vertical.low, : ours.horizontal.low], -1.0):
-        number = first + windows.index
-        stability, boxes = ours.measure(windows, 1.0, slice(0, len(windows)))
-        parts.append(Scored(windows, number, 1 / (1 + number), stability, boxes))
-    return parts
+def batch(logits: Tensor, first: int, ours: Upsampler) -> Candidates:
+    """As a batch of prompts leaves its masks; predicted IoU tells their number, counted from `first` on."""
+    tiles = ours.tiles(logits[:, : ours.vertical.low, : ours.horizontal.low], 0.0, -1.0)
+    stability, boxes = ours.measure(tiles, len(logits), 1.0, Budget(CPU, 64))
+    return Candidates(tiles, 1 / (1 + first + torch.arange(len(logits))), stability, boxes)
 
 
 @pytest.fixture
 def found() -> tuple[Candidates, Tensor, Upsampler]:
     """36 masks from three batches, and their logits."""
     ours, batches = upsampler(FRAME, SIZE), [masks(seed, FRAME // 4) for seed in range(3)]
-    parts = [part for i, batch in enumerate(batches) for part in scored(batch, 12 * i, ours)]
-    return Candidates.collect(parts, CPU), torch.cat(batches), ours
+    parts = [batch(logits, 12 * i, ours) for i, logits in enumerate(batches)]
+    return Candidates.cat(parts, CPU), torch.cat(batches), ours
 
 
 @pytest.mark.parametrize("mib", [1, 64])
@@ -57,7 +54,7 @@ def test_chosen_masks_keep_the_chosen_order(found: tuple[Candidates, Tensor, Ups
 
 
 def test_nothing_passed() -> None:
-    candidates = Candidates.collect([], CPU)
+    candidates = Candidates.cat([], CPU)
     assert len(candidates) == 0
     assert candidates.boxes.shape == (0, 4)
     assert candidates[torch.zeros(0, dtype=torch.long)].render(upsampler(FRAME, SIZE), Budget(CPU, 64), 0, 0) == []
@@ -65,7 +62,6 @@ def test_nothing_passed() -> None:
 
 def test_an_empty_mask_is_rendered_empty() -> None:
     ours = upsampler(FRAME, SIZE)
-    candidates = Candidates.collect(scored(torch.full((1, 64, 64), -9.0), 0, ours), CPU)
-    (mask,) = candidates.render(ours, Budget(CPU, 64), 3, 4)
+    (mask,) = batch(torch.full((1, 64, 64), -9.0), 0, ours).render(ours, Budget(CPU, 64), 3, 4)
     assert mask.area == 0
     assert np.isnan(mask.stability_score)

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from segment_anything.utils.amg import batched_mask_to_box
 from torch import Tensor
 
-from grain_handler.upsampling import Upsampler, Windows
-from tests.unit.handler.logits import ROUNDING, inside, masks, stock, upsampler
+from grain_handler.memory import Budget
+from grain_handler.upsampling import Tiles, Upsampler
+from tests.unit.handler.logits import CPU, ROUNDING, inside, masks, stock, upsampler
+
+BUDGET = Budget(CPU, 64)
 
 SIZES = [
     (1, 1),
@@ -24,29 +27,28 @@ SIZES = [
 ]
 
 
-def cut(ours: Upsampler, logits: Tensor, lowest: float) -> list[Windows]:
-    return list(ours.windows(logits[:, : ours.vertical.low, : ours.horizontal.low], lowest))
+def cut(ours: Upsampler, logits: Tensor, lowest: float) -> Tiles:
+    return ours.tiles(logits[:, : ours.vertical.low, : ours.horizontal.low], 0.0, lowest)
 
 
 def assert_same(logits: Tensor, frame: int, size: tuple[int, int], offset: float) -> None:
     ours, pixels = upsampler(frame, size), stock(logits, frame, size)
-    groups = cut(ours, logits, -offset)
-    assert sorted(torch.cat([windows.index for windows in groups]).tolist()) == list(range(len(logits)))
-    for windows in groups:
-        assert_pixels(windows, ours.pixels(windows), pixels, -offset)
-        assert_measures(*ours.measure(windows, offset, slice(0, len(windows))), pixels[windows.index], offset)
+    tiles = cut(ours, logits, -offset)
+    assert_pixels(ours, tiles, pixels, -offset)
+    assert_measures(*ours.measure(tiles, len(logits), offset, BUDGET), pixels, offset)
 
 
-def assert_pixels(windows: Windows, found: Tensor, pixels: Tensor, lowest: float) -> None:
-    """Inside a window all is as in stock; outside nothing of stock's exceeds the threshold."""
-    for i, mask in enumerate(windows.index.tolist()):
-        row, column, rows, columns = (int(n[i]) for n in (windows.row, windows.column, windows.rows, windows.columns))
-        expected = pixels[mask].clone()
-        there = expected[row : row + rows, column : column + columns]
-        torch.testing.assert_close(found[i, :rows, :columns], there, rtol=0, atol=ROUNDING)
-        assert found[i].count_nonzero() == found[i, :rows, :columns].count_nonzero()
-        there.fill_(lowest)
-        assert expected.max() <= lowest + ROUNDING
+def assert_pixels(ours: Upsampler, tiles: Tiles, pixels: Tensor, lowest: float) -> None:
+    """Inside the tiles all is as in stock; outside nothing of stock's exceeds the threshold."""
+    found, rest = ours.pixels(tiles), pixels.clone()
+    for tile, (mask, row, column) in enumerate(zip(tiles.mask, tiles.row, tiles.column, strict=True)):
+        y, rows = int(ours.vertical.first[row]), int(ours.vertical.count[row])
+        x, columns = int(ours.horizontal.first[column]), int(ours.horizontal.count[column])
+        there = pixels[mask, y : y + rows, x : x + columns]
+        torch.testing.assert_close(found[tile, :rows, :columns], there, rtol=0, atol=ROUNDING)
+        assert found[tile].count_nonzero() == found[tile, :rows, :columns].count_nonzero()
+        rest[mask, y : y + rows, x : x + columns] = lowest
+    assert rest.max() <= lowest + ROUNDING
 
 
 def assert_measures(stability: Tensor, boxes: Tensor, pixels: Tensor, offset: float) -> None:
@@ -84,46 +86,73 @@ def test_any_image(seed: int, frame: int, height: int, width: int, offset: float
     assert_same(masks(seed, frame // 4), frame, (height, width), offset)
 
 
-def test_a_mask_without_pixels() -> None:
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (500, 700)])
+def test_every_pixel_is_in_one_tile(size: tuple[int, int]) -> None:
+    ours = upsampler(1024, size)
+    for axis, length in zip((ours.vertical, ours.horizontal), size, strict=True):
+        assert axis.first.tolist() == [0, *torch.cumsum(axis.count, 0).tolist()[:-1]]
+        assert int(axis.count.sum()) == length
+        assert len(axis.first) == axis.tiles
+
+
+def test_the_mask_threshold_is_taken_off() -> None:
+    ours, logits = upsampler(256, (150, 256)), masks(5, 64)[:, :40]
+    raised, plain = ours.tiles(logits + 3, 3.0, -1.0), ours.tiles(logits, 0.0, -1.0)
+    torch.testing.assert_close(raised.logits, plain.logits)
+    assert torch.equal(raised.mask, plain.mask)
+
+
+def test_masks_without_pixels() -> None:
     ours = upsampler(256, (100, 120))
-    (windows,) = cut(ours, torch.full((2, 64, 64), -5.0), -1.0)
-    assert (windows.rows.tolist(), windows.columns.tolist(), windows.pixels) == ([0, 0], [0, 0], 1)
-    stability, boxes = ours.measure(windows, 1.0, slice(0, 2))
+    tiles = cut(ours, torch.full((2, 64, 64), -5.0), -1.0)
+    assert len(tiles) == 0
+    stability, boxes = ours.measure(tiles, 2, 1.0, BUDGET)
     assert stability.isnan().all()
     assert boxes.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def test_no_mask_has_no_windows() -> None:
-    assert cut(upsampler(256, (100, 120)), torch.zeros(0, 64, 64), -1.0) == []
+def test_no_masks() -> None:
+    ours = upsampler(256, (100, 120))
+    stability, boxes = ours.measure(cut(ours, torch.zeros(0, 64, 64), -1.0), 0, 1.0, BUDGET)
+    assert (stability.shape, boxes.shape) == ((0,), (0, 4))
 
 
-def test_small_masks_have_small_windows() -> None:
+def test_small_masks_have_few_tiles() -> None:
     logits = torch.full((3, 256, 256), -5.0)
-    logits[0, 5:9, 7:20] = 1
+    logits[0, 5:9, 7:13] = 1
     logits[1, 250:, 250:] = 1
-    logits[2, :, 100:160] = 1
-    sizes: dict[int, tuple[int, ...]] = {}
-    for windows in cut(upsampler(1024, (1024, 1024)), logits, -1.0):
-        sizes |= dict.fromkeys(windows.index.tolist(), tuple(windows.logits.shape[1:]))
-    assert sizes == {0: (16, 16), 1: (16, 16), 2: (256, 64)}
+    logits[2, :, 100:108] = 1
+    tiles = cut(upsampler(1024, (1024, 1024)), logits, -1.0)
+    assert torch.bincount(tiles.mask).tolist() == [1, 1, 16]
 
 
-def test_measured_in_parts_or_at_once() -> None:
+@pytest.mark.parametrize("mib", [1, 2])
+def test_measured_in_parts_or_at_once(mib: int) -> None:
     ours = upsampler(256, (150, 256))
-    for windows in cut(ours, masks(2, 64), -1.0):
-        whole = ours.measure(windows, 1.0, slice(0, len(windows)))
-        parts = [ours.measure(windows, 1.0, slice(i, i + 1)) for i in range(len(windows))]
-        for at_once, one_by_one in zip(whole, zip(*parts, strict=True), strict=True):
-            assert torch.equal(at_once.nan_to_num(-1), torch.cat(one_by_one).nan_to_num(-1))
+    tiles = cut(ours, masks(2, 64), -1.0)
+    assert Budget(CPU, mib).chunk(ours.bytes_per_tile) < len(tiles) <= BUDGET.chunk(ours.bytes_per_tile)
+    for at_once, in_parts in zip(
+        ours.measure(tiles, 12, 1.0, BUDGET), ours.measure(tiles, 12, 1.0, Budget(CPU, mib)), strict=True
+    ):
+        assert torch.equal(at_once.nan_to_num(-1), in_parts.nan_to_num(-1))
+
+
+def test_chosen_masks_are_numbered_anew() -> None:
+    tiles = cut(upsampler(256, (150, 256)), masks(2, 64), -1.0)
+    chosen = torch.tensor([9, 6, 0, 11])  # 0 has no tiles
+    found = tiles.of(chosen, 12)
+    assert found.mask.tolist() == sorted(found.mask.tolist())
+    for number, mask in enumerate(chosen.tolist()):
+        mine, its = found[found.mask == number], tiles[tiles.mask == mask]
+        assert all(torch.equal(getattr(mine, name), getattr(its, name)) for name in ("logits", "row", "column"))
 
 
 def test_masks_cover_their_pixels() -> None:
     ours, logits = upsampler(256, (150, 256)), masks(3, 64)
     height, width = ours.vertical.low, ours.horizontal.low
-    for windows in cut(ours, logits, -1.0):
-        covered = torch.zeros(height, width, dtype=torch.bool)
-        windows.cover(covered)
-        assert torch.equal(covered, (logits[windows.index, :height, :width] > 0).any(0))
+    covered = torch.zeros(height, width, dtype=torch.bool)
+    cut(ours, logits[7:9], -1.0).cover(covered)
+    assert torch.equal(covered, (logits[7:9, :height, :width] > 0).any(0))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 1024), (1024, 600), (700, 700)])
