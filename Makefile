@@ -17,8 +17,8 @@ STAMP := $(VENV)/.set-up
 PROJECTS := handler/pyproject.toml client/pyproject.toml
 # Large wheels on a slow line.
 export UV_HTTP_TIMEOUT ?= 300
-# OpenMP's threads sleep while they wait for each other; otherwise anything else that wants a core slows them manyfold.
-export OMP_WAIT_POLICY ?= passive
+# OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
+export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: help setup demo serve test lint format mar package bench lock clean
 

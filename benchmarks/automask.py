@@ -130,7 +130,7 @@ def begin(arguments: argparse.Namespace) -> dict[str, Any]:
         "machine": machine(torch.device(arguments.device)),
         "versions": {name: version(name) for name in PACKAGES},
         "slow_s": arguments.slow,
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "active"),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT", "default"),
         "models": {},
         "cases": [],
     }

@@ -193,8 +193,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         "### How\n",
         *models,
         "- Weights, image, points, thresholds and number of threads are the same for all. Systems take turns in one "
-        "process with the C library's usual allocator and OpenMP's "
-        f"OMP_WAIT_POLICY={results['omp_wait_policy']}; times are medians of runs ({often}: what takes over "
+        "process with the C library's usual allocator and "
+        f"GOMP_SPINCOUNT={results['gomp_spincount']}; times are medians of runs ({often}: what takes over "
         f"{results['slow_s']:g} s runs once). As served: one run of ours in a process of its own that keeps freed "
         "memory, as a worker does.",
         "- Stock answers with run lengths, its cheapest form.",

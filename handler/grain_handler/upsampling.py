@@ -199,9 +199,8 @@ class Upsampler:
         # Behind a tile's last pixel is 0: over a threshold of -offset, and to be taken off.
         pixels = self.vertical.count[tiles.row] * self.horizontal.count[tiles.column]
         beyond = logits[0].numel() - pixels if offset > 0 else 0
-        occupied = logits > 0
-        top, bottom = _extent(occupied.any(2), self.vertical.first[tiles.row])
-        left, right = _extent(occupied.any(1), self.horizontal.first[tiles.column])
+        top, bottom = _extent(logits.amax(2) > 0, self.vertical.first[tiles.row])
+        left, right = _extent(logits.amax(1) > 0, self.horizontal.first[tiles.column])
         over, under = _count(logits > offset), _count(logits > -offset) - beyond
         return torch.stack([over, under, left, top, right, bottom], dim=1)
 

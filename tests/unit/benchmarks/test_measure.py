@@ -129,7 +129,7 @@ def test_what_was_measured_can_be_shown(journal: list[str], tmp_path: Path) -> N
         "machine": {"device_name": "a CPU", "processor": "some", "cores": 2, "threads": 2},
         "versions": {"torch": "2"},
         "date": "2026-11-21",
-        "omp_wait_policy": "passive",
+        "gomp_spincount": "3000",
         "command": "python -m benchmarks.automask",
         "slow_s": 60,
         "models": {"sam_tiny": {"weights": "none", "pred_iou_thresh": 0.3, "stability_score_thresh": 0.6}},
