@@ -1,6 +1,6 @@
 """Automatic masks compared: stock segment_anything, ours at each precision, and others, on the same images.
 
-    python -m benchmarks.automask            the whole comparison on this machine's CPU: about 30 minutes on two cores
+    python -m benchmarks.automask            the whole comparison on this machine's CPU: about 40 minutes on two cores
     python -m benchmarks.automask --quick    two minutes, to see whether it works: grids of 4 × 4 points
     python -m benchmarks.automask --redraw   tables and picture again, from the results of the last run
     python -m benchmarks.automask --device cuda --models sam_vit_h,sam_tiny
@@ -174,7 +174,7 @@ def parse() -> argparse.Namespace:
     add("--models", type=_models, default=["sam_vit_b", "sam_tiny"], metavar="NAME,…", help=", ".join(REGISTRY))
     add("--points", type=_numbers, default=[16, 32, 64], metavar="N,…", help="points along a side, for the scaling")
     add("--repeats", type=int, default=3, help="runs of each system, of which the median counts (default %(default)s)")
-    add("--slow", type=float, default=12, metavar="S", help="what takes longer is run once (default %(default)s s)")
+    add("--slow", type=float, default=30, metavar="S", help="what takes longer is run once (default %(default)s s)")
     add("--threads", type=int, help="torch's threads, for all systems (default: torch's own choice)")
     add("--only", nargs="+", default=[], metavar="WORD", help=ONLY)
     add("--list", action="store_true", help="name the scenarios and stop")

@@ -139,3 +139,7 @@ def test_what_was_measured_can_be_shown(journal: list[str], tmp_path: Path) -> N
     assert "FastSAM" in text
     assert "| sam_tiny | bf16 |" in text
     assert "nan" not in text.lower()
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) >= 5
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1, "a row has other columns than its header"
