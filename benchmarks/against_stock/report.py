@@ -14,7 +14,10 @@ from benchmarks.against_stock.stages import STAGES
 Case = Mapping[str, Any]
 
 WHAT = ("image", "points", "model", "precision")
-COST = ("stock, s", "ours, s", "ratio", "as served, s", "images/s") + ("peak MiB, stock", "ours", "loaded MiB, stock", "ours")
+COST = (
+    *("stock, s", "ours, s", "ratio", "as served, s", "images/s"),
+    *("peak MiB, stock", "ours", "loaded MiB, stock", "ours"),
+)
 FIDELITY = ("masks, stock", "ours", "lost + new", "IoU, least", "mean", "Δ predicted IoU", "Δ stability", "Δ D50")
 
 TITLE = "# Automatic masks, measured\n"
