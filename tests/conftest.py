@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from grain_handler import compiled
+from grain_handler.errors import PackageError
 from tools import ports
 from tools.emulator import Emulator
 from tools.stack import Ports, Stack
@@ -17,6 +19,15 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     folder = tmp_path_factory.mktemp("emulator")
     with Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "gcs.log") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def compiler() -> str:
+    """The C++ compiler that packages are made with; what needs one is skipped where there is none."""
+    try:
+        return compiled.compiler()
+    except PackageError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

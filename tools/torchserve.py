@@ -51,7 +51,7 @@ class Ports:
 
 
 CALM = {"GOMP_SPINCOUNT": "3000"}
-"""How often OpenMP's threads look for each other before they sleep: 0.1 ms, a hundredth of its default. Where
+"""How often OpenMP's threads look for each other before they sleep, a hundredth of its default. Where
 anything else wants a core, a worker would spend most of its time looking; sleeping at once costs it a fifth."""
 
 

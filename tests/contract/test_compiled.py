@@ -13,8 +13,6 @@ import requests
 import torch
 import yaml
 
-from grain_handler import compiled
-from grain_handler.errors import PackageError
 from tests.unit.handler.pictures import encoded
 from tools.compile_encoder import compile_encoder
 from tools.mar import ROOT, pack
@@ -26,11 +24,7 @@ TIMEOUT = 300
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        compiled.compiler()
-    except PackageError as error:
-        pytest.skip(str(error))
+def package(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packages") / "sam_tiny.pt2"
     compile_encoder("sam_tiny", "fp32", torch.device("cpu"), out)
     return out
