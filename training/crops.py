@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from training.synthetic import synthesize
+from training.synthetic import SyntheticImage, synthesize
 
 FRAME = 1024
 """SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
@@ -66,7 +66,7 @@ class CropStream(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        pool = [synthesize(rng) for _ in range(12)]
+        pool = [_image(rng) for _ in range(12)]
         cut = 0
         for number in range(2**62):
             side = MIX[number % len(MIX)]
@@ -77,9 +77,15 @@ class CropStream(IterableDataset[Batch]):
                 rows.append(_crop(rng, source.image, source.labels, side))
                 cut += (side // 256) ** 2
             while cut >= self.crops_per_image:
-                pool[int(rng.integers(len(pool)))] = synthesize(rng)
+                pool[int(rng.integers(len(pool)))] = _image(rng)
                 cut -= self.crops_per_image
             yield _collate(rng, rows, self.prompts)
+
+
+def _image(rng: Generator) -> SyntheticImage:
+    """An image of 512 px, as people cut them, or of 1024 px, as cameras fill the frame: sharp, with smaller grains."""
+    side = 512 if rng.uniform() < 0.65 else FRAME
+    return synthesize(rng, height=side, width=side)
 
 
 def _crop(

@@ -1,4 +1,4 @@
-"""Scores a label map against the truth: one-to-one matching at an IoU threshold."""
+"""Scores a label map against the truth: one-to-one matching, and the errors of what geologists read off it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,56 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""The IoU thresholds that are averaged over, 0.50:0.05:0.95."""
+
 
 @dataclass(frozen=True)
 class Score:
     """How well grains were found.
 
     Attributes:
-        matched: Pairs of a found and a true grain with IoU ≥ the threshold (TP).
-        found: Grains found (TP + FP).
-        true: True grains (TP + FN).
-        size_error: Mean of (found − true) / true equivalent diameter over the matched pairs; NaN without pairs.
+        pairs: Labels of matched grains, found and true; K × 2, by falling IoU.
+        iou: Their IoU, K, from the threshold of the matching on.
+        found: Grains found.
+        true: True grains.
+        size_error: Mean of (found − true) / true equivalent diameter over the pairs; NaN without pairs.
     """
 
-    matched: int
+    pairs: NDArray[np.int64]
+    iou: NDArray[np.float64]
     found: int
     true: int
     size_error: float
 
     @property
+    def matched(self) -> int:
+        """Pairs, TP."""
+        return len(self.iou)
+
+    @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 where there is nothing to find and nothing was found."""
+        """2 TP / (2 TP + FP + FN) at the threshold of the matching; 1 where nothing is and nothing was found."""
         return 2 * self.matched / (self.found + self.true) if self.found + self.true else 1.0
+
+    def average_precision(self, threshold: float) -> float:
+        """TP / (TP + FP + FN), as cell and grain tools define it (not COCO's)."""
+        matched = int((self.iou >= threshold).sum())
+        return matched / (self.found + self.true - matched) if self.found + self.true else 1.0
+
+    def panoptic_quality(self, threshold: float) -> float:
+        """Σ IoU / (TP + ½ FP + ½ FN)."""
+        return (
+            2 * float(self.iou[self.iou >= threshold].sum()) / (self.found + self.true)
+            if self.found + self.true
+            else 1.0
+        )
 
 
 def score(found: NDArray[np.int32], true: NDArray[np.int32], threshold: float = 0.5) -> Score:
     """Matches grains one to one so that the sum of IoU is largest.
+
+    From an IoU of 0.5 on a grain has one partner at most, so the pairs of a higher threshold are among these.
 
     Args:
         found: H × W, int32, 0 is no grain.
@@ -44,18 +69,26 @@ def score(found: NDArray[np.int32], true: NDArray[np.int32], threshold: float = 
     """
     columns = int(true.max()) + 1
     rows = int(found.max()) + 1
-    pairs = found.ravel().astype(np.int64) * columns + true.ravel()
-    overlap = np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+    together = found.ravel().astype(np.int64) * columns + true.ravel()
+    overlap = np.bincount(together, minlength=rows * columns).reshape(rows, columns)
     found_area, true_area = overlap.sum(axis=1), overlap.sum(axis=0)
     iou = overlap / np.maximum(found_area[:, None] + true_area[None] - overlap, 1)
-    iou = iou[1:, 1:]
+    iou[0], iou[:, 0] = 0, 0
     mine, its = linear_sum_assignment(-np.where(iou >= threshold, iou, 0))
     good = iou[mine, its] >= threshold
-    mine, its = mine[good], its[good]
-    ratio = np.sqrt(found_area[1:][mine] / np.maximum(true_area[1:][its], 1)) - 1
+    pairs, matched = np.stack([mine[good], its[good]], axis=1), iou[mine, its][good]
+    order = np.argsort(-matched, kind="stable")
+    ratio = np.sqrt(found_area[mine[good]] / np.maximum(true_area[its[good]], 1)) - 1
     return Score(
-        matched=len(mine),
+        pairs[order],
+        matched[order],
         found=int((found_area[1:] > 0).sum()),
         true=int((true_area[1:] > 0).sum()),
         size_error=float(ratio.mean()) if len(ratio) else float("nan"),
     )
+
+
+def without_cut_grains(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The label map without grains that touch the frame: some truths leave those out."""
+    cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return np.where(np.isin(labels, cut), 0, labels).astype(np.int32)

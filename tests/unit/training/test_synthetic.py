@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from training.layouts import tidy
 from training.scoring import score
-from training.synthetic import FAMILIES, synthesize, tidy
+from training.synthetic import FAMILIES, synthesize
 
 
 @settings(deadline=None, max_examples=15)

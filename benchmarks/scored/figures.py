@@ -1,0 +1,92 @@
+"""The figures of one image: how many grains are right, and how wrong is what is read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import regionprops_table
+
+from benchmarks.scored.images import Known
+from training.scoring import THRESHOLDS, score, without_cut_grains
+
+MEASURED = ("label", "equivalent_diameter_area", "axis_major_length", "axis_minor_length", "orientation")
+ELONGATED = 1.2
+"""Aspect ratio from which on a grain has an orientation to speak of."""
+
+PERCENTILES = (16, 50, 84)
+
+
+def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
+    """Scores a label map.
+
+    Args:
+        found: H × W, int32.
+        known: The image with its truth.
+
+    Returns:
+        F1 and AP at IoU 0.5, AP and PQ averaged over 0.50:0.05:0.95, count ratio, relative errors of D16, D50, D84
+        (equivalent diameters by number), and medians over matched grains: absolute relative errors of diameter and
+        axes, and the angle between orientations, degrees. None where there is nothing to compare.
+    """
+    true = known.labels
+    if not known.cut_grains:
+        found, true = without_cut_grains(found), without_cut_grains(true)
+    result = score(found, true)
+    mine, its = (regionprops_table(labels, properties=MEASURED) for labels in (found, true))
+    return {
+        "f1": result.f1,
+        "ap50": result.average_precision(0.5),
+        "ap": float(np.mean([result.average_precision(t) for t in THRESHOLDS])),
+        "pq": float(np.mean([result.panoptic_quality(t) for t in THRESHOLDS])),
+        "found": result.found,
+        "true": result.true,
+        "matched": result.matched,
+        "count_ratio": result.found / result.true if result.true else None,
+        **_percentile_errors(mine, its),
+        **_grain_errors(mine, its, result.pairs),
+    }
+
+
+def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Means over images of everything that is a number; None where no image has one."""
+    means: dict[str, float | None] = {}
+    for key in ("f1", "ap50", "ap", "pq", "count_ratio", "d16_error", "d50_error", "d84_error", *GRAIN_ERRORS):
+        values = [row[key] for row in rows if row[key] is not None]
+        # Errors of either sign must not make up for each other.
+        values = [abs(value) for value in values] if key.startswith("d") else values
+        means[key] = float(np.mean(values)) if values else None
+    return means
+
+
+GRAIN_ERRORS = ("diameter_error", "major_axis_error", "minor_axis_error", "orientation_error")
+
+
+def _percentile_errors(mine: Mapping[str, NDArray[Any]], its: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
+    sizes, true = mine["equivalent_diameter_area"], its["equivalent_diameter_area"]
+    if len(sizes) == 0 or len(true) == 0:
+        return {f"d{p}_error": None for p in PERCENTILES}
+    return {f"d{p}_error": float(np.percentile(sizes, p) / np.percentile(true, p) - 1) for p in PERCENTILES}
+
+
+def _grain_errors(
+    mine: Mapping[str, NDArray[Any]], its: Mapping[str, NDArray[Any]], pairs: NDArray[np.int64]
+) -> dict[str, float | None]:
+    if len(pairs) == 0:
+        return dict.fromkeys(GRAIN_ERRORS)
+    here, there = np.searchsorted(mine["label"], pairs[:, 0]), np.searchsorted(its["label"], pairs[:, 1])
+
+    def off(name: str) -> float:
+        return float(np.median(np.abs(mine[name][here] / np.maximum(its[name][there], 1e-9) - 1)))
+
+    long = its["axis_major_length"][there] >= ELONGATED * its["axis_minor_length"][there]
+    turn = np.degrees(mine["orientation"][here] - its["orientation"][there])[long]
+    turn = np.abs((turn + 90) % 180 - 90)
+    return {
+        "diameter_error": off("equivalent_diameter_area"),
+        "major_axis_error": off("axis_major_length"),
+        "minor_axis_error": off("axis_minor_length"),
+        "orientation_error": float(np.median(turn)) if len(turn) else None,
+    }

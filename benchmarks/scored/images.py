@@ -1,0 +1,80 @@
+"""Images with known grains: synthetic, photographed, and coins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.draw import ellipse
+
+from grain_handler.decode import MAX_SIDE
+from tools.mar import ROOT
+from training.synthetic import FAMILIES, synthesize
+
+HELD_OUT_SEED, TRAINING_SEED = 800_000, 700_000
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "grains"
+COINS = Path(__file__).parent / "coins.json"
+
+
+@dataclass(frozen=True)
+class Known:
+    """An image and its truth.
+
+    Attributes:
+        name: What it is called in tables.
+        group: `synthetic`, `photographs` or `coins`.
+        kind: Family, or what a photograph shows.
+        image: H × W × 3, uint8.
+        labels: H × W, int32; 0 is no grain.
+        cut_grains: Whether grains that touch the frame are in the truth.
+    """
+
+    name: str
+    group: str
+    kind: str
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    cut_grains: bool = True
+
+
+def synthetic(first_seed: int, count: int) -> Iterator[Known]:
+    """`count` images of 512 × 512 px, the families in turn."""
+    for i in range(count):
+        made = synthesize(np.random.default_rng(first_seed + i), FAMILIES[i % len(FAMILIES)])
+        yield Known(f"{made.family} {first_seed + i}", "synthetic", made.family, made.image, made.labels)
+
+
+def photographs(folder: Path = PHOTOGRAPHS) -> Iterator[Known]:
+    """The team's annotated photographs, brought to the size that is served; none where the folder is absent."""
+    for path in sorted(folder.glob("*.json")):
+        about = json.loads(path.read_text())
+        image = Image.open(folder / about["image"]).convert("RGB")
+        labels = Image.fromarray(np.asarray(Image.open(folder / about["labels"])).astype(np.int32))
+        scale = MAX_SIDE / max(image.size)
+        if scale < 1:
+            size = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(size, Image.Resampling.LANCZOS)
+            labels = labels.resize(size, Image.Resampling.NEAREST)
+        yield Known(
+            path.stem,
+            "photographs",
+            about["kind"],
+            np.asarray(image),
+            np.asarray(labels),
+            about["edge_grains_labelled"],
+        )
+
+
+def coins() -> Known:
+    """scikit-image's Greek coins; their outlines are ellipses, fitted and checked by eye (coins.json)."""
+    grey = skimage.data.coins()
+    labels = np.zeros(grey.shape, np.int32)
+    for number, (row, column, down, across, turn) in enumerate(json.loads(COINS.read_text()), start=1):
+        labels[ellipse(row, column, down, across, grey.shape, np.deg2rad(turn))] = number
+    return Known("coins", "coins", "coins", np.repeat(grey[..., None], 3, axis=-1), labels)

@@ -1,0 +1,211 @@
+"""Grains in three dimensions: dropped one upon the other, then lit by a sun and a sky.
+
+A photograph of gravel or sand shows a heap: grains hide parts of others, lie in their shadows, and grow dark towards
+the gaps. Drawing flat shapes does not give that, dropping solid ones does: each grain is a dome (a superellipsoid
+with a wobbling outline) that comes to rest on what its footprint finds, and the image shows the highest surface.
+
+Heights are in px, as lengths in the image are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.noise import FloatMap, layered_noise
+
+Labels = NDArray[np.int32]
+Drawing = tuple[FloatMap, Labels]
+"""Display values (H × W × 3, about 0…1) and labels (H × W, 0 is ground)."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """A surface of grains on a ground.
+
+    Attributes:
+        labels: H × W, int32; 0 is ground, 1…n are grains, however little of them is seen.
+        height: H × W, float32: of the surface, px.
+        own: H × W × 2, float32: place on the grain along its two axes, −1…1; 0 on the ground.
+        areas: n + 1: pixels of each grain's footprint in the frame, hidden ones too; 0 for the ground.
+    """
+
+    labels: Labels
+    height: FloatMap
+    own: NDArray[np.float32]
+    areas: NDArray[np.int64]
+
+    def seen(self) -> NDArray[np.float64]:
+        """Visible share of each grain's footprint, n + 1."""
+        visible = np.bincount(self.labels.ravel(), minlength=len(self.areas))
+        return visible / np.maximum(self.areas, 1)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the grains of one image look; a grain draws its own about it.
+
+    Attributes:
+        aspect: Mean of longest over middle axis, less 1.
+        flatness: Height of a dome over its shorter half axis.
+        exponent: Of the outline's superellipse: 2 round, larger squarer.
+        roughness: Amplitude of the outline's wobble, share of the radius.
+        facets: Mean number of flat faces that cut a grain: none for a pebble, many for rubble.
+        dome: Exponent of the profile: 2 a ball, larger a table with steep sides.
+    """
+
+    aspect: float
+    flatness: float
+    exponent: float
+    roughness: float
+    facets: float
+    dome: float
+
+    @classmethod
+    def draw(cls, rng: Generator) -> Shape:
+        """Pebbles to rubble."""
+        return cls(
+            aspect=rng.uniform(0.15, 0.6),
+            flatness=rng.uniform(0.35, 0.95),
+            exponent=rng.uniform(2.0, 2.8),
+            roughness=rng.uniform(0, 0.06),
+            facets=rng.choice([0.0, 1.0, 3.0, 6.0]) * rng.uniform(0.5, 1.5),
+            dome=rng.uniform(1.9, 3.5),
+        )
+
+
+def drop(
+    rng: Generator, diameters: NDArray[np.float64], shape: Shape, ground: FloatMap, sink: tuple[float, float]
+) -> Relief:
+    """Lets grains fall on a ground, one after the other.
+
+    Args:
+        rng: Source of all randomness.
+        diameters: Of the grains in the order of their fall, px.
+        shape: What they look like.
+        ground: H × W, heights, px.
+        sink: Range of the share of a grain's height by which it sinks into what carries it.
+
+    Returns:
+        The surface.
+    """
+    height, width = ground.shape
+    surface, labels = ground.copy(), np.zeros((height, width), np.int32)
+    own = np.zeros((height, width, 2), np.float32)
+    areas = np.zeros(len(diameters) + 1, np.int64)
+    for label, diameter in enumerate(diameters, start=1):
+        aspect = 1 + abs(rng.normal(0, shape.aspect))
+        a, b = 0.5 * diameter * np.sqrt(aspect), 0.5 * diameter / np.sqrt(aspect)
+        cy, cx = rng.uniform(-0.05, 1.05) * height, rng.uniform(-0.05, 1.05) * width
+        reach = int(np.ceil(1.35 * a)) + 1
+        y0, y1 = max(0, int(cy) - reach), min(height, int(cy) + reach + 1)
+        x0, x1 = max(0, int(cx) - reach), min(width, int(cx) + reach + 1)
+        if y1 - y0 < 2 or x1 - x0 < 2:
+            continue
+        y, x = np.arange(y0, y1, dtype=np.float32)[:, None] - cy, np.arange(x0, x1, dtype=np.float32)[None] - cx
+        angle = rng.uniform(0, np.pi)
+        u = (np.cos(angle) * x + np.sin(angle) * y) / a
+        v = (-np.sin(angle) * x + np.cos(angle) * y) / b
+        theta = np.arctan2(v, u)
+        wobble = np.ones_like(theta)
+        for k in (2, 3, 5, 9):
+            amount = np.float32(2 * shape.roughness * rng.normal() / k)
+            wobble += amount * np.cos(k * theta + np.float32(rng.uniform(0, 6.28)))
+        exponent = max(1.8, shape.exponent + rng.normal(0, 0.25))
+        radius = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent) / np.maximum(wobble, 0.3)
+        for _ in range(rng.poisson(shape.facets)):  # a plane, upright or leaning, cuts off a piece
+            face = rng.uniform(0, 2 * np.pi)
+            away = (np.float32(np.cos(face)) * u + np.float32(np.sin(face)) * v) / np.float32(rng.uniform(0.6, 1.0))
+            radius = np.maximum(radius, away)
+        inside = radius < 1
+        count = int(np.count_nonzero(inside))
+        if count < 4:
+            continue
+        dome = max(1.7, shape.dome + rng.normal(0, 0.4))
+        thick = b * shape.flatness * np.exp(rng.normal(0, 0.15))
+        cap = thick * np.clip(1 - radius**dome, 0, 1) ** (1 / dome)
+        # A top that is not level: pebbles lie askew.
+        cap = cap + inside * thick * (rng.normal(0, 0.18) * u + rng.normal(0, 0.18) * v)
+        window = surface[y0:y1, x0:x1]
+        rests = np.quantile(window[inside][:: max(1, count // 200)], rng.uniform(0.4, 0.8))
+        top = rests - rng.uniform(*sink) * thick + cap
+        higher = inside & (top > window)
+        window[higher] = top[higher]
+        labels[y0:y1, x0:x1][higher] = label
+        own[y0:y1, x0:x1][higher] = np.stack([u, v], axis=-1)[higher]
+        areas[label] = count
+    return Relief(labels, surface, own, areas)
+
+
+@dataclass(frozen=True)
+class Light:
+    """What falls on each pixel of a surface.
+
+    Attributes:
+        sun: H × W, float32, 0…1: direct light, with shadows.
+        sky: H × W, float32, 0…1: light from all sides, less where neighbours hide the sky.
+        shine: H × W, float32, 0…1: mirror-like reflection of the sun.
+    """
+
+    sun: FloatMap
+    sky: FloatMap
+    shine: FloatMap
+
+
+def illuminate(rng: Generator, relief: Relief, grain_px: float, elevation: float, gloss: float = 30.0) -> Light:
+    """Lights a surface.
+
+    Args:
+        rng: Draws the sun's azimuth.
+        relief: The surface.
+        grain_px: Typical grain diameter, px: the scale of what hides the sky.
+        elevation: The sun's, degrees.
+        gloss: Exponent of the reflection; larger is smaller and sharper.
+
+    Returns:
+        The light.
+    """
+    azimuth, tilt = rng.uniform(0, 2 * np.pi), np.deg2rad(elevation)
+    east, south = np.cos(azimuth), np.sin(azimuth)
+    height = ndimage.gaussian_filter(relief.height, 0.6)
+    slope_y, slope_x = np.gradient(height)
+    slope_y, slope_x = np.clip(slope_y, -3, 3), np.clip(slope_x, -3, 3)
+    length = np.sqrt(1 + slope_x**2 + slope_y**2)
+    facing = (-slope_x * east * np.cos(tilt) - slope_y * south * np.cos(tilt) + np.sin(tilt)) / length
+    lit = np.ones_like(height)
+    reach = min(2.5 * grain_px, 120.0)
+    steps = np.unique(np.geomspace(1.5, reach, 14).round().astype(int))
+    for step in steps:
+        dy, dx = round(step * south), round(step * east)
+        blocker = shifted(height, dy, dx) - np.float32(np.hypot(dy, dx) * np.tan(tilt))
+        lit = np.minimum(lit, np.clip(1 - (blocker - height) / (0.04 * grain_px + 1), 0, 1))
+    lit = ndimage.gaussian_filter(lit, 0.5)
+    sky = np.ones_like(height)
+    for share, weight in ((0.12, 0.5), (0.35, 0.6), (0.9, 0.4)):
+        scale = max(1.0, share * grain_px)
+        hidden = np.clip((ndimage.gaussian_filter(height, scale) - height) / (1.2 * scale), 0, 1)
+        sky *= 1 - weight * hidden
+    halfway = np.array([east * np.cos(tilt), south * np.cos(tilt), 1 + np.sin(tilt)])
+    halfway /= np.linalg.norm(halfway)
+    mirror = (-slope_x * halfway[0] - slope_y * halfway[1] + halfway[2]) / length
+    shine = np.clip(mirror, 0, 1) ** gloss * lit
+    return Light(*(np.asarray(part, np.float32) for part in (np.clip(facing, 0, 1) * lit, sky, shine)))
+
+
+def shifted(field: FloatMap, dy: int, dx: int) -> FloatMap:
+    """The field as seen dy rows and dx columns further on; its edge goes on for ever."""
+    height, width = field.shape
+    rows = np.clip(np.arange(height) + dy, 0, height - 1)
+    columns = np.clip(np.arange(width) + dx, 0, width - 1)
+    return field[rows[:, None], columns[None]]
+
+
+def gritty_ground(rng: Generator, height: int, width: int, grain_px: float, relief: float) -> FloatMap:
+    """Sand or dirt: heights in px, `relief` of them from top to bottom, with grit far finer than the grains."""
+    coarse = layered_noise(rng, height, width, (2.5 * grain_px, grain_px, 0.4 * grain_px))
+    fine = layered_noise(rng, height, width, (1.2, 2.5, 5.0), roughness=0.8)
+    return np.asarray(0.35 * relief * coarse + rng.uniform(0.3, 1.0) * fine, np.float32)
