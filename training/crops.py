@@ -1,8 +1,8 @@
-"""Endless training batches: crops of synthetic images with prompts and their truth."""
+"""Endless training batches: crops of annotated images with prompts and their truth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from training.synthetic import SyntheticImage, synthesize
+from training.synthetic import synthesize
 
 FRAME = 1024
 """SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
@@ -47,8 +47,19 @@ class Batch:
     targets: Tensor
 
 
+Pair = tuple[NDArray[np.uint8], NDArray[np.int32]]
+"""An image (H × W × 3) and its labels (H × W)."""
+
+
+def synthetic(rng: Generator) -> Pair:
+    """An image of 512 px, as people cut them, or of 1024 px, as cameras fill the frame: sharp, with smaller grains."""
+    side = 512 if rng.uniform() < 0.65 else FRAME
+    made = synthesize(rng, height=side, width=side)
+    return made.image, made.labels
+
+
 class CropStream(IterableDataset[Batch]):
-    """Generates images as it goes, so no image is seen in more than `crops_per_image` crops.
+    """Draws images as it goes, so no synthetic one is seen in more than `crops_per_image` crops.
 
     Small crops are cheap, but a model trained on them alone is lost in the whole frame, where attention has
     sixteen times as many places to look. So batches of three sizes alternate, see `MIX`.
@@ -57,40 +68,43 @@ class CropStream(IterableDataset[Batch]):
         seed: Seed of the stream; workers add their number.
         crops: Crops of 256 px in a batch; a quarter as many of 512 px, one of the whole frame.
         prompts: Prompts per crop.
-        crops_per_image: Crops of 256 px (or their worth) cut from one generated image.
+        crops_per_image: Crops of 256 px (or their worth) cut from one image.
+        source: Draws an image with its labels.
+        sides: Sides of the crops of successive batches, px.
     """
 
-    def __init__(self, seed: int, crops: int = 8, prompts: int = 8, crops_per_image: int = 64) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        crops: int = 8,
+        prompts: int = 8,
+        crops_per_image: int = 64,
+        source: Callable[[Generator], Pair] = synthetic,
+        sides: Sequence[int] = MIX,
+    ) -> None:
         self.seed, self.crops, self.prompts, self.crops_per_image = seed, crops, prompts, crops_per_image
+        self.source, self.sides = source, sides
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        pool = [_image(rng) for _ in range(12)]
+        pool = [self.source(rng) for _ in range(12)]
         cut = 0
         for number in range(2**62):
-            side = MIX[number % len(MIX)]
+            side = self.sides[number % len(self.sides)]
             count = max(1, self.crops * 256**2 // side**2)
             rows = []
             for _ in range(count):
-                source = pool[int(rng.integers(len(pool)))]
-                rows.append(_crop(rng, source.image, source.labels, side))
+                rows.append(_crop(rng, *pool[int(rng.integers(len(pool)))], side))
                 cut += (side // 256) ** 2
             while cut >= self.crops_per_image:
-                pool[int(rng.integers(len(pool)))] = _image(rng)
+                pool[int(rng.integers(len(pool)))] = self.source(rng)
                 cut -= self.crops_per_image
             yield _collate(rng, rows, self.prompts)
 
 
-def _image(rng: Generator) -> SyntheticImage:
-    """An image of 512 px, as people cut them, or of 1024 px, as cameras fill the frame: sharp, with smaller grains."""
-    side = 512 if rng.uniform() < 0.65 else FRAME
-    return synthesize(rng, height=side, width=side)
-
-
-def _crop(
-    rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int) -> Pair:
     """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
     least = side / min(image.shape[:2])
     zoom = float(np.exp(rng.uniform(0, np.log(3.2)))) if rng.uniform() < 0.6 else 1.0
@@ -107,8 +121,11 @@ def _crop(
     image, labels = np.rot90(image, turns), np.rot90(labels, turns)
     if rng.uniform() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
-    if rng.uniform() < 0.3:
+    if rng.uniform() < 0.15:
         image = image[..., rng.permutation(3)]
+    if rng.uniform() < 0.5:  # another exposure and another white balance
+        light = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3)) * (image / 255.0) ** np.exp(rng.normal(0, 0.2))
+        image = np.asarray(np.clip(255 * light, 0, 255), np.uint8)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
