@@ -145,9 +145,16 @@ def embed(sam: Sam, batch: Batch) -> Tensor:
 
 
 def add_adapters(encoder: nn.Module) -> None:
-    """Gives every linear layer and convolution of an encoder a low-rank adapter (LoRA, Hu et al. 2021)."""
-    names = [name for name, layer in encoder.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    names = [name for name in names if getattr(encoder.get_submodule(name), "groups", 1) == 1]
+    """Gives every linear layer and plain convolution of an encoder a low-rank adapter (LoRA, Hu et al. 2021).
+
+    Dilated and grouped convolutions go without: peft adapts neither.
+    """
+    names = [
+        name
+        for name, layer in encoder.named_modules()
+        if isinstance(layer, nn.Linear)
+        or (isinstance(layer, nn.Conv2d) and layer.groups == 1 and set(layer.dilation) == {1})
+    ]
     inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=names), encoder)
 
 
@@ -203,7 +210,7 @@ def write_card(
     """Says what the checkpoint is and how it came about."""
     first = tuning.history[0][2]
     (run / "card.md").write_text(
-        f"# {run.name}\n\n{arguments.model}, fine-tuned from `{arguments.checkpoint}` on {len(learnt)} images "
+        f"# {run.name}\n\n{arguments.model}, fine-tuned from {Path(arguments.checkpoint).name} on {len(learnt)} images "
         f"({time.strftime('%Y-%m-%d')}). Encoder: {arguments.encoder}; {100 * arguments.synthetic:.0f} % synthetic "
         f"images among them; seed {arguments.seed}; learning rate {arguments.lr:g}.\n\n"
         f"IoU of the preferred mask on {len(kept)} images kept apart: {first:.3f} before, {tuning.best:.3f} at step "
