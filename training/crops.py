@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from training.synthetic import synthesize
 
 FRAME = 1024
 """SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
 
-MIX = (256, 512, 1024, 512, 256, 512, 1024)
+MIX = (256, 512, 256, 512, 1024, 512, 256, 512)
 """Sides of the crops of successive batches, px."""
+
+GRAIN_PX = {512: (9, 90), 1024: (12, 150)}
+"""Typical diameters of the grains of synthetic images of that side, px, log-uniform. On photographs of sand and gravel
+that fill the frame half of the grains are under 40 px and a tenth under 20 px."""
 
 BOX_SHARE = 0.2
 """Share of prompts that are boxes; the rest are single points."""
@@ -54,7 +58,8 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.int32]]
 def synthetic(rng: Generator) -> Pair:
     """An image of 512 px, as people cut them, or of 1024 px, as cameras fill the frame: sharp, with smaller grains."""
     side = 512 if rng.uniform() < 0.65 else FRAME
-    made = synthesize(rng, height=side, width=side)
+    low, high = np.log(GRAIN_PX[side])
+    made = synthesize(rng, height=side, width=side, grain_px=float(np.exp(rng.uniform(low, high))))
     return made.image, made.labels
 
 
@@ -104,10 +109,16 @@ class CropStream(IterableDataset[Batch]):
             yield _collate(rng, rows, self.prompts)
 
 
+def prefetched(stream: CropStream, workers: int) -> Iterator[Batch]:
+    """The stream's batches, made ahead by so many processes; by none, as they are asked for."""
+    loader = DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    return iter(loader)
+
+
 def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int) -> Pair:
     """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
     least = side / min(image.shape[:2])
-    zoom = float(np.exp(rng.uniform(0, np.log(3.2)))) if rng.uniform() < 0.6 else 1.0
+    zoom = float(np.exp(rng.uniform(0, np.log(4)))) if rng.uniform() < 0.5 else 1.0
     zoom = max(zoom, least)
     window = max(64, round(side / zoom))
     y = int(rng.integers(0, image.shape[0] - window + 1))

@@ -27,27 +27,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.random import Generator
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from grain_handler import models, weights
 from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
-from training.crops import FRAME, MIX, Batch, CropStream, Pair, synthetic
+from training.adapters import add_adapters, merged_state
+from training.checkpoints import STATE, save, save_checkpoint, write_curves
+from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
 from training.folder import Annotated, read, split
+from training.forward import decode, embed, to_device
 from training.losses import coverage, prompt_loss
-from training.train import STATE, decode, save, to_device
+from training.schedule import cosine
 
 ENCODERS = ("frozen", "lora", "full")
-RANK = 8
 VALIDATION_BATCHES = 6
+CROPS = 8
+"""Of 256 px in a batch, or their worth in larger ones."""
 
 
 @dataclass
@@ -135,43 +135,6 @@ class Tuning:
         return float(np.nanmean(figures))
 
 
-def embed(sam: Sam, batch: Batch) -> Tensor:
-    """Image embeddings of a batch: B × C × S/16 × S/16."""
-    images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
-    if isinstance(sam.image_encoder, TinyImageEncoder):
-        return sam.image_encoder.encode(images, batch.origins)[0]
-    embedding: Tensor = sam.image_encoder(images)
-    return embedding
-
-
-def add_adapters(encoder: nn.Module) -> None:
-    """Gives every linear layer and plain convolution of an encoder a low-rank adapter (LoRA, Hu et al. 2021).
-
-    Dilated and grouped convolutions go without: peft adapts neither.
-    """
-    names = [
-        name
-        for name, layer in encoder.named_modules()
-        if isinstance(layer, nn.Linear)
-        or (isinstance(layer, nn.Conv2d) and layer.groups == 1 and set(layer.dilation) == {1})
-    ]
-    inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=names), encoder)
-
-
-def merged_state(sam: Sam) -> dict[str, Tensor]:
-    """The state dict of the plain model: adapters are added to the weights they adapt."""
-    adapters = {name: layer for name, layer in sam.named_modules() if isinstance(layer, BaseTunerLayer)}
-    for layer in adapters.values():
-        layer.merge()
-    state = {}
-    for name, value in sam.state_dict().items():
-        if ".lora_" not in name:
-            state[name.replace(".base_layer.", ".")] = value.clone()
-    for layer in adapters.values():
-        layer.unmerge()
-    return state
-
-
 def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) -> Pair:
     """One of the images, or now and then a synthetic one."""
     if rng.uniform() < synthetic_share:
@@ -183,25 +146,7 @@ def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) ->
 def batches(images: Sequence[Annotated], seed: int, tiny: bool, synthetic_share: float) -> CropStream:
     """An endless stream; only sam_tiny's encoder takes anything smaller than the whole frame."""
     source = partial(draw, images=images, synthetic_share=synthetic_share)
-    return CropStream(seed, crops=8, crops_per_image=16, source=source, sides=MIX if tiny else (FRAME,))
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """A short warm-up, then half a cosine to zero."""
-    return peak * min(1.0, (step + 1) / 50) * 0.5 * (1 + float(np.cos(np.pi * min(1.0, step / steps))))
-
-
-def write_curves(tuning: Tuning, path: Path) -> None:
-    """Loss and validation figure over the steps."""
-    steps, losses, figures = zip(*tuning.history, strict=True)
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(steps, losses, color="#c8691c")
-    left.set(title="loss", xlabel="step")
-    right.plot(steps, figures, color="#1f5a92")
-    right.axvline(tuning.best_step, color="#999999", linestyle=":")
-    right.set(title="IoU on images kept apart", xlabel="step")
-    figure.savefig(path, dpi=150)
+    return CropStream(seed, crops=CROPS, crops_per_image=16, source=source, sides=MIX if tiny else (FRAME,))
 
 
 def write_card(
@@ -237,13 +182,13 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     else:
         tuning.history.append((0, float("nan"), tuning.validate(kept_batches)))
         tuning.best = tuning.history[0][2]
-        save(run / f"{arguments.model}.pth", {name: value.half() for name, value in merged_state(sam).items()})
+        save_checkpoint(run / f"{arguments.model}.pth", merged_state(sam))
     stream = batches(learnt, arguments.seed * 1_000_003 + tuning.step, tiny, arguments.synthetic)
-    loader = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    loader = prefetched(stream, arguments.workers)
     recent: list[float] = []
     with tqdm(initial=tuning.step, total=arguments.steps, mininterval=5) as progress:
         while tuning.step < arguments.steps and tuning.step - tuning.best_step < arguments.patience:
-            rate = learning_rate(tuning.step, arguments.steps, arguments.lr)
+            rate = cosine(tuning.step, arguments.steps, arguments.lr)
             recent.append(tuning.take_step(to_device(next(loader), device), rate))
             progress.update()
             if tuning.step % arguments.every and tuning.step != arguments.steps:
@@ -254,17 +199,21 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
             recent.clear()
             if figure > tuning.best:
                 tuning.best, tuning.best_step = figure, tuning.step
-                save(run / f"{arguments.model}.pth", {name: value.half() for name, value in merged_state(sam).items()})
+                save_checkpoint(run / f"{arguments.model}.pth", merged_state(sam))
             tqdm.write(json.dumps(row))
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             tuning.save(run)
-    write_curves(tuning, run / "curves.png")
+    curves = {
+        "loss": [(step, loss) for step, loss, _ in tuning.history],
+        "IoU on images kept apart": [(step, figure) for step, _, figure in tuning.history],
+    }
+    write_curves(run / "curves.png", curves, tuning.best_step)
     write_card(run, arguments, [each.name for each in learnt], [each.name for each in kept], tuning)
     return tuning
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Reads the arguments and trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -282,9 +231,10 @@ def main() -> int:
     add("--patience", type=int, default=600, help="steps without a better validation before the end (%(default)s)")
     add("--lr", type=float, default=2e-4, help="peak learning rate (default: %(default)s)")
     add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
+    add("--workers", type=int, default=1, help="processes that make batches; 0: none (default: %(default)s)")
     add("--seed", type=int, default=1)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if arguments.model != "sam_tiny" and Path(arguments.checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.model} needs --checkpoint: weights of that model")
     tuning = run_tuning(arguments, read(arguments.data))

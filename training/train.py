@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import dataclasses
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,17 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from grain_handler.models import build_sam_tiny
-from training.crops import Batch, CropStream
+from training.checkpoints import STATE, save, save_checkpoint
+from training.crops import Batch, CropStream, prefetched
+from training.forward import decode, to_device
 from training.losses import coverage, dense_loss, prompt_loss
+from training.schedule import plateau
 
-AVERAGE_DECAY = 0.998
+AVERAGE_DECAY = 0.999
 VALIDATION_SEED = 990_000
-STATE = "state.pt"
 
 
 class DenseHead(nn.Module):
@@ -42,47 +43,6 @@ class DenseHead(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         """B × C × H × W → B × 2 × 4H × 4W, logits."""
         return F.pixel_shuffle(self.project(embedding), 4)
-
-
-def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Runs SAM's prompt encoder and mask decoder on the prompts of several crops at once.
-
-    SAM's own `MaskDecoder.predict_masks` takes one image; the arithmetic is the same.
-
-    Args:
-        sam: The model.
-        embedding: B × C × h × w.
-        batch: The crops' prompts and places in the frame.
-
-    Returns:
-        Logits of mask 0…3 (B·P × 4 × 4h × 4w) and predicted IoU (B·P × 4).
-    """
-    encoder, decoder = sam.prompt_encoder, sam.mask_decoder
-    crops, prompts = batch.is_box.shape
-    height, width = embedding.shape[-2:]
-    corners = (batch.prompts.view(crops, prompts, 2, 2) + batch.origins[:, None, None]).flatten(0, 1)
-    is_box = batch.is_box.flatten()
-    sparse = torch.empty(len(corners), 2, embedding.shape[1], device=embedding.device)
-    points = corners[~is_box][:, :1]
-    ones = torch.ones(points.shape[:2], device=points.device)
-    sparse[~is_box] = encoder(points=(points, ones), boxes=None, masks=None)[0].float()
-    if is_box.any():
-        sparse[is_box] = encoder(points=None, boxes=corners[is_box].flatten(1), masks=None)[0].float()
-
-    frame = encoder.get_dense_pe()[0]
-    cells = (batch.origins / 16).long().tolist()
-    place = torch.stack([frame[:, y : y + height, x : x + width] for x, y in cells])
-    image = embedding + encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-    image, place = image.repeat_interleave(prompts, 0), place.repeat_interleave(prompts, 0)
-
-    output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
-    tokens, image = decoder.transformer(image, place, tokens)
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(2, (height, width)))
-    heads = decoder.output_hypernetworks_mlps
-    weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
-    logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
-    return logits.float(), decoder.iou_prediction_head(tokens[:, 0]).float()
 
 
 def losses(sam: Sam, head: DenseHead, batch: Batch, dense_only: bool) -> tuple[Tensor, dict[str, Tensor]]:
@@ -104,12 +64,6 @@ def losses(sam: Sam, head: DenseHead, batch: Batch, dense_only: bool) -> tuple[T
     return loss + 0.5 * auxiliary, figures
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Moves every tensor of the batch."""
-    moved = {f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)}
-    return Batch(**moved)
-
-
 @torch.no_grad()
 def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float]:
     """Mean figures over fixed batches the training never sees."""
@@ -117,22 +71,7 @@ def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float
     return {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
 
 
-def save(path: Path, value: Any) -> None:
-    """Writes beside the target, then renames: an interrupted save leaves the old file whole."""
-    partial = path.with_suffix(".partial")
-    torch.save(value, partial)
-    partial.replace(path)
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up, plateau, then a straight fall to zero over the last 30 %.
-
-    A plateau lets a run be prolonged or cut short by resuming it with another --steps.
-    """
-    return peak * min(1.0, (step + 1) / 300, max(0.0, (steps - step) / (0.3 * steps)))
-
-
-@dataclasses.dataclass
+@dataclass
 class Training:
     """All that a run is, and what an interrupted one is resumed from."""
 
@@ -160,7 +99,7 @@ class Training:
         """Writes the state and the checkpoint that the handler loads."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
         save(run / STATE, {"step": self.step} | state)
-        save(run / "sam_tiny.pth", {name: value.half() for name, value in self.average.state_dict().items()})
+        save_checkpoint(run / "sam_tiny.pth", self.average.state_dict())
 
     def resume(self, run: Path, device: torch.device) -> None:
         """Goes back to where `save` was last called."""
@@ -215,11 +154,11 @@ def main() -> None:
     held_out = iter(CropStream(VALIDATION_SEED, crops=8))
     held_out_batches = [to_device(next(held_out), device) for _ in range(10)]
     stream = CropStream(args.seed * 1_000_003 + training.step, crops=args.crops)
-    loader = iter(DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4))
+    loader = prefetched(stream, args.workers)
     began, first = time.monotonic(), training.step
     with (args.run / "log.jsonl").open("a") as log, tqdm(initial=first, total=args.steps, mininterval=10) as progress:
         while training.step < args.steps:
-            rate = learning_rate(training.step, args.steps, args.lr)
+            rate = plateau(training.step, args.steps, args.lr)
             batch = to_device(next(loader), device)
             figures = training.take_step(batch, rate, training.step < args.dense_steps)
             progress.update()

@@ -1,6 +1,6 @@
-"""The convolutional image encoder of `sam_tiny`.
+"""The convolutional image encoder of `sam_tiny` and `sam_nano`.
 
-SAM's encoders are vision transformers of 90 M parameters and more. This one has three million, so that a
+SAM's encoders are vision transformers of 90 M parameters and more. This one has four million or fewer, so that a
 SAM can be trained, committed and run on a laptop. It keeps SAM's interface: a square, normalised image
 goes in, an embedding of stride 16 comes out.
 
@@ -60,23 +60,30 @@ class TinyImageEncoder(nn.Module):
     Args:
         img_size: Side of the square frame SAM pads images to, px.
         out_chans: Channels of the embedding.
+        widths: Channels at strides 2, 4, 8, 16 and 32; multiples of 8.
     """
 
-    def __init__(self, img_size: int = 1024, out_chans: int = 128) -> None:
+    def __init__(
+        self,
+        img_size: int = 1024,
+        out_chans: int = 128,
+        widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 160),
+    ) -> None:
         super().__init__()
         self.img_size = img_size
-        self.stem = nn.Sequential(_downsample(3, 24), nn.GELU(), _downsample(24, 48), ResidualBlock(48))
-        self.stage8 = nn.Sequential(_downsample(48, 96), ResidualBlock(96), ResidualBlock(96))
-        self.stage16 = nn.Sequential(_downsample(96, 128), *(ResidualBlock(128, d) for d in (1, 2, 1)))
-        self.stage32 = nn.Sequential(_downsample(128, 160), *(ResidualBlock(160, d) for d in (1, 2, 4)))
-        self.up16 = nn.Conv2d(160, 128, 1)
-        self.fuse16 = ResidualBlock(128)
-        self.up8 = nn.Conv2d(128, 96, 1)
-        self.fuse8 = ResidualBlock(96)
-        self.offset_head = nn.Sequential(nn.GroupNorm(8, 96), nn.GELU(), nn.Conv2d(96, 2, 3, padding=1))
+        w2, w4, w8, w16, w32 = widths
+        self.stem = nn.Sequential(_downsample(3, w2), nn.GELU(), _downsample(w2, w4), ResidualBlock(w4))
+        self.stage8 = nn.Sequential(_downsample(w4, w8), ResidualBlock(w8), ResidualBlock(w8))
+        self.stage16 = nn.Sequential(_downsample(w8, w16), *(ResidualBlock(w16, d) for d in (1, 2, 1)))
+        self.stage32 = nn.Sequential(_downsample(w16, w32), *(ResidualBlock(w32, d) for d in (1, 2, 4)))
+        self.up16 = nn.Conv2d(w32, w16, 1)
+        self.fuse16 = ResidualBlock(w16)
+        self.up8 = nn.Conv2d(w16, w8, 1)
+        self.fuse8 = ResidualBlock(w8)
+        self.offset_head = nn.Sequential(nn.GroupNorm(8, w8), nn.GELU(), nn.Conv2d(w8, 2, 3, padding=1))
         code_channels = 4 * len(CODE_WAVELENGTHS)
         self.neck = nn.Sequential(
-            nn.Conv2d(128 + 4 * (96 + code_channels), out_chans, 1, bias=False),
+            nn.Conv2d(w16 + 4 * (w8 + code_channels), out_chans, 1, bias=False),
             nn.GroupNorm(8, out_chans),
             nn.GELU(),
             nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),

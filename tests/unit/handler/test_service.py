@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,41 +16,10 @@ from grain_handler.models import build_sam_tiny
 from grain_handler.request import Request
 from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
+from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
 
 PNG = encoded(gradient(), "PNG")
-
-
-class Context(SimpleNamespace):
-    """What a handler uses of TorchServe's context."""
-
-    headers: list[dict[str, str]]
-
-    def __init__(self, checkpoint: Path | str, headers: list[dict[str, str]] | None = None, **section: Any) -> None:
-        super().__init__(
-            manifest={"model": {"modelName": "sam_tiny", "modelVersion": "2.1"}},
-            system_properties={"gpu_id": None},
-            model_yaml_config={"grainserve": {"model": "sam_tiny", "checkpoint": str(checkpoint)} | section},
-            headers=headers or [{}] * 9,
-            statuses={},
-            types={},
-            metrics=SimpleNamespace(add_time=lambda *_: None),
-        )
-
-    def get_all_request_header(self, i: int) -> dict[str, str]:
-        return self.headers[i]
-
-    def get_request_header(self, i: int, name: str) -> str | None:
-        return self.headers[i].get(name)
-
-    def get_request_id(self, i: int) -> str:
-        return f"request-{i}"
-
-    def set_response_status(self, code: int, idx: int) -> None:
-        self.statuses[idx] = code
-
-    def set_response_content_type(self, i: int, kind: str) -> None:
-        self.types[i] = kind
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ from segment_anything.modeling import Sam
 from grain_handler.models import build_sam_tiny, load
 from grain_handler.weights import Checkpoint
 from training.crops import Batch, CropStream
+from training.forward import decode
 from training.losses import coverage, dense_targets, intersection_over_union, mask_loss
-from training.train import Training, decode, learning_rate
+from training.schedule import cosine, plateau
+from training.train import Training
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +101,13 @@ def test_an_empty_mask_is_not_a_minimum() -> None:
     assert mask_loss(rough, truth) < mask_loss(empty, truth)
 
 
+def test_a_short_run_warms_up_shortly() -> None:
+    assert [cosine(step, 20, 1.0) for step in (0, 1, 20)] == pytest.approx([0.5, 0.994, 0], abs=1e-3)
+    assert cosine(49, 10_000, 1.0) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_the_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
-    rates = [learning_rate(step, 10_000, 1.0) for step in (0, 299, 5000, 7000, 8500, 10_000)]
+    rates = [plateau(step, 10_000, 1.0) for step in (0, 299, 5000, 7000, 8500, 10_000)]
     assert rates == pytest.approx([1 / 300, 1, 1, 1, 0.5, 0])
 
 

@@ -1,0 +1,52 @@
+"""What the tests of the training scripts share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from grain_handler import models, service
+from tests.unit.handler.context import Context
+from tests.unit.handler.pictures import encoded
+from training.synthetic import synthesize
+
+
+def untrained(folder: Path, model: str, seed: int = 0) -> Path:
+    """A checkpoint of random numbers."""
+    torch.manual_seed(seed)
+    path = folder / f"{model}_untrained.pth"
+    torch.save(models.REGISTRY[model]().state_dict(), path)
+    return path
+
+
+def rock(folder: Path, count: int = 3) -> Path:
+    """A folder of annotated images, as a user would have."""
+    folder.mkdir()
+    for i in range(count):
+        made = synthesize(np.random.default_rng(40 + i), "loose", 192, 192, grain_px=40)
+        Image.fromarray(made.image).save(folder / f"{i}.png")
+        Image.fromarray(made.labels.astype(np.uint16)).save(folder / f"{i}_labels.png")
+    return folder
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def served(checkpoint: Path, model: str) -> dict[str, Any]:
+    """The handler's answer for a small image, with this checkpoint."""
+    context = Context(checkpoint, model=model, precision="fp32")
+    handler = service.GrainHandler()
+    handler.initialize(context)
+    options = {"points_per_side": b"3", "pred_iou_thresh": b"0", "stability_score_thresh": b"0"}
+    image = encoded(synthesize(np.random.default_rng(1), "loose", 64, 64).image, "PNG")
+    (body,) = handler.handle([{"image": image} | options], context)
+    assert context.statuses == {0: 200}, body
+    answer: dict[str, Any] = json.loads(body)
+    return answer

@@ -1,0 +1,97 @@
+"""Distillation as a user runs it, and what its loss compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from grain_handler.models import REGISTRY
+from tests.unit.training.scripts import log, rock, served, untrained
+from tools.problem import Problem
+from training import distill
+from training.crops import CropStream
+from training.distill import Distillation, Mixture, inherit
+
+
+@pytest.fixture(autouse=True)
+def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distill, "MIX", (256,))
+    monkeypatch.setattr(distill, "VALIDATION_BATCHES", 1)
+    monkeypatch.setattr(distill, "CROPS", 2)
+
+
+def test_the_losses_fall_and_the_checkpoint_serves(tmp_path: Path) -> None:
+    """Unlabelled images suffice; an interrupted run goes on where it stopped."""
+    images = rock(tmp_path / "rock")
+    for labels in images.glob("*_labels.png"):
+        labels.unlink()
+    command = f"--teacher-checkpoint {untrained(tmp_path, 'sam_tiny', seed=5)} --run {tmp_path / 'run'} --workers 0"
+    settings = f"--images {images} --synthetic 0 --embedding-steps 8 --every 4 --device cpu"
+    for mask_steps in ("0", "4"):
+        assert distill.main([*command.split(), *settings.split(), "--mask-steps", mask_steps]) == 0
+
+    rows = log(tmp_path / "run")
+    assert [(row["step"], row["masks"]) for row in rows] == [(4, False), (8, False), (12, True)]
+    assert rows[1]["loss"] < 0.9 * rows[0]["loss"]
+    assert served(tmp_path / "run" / "sam_nano.pth", "sam_nano")["metadata"]["model"] == "sam_tiny"
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+    assert "sam_nano, distilled from sam_tiny" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_masks_are_learnt() -> None:
+    torch.manual_seed(0)
+    teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
+    distillation = Distillation.begin(teacher, student, average, rate=1e-3)
+    batch = next(iter(CropStream(3, crops=1, prompts=4, sides=(256,))))
+    losses = [distillation.take_step(batch, Mixture(), 1e-3) for _ in range(10)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_nano_is_half_of_tiny() -> None:
+    tiny, nano = (sum(p.numel() for p in REGISTRY[name]().parameters()) for name in ("sam_tiny", "sam_nano"))
+    assert 0.4 < nano / tiny <= 0.5
+
+
+def test_a_student_of_the_same_build_begins_with_the_teachers_decoder() -> None:
+    torch.manual_seed(0)
+    teacher, student = REGISTRY["sam_tiny"](), REGISTRY["sam_nano"]()
+    inherit(student, teacher)
+    for mine, its in zip(student.mask_decoder.parameters(), teacher.mask_decoder.parameters(), strict=True):
+        assert torch.equal(mine, its)
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.5, 1.0])
+def test_the_teachers_own_answers_are_the_best(hard: float) -> None:
+    torch.manual_seed(1)
+    theirs = torch.randn(6, 4, 16, 16) * 6
+    scores = torch.rand(6, 4)
+    mixture = Mixture(temperature=2.0, hard=hard)
+    same = mixture.loss(theirs, scores, theirs, scores)
+    assert same < mixture.loss(theirs.roll(3, -1), scores, theirs, scores)
+    assert same < mixture.loss(theirs, 1 - scores, theirs, scores)
+
+
+def test_masks_that_the_teacher_does_not_believe_in_do_not_count() -> None:
+    torch.manual_seed(1)
+    theirs, mine = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    scores = torch.ones(2, 4)
+    scores[:, 2] = 0
+    other = mine.clone()
+    other[:, 2] *= -1
+    mixture = Mixture()
+    torch.testing.assert_close(mixture.loss(mine, scores, theirs, scores), mixture.loss(other, scores, theirs, scores))
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="has no image"):
+        distill.photographs(tmp_path)
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        distill.main(["--help"])
+    text = capsys.readouterr().out
+    assert "--teacher sam_vit_h --teacher-checkpoint vit_h.pth" in text
+    assert "temperature" in text

@@ -1,0 +1,335 @@
+r"""Teaches a small SAM what a large one knows; images need no annotation.
+
+    python -m training.distill --teacher-checkpoint training/runs/rock/sam_tiny.pth --run training/runs/rock_nano
+    python -m training.distill --teacher sam_vit_h --teacher-checkpoint vit_h.pth \
+        --student sam_tiny --student-checkpoint weights/sam_tiny.pth --images photographs --run training/runs/small
+
+First the student's image encoder learns to give the teacher's embeddings (where they have another number of channels,
+through a linear map that is thrown away). Then both are asked the same prompts, and the student learns the teacher's
+masks, soft (the teacher's probabilities at a temperature) and hard (its masks), and the IoU that it predicts. Without
+--images the images are synthetic; with it, any images of your material, as many as you have.
+
+Interrupt it at will, the same command resumes. The run's folder then holds STUDENT.pth, which the handler loads as it
+is; card.md, curves.png, and log.jsonl. Agreement is the mean IoU between the masks that the two prefer, on prompts in
+batches that nothing is learnt from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from grain_handler import models, weights
+from grain_handler.tiny_encoder import TinyImageEncoder
+from tools.mar import ROOT
+from tools.problem import Problem, main_exit
+from training.checkpoints import STATE, save, save_checkpoint, write_curves
+from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.folder import IMAGES
+from training.forward import decode, embed, to_device
+from training.losses import intersection_over_union, mask_loss
+from training.schedule import cosine
+
+VALIDATION_SEED = 980_000
+VALIDATION_BATCHES = 6
+CROPS = 8
+"""Of 256 px in a batch, or their worth in larger ones."""
+AVERAGE_DECAY = 0.995
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How the student is compared with the teacher's masks.
+
+    Attributes:
+        temperature: Both models' logits are divided by it before the soft comparison.
+        hard: Share of the comparison with the teacher's masks; the rest is with its probabilities.
+    """
+
+    temperature: float = 2.0
+    hard: float = 0.5
+
+    def loss(self, logits: Tensor, scores: Tensor, their_logits: Tensor, their_scores: Tensor) -> Tensor:
+        """Masks and predicted IoU, each mask weighted by the IoU that the teacher predicts for it.
+
+        The soft term's gradient falls with the square of the temperature, for which it is multiplied by it (Hinton,
+        Vinyals, Dean 2015, "Distilling the knowledge in a neural network").
+
+        Args:
+            logits: N × 4 × H × W, the student's.
+            scores: N × 4, its predicted IoU.
+            their_logits: N × 4 × H × W, the teacher's.
+            their_scores: N × 4.
+
+        Returns:
+            A scalar.
+        """
+        t = self.temperature
+        soft = mask_loss(logits / t, (their_logits / t).sigmoid()) * t**2
+        hard = mask_loss(logits, (their_logits > 0).float())
+        trust = their_scores.clamp(0, 1)
+        masks = ((1 - self.hard) * soft + self.hard * hard) * trust
+        return masks.sum() / trust.sum().clamp(min=1) + 4 * F.mse_loss(scores, their_scores)
+
+
+@dataclass
+class Distillation:
+    """A run: the two models, and how far the student is.
+
+    Attributes:
+        teacher: Never changes.
+        student: Learns.
+        average: Moving average of the student, which is what is saved.
+        bridge: From the student's embedding to the teacher's channels.
+        optimizer: Of student and bridge.
+        step: Steps taken.
+        history: (step, loss, agreement) of each validation.
+    """
+
+    teacher: Sam
+    student: Sam
+    average: Sam
+    bridge: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    history: list[tuple[int, float, float]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, teacher: Sam, student: Sam, average: Sam, rate: float) -> Distillation:
+        """Puts the parts together. A student whose decoder is built like the teacher's begins with the teacher's."""
+        inherit(student, teacher)
+        mine, theirs = student.prompt_encoder.embed_dim, teacher.prompt_encoder.embed_dim
+        bridge = nn.Identity() if mine == theirs else nn.Conv2d(mine, theirs, 1).to(teacher.device)
+        teacher.requires_grad_(False)
+        average.load_state_dict(student.state_dict())
+        average.requires_grad_(False)
+        optimizer = torch.optim.AdamW([*student.parameters(), *bridge.parameters()], lr=rate, weight_decay=0.02)
+        return cls(teacher, student, average, bridge, optimizer)
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state dict and changes, by name."""
+        return {"student": self.student, "average": self.average, "bridge": self.bridge, "optimizer": self.optimizer}
+
+    def save(self, run: Path) -> None:
+        """Writes what the run is resumed from."""
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        save(run / STATE, state | {"step": self.step, "history": self.history})
+
+    def resume(self, run: Path) -> None:
+        """Goes back to where `save` was last called."""
+        state = torch.load(run / STATE, map_location=self.student.device, weights_only=True)
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.step = state["step"]
+        self.history = [(step, loss, agreement) for step, loss, agreement in state["history"]]
+
+    def loss(self, batch: Batch, mixture: Mixture | None) -> Tensor:
+        """The embeddings' distance; with a mixture, the masks' and scores' as well."""
+        device = self.student.device.type
+        with torch.autocast(device, dtype=torch.bfloat16):
+            embedding = embed(self.student, batch)
+            with torch.no_grad():
+                target = embed(self.teacher, batch).float()
+        # In units of the teacher's spread, so that teachers of any scale weigh alike.
+        distance = F.mse_loss(self.bridge(embedding.float()), target) / target.var().clamp(min=1e-6)
+        if mixture is None:
+            return distance
+        with torch.autocast(device, dtype=torch.bfloat16):
+            answers = decode(self.student, embedding, batch)
+            with torch.no_grad():
+                theirs = decode(self.teacher, target, batch)
+        return distance + mixture.loss(*answers, *theirs)
+
+    def take_step(self, batch: Batch, mixture: Mixture | None, rate: float) -> float:
+        """One step of the optimizer and of the moving average; the loss.
+
+        Raises:
+            FloatingPointError: If the gradient is not finite; nothing was changed.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.loss(batch, mixture)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_([*self.student.parameters(), *self.bridge.parameters()], 1.0)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}: resume from the last state")
+        self.optimizer.step()
+        self.step += 1
+        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.student.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        return loss.item()
+
+    @torch.no_grad()
+    def agreement(self, batches: Sequence[Batch]) -> float:
+        """Mean IoU between the masks that student and teacher prefer, where the teacher sees a grain at all."""
+        found = []
+        for batch in batches:
+            with torch.autocast(self.student.device.type, dtype=torch.bfloat16):
+                mine = preferred(*decode(self.average, embed(self.average, batch), batch))
+                theirs = preferred(*decode(self.teacher, embed(self.teacher, batch), batch))
+            seen = (theirs > 0).flatten(1).any(1)
+            found.append(intersection_over_union(mine, (theirs > 0).float())[seen])
+        return float(torch.cat(found).mean())
+
+
+def preferred(logits: Tensor, scores: Tensor) -> Tensor:
+    """Of masks 1 to 3 the one with the best predicted IoU: N × 4 × H × W → N × H × W."""
+    best = scores[:, 1:].argmax(1)
+    return logits[torch.arange(len(logits)), 1 + best]
+
+
+def inherit(student: Sam, teacher: Sam) -> None:
+    """Copies prompt encoder and mask decoder where they are built alike."""
+    for mine, theirs in (
+        (student.prompt_encoder, teacher.prompt_encoder),
+        (student.mask_decoder, teacher.mask_decoder),
+    ):
+        state, other = mine.state_dict(), theirs.state_dict()
+        if {name: value.shape for name, value in state.items()} == {name: v.shape for name, v in other.items()}:
+            mine.load_state_dict(other)
+
+
+def photographs(folder: Path) -> list[NDArray[np.uint8]]:
+    """All images of a folder and the folders in it, 1024 px at most.
+
+    Raises:
+        Problem: There are none.
+    """
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGES and not p.stem.endswith("_labels")]
+    if not paths:
+        raise Problem(f"{folder} has no image ({', '.join(IMAGES)})")
+    images = []
+    for path in tqdm(paths, desc="reading images", leave=False):
+        with Image.open(path) as image:
+            image.thumbnail((FRAME, FRAME), Image.Resampling.LANCZOS)
+            images.append(np.asarray(image.convert("RGB")))
+    return images
+
+
+def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: float) -> Pair:
+    """One of the images, whose grains nobody knows, or a synthetic one."""
+    if not images or rng.uniform() < synthetic_share:
+        return synthetic(rng)
+    image = images[int(rng.integers(len(images)))]
+    return image, np.zeros(image.shape[:2], np.int32)
+
+
+def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillation) -> None:
+    """Says what the checkpoint is and how it came about."""
+    source = f"the images of {arguments.images.name}" if arguments.images else "synthetic images"
+    (run / "card.md").write_text(
+        f"# {run.name}\n\n{arguments.student}, distilled from {arguments.teacher} "
+        f"({Path(arguments.teacher_checkpoint).name}) on {source} ({time.strftime('%Y-%m-%d')}).\n\n"
+        f"{arguments.embedding_steps} steps of embeddings, {arguments.mask_steps} with masks; temperature "
+        f"{arguments.temperature:g}, hard share {arguments.hard:g}; learning rate {arguments.lr:g}; seed "
+        f"{arguments.seed}.\n\nAgreement with the teacher (mean IoU of the preferred masks): "
+        f"{distillation.history[-1][2]:.3f}.\n"
+    )
+
+
+def run_distillation(arguments: argparse.Namespace) -> Distillation:
+    """Both stages, from where the run's folder says."""
+    device = torch.device(arguments.device)
+    torch.manual_seed(arguments.seed)
+    images = photographs(arguments.images) if arguments.images else []
+    teacher = models.load(arguments.teacher, weights.fetch(arguments.teacher_checkpoint, Path()), device)
+    student = models.REGISTRY[arguments.student]().to(device)
+    if arguments.student_checkpoint:
+        begun = models.load(arguments.student, weights.fetch(arguments.student_checkpoint, Path()), device)
+        student.load_state_dict(begun.state_dict())
+    average = models.REGISTRY[arguments.student]().to(device)
+    distillation = Distillation.begin(teacher, student.train(), average, arguments.lr)
+    run: Path = arguments.run
+    run.mkdir(parents=True, exist_ok=True)
+
+    # Only sam_tiny's kind of encoder takes anything smaller than the whole frame.
+    small = all(isinstance(sam.image_encoder, TinyImageEncoder) for sam in (teacher, student))
+    source = partial(draw, images=images, synthetic_share=arguments.synthetic)
+    stream = partial(CropStream, crops=CROPS, crops_per_image=32, source=source, sides=MIX if small else (FRAME,))
+    apart = iter(stream(VALIDATION_SEED))
+    kept = [to_device(next(apart), device) for _ in range(VALIDATION_BATCHES)]
+    if (run / STATE).exists():
+        distillation.resume(run)
+        print(f"resumed {run} at step {distillation.step}")
+    steps = arguments.embedding_steps + arguments.mask_steps
+    mixture = Mixture(arguments.temperature, arguments.hard)
+    numbers = stream(arguments.seed * 1_000_003 + distillation.step)
+    loader = prefetched(numbers, arguments.workers)
+    recent: list[float] = []
+    with tqdm(initial=distillation.step, total=steps, mininterval=5) as progress:
+        while distillation.step < steps:
+            masks = mixture if distillation.step >= arguments.embedding_steps else None
+            rate = cosine(distillation.step, steps, arguments.lr)
+            recent.append(distillation.take_step(to_device(next(loader), device), masks, rate))
+            progress.update()
+            if distillation.step % arguments.every and distillation.step not in (arguments.embedding_steps, steps):
+                continue
+            loss, agreement = float(np.mean(recent)), distillation.agreement(kept)
+            recent.clear()
+            distillation.history.append((distillation.step, loss, agreement))
+            row = {"step": distillation.step, "masks": masks is not None, "loss": loss, "agreement": agreement}
+            tqdm.write(json.dumps(row))
+            with (run / "log.jsonl").open("a") as log:
+                log.write(json.dumps(row) + "\n")
+            distillation.save(run)
+            save_checkpoint(run / f"{arguments.student}.pth", distillation.average.state_dict())
+    curves = {
+        "loss (embeddings, then also masks)": [(step, loss) for step, loss, _ in distillation.history],
+        "agreement with the teacher": [(step, agreement) for step, _, agreement in distillation.history],
+    }
+    write_curves(run / "curves.png", curves, arguments.embedding_steps)
+    write_card(run, arguments, distillation)
+    return distillation
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Reads the arguments and distils."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
+    add("--teacher", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
+    add("--teacher-checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"), help="file or gs:// (sam_tiny's)")
+    add("--student", default="sam_nano", choices=models.REGISTRY, help="(default: %(default)s)")
+    add("--student-checkpoint", help="weights the student begins with (default: none)")
+    add("--images", type=Path, help="folder of images, annotated or not (default: synthetic images)")
+    add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
+    add("--embedding-steps", type=int, default=3000, help="steps on embeddings alone (default: %(default)s)")
+    add("--mask-steps", type=int, default=3000, help="steps on embeddings and masks (default: %(default)s)")
+    add("--temperature", type=float, default=2.0, help="of the soft comparison (default: %(default)s)")
+    add("--hard", type=float, default=0.5, help="share of the hard comparison, 0…1 (default: %(default)s)")
+    add("--every", type=int, default=250, help="steps between validations and saves (default: %(default)s)")
+    add("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+    add("--workers", type=int, default=1, help="processes that make batches; 0: none (default: %(default)s)")
+    add("--seed", type=int, default=1)
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    arguments = parser.parse_args(given)
+    if arguments.teacher != "sam_tiny" and Path(arguments.teacher_checkpoint).name == "sam_tiny.pth":
+        raise Problem(f"{arguments.teacher} needs --teacher-checkpoint: weights of that model")
+    distillation = run_distillation(arguments)
+    agreement = f"{distillation.history[-1][2]:.3f}" if distillation.history else "unchanged"
+    print(f"Agreement with the teacher: {agreement}.")
+    print(f"Checkpoint: {arguments.run / arguments.student}.pth; card.md and curves.png beside it.")
+    return 0
+
+
+if __name__ == "__main__":
+    main_exit(main)
