@@ -20,10 +20,10 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test lint format mar package bench lock clean
+.PHONY: help setup demo serve test lint format mar package bench accuracy lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
@@ -65,6 +65,9 @@ package: setup ## Compile MODEL's image encoder for this processor (MODEL=sam_vi
 bench: setup ## Measure again what the README quotes (minutes; 6 GB of disk, 16 GB of memory)
 	@set -e; for file in benchmarks/[a-z]*.py; do \
 		echo "== $$file"; $(RUN) -m benchmarks.$$(basename $$file .py); done
+
+accuracy: setup ## Measure again how right the grains are, beside a watershed (half an hour; HTML report)
+	@$(RUN) -m benchmarks.accuracy
 
 lock: setup ## Compile requirements.in into requirements.txt
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \

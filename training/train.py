@@ -2,8 +2,8 @@
 
     python -m training.train --run training/runs/tiny --steps 20000
 
-Every 250 steps the whole state goes to RUN/state.pt; the checkpoint the handler loads (the moving average
-of the weights, half precision) goes to RUN/sam_tiny.pth. RUN/log.jsonl has a line per 50 steps.
+Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored on held-out
+crops; the best so far is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50 steps.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Training:
     average: Sam
     optimizer: torch.optim.Optimizer
     step: int = 0
+    best: float = 0.0
 
     @classmethod
     def begin(cls, device: torch.device, rate: float) -> Training:
@@ -96,17 +97,22 @@ class Training:
         return {"sam": self.sam, "head": self.head, "average": self.average, "optimizer": self.optimizer}
 
     def save(self, run: Path) -> None:
-        """Writes the state and the checkpoint that the handler loads."""
+        """Writes what the run is resumed from."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
-        save(run / STATE, {"step": self.step} | state)
-        save_checkpoint(run / "sam_tiny.pth", self.average.state_dict())
+        save(run / STATE, {"step": self.step, "best": self.best} | state)
+
+    def keep_if_best(self, run: Path, figure: float) -> None:
+        """Writes the checkpoint that the handler loads, if none scored better on the held-out crops."""
+        if figure > self.best:
+            self.best = figure
+            save_checkpoint(run / "sam_tiny.pth", self.average.state_dict())
 
     def resume(self, run: Path, device: torch.device) -> None:
         """Goes back to where `save` was last called."""
         state = torch.load(run / STATE, map_location=device, weights_only=True)
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
-        self.step = state["step"]
+        self.step, self.best = state["step"], state["best"]
 
     def take_step(self, batch: Batch, rate: float, dense_only: bool) -> dict[str, float]:
         """One step of the optimizer and of the moving average; the figures for the log.
@@ -164,8 +170,9 @@ def main() -> None:
             progress.update()
             if training.step % 50 == 0:
                 row: dict[str, Any] = {"step": training.step, "seconds": round(time.monotonic() - began, 1)} | figures
-                if training.step % 1000 == 0:
+                if training.step % 500 == 0:
                     row["held_out"] = validate(training.average, training.head, held_out_batches)
+                    training.keep_if_best(args.run, row["held_out"]["chosen_iou"])
                     tqdm.write(json.dumps(row))
                 log.write(json.dumps(row) + "\n")
                 log.flush()

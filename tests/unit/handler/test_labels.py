@@ -48,19 +48,36 @@ def test_of_near_copies_the_better_scored_stays() -> None:
     assert ((labels > 0) == better).all()
 
 
-def test_a_cluster_gives_way_to_its_grains() -> None:
-    left, right = block(5, 15, 5, 12), block(5, 15, 13, 20)
-    labels = grains(mask_of(block(5, 15, 5, 20), 0.99), mask_of(left), mask_of(right))
+LEFT, RIGHT = block(5, 15, 5, 12), block(5, 15, 13, 20)
+
+
+def test_a_cluster_gives_way_to_grains_of_about_its_score() -> None:
+    labels = grains(mask_of(block(5, 15, 5, 20), 0.94), mask_of(LEFT, 0.9), mask_of(RIGHT, 0.9))
     assert labels.max() == 2
-    assert (labels[left] == 1).all()
-    assert (labels[right] == 2).all()
+    assert (labels[LEFT] == 1).all()
+    assert (labels[RIGHT] == 2).all()
 
 
-def test_parts_give_way_to_their_grain() -> None:
-    whole = block(5, 25, 5, 25)
-    labels = grains(mask_of(whole, 0.6), mask_of(block(8, 12, 8, 12), 0.99), mask_of(block(15, 18, 8, 12), 0.99))
+def test_a_clearly_better_mask_is_no_cluster_of_what_it_covers() -> None:
+    whole = block(5, 15, 5, 20)
+    labels = grains(mask_of(whole, 0.9), mask_of(LEFT, 0.5), mask_of(RIGHT, 0.5))
     assert labels.max() == 1
     assert ((labels > 0) == whole).all()
+
+
+def test_parts_of_about_its_score_give_way_to_their_grain() -> None:
+    whole = block(5, 25, 5, 25)
+    labels = grains(mask_of(whole, 0.9), mask_of(block(8, 12, 8, 12), 0.94), mask_of(block(15, 18, 8, 12), 0.5))
+    assert labels.max() == 1
+    assert ((labels > 0) == whole).all()
+
+
+def test_a_clearly_better_mask_inside_another_is_a_grain_of_its_own() -> None:
+    inner = block(8, 12, 8, 12)
+    labels = grains(mask_of(block(5, 25, 5, 25), 0.6), mask_of(inner, 0.99))
+    assert labels.max() == 2
+    assert len(np.unique(labels[inner])) == 1
+    assert (labels > 0).sum() == 400
 
 
 def test_what_is_mostly_covered_by_a_better_grain_goes() -> None:

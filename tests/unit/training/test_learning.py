@@ -141,11 +141,22 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(small: Batch, tmp
 
 def test_the_saved_checkpoint_is_one_the_handler_loads(tmp_path: Path) -> None:
     training = Training.begin(torch.device("cpu"), 1e-3)
-    training.save(tmp_path)
+    training.keep_if_best(tmp_path, 0.5)
     checkpoint = Checkpoint(tmp_path / "sam_tiny.pth", "sam_tiny.pth", None, "")
     loaded = load("sam_tiny", checkpoint, torch.device("cpu"))
     for mine, its in zip(training.average.parameters(), loaded.parameters(), strict=True):
         torch.testing.assert_close(mine, its, atol=1e-3, rtol=1e-3)
+
+
+def test_only_a_better_checkpoint_replaces_the_best(tmp_path: Path) -> None:
+    training = Training.begin(torch.device("cpu"), 1e-3)
+    training.keep_if_best(tmp_path, 0.5)
+    before = (tmp_path / "sam_tiny.pth").read_bytes()
+    training.average.mask_decoder.iou_token.weight.data += 1
+    training.keep_if_best(tmp_path, 0.4)
+    assert (tmp_path / "sam_tiny.pth").read_bytes() == before
+    training.keep_if_best(tmp_path, 0.6)
+    assert (tmp_path / "sam_tiny.pth").read_bytes() != before
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_changes_nothing(small: Batch) -> None:
