@@ -1,4 +1,4 @@
-"""How right the grains are: sam_tiny, through the code that serves, beside a watershed.
+"""How right the grains are: a SAM, through the code that serves, beside a watershed.
 
     python -m benchmarks.accuracy                    everything: some minutes on two cores (`make accuracy`)
     python -m benchmarks.accuracy --images photographs
@@ -56,21 +56,26 @@ Finder = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
 """Image (H × W × 3, uint8) → label map (H × W, int32)."""
 
 
-def served(checkpoint: str, changes: Mapping[str, Any]) -> tuple[Finder, dict[str, Any]]:
-    """sam_tiny with the options of its config, and what it is."""
-    config = yaml.safe_load((ROOT / "config" / "sam_tiny.yaml").read_text())["grainserve"]
+def served(model: str, checkpoint: str, changes: Mapping[str, Any]) -> tuple[Finder, dict[str, Any]]:
+    """A model with the options of its config, as it is served, and what it is."""
+    config = yaml.safe_load((ROOT / "config" / f"{model}.yaml").read_text())["grainserve"]
     options = Options(**config["defaults"] | dict(changes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve(config["precision"], device)
     fetched = weights.fetch(checkpoint, Path())
-    generator = MaskGenerator(models.load("sam_tiny", fetched, device), precision)
+    generator = MaskGenerator(models.load(model, fetched, device), precision)
 
     def find(image: NDArray[np.uint8]) -> NDArray[np.int32]:
         height, width = image.shape[:2]
         masks = generator.generate(image, mask_settings(options, height, width))
         return label_map(masks, height, width, options.min_area, options.max_area_fraction).labels
 
-    about = {"checkpoint_crc32c": fetched.crc32c, "precision": precision, "options": options.model_dump()}
+    about = {
+        "model": model,
+        "checkpoint_crc32c": fetched.crc32c,
+        "precision": precision,
+        "options": options.model_dump(),
+    }
     return find, about
 
 
@@ -112,8 +117,8 @@ def summarise(rows: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> dict
             means = {system: mean([row[system] for row in some]) for system in systems}
             summary[name] = {"images": len(some)} | means
     real = sets["photographs"]
-    summary["photographs_better_than_watershed"] = sum(row["sam_tiny"]["f1"] > row["watershed"]["f1"] for row in real)
-    errors = [row["sam_tiny"]["d50_error"] for row in real]
+    summary["photographs_better_than_watershed"] = sum(row["sam"]["f1"] > row["watershed"]["f1"] for row in real)
+    errors = [row["sam"]["d50_error"] for row in real]
     summary["photographs_d50_within_10_percent"] = sum(error is not None and abs(error) <= 0.1 for error in errors)
     return summary
 
@@ -127,7 +132,7 @@ def show(results: Mapping[str, Any]) -> None:
             percent = [_percent(row[key]) for key in ("d16_error", "d50_error", "d84_error", "diameter_error")]
             table.add_row(
                 f"{group} ({entry['images']})",
-                name,
+                results["sam"]["model"] if name == "sam" else name,
                 *(f"{row[key]:.3f}" for key in ("f1", "ap50", "ap", "pq")),
                 f"{row['count_ratio']:.2f}" if row["count_ratio"] is not None else "–",
                 *percent,
@@ -164,6 +169,7 @@ def main() -> None:
     """Measures, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
+    add("--model", default="sam_tiny", choices=models.REGISTRY, help="(default %(default)s)")
     add("--checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"))
     add("--images", nargs="+", choices=GROUPS, default=list(GROUPS))
     add("--folder", type=Path, help="a folder of annotated images instead (as training.finetune reads it)")
@@ -174,9 +180,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     changes = {name: json.loads(value) for name, value in (option.split("=", 1) for option in arguments.option)}
-    find, about = served(arguments.checkpoint, changes)
+    find, about = served(arguments.model, arguments.checkpoint, changes)
     recipe, tuned = tuned_watershed(list(synthetic(TRAINING_SEED, 10)))
-    systems = {"sam_tiny": find, "watershed": recipe.find}
+    systems = {"sam": find, "watershed": recipe.find}
     images = chosen(arguments)
     rows, pages = [], []
     for known in track(images, "measuring", console=console):
@@ -186,7 +192,7 @@ def main() -> None:
     results = {
         "command": "python -m benchmarks.accuracy",
         "date": time.strftime("%Y-%m-%d"),
-        "sam_tiny": about,
+        "sam": about,
         "watershed": dataclasses.asdict(recipe) | {"f1_on_training_images": tuned},
         "systems": list(systems),
         "summary": summarise(rows, list(systems)),

@@ -301,10 +301,10 @@ def run_distillation(arguments: argparse.Namespace) -> Distillation:
     return distillation
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Reads the arguments and distils."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
     add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
     add("--teacher", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
     add("--teacher-checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"), help="file or gs:// (sam_tiny's)")
@@ -321,7 +321,12 @@ def main(given: Sequence[str] | None = None) -> int:
     add("--workers", type=int, default=1, help="processes that make batches; 0: none (default: %(default)s)")
     add("--seed", type=int, default=1)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args(given)
+    return made
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Reads the arguments and distils."""
+    arguments = parser().parse_args(given)
     if arguments.teacher != "sam_tiny" and Path(arguments.teacher_checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.teacher} needs --teacher-checkpoint: weights of that model")
     distillation = run_distillation(arguments)

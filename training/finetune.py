@@ -213,10 +213,10 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     return tuning
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Reads the arguments and trains."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
     add("--data", type=Path, required=True, help="folder of annotated images")
     add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
     add("--model", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
@@ -234,7 +234,12 @@ def main(given: Sequence[str] | None = None) -> int:
     add("--workers", type=int, default=1, help="processes that make batches; 0: none (default: %(default)s)")
     add("--seed", type=int, default=1)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    arguments = parser.parse_args(given)
+    return made
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Reads the arguments and trains."""
+    arguments = parser().parse_args(given)
     if arguments.model != "sam_tiny" and Path(arguments.checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.model} needs --checkpoint: weights of that model")
     tuning = run_tuning(arguments, read(arguments.data))

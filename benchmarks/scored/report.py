@@ -41,7 +41,7 @@ def page(
         caption = f"<figcaption><b>{html.escape(title)}</b>: {words}</figcaption>"
         figures.append(f'<figure><img src="{file}" loading="lazy">{caption}</figure>')
     heading = f"<h2>{html.escape(known.name)}</h2><p>{html.escape(known.kind)}</p>"
-    return row["sam_tiny"]["f1"], heading + "".join(figures)
+    return row["sam"]["f1"], heading + "".join(figures)
 
 
 def index(results: Mapping[str, Any], pages: Sequence[tuple[float, str]], folder: Path) -> Path:

@@ -94,7 +94,7 @@ def test_families_come_in_turn() -> None:
 def row(known: Known, name: str, group: str, *, f1: float, watershed: float, d50: float) -> dict[str, Any]:
     base = figures(known.labels, known)
     mine, its = base | {"f1": f1, "d50_error": d50}, base | {"f1": watershed}
-    return {"name": name, "group": group, "kind": "gravel", "sam_tiny": mine, "watershed": its}
+    return {"name": name, "group": group, "kind": "gravel", "sam": mine, "watershed": its}
 
 
 def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(discs: Known, tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(dis
         row(discs, "bad", "photographs", f1=0.1, watershed=0.2, d50=-0.3),
         row(discs, "made", "synthetic", f1=0.8, watershed=0.5, d50=0.0),
     ]
-    systems = ["sam_tiny", "watershed"]
+    systems = ["sam", "watershed"]
     summary = summarise(rows, systems)
-    assert summary["photographs"]["sam_tiny"]["f1"] == pytest.approx(0.5)
+    assert summary["photographs"]["sam"]["f1"] == pytest.approx(0.5)
     assert summary["gravel"]["images"] == 1, "a family is of synthetic images, whatever photographs show"
     assert summary["photographs_better_than_watershed"] == 1
     assert summary["photographs_d50_within_10_percent"] == 1
@@ -114,6 +114,6 @@ def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(dis
     pages = [report.page(each, dataclasses.replace(discs, name=each["name"]), maps, tmp_path) for each in rows]
     page = report.index({"summary": summary, "systems": systems}, pages, tmp_path).read_text()
     assert page.index("<h2>bad") < page.index("<h2>made") < page.index("<h2>good")
-    for picture in ("good_truth.jpg", "bad_sam_tiny.jpg", "made_watershed.jpg"):
+    for picture in ("good_truth.jpg", "bad_sam.jpg", "made_watershed.jpg"):
         assert picture in page
         assert (tmp_path / picture).stat().st_size > 1000

@@ -1,0 +1,130 @@
+"""What fine-tuning on nine photographs brings on three others, and what it forgets of synthetic images.
+
+    python -m benchmarks.finetuning                      # four folds over the team's twelve photographs
+    python -m benchmarks.finetuning --encoder frozen --folds 1
+
+Each fold learns from nine photographs (two of which only tell when to stop) as `python -m training.finetune` does, and
+is scored on the other three, through the code that serves, with the options of config/sam_tiny.yaml; so every
+photograph is scored once by a model that never saw it. Forgetting is F1 on ten held-out synthetic images. A fold that
+was done is not done again: its run is in .run/finetuning.
+
+Writes benchmarks/results/finetuning.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.accuracy import served
+from benchmarks.scored.figures import figures
+from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, Known, photographs, synthetic
+from tools.mar import ROOT
+from tools.problem import Problem, main_exit
+from training import finetune
+from training.folder import Annotated
+
+FOLDS = 4
+RUNS = ROOT / ".run" / "finetuning"
+SHOWN = ("f1", "ap50", "pq", "count_ratio", "d50_error", "found", "true", "matched")
+console = Console()
+
+
+def fold_of(images: Sequence[Known], fold: int) -> tuple[list[Known], list[Known]]:
+    """Photographs to learn from and to be scored on; every fourth is scored, so that series are shared out."""
+    scored = list(images[fold::FOLDS])
+    return [known for known in images if known not in scored], scored
+
+
+def scores(checkpoint: Path, images: Sequence[Known]) -> dict[str, dict[str, Any]]:
+    """Figures by image, as sam_tiny is served with this checkpoint."""
+    find, _ = served("sam_tiny", str(checkpoint), {})
+    rows = {}
+    for known in images:
+        row = figures(find(known.image), known)
+        rows[known.name] = {key: row[key] for key in SHOWN}
+        console.print(f"  {known.name}: F1 {row['f1']:.3f}")
+    return rows
+
+
+def mean_f1(rows: Sequence[dict[str, dict[str, Any]]]) -> float:
+    """Mean over all images of several sets."""
+    return float(np.mean([row["f1"] for each in rows for row in each.values()]))
+
+
+def tune(learnt: Sequence[Known], run: Path, given: Sequence[str]) -> finetune.Tuning:
+    """Fine-tunes sam_tiny on these photographs."""
+    arguments = finetune.parser().parse_args(["--data", str(PHOTOGRAPHS), "--run", str(run), *given])
+    return finetune.run_tuning(arguments, [Annotated(known.name, known.image, known.labels) for known in learnt])
+
+
+def show(folds: Sequence[dict[str, Any]]) -> None:
+    """A line for each photograph, then the means."""
+    table = Table("photograph", "fold", "F1 before", "F1 after", "D50 before", "D50 after")
+    for number, fold in enumerate(folds):
+        for name, before in fold["before"].items():
+            after = fold["after"][name]
+            errors = (
+                "–" if row["d50_error"] is None else f"{100 * row['d50_error']:+.0f} %" for row in (before, after)
+            )
+            table.add_row(name, str(number), f"{before['f1']:.3f}", f"{after['f1']:.3f}", *errors)
+    for title, key in (("photographs", ""), ("synthetic images", "synthetic_")):
+        before, after = (mean_f1([fold[key + when] for fold in folds]) for when in ("before", "after"))
+        table.add_row(f"mean of {title}", "", f"{before:.3f}", f"{after:.3f}", "", "")
+    console.print(table)
+
+
+def main() -> int:
+    """Tunes, scores, shows, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--encoder", default="lora", choices=finetune.ENCODERS, help="(default %(default)s)")
+    add("--steps", default="800", help="of each fold, at most (default %(default)s)")
+    add("--lr", default="3e-4", help="peak learning rate (default %(default)s)")
+    add("--folds", type=int, default=FOLDS, help="do so many of the four (default: all)")
+    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "finetuning.json", help="raw results")
+    arguments = parser.parse_args()
+
+    images = list(photographs())
+    if not images:
+        raise Problem("the annotated photographs (../shared/data/grains) are not at hand")
+    settings = ["--encoder", arguments.encoder, "--steps", arguments.steps, "--lr", arguments.lr]
+    before = ROOT / "weights" / "sam_tiny.pth"
+    held_out = list(synthetic(HELD_OUT_SEED, 10))
+    console.print("before, synthetic:")
+    synthetic_before = scores(before, held_out)
+    folds = []
+    for number in range(arguments.folds):
+        learnt, scored = fold_of(images, number)
+        console.print(f"fold {number}: {', '.join(known.name for known in scored)} are scored")
+        run = RUNS / f"{arguments.encoder}_{number}"
+        tuning = tune(learnt, run, settings)
+        after = run / "sam_tiny.pth"
+        fold = {"steps": tuning.step, "best_step": tuning.best_step, "learnt": [known.name for known in learnt]}
+        fold |= {"before": scores(before, scored), "after": scores(after, scored)}
+        folds.append(fold | {"synthetic_before": synthetic_before, "synthetic_after": scores(after, held_out)})
+    results = {
+        "command": "python -m benchmarks.finetuning",
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": settings,
+        "f1_before": mean_f1([fold["before"] for fold in folds]),
+        "f1_after": mean_f1([fold["after"] for fold in folds]),
+        "synthetic_f1_before": mean_f1([fold["synthetic_before"] for fold in folds]),
+        "synthetic_f1_after": mean_f1([fold["synthetic_after"] for fold in folds]),
+        "folds": folds,
+    }
+    arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    show(folds)
+    return 0
+
+
+if __name__ == "__main__":
+    main_exit(main)
