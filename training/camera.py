@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from scipy import ndimage
 from training.noise import FloatMap, smooth_noise
 
 Labels = NDArray[np.int32]
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+"""Pillow's own has no µ."""
+
 GREY = np.array([[0.3], [0.59], [0.11]], np.float32)
 
 
@@ -52,7 +57,7 @@ def add_scale(rng: Generator, pixels: NDArray[np.uint8], labels: Labels) -> tupl
     height, width = labels.shape
     picture, cover = Image.fromarray(pixels), Image.new("L", (width, height))
     draw, hide = ImageDraw.Draw(picture), ImageDraw.Draw(cover)
-    font = ImageFont.load_default(size=int(rng.integers(10, 26)))
+    font = ImageFont.truetype(FONT, size=int(rng.integers(10, 26)))
     dark, bright = tuple(rng.integers(0, 60, 3).tolist()), tuple(rng.integers(190, 256, 3).tolist())
     kind = rng.choice(["bar", "ruler", "card"])
     if kind == "bar":  # drawn by the microscope's software

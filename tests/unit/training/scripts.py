@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from grain_handler import models, service
 from tests.unit.handler.context import Context
@@ -50,3 +51,18 @@ def served(checkpoint: Path, model: str) -> dict[str, Any]:
     assert context.statuses == {0: 200}, body
     answer: dict[str, Any] = json.loads(body)
     return answer
+
+
+def small_vit() -> Sam:
+    """A SAM with a vision transformer, 32 channels wide: built like ViT-B, and quick."""
+    frame, width = 1024, 32
+    layout = {"embed_dim": width, "depth": 2, "num_heads": 2, "window_size": 8, "global_attn_indexes": (1,)}
+    return Sam(
+        ImageEncoderViT(img_size=frame, out_chans=width, use_rel_pos=True, **layout),
+        PromptEncoder(width, (frame // 16, frame // 16), (frame, frame), mask_in_chans=16),
+        MaskDecoder(
+            transformer_dim=width,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=width, num_heads=2, mlp_dim=64),
+            iou_head_hidden_dim=width,
+        ),
+    ).eval()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from grain_handler.models import REGISTRY
-from tests.unit.training.scripts import log, rock, served, untrained
+from tests.unit.training.scripts import log, rock, served, small_vit, untrained
 from tools.problem import Problem
 from training import distill
 from training.crops import CropStream
@@ -38,6 +38,15 @@ def test_the_losses_fall_and_the_checkpoint_serves(tmp_path: Path) -> None:
     assert served(tmp_path / "run" / "sam_nano.pth", "sam_nano")["metadata"]["model"] == "sam_tiny"
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
     assert "sam_nano, distilled from sam_tiny" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_a_vision_transformer_of_another_width_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTRY, "sam_vit_b", small_vit)
+    teacher = f"--teacher sam_vit_b --teacher-checkpoint {untrained(tmp_path, 'sam_vit_b')} --student sam_tiny"
+    settings = f"--run {tmp_path / 'run'} --workers 0 --device cpu --embedding-steps 1 --mask-steps 1 --every 1"
+    assert distill.main([*teacher.split(), *settings.split(), "--images", str(rock(tmp_path / "rock"))]) == 0
+    assert [row["masks"] for row in log(tmp_path / "run")] == [False, True]
+    assert served(tmp_path / "run" / "sam_tiny.pth", "sam_tiny")["metadata"]["precision"] == "fp32"
 
 
 def test_masks_are_learnt() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from grain_handler import models, weights
 from grain_handler.models import build_sam_tiny
-from tests.unit.training.scripts import log, rock, served, untrained
+from tests.unit.training.scripts import log, rock, served, small_vit, untrained
 from tools.problem import Problem
 from training import finetune
 from training.adapters import add_adapters, merged_state
@@ -37,6 +37,18 @@ def test_the_loss_falls_and_the_checkpoint_serves(encoder: str, tmp_path: Path) 
     card = (tmp_path / "run" / "card.md").read_text()
     assert "sam_tiny_untrained.pth" in card
     assert encoder in card
+
+
+@pytest.mark.parametrize("encoder", ["frozen", "lora"])
+def test_a_vision_transformer_is_tuned_in_its_whole_frame(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models.REGISTRY, "sam_vit_b", small_vit)
+    begun = untrained(tmp_path, "sam_vit_b")
+    command = f"--model sam_vit_b --data {rock(tmp_path / 'rock')} --run {tmp_path / 'run'} --checkpoint {begun}"
+    settings = f"--encoder {encoder} --steps 2 --every 2 --workers 0 --device cpu"
+    assert finetune.main([*command.split(), *settings.split()]) == 0
+    assert served(tmp_path / "run" / "sam_vit_b.pth", "sam_vit_b")["metadata"]["precision"] == "fp32"
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

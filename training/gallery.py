@@ -1,0 +1,67 @@
+"""Draws docs/images/families.jpg: each family of synthetic images beside a photograph of the real thing.
+
+python -m training.gallery        # photographs come from ../shared/data; without it their places stay empty
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tools.mar import ROOT
+from training.synthetic import FAMILIES, synthesize
+
+DATA = ROOT.parent / "shared" / "data"
+SIDE = 360
+REAL: dict[str, tuple[str, tuple[int, int], int]] = {
+    "gravel": ("grains/barton_creek.jpg", (500, 200), 900),
+    "outcrop": ("grains/ig_3_P1060343_3.jpg", (0, 0), 512),
+    "sand": ("grains/2346.jpg", (100, 0), 537),
+    "plane_polars": ("thin_sections/OffshoreMiocene.jpg", (300, 50), 600),
+    "crossed_polars": ("thin_sections/Dunite.jpg", (200, 0), 560),
+    "steel": ("e112/steel_raw.tif", (0, 0), 600),
+    "loose": ("thin_sections/Zircon.jpg", (500, 100), 800),
+    "matrix": ("thin_sections/Ooid.jpg", (300, 100), 900),
+}
+"""By family: a photograph, the corner (x, y) and the side of what is shown of it, px."""
+
+SEEDS = {"gravel": 54, "sand": 55, "plane_polars": 51, "crossed_polars": 53, "steel": 55, "matrix": 55}
+"""Of the synthetic images shown; 36 where none is named."""
+
+
+def real(family: str) -> Image.Image | None:
+    """A square piece of the photograph, or None where there is none."""
+    if family not in REAL or not (DATA / REAL[family][0]).exists():
+        return None
+    name, (x, y), side = REAL[family]
+    return Image.open(DATA / name).convert("RGB").crop((x, y, x + side, y + side)).resize((SIDE, SIDE))
+
+
+def main() -> None:
+    """Draws and saves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "families.jpg")
+    arguments = parser.parse_args()
+    figure = Figure(figsize=(12, 15.4), layout="constrained")
+    places = figure.subplots(5, 4)
+    for number, family in enumerate(FAMILIES):
+        row, column = divmod(number, 2)
+        made = synthesize(np.random.default_rng(SEEDS.get(family, 36)), family, SIDE, SIDE, grain_px=38)
+        for place, picture, title in (
+            (places[row, 2 * column], Image.fromarray(made.image), f"{family}: synthetic"),
+            (places[row, 2 * column + 1], real(family), "real"),
+        ):
+            place.set_axis_off()
+            if picture is not None:
+                place.imshow(picture)
+                place.set_title(title, fontsize=11)
+    figure.savefig(arguments.out, dpi=100, pil_kwargs={"quality": 85})
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
