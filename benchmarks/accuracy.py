@@ -177,6 +177,7 @@ def main() -> None:
     add("--option", nargs="*", default=[], metavar="NAME=VALUE", help="options other than the config's, as JSON values")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "accuracy.json", help="raw results")
     add("--report", type=Path, default=ROOT / ".run" / "accuracy", help="folder of the HTML report")
+    add("--showcase", type=Path, help="also draw the photographs 2346 and IMG_5220, as in the README")
     arguments = parser.parse_args()
 
     changes = {name: json.loads(value) for name, value in (option.split("=", 1) for option in arguments.option)}
@@ -200,6 +201,8 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.showcase:
+        report.showcase(arguments.report, ("2346", "IMG_5220"), list(systems), arguments.showcase)
     show(results)
     console.print(f"Pictures: {report.index(results, pages, arguments.report)}", soft_wrap=True)
 

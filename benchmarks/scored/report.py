@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
@@ -27,21 +28,42 @@ def outlined(image: NDArray[np.uint8], labels: NDArray[np.int32], colour: tuple[
     return Image.fromarray(picture)
 
 
+def picture_name(name: str, title: str) -> str:
+    """The file of an image's outlines."""
+    return "".join(c if c.isalnum() else "_" for c in name) + f"_{title}.jpg"
+
+
 def page(
     row: Mapping[str, Any], known: Known, maps: Mapping[str, NDArray[np.int32]], folder: Path
 ) -> tuple[float, str]:
     """Writes an image's pictures; its F1 and its piece of HTML."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() else "_" for c in known.name)
     figures = []
     for title, labels in {"truth": known.labels, **maps}.items():
-        file = f"{name}_{title}.jpg"
+        file = picture_name(known.name, title)
         outlined(known.image, labels, (0, 255, 0) if title == "truth" else (255, 0, 80)).save(folder / file, quality=88)
         words = f"{labels.max()} grains" if title == "truth" else _words(row[title])
         caption = f"<figcaption><b>{html.escape(title)}</b>: {words}</figcaption>"
         figures.append(f'<figure><img src="{file}" loading="lazy">{caption}</figure>')
     heading = f"<h2>{html.escape(known.name)}</h2><p>{html.escape(known.kind)}</p>"
     return row["sam"]["f1"], heading + "".join(figures)
+
+
+def showcase(folder: Path, names: Sequence[str], systems: Sequence[str], path: Path) -> None:
+    """One picture of several images, each with the truth and what was found, from the report's own pictures."""
+    figure = Figure(figsize=(4.2 * (1 + len(systems)), 3.3 * len(names)), layout="constrained")
+    places = figure.subplots(len(names), 1 + len(systems), squeeze=False)
+    for row, name in zip(places, names, strict=True):
+        for place, title in zip(row, ("truth", *systems), strict=True):
+            with Image.open(folder / picture_name(name, title)) as picture:
+                width, height = picture.size
+                # A piece of the same shape from the middle of each, small enough to see outlines.
+                side = min(width, height, 520)
+                left, top = (width - side) // 2, (height - side) // 2
+                place.imshow(picture.crop((left, top, left + side, top + side * 3 // 4)))
+            place.set_title(title)
+            place.set_axis_off()
+    figure.savefig(path, dpi=90, pil_kwargs={"quality": 85})
 
 
 def index(results: Mapping[str, Any], pages: Sequence[tuple[float, str]], folder: Path) -> Path:
