@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from tools.problem import Problem
 
 STATE = "state.pt"
 """In the run's folder: all that the run is resumed from."""
@@ -19,6 +22,27 @@ def save(path: Path, value: Any) -> None:
     partial = path.with_suffix(".partial")
     torch.save(value, partial)
     partial.replace(path)
+
+
+def claim(run: Path, settings: Mapping[str, object]) -> None:
+    """Makes the run's folder and notes what the run is; one that was begun with other settings is not gone on with.
+
+    Args:
+        run: The run's folder.
+        settings: What must stay the same when the run is resumed, by option.
+
+    Raises:
+        Problem: The folder holds another run.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    said = {name: str(value) for name, value in settings.items()}
+    note = run / "settings.json"
+    if not note.exists():
+        note.write_text(json.dumps(said, indent=1) + "\n")
+    begun = json.loads(note.read_text())
+    for name, value in said.items():
+        if begun[name] != value:
+            raise Problem(f"{run} was begun with --{name} {begun[name]}, not {value}: choose another --run")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor]) -> None:

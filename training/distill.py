@@ -39,7 +39,7 @@ from grain_handler import models, weights
 from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
-from training.checkpoints import STATE, save, save_checkpoint, write_curves
+from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
 from training.folder import IMAGES
 from training.forward import decode, embed, to_device
@@ -248,6 +248,8 @@ def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillat
 
 def run_distillation(arguments: argparse.Namespace) -> Distillation:
     """Both stages, from where the run's folder says."""
+    same = ("teacher", "teacher_checkpoint", "student", "student_checkpoint", "images", "synthetic", "seed")
+    claim(arguments.run, {name.replace("_", "-"): getattr(arguments, name) for name in same})
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
     images = photographs(arguments.images) if arguments.images else []
@@ -259,7 +261,6 @@ def run_distillation(arguments: argparse.Namespace) -> Distillation:
     average = models.REGISTRY[arguments.student]().to(device)
     distillation = Distillation.begin(teacher, student.train(), average, arguments.lr)
     run: Path = arguments.run
-    run.mkdir(parents=True, exist_ok=True)
 
     # Only sam_tiny's kind of encoder takes anything smaller than the whole frame.
     small = all(isinstance(sam.image_encoder, TinyImageEncoder) for sam in (teacher, student))

@@ -37,7 +37,7 @@ from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state
-from training.checkpoints import STATE, save, save_checkpoint, write_curves
+from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
 from training.folder import Annotated, read, split
 from training.forward import decode, embed, to_device
@@ -166,13 +166,14 @@ def write_card(
 
 def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tuning:
     """Trains until the validation figure no longer rises, or the steps are taken."""
+    same = ("model", "checkpoint", "data", "encoder", "synthetic", "seed")
+    claim(arguments.run, {name: getattr(arguments, name) for name in same})
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
     learnt, kept = split(images, 0.2, arguments.seed)
     sam = models.load(arguments.model, weights.fetch(arguments.checkpoint, Path()), device)
     tuning = Tuning.begin(sam, arguments.encoder, arguments.lr)
     run: Path = arguments.run
-    run.mkdir(parents=True, exist_ok=True)
     tiny = isinstance(sam.image_encoder, TinyImageEncoder)
     apart: Iterator[Batch] = iter(batches(kept, 990_000, tiny, 0.0))
     kept_batches = [to_device(next(apart), device) for _ in range(VALIDATION_BATCHES)]

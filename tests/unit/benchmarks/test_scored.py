@@ -119,5 +119,5 @@ def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(dis
         assert picture in page
         assert (tmp_path / picture).stat().st_size > 1000
     report.showcase(tmp_path, ["good", "bad"], systems, tmp_path / "showcase.jpg")
-    with Image.open(tmp_path / "showcase.jpg") as picture:
-        assert picture.size == (1134, 594)
+    with Image.open(tmp_path / "showcase.jpg") as shown:
+        assert shown.size == (1134, 594)

@@ -58,6 +58,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFi
         finetune.main([*command, *begun, "--steps", steps])
     assert "resumed" in capsys.readouterr().out
     assert [row["step"] for row in log(tmp_path / "run")] == [2, 4]
+    with pytest.raises(Problem, match="was begun with --encoder lora, not full: choose another --run"):
+        finetune.main([*command, *begun, "--encoder", "full"])
 
 
 def test_merged_adapters_answer_as_the_adapted_model() -> None:
