@@ -33,7 +33,7 @@ from training.scoring import score
 from training.synthetic import FAMILIES, synthesize
 
 SEED = 700_000
-PREDICTED_IOU = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+PREDICTED_IOU = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 STABILITY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
