@@ -22,7 +22,7 @@ FRAME = 1024
 MIX = (256, 512, 256, 512, 1024, 512, 256, 512)
 """Sides of the crops of successive batches, px."""
 
-GRAIN_PX = {512: (9, 90), 1024: (12, 150)}
+GRAIN_PX = {512: (8, 110), 1024: (12, 190)}
 """Typical diameters of the grains of synthetic images of that side, px, log-uniform. On photographs of sand and gravel
 that fill the frame half of the grains are under 40 px and a tenth under 20 px."""
 

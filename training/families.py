@@ -38,14 +38,14 @@ def gravel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 def outcrop(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
     """Pebbles that sit in sand, some of them hardly out of it."""
-    diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(0.15, 1.1))
+    diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(0.15, 1.5), spread=(0.3, 1.1))
     ground = gritty_ground(rng, height, width, grain_px, relief=grain_px * rng.uniform(0.05, 0.35))
     shape = Shape.draw(rng)
     relief = drop(rng, diameters, shape, ground, sink=(0.05, 0.75))
     albedo = of_kinds(rng, ROCKS, len(diameters))
     albedo[0] = np.clip(np.array([0.55, 0.48, 0.36]) * np.exp(rng.normal(0, 0.25)) + rng.normal(0, 0.05, 3), 0.1, 0.9)
-    dusty = rng.uniform(0, 0.6)  # sand sticks to them
-    albedo[1:] = albedo[1:] * (1 - dusty * rng.uniform(0, 1, (len(albedo) - 1, 1))) + 0.0
+    dust = rng.uniform(0, 0.7) * rng.uniform(0, 1, (len(albedo) - 1, 1))  # sand sticks to them
+    albedo[1:] = (1 - dust) * albedo[1:] + dust * albedo[0]
     image, lit = _outdoors(rng, relief, albedo, grain_px, wet=rng.uniform() < 0.1)
     return expose(rng, image), _countable(rng, relief, lit)
 

@@ -126,5 +126,6 @@ def grit(rng: Generator, height: int, width: int, grain_px: float) -> Colours:
     contrast = rng.uniform(0.05, 0.28)
     fine = layered_noise(rng, height, width, (1.0, 2.0, 4.0), roughness=rng.uniform(0.5, 1.0))
     patches = layered_noise(rng, height, width, (2 * grain_px, 0.7 * grain_px, 0.3 * grain_px))
-    hue = smooth_noise(rng, height, width, grain_px)[..., None] * rng.normal(0, 0.02, 3)
-    return np.asarray(np.clip(1 + contrast * fine + 0.12 * patches, 0.1, 2)[..., None] + hue, np.float32)
+    hue = smooth_noise(rng, height, width, grain_px)[..., None] * rng.normal(0, 0.03, 3)
+    patched = rng.uniform(0.05, 0.3) * patches
+    return np.asarray(np.clip(1 + contrast * fine + patched, 0.1, 2)[..., None] + hue, np.float32)

@@ -20,7 +20,7 @@ from training.layouts import Labels, tidy
 
 DRAW = dict(families.FAMILIES) | dict(flat.FAMILIES)
 FAMILIES = tuple(DRAW)
-SHARES = np.array([5, 4, 4, 2, 2, 2, 2, 1, 2, 1]) / 25
+SHARES = np.array([6, 6, 4, 2, 2, 2, 2, 1, 2, 1]) / 28
 """How often each family is drawn when none is named."""
 
 
