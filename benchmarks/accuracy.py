@@ -48,9 +48,9 @@ from grain_handler.segment import mask_settings
 from tools.mar import ROOT
 from training.folder import read
 
+console = Console()
 GROUPS = ("synthetic", "photographs", "coins")
 YOURS = "folder"
-console = Console()
 
 Finder = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
 """Image (H × W × 3, uint8) → label map (H × W, int32)."""
@@ -123,22 +123,33 @@ def summarise(rows: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> dict
     return summary
 
 
+SCORES = {"F1": "f1", "AP50": "ap50", "AP": "ap", "PQ": "pq", "count": "count_ratio"}
+SAMPLE_ERRORS = {"D16": "d16_error", "D50": "d50_error", "D84": "d84_error"}
+GRAIN_ERRORS = {"size": "diameter_error", "long": "major_axis_error", "short": "minor_axis_error"}
+
+
 def show(results: Mapping[str, Any]) -> None:
     """Tables on the terminal."""
-    table = Table("images", "system", "F1", "AP50", "AP", "PQ", "count", "D16", "D50", "D84", "diameter", "turn")
+    scores = Table("images", "system", *SCORES, title="Grains found (F1 and AP50 at IoU 0.5, AP and PQ over 0.50…0.95)")
+    errors = Table(
+        "images",
+        "system",
+        *SAMPLE_ERRORS,
+        *GRAIN_ERRORS,
+        "turn",
+        title="Errors: percentiles; diameter, axes, turn of matched grains",
+    )
     for group, entry in results["summary"].items():
         for name in results["systems"] if isinstance(entry, dict) else ():
-            row = entry[name]
-            percent = [_percent(row[key]) for key in ("d16_error", "d50_error", "d84_error", "diameter_error")]
-            table.add_row(
-                f"{group} ({entry['images']})",
-                results["sam"]["model"] if name == "sam" else name,
-                *(f"{row[key]:.3f}" for key in ("f1", "ap50", "ap", "pq")),
-                f"{row['count_ratio']:.2f}" if row["count_ratio"] is not None else "–",
-                *percent,
-                f"{row['orientation_error']:.1f}°" if row["orientation_error"] is not None else "–",
-            )
-    console.print(table)
+            row, system = entry[name], results["sam"]["model"] if name == "sam" else name
+            known = {key: "–" if value is None else f"{value:.2f}" for key, value in row.items()}
+            percent = {key: "–" if value is None else f"{value:.0%}" for key, value in row.items()}
+            turn = "–" if row["orientation_error"] is None else f"{row['orientation_error']:.0f}°"
+            images = f"{group} ({entry['images']})"
+            scores.add_row(images, system, *(known[key] for key in SCORES.values()))
+            shown = [percent[key] for key in (SAMPLE_ERRORS | GRAIN_ERRORS).values()]
+            errors.add_row(images, system, *shown, turn)
+    console.print(scores, errors)
     real = results["summary"].get("photographs", {}).get("images", 0)
     if real:
         console.print(
@@ -148,10 +159,6 @@ def show(results: Mapping[str, Any]) -> None:
         )
     elif YOURS not in results["summary"]:
         console.print("The annotated photographs (../shared/data/grains) are not at hand: left out.")
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def chosen(arguments: argparse.Namespace) -> list[Known]:
