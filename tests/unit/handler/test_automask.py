@@ -80,7 +80,7 @@ def test_the_reduced_encoders_have_the_published_shapes(name: str) -> None:
 def test_a_sam_of_the_published_shapes(name: str) -> None:
     vit = random_vit(5, 256, 256, depth=2, window_size=14, global_attn_indexes=(1,), **VITS[name])
     settings = MaskSettings(6, pred_iou_thresh=0.5, stability_score_thresh=0.3, box_nms_thresh=0.9)
-    agree(random_sam(5, 256, PUBLISHED, vit), grains(5, "loose", 200, 256, 40), settings, range(5, 99))
+    agree(random_sam(5, 256, PUBLISHED, vit), grains(5, "loose", 200, 256, 40), settings, range(3, 99))
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -116,7 +116,7 @@ def test_any_option(name: str) -> None:
 
 def test_a_stability_without_pixels_is_not_a_number_as_in_stock() -> None:
     settings = MaskSettings(6, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1.0)
-    masks = agree(shaken(2, 0.2), grains(2, "loose", 100, 128, 25), settings)
+    masks = agree(shaken(3, 0.5), grains(2, "loose", 100, 128, 25), settings)
     assert any(np.isnan(mask.stability_score) and mask.area == 0 for mask in masks)
 
 
