@@ -29,7 +29,7 @@ REAL: dict[str, tuple[str, tuple[int, int], int]] = {
 }
 """By family: a photograph, the corner (x, y) and the side of what is shown of it, px."""
 
-SEEDS = {"gravel": 54, "sand": 55, "plane_polars": 51, "crossed_polars": 53, "steel": 55, "matrix": 55}
+SEEDS = {"gravel": 54, "outcrop": 56, "sand": 55, "plane_polars": 51, "crossed_polars": 53, "steel": 55, "matrix": 55}
 """Of the synthetic images shown; 36 where none is named."""
 
 
