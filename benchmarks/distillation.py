@@ -80,8 +80,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--teacher", type=Path, default=TUNED / "lora_0" / "sam_tiny.pth", help="(default: of benchmarks.finetuning)")
-    add("--embedding-steps", default="2000", help="(default %(default)s)")
-    add("--mask-steps", default="1500", help="(default %(default)s)")
+    add("--embedding-steps", default="1500", help="(default %(default)s)")
+    add("--mask-steps", default="1000", help="(default %(default)s)")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "distillation.json", help="raw results")
     arguments = parser.parse_args()
 
@@ -102,9 +102,7 @@ def main() -> int:
         "command": "python -m benchmarks.distillation",
         "date": time.strftime("%Y-%m-%d"),
         "settings": settings,
-        "parameters": {
-            name: sum(p.numel() for p in REGISTRY[name]().parameters()) for name in ("sam_tiny", "sam_nano")
-        },
+        "parameters": {name: parameters(name) for name in ("sam_tiny", "sam_nano")},
         "agreement_on_prompts": distilled.history,
         "summary": summary,
         "images": rows,

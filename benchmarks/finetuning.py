@@ -1,12 +1,13 @@
 """What fine-tuning on nine photographs brings on three others, and what it forgets of synthetic images.
 
+    make accuracy                                        # the figures before
     python -m benchmarks.finetuning                      # four folds over the team's twelve photographs
     python -m benchmarks.finetuning --encoder frozen --folds 1
 
 Each fold learns from nine photographs (two of which only tell when to stop) as `python -m training.finetune` does, and
-is scored on the other three, through the code that serves, with the options of config/sam_tiny.yaml; so every
-photograph is scored once by a model that never saw it. Forgetting is F1 on ten held-out synthetic images. A fold that
-was done is not done again: its run is in .run/finetuning.
+is scored on the other three and on five held-out synthetic images (what it forgets), through the code that serves, with
+the options of config/sam_tiny.yaml; so every photograph is scored once, by a model that never saw it. A fold that was
+done is not done again: its run is in .run/finetuning.
 
 Writes benchmarks/results/finetuning.json.
 """
@@ -55,9 +56,24 @@ def scores(checkpoint: Path, images: Sequence[Known]) -> dict[str, dict[str, Any
     return rows
 
 
-def mean_f1(rows: Sequence[dict[str, dict[str, Any]]]) -> float:
-    """Mean over all images of several sets."""
-    return float(np.mean([row["f1"] for each in rows for row in each.values()]))
+def scores_before(accuracy: Path, checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """The figures of `make accuracy`, by image.
+
+    Raises:
+        Problem: They are absent, or of another checkpoint or other options than those served now.
+    """
+    if not accuracy.exists():
+        raise Problem(f"{accuracy} is absent: run `make accuracy` first")
+    measured = json.loads(accuracy.read_text())
+    _, about = served("sam_tiny", str(checkpoint), {})
+    if measured["sam"] != about:
+        raise Problem(f"{accuracy} is of another checkpoint or other options: run `make accuracy` first")
+    return {row["name"]: {key: row["sam"][key] for key in SHOWN} for row in measured["images"]}
+
+
+def mean_f1(folds: Sequence[dict[str, Any]], key: str) -> float:
+    """Mean over the images of all folds."""
+    return float(np.mean([row["f1"] for fold in folds for row in fold[key].values()]))
 
 
 def tune(learnt: Sequence[Known], run: Path, given: Sequence[str]) -> finetune.Tuning:
@@ -77,8 +93,7 @@ def show(folds: Sequence[dict[str, Any]]) -> None:
             )
             table.add_row(name, str(number), f"{before['f1']:.3f}", f"{after['f1']:.3f}", *errors)
     for title, key in (("photographs", ""), ("synthetic images", "synthetic_")):
-        before, after = (mean_f1([fold[key + when] for fold in folds]) for when in ("before", "after"))
-        table.add_row(f"mean of {title}", "", f"{before:.3f}", f"{after:.3f}", "", "")
+        table.add_row(f"mean of {title}", "", *(f"{mean_f1(folds, key + when):.3f}" for when in ("before", "after")))
     console.print(table)
 
 
@@ -87,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--encoder", default="lora", choices=finetune.ENCODERS, help="(default %(default)s)")
-    add("--steps", default="800", help="of each fold, at most (default %(default)s)")
+    add("--steps", default="500", help="of each fold, at most (default %(default)s)")
     add("--lr", default="3e-4", help="peak learning rate (default %(default)s)")
     add("--folds", type=int, default=FOLDS, help="do so many of the four (default: all)")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "finetuning.json", help="raw results")
@@ -97,28 +112,27 @@ def main() -> int:
     if not images:
         raise Problem("the annotated photographs (../shared/data/grains) are not at hand")
     settings = ["--encoder", arguments.encoder, "--steps", arguments.steps, "--lr", arguments.lr]
-    before = ROOT / "weights" / "sam_tiny.pth"
-    held_out = list(synthetic(HELD_OUT_SEED, 10))
-    console.print("before, synthetic:")
-    synthetic_before = scores(before, held_out)
+    known_before = scores_before(arguments.out.with_name("accuracy.json"), ROOT / "weights" / "sam_tiny.pth")
+    held_out = list(synthetic(HELD_OUT_SEED, 5 * FOLDS))
     folds = []
     for number in range(arguments.folds):
         learnt, scored = fold_of(images, number)
         console.print(f"fold {number}: {', '.join(known.name for known in scored)} are scored")
         run = RUNS / f"{arguments.encoder}_{number}"
         tuning = tune(learnt, run, settings)
-        after = run / "sam_tiny.pth"
         fold = {"steps": tuning.step, "best_step": tuning.best_step, "learnt": [known.name for known in learnt]}
-        fold |= {"before": scores(before, scored), "after": scores(after, scored)}
-        folds.append(fold | {"synthetic_before": synthetic_before, "synthetic_after": scores(after, held_out)})
+        for key, some in (("", scored), ("synthetic_", held_out[number::FOLDS])):
+            fold[f"{key}before"] = {known.name: known_before[known.name] for known in some}
+            fold[f"{key}after"] = scores(run / "sam_tiny.pth", some)
+        folds.append(fold)
     results = {
         "command": "python -m benchmarks.finetuning",
         "date": time.strftime("%Y-%m-%d"),
         "settings": settings,
-        "f1_before": mean_f1([fold["before"] for fold in folds]),
-        "f1_after": mean_f1([fold["after"] for fold in folds]),
-        "synthetic_f1_before": mean_f1([fold["synthetic_before"] for fold in folds]),
-        "synthetic_f1_after": mean_f1([fold["synthetic_after"] for fold in folds]),
+        "f1_before": mean_f1(folds, "before"),
+        "f1_after": mean_f1(folds, "after"),
+        "synthetic_f1_before": mean_f1(folds, "synthetic_before"),
+        "synthetic_f1_after": mean_f1(folds, "synthetic_after"),
         "folds": folds,
     }
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
