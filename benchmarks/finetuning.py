@@ -102,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--encoder", default="lora", choices=finetune.ENCODERS, help="(default %(default)s)")
-    add("--steps", default="500", help="of each fold, at most (default %(default)s)")
+    add("--steps", default="300", help="of each fold, at most (default %(default)s)")
     add("--lr", default="3e-4", help="peak learning rate (default %(default)s)")
     add("--folds", type=int, default=FOLDS, help="do so many of the four (default: all)")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "finetuning.json", help="raw results")

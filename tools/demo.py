@@ -26,7 +26,7 @@ from tools.stack import ROOT, RUN, Ports, Stack
 from training.scoring import Score, score
 from training.synthetic import SyntheticImage, synthesize
 
-SECTION_SEED = 2026
+SECTION_SEED = 2031
 SECTION_GRAIN_PX = 40
 SECTION_UM_PER_PX = 10.0
 """A scale that makes its grains medium sand."""
@@ -34,7 +34,7 @@ SECTION_UM_PER_PX = 10.0
 
 def thin_section() -> SyntheticImage:
     """The synthetic thin section, 512 × 512 px, with its truth; training draws its seeds elsewhere."""
-    return synthesize(np.random.default_rng(SECTION_SEED), "matrix", grain_px=SECTION_GRAIN_PX)
+    return synthesize(np.random.default_rng(SECTION_SEED), "plane_polars", grain_px=SECTION_GRAIN_PX)
 
 
 def compare(out: Path, truth: SyntheticImage) -> Score:

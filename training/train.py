@@ -3,7 +3,7 @@
     python -m training.train --run training/runs/tiny --steps 20000
 
 Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored on held-out
-crops; the best so far is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50 steps.
+crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50 steps.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class Training:
     average: Sam
     optimizer: torch.optim.Optimizer
     step: int = 0
-    best: float = 0.0
+    best: float = math.inf
 
     @classmethod
     def begin(cls, device: torch.device, rate: float) -> Training:
@@ -101,10 +102,10 @@ class Training:
         state = {name: part.state_dict() for name, part in self.parts().items()}
         save(run / STATE, {"step": self.step, "best": self.best} | state)
 
-    def keep_if_best(self, run: Path, figure: float) -> None:
+    def keep_if_best(self, run: Path, loss: float) -> None:
         """Writes the checkpoint that the handler loads, if none scored better on the held-out crops."""
-        if figure > self.best:
-            self.best = figure
+        if loss < self.best:
+            self.best = loss
             save_checkpoint(run / "sam_tiny.pth", self.average.state_dict())
 
     def resume(self, run: Path, device: torch.device) -> None:
@@ -172,7 +173,7 @@ def main() -> None:
                 row: dict[str, Any] = {"step": training.step, "seconds": round(time.monotonic() - began, 1)} | figures
                 if training.step % 500 == 0:
                     row["held_out"] = validate(training.average, training.head, held_out_batches)
-                    training.keep_if_best(args.run, row["held_out"]["chosen_iou"])
+                    training.keep_if_best(args.run, row["held_out"]["prompt"])
                     tqdm.write(json.dumps(row))
                 log.write(json.dumps(row) + "\n")
                 log.flush()
