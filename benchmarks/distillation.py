@@ -79,7 +79,7 @@ def main() -> int:
     """Distils, compares, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--teacher", type=Path, default=TUNED / "lora_0" / "sam_tiny.pth", help="(default: of benchmarks.finetuning)")
+    add("--teacher", type=Path, default=TUNED / "full_0" / "sam_tiny.pth", help="(default: of benchmarks.finetuning)")
     add("--embedding-steps", default="1500", help="(default %(default)s)")
     add("--mask-steps", default="1000", help="(default %(default)s)")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "distillation.json", help="raw results")

@@ -101,9 +101,9 @@ def main() -> int:
     """Tunes, scores, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--encoder", default="lora", choices=finetune.ENCODERS, help="(default %(default)s)")
-    add("--steps", default="300", help="of each fold, at most (default %(default)s)")
-    add("--lr", default="3e-4", help="peak learning rate (default %(default)s)")
+    add("--encoder", default="full", choices=finetune.ENCODERS, help="(default %(default)s)")
+    add("--steps", default="500", help="of each fold, at most (default %(default)s)")
+    add("--lr", default="2e-4", help="peak learning rate (default %(default)s)")
     add("--folds", type=int, default=FOLDS, help="do so many of the four (default: all)")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "finetuning.json", help="raw results")
     arguments = parser.parse_args()
@@ -120,7 +120,7 @@ def main() -> int:
         console.print(f"fold {number}: {', '.join(known.name for known in scored)} are scored")
         run = RUNS / f"{arguments.encoder}_{number}"
         tuning = tune(learnt, run, settings)
-        fold = {"steps": tuning.step, "best_step": tuning.best_step, "learnt": [known.name for known in learnt]}
+        fold = {"steps": tuning.step, "best_step": tuning.best.step, "learnt": [known.name for known in learnt]}
         for key, some in (("", scored), ("synthetic_", held_out[number::FOLDS])):
             fold[f"{key}before"] = {known.name: known_before[known.name] for known in some}
             fold[f"{key}after"] = scores(run / "sam_tiny.pth", some)

@@ -20,10 +20,10 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,9 +45,20 @@ from training.losses import coverage, prompt_loss
 from training.schedule import cosine
 
 ENCODERS = ("frozen", "lora", "full")
-VALIDATION_BATCHES = 6
+AVERAGE_DECAY = 0.99
+VALIDATION_BATCHES = 16
 CROPS = 8
 """Of 256 px in a batch, or their worth in larger ones."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How far a run was: step, mean loss since the last validation, and loss and IoU on images kept apart."""
+
+    step: int
+    loss: float
+    held_out_loss: float
+    held_out_iou: float
 
 
 @dataclass
@@ -56,21 +67,21 @@ class Tuning:
 
     Attributes:
         sam: The model; with adapters where the encoder has them.
-        optimizer: Of what is learnt.
         encoder: One of `ENCODERS`.
+        learnt: The parameters that learn.
+        average: Their moving averages, which are validated and written: they are better, and steadier.
+        optimizer: Of what is learnt.
         step: Steps taken.
-        best: Best validation figure, mean IoU of the mask that the model itself prefers.
-        best_step: When that was.
-        history: (step, loss, validation figure) of each validation.
+        history: All validations, the first before any step.
     """
 
     sam: Sam
-    optimizer: torch.optim.Optimizer
     encoder: str
+    learnt: list[nn.Parameter]
+    average: list[Tensor]
+    optimizer: torch.optim.Optimizer
     step: int = 0
-    best: float = 0.0
-    best_step: int = 0
-    history: list[tuple[int, float, float]] = field(default_factory=list)
+    history: list[Validation] = field(default_factory=list)
 
     @classmethod
     def begin(cls, sam: Sam, encoder: str, rate: float) -> Tuning:
@@ -83,21 +94,38 @@ class Tuning:
             sam.image_encoder.requires_grad_(True)
         sam.mask_decoder.requires_grad_(True)
         learnt = [parameter for parameter in sam.parameters() if parameter.requires_grad]
-        return cls(sam, torch.optim.AdamW(learnt, lr=rate, weight_decay=0.01), encoder)
+        optimizer = torch.optim.AdamW(learnt, lr=rate, weight_decay=0.01)
+        return cls(sam, encoder, learnt, [parameter.detach().clone() for parameter in learnt], optimizer)
+
+    @property
+    def best(self) -> Validation:
+        """The validation of the least loss on images kept apart."""
+        return min(self.history, key=lambda each: each.held_out_loss)
 
     def save(self, run: Path) -> None:
         """Writes what the run is resumed from."""
-        state = {"sam": self.sam.state_dict(), "optimizer": self.optimizer.state_dict()}
-        figures = {"step": self.step, "best": self.best, "best_step": self.best_step, "history": self.history}
-        save(run / STATE, state | figures)
+        state = {"sam": self.sam.state_dict(), "average": self.average, "optimizer": self.optimizer.state_dict()}
+        save(run / STATE, state | {"step": self.step, "history": [asdict(each) for each in self.history]})
 
     def resume(self, run: Path) -> None:
         """Goes back to where `save` was last called."""
         state = torch.load(run / STATE, map_location=self.sam.device, weights_only=True)
         self.sam.load_state_dict(state["sam"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
-        self.history = [(step, loss, figure) for step, loss, figure in state["history"]]
+        self.average, self.step = state["average"], state["step"]
+        self.history = [Validation(**each) for each in state["history"]]
+
+    @contextmanager
+    def averaged(self) -> Iterator[Sam]:
+        """The model with the averages in place of what is learnt, for as long as the context lasts."""
+        now = [parameter.data for parameter in self.learnt]
+        for parameter, mean in zip(self.learnt, self.average, strict=True):
+            parameter.data = mean
+        try:
+            yield self.sam
+        finally:
+            for parameter, value in zip(self.learnt, now, strict=True):
+                parameter.data = value
 
     def loss(self, batch: Batch) -> tuple[Tensor, float]:
         """The loss of a batch, and the mean IoU of the masks that the model prefers."""
@@ -111,7 +139,7 @@ class Tuning:
         return loss, float(chosen)
 
     def take_step(self, batch: Batch, rate: float) -> float:
-        """One step of the optimizer; the loss.
+        """One step of the optimizer and of the averages; the loss.
 
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
@@ -121,18 +149,34 @@ class Tuning:
         loss, _ = self.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_([p for p in self.sam.parameters() if p.requires_grad], 1.0)
+        norm = nn.utils.clip_grad_norm_(self.learnt, 1.0)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}")
         self.optimizer.step()
         self.step += 1
+        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
+        with torch.no_grad():
+            for mean, new in zip(self.average, self.learnt, strict=True):
+                mean.lerp_(new, 1 - decay)
         return loss.item()
 
     @torch.no_grad()
-    def validate(self, batches: Sequence[Batch]) -> float:
-        """Mean IoU of the preferred masks on images that nothing is learnt from."""
-        figures = [self.loss(batch)[1] for batch in batches]
-        return float(np.nanmean(figures))
+    def validate(self, batches: Sequence[Batch], loss: float) -> Validation:
+        """Asks the averaged model about images that nothing is learnt from, and notes it.
+
+        Args:
+            batches: Of those images.
+            loss: Mean of the steps since the last time.
+
+        Returns:
+            The new entry of the history.
+        """
+        with self.averaged():
+            figures = [self.loss(batch) for batch in batches]
+        held_out_loss = float(np.mean([float(one) for one, _ in figures]))
+        found = Validation(self.step, loss, held_out_loss, float(np.nanmean([iou for _, iou in figures])))
+        self.history.append(found)
+        return found
 
 
 def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) -> Pair:
@@ -153,19 +197,20 @@ def write_card(
     run: Path, arguments: argparse.Namespace, learnt: Sequence[str], kept: Sequence[str], tuning: Tuning
 ) -> None:
     """Says what the checkpoint is and how it came about."""
-    first = tuning.history[0][2]
+    first, best = tuning.history[0], tuning.best
     (run / "card.md").write_text(
         f"# {run.name}\n\n{arguments.model}, fine-tuned from {Path(arguments.checkpoint).name} on {len(learnt)} images "
         f"({time.strftime('%Y-%m-%d')}). Encoder: {arguments.encoder}; {100 * arguments.synthetic:.0f} % synthetic "
         f"images among them; seed {arguments.seed}; learning rate {arguments.lr:g}.\n\n"
-        f"IoU of the preferred mask on {len(kept)} images kept apart: {first:.3f} before, {tuning.best:.3f} at step "
-        f"{tuning.best_step}, the step this checkpoint is from.\n\n"
+        f"IoU of the preferred mask on {len(kept)} images kept apart: {first.held_out_iou:.3f} before, "
+        f"{best.held_out_iou:.3f} at step {best.step}, the step of the least loss on them, which this checkpoint is "
+        f"from ({first.held_out_loss:.3f} before, {best.held_out_loss:.3f} then).\n\n"
         f"Learnt from: {', '.join(learnt)}. Kept apart: {', '.join(kept)}.\n"
     )
 
 
 def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tuning:
-    """Trains until the validation figure no longer rises, or the steps are taken."""
+    """Trains until the validation loss no longer falls, or the steps are taken."""
     same = ("model", "checkpoint", "data", "encoder", "synthetic", "seed")
     claim(arguments.run, {name: getattr(arguments, name) for name in same})
     device = torch.device(arguments.device)
@@ -181,35 +226,34 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
         tuning.resume(run)
         print(f"resumed {run} at step {tuning.step}")
     else:
-        tuning.history.append((0, float("nan"), tuning.validate(kept_batches)))
-        tuning.best = tuning.history[0][2]
+        tuning.validate(kept_batches, float("nan"))
         save_checkpoint(run / f"{arguments.model}.pth", merged_state(sam))
     stream = batches(learnt, arguments.seed * 1_000_003 + tuning.step, tiny, arguments.synthetic)
     loader = prefetched(stream, arguments.workers)
     recent: list[float] = []
     with tqdm(initial=tuning.step, total=arguments.steps, mininterval=5) as progress:
-        while tuning.step < arguments.steps and tuning.step - tuning.best_step < arguments.patience:
+        while tuning.step < arguments.steps and tuning.step - tuning.best.step < arguments.patience:
             rate = cosine(tuning.step, arguments.steps, arguments.lr)
             recent.append(tuning.take_step(to_device(next(loader), device), rate))
             progress.update()
             if tuning.step % arguments.every and tuning.step != arguments.steps:
                 continue
-            figure = tuning.validate(kept_batches)
-            row: dict[str, Any] = {"step": tuning.step, "loss": float(np.mean(recent)), "held_out_iou": figure}
-            tuning.history.append((tuning.step, row["loss"], figure))
+            found = tuning.validate(kept_batches, float(np.mean(recent)))
             recent.clear()
-            if figure > tuning.best:
-                tuning.best, tuning.best_step = figure, tuning.step
-                save_checkpoint(run / f"{arguments.model}.pth", merged_state(sam))
-            tqdm.write(json.dumps(row))
+            if tuning.best is found:
+                with tuning.averaged() as average:
+                    save_checkpoint(run / f"{arguments.model}.pth", merged_state(average))
+            row = json.dumps(asdict(found))
+            tqdm.write(row)
             with (run / "log.jsonl").open("a") as log:
-                log.write(json.dumps(row) + "\n")
+                log.write(row + "\n")
             tuning.save(run)
     curves = {
-        "loss": [(step, loss) for step, loss, _ in tuning.history],
-        "IoU on images kept apart": [(step, figure) for step, _, figure in tuning.history],
+        "loss": [(each.step, each.loss) for each in tuning.history],
+        "loss on images kept apart": [(each.step, each.held_out_loss) for each in tuning.history],
+        "IoU on images kept apart": [(each.step, each.held_out_iou) for each in tuning.history],
     }
-    write_curves(run / "curves.png", curves, tuning.best_step)
+    write_curves(run / "curves.png", curves, tuning.best.step)
     write_card(run, arguments, [each.name for each in learnt], [each.name for each in kept], tuning)
     return tuning
 
@@ -244,8 +288,8 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.model != "sam_tiny" and Path(arguments.checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.model} needs --checkpoint: weights of that model")
     tuning = run_tuning(arguments, read(arguments.data))
-    before = tuning.history[0][2]
-    print(f"IoU on images kept apart: {before:.3f} before, {tuning.best:.3f} at step {tuning.best_step}.")
+    before, best = tuning.history[0].held_out_iou, tuning.best
+    print(f"IoU on images kept apart: {before:.3f} before, {best.held_out_iou:.3f} at step {best.step}.")
     print(f"Checkpoint: {arguments.run / arguments.model}.pth; card.md and curves.png beside it.")
     return 0
 

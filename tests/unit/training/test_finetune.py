@@ -93,6 +93,27 @@ def test_a_frozen_encoder_stays_as_it_was(tmp_path: Path) -> None:
         assert torch.equal(state[f"image_encoder.{name}"], value)
 
 
+def test_the_average_is_validated_and_learning_goes_on_from_where_it_was() -> None:
+    torch.manual_seed(0)
+    tuning = finetune.Tuning.begin(build_sam_tiny(), "frozen", 1e-3)
+    token = tuning.sam.mask_decoder.iou_token.weight
+    now = token.detach().clone()
+    for mean in tuning.average:
+        mean.zero_()
+    with tuning.averaged() as sam:
+        assert all(float(value.detach().abs().max()) == 0 for value in sam.mask_decoder.parameters())
+        assert any(float(value.detach().abs().max()) > 0 for value in sam.image_encoder.parameters())
+    assert torch.equal(token, now)
+
+
+def test_the_checkpoint_is_of_the_least_loss_on_images_kept_apart() -> None:
+    tuning = finetune.Tuning.begin(build_sam_tiny(), "frozen", 1e-3)
+    tuning.history = [
+        finetune.Validation(step, 1.0, loss, iou) for step, loss, iou in ((0, 3, 0), (9, 1, 0), (18, 2, 1))
+    ]
+    assert tuning.best.step == 9
+
+
 def test_another_model_needs_its_own_weights(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="sam_vit_b needs --checkpoint"):
         finetune.main(["--model", "sam_vit_b", "--data", str(tmp_path), "--run", str(tmp_path / "run")])
