@@ -23,8 +23,8 @@ MIX = (256, 512, 256, 512, 1024, 512, 256, 512)
 """Sides of the crops of successive batches, px."""
 
 GRAIN_PX = {512: (8, 110), 1024: (12, 190)}
-"""Typical diameters of the grains of synthetic images of that side, px, log-uniform. On photographs of sand and gravel
-that fill the frame half of the grains are under 40 px and a tenth under 20 px."""
+"""Typical diameters of the grains of synthetic images of that side, px, log-uniform: down to
+those that fill a photograph of sand or gravel."""
 
 BOX_SHARE = 0.2
 """Share of prompts that are boxes; the rest are single points."""
