@@ -209,7 +209,8 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     if arguments.showcase:
-        report.showcase(arguments.report, ("2346", "IMG_5220"), list(systems), arguments.showcase)
+        titles = {"sam": arguments.model, "watershed": "watershed"}
+        report.showcase(arguments.report, ("2346", "IMG_5220"), titles, arguments.showcase)
     show(results)
     console.print(f"Pictures: {report.index(results, pages, arguments.report)}", soft_wrap=True)
 

@@ -99,7 +99,7 @@ class Distillation:
         bridge: From the student's embedding to the teacher's channels.
         optimizer: Of student and bridge.
         step: Steps taken.
-        history: (step, loss, agreement) of each validation.
+        history: (step, loss, agreement) of each validation; see `agreement`.
     """
 
     teacher: Sam
@@ -108,7 +108,7 @@ class Distillation:
     bridge: nn.Module
     optimizer: torch.optim.Optimizer
     step: int = 0
-    history: list[tuple[int, float, float]] = field(default_factory=list)
+    history: list[tuple[int, float, float | None]] = field(default_factory=list)
 
     @classmethod
     def begin(cls, teacher: Sam, student: Sam, average: Sam, rate: float) -> Distillation:
@@ -179,8 +179,8 @@ class Distillation:
         return loss.item()
 
     @torch.no_grad()
-    def agreement(self, batches: Sequence[Batch]) -> float:
-        """Mean IoU between the masks that student and teacher prefer, where the teacher sees a grain at all."""
+    def agreement(self, batches: Sequence[Batch]) -> float | None:
+        """Mean IoU between the masks that student and teacher prefer where the teacher sees a grain; None: nowhere."""
         found = []
         for batch in batches:
             with torch.autocast(self.student.device.type, dtype=torch.bfloat16):
@@ -188,7 +188,8 @@ class Distillation:
                 theirs = preferred(*decode(self.teacher, embed(self.teacher, batch), batch))
             seen = (theirs > 0).flatten(1).any(1)
             found.append(intersection_over_union(mine, (theirs > 0).float())[seen])
-        return float(torch.cat(found).mean())
+        every = torch.cat(found)
+        return float(every.mean()) if len(every) else None
 
 
 def preferred(logits: Tensor, scores: Tensor) -> Tensor:
@@ -233,6 +234,11 @@ def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: f
     return image, np.zeros(image.shape[:2], np.int32)
 
 
+def in_words(agreement: float | None) -> str:
+    """For the card and for whoever waits."""
+    return "unknown, for it sees no grain" if agreement is None else f"{agreement:.3f}"
+
+
 def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillation) -> None:
     """Says what the checkpoint is and how it came about."""
     source = f"the images of {arguments.images.name}" if arguments.images else "synthetic images"
@@ -242,7 +248,7 @@ def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillat
         f"{arguments.embedding_steps} steps of embeddings, {arguments.mask_steps} with masks; temperature "
         f"{arguments.temperature:g}, hard share {arguments.hard:g}; learning rate {arguments.lr:g}; seed "
         f"{arguments.seed}.\n\nAgreement with the teacher (mean IoU of the preferred masks): "
-        f"{distillation.history[-1][2]:.3f}.\n"
+        f"{in_words(distillation.history[-1][2])}.\n"
     )
 
 
@@ -295,7 +301,9 @@ def run_distillation(arguments: argparse.Namespace) -> Distillation:
             save_checkpoint(run / f"{arguments.student}.pth", distillation.average.state_dict())
     curves = {
         "loss (embeddings, then also masks)": [(step, loss) for step, loss, _ in distillation.history],
-        "agreement with the teacher": [(step, agreement) for step, _, agreement in distillation.history],
+        "agreement with the teacher": [
+            (step, agreement) for step, _, agreement in distillation.history if agreement is not None
+        ],
     }
     write_curves(run / "curves.png", curves, arguments.embedding_steps)
     write_card(run, arguments, distillation)
@@ -310,7 +318,8 @@ def parser() -> argparse.ArgumentParser:
     add("--teacher", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
     add("--teacher-checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"), help="file or gs:// (sam_tiny's)")
     add("--student", default="sam_nano", choices=models.REGISTRY, help="(default: %(default)s)")
-    add("--student-checkpoint", help="weights the student begins with (default: none)")
+    add("--student-checkpoint", help="what the student begins with (default: nothing); its "
+        "decoder gives way to the teacher's where both are built alike")
     add("--images", type=Path, help="folder of images, annotated or not (default: synthetic images)")
     add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
     add("--embedding-steps", type=int, default=3000, help="steps on embeddings alone (default: %(default)s)")
@@ -331,7 +340,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.teacher != "sam_tiny" and Path(arguments.teacher_checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.teacher} needs --teacher-checkpoint: weights of that model")
     distillation = run_distillation(arguments)
-    agreement = f"{distillation.history[-1][2]:.3f}" if distillation.history else "unchanged"
+    agreement = in_words(distillation.history[-1][2]) if distillation.history else "unchanged"
     print(f"Agreement with the teacher: {agreement}.")
     print(f"Checkpoint: {arguments.run / arguments.student}.pth; card.md and curves.png beside it.")
     return 0

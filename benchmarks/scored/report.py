@@ -49,13 +49,21 @@ def page(
     return row["sam"]["f1"], heading + "".join(figures)
 
 
-def showcase(folder: Path, names: Sequence[str], systems: Sequence[str], path: Path) -> None:
-    """One picture of several images, each with the truth and what was found, from the report's own pictures."""
-    figure = Figure(figsize=(4.2 * (1 + len(systems)), 3.3 * len(names)), layout="constrained")
-    places = figure.subplots(len(names), 1 + len(systems), squeeze=False)
+def showcase(folder: Path, names: Sequence[str], systems: Mapping[str, str], path: Path) -> None:
+    """One picture of several images, each with the truth and what was found, from the report's own pictures.
+
+    Args:
+        folder: Of the report.
+        names: Of the images.
+        systems: Each system's name in the report, and its title in this picture.
+        path: Where to write it, JPEG.
+    """
+    columns = {"truth": "truth", **systems}
+    figure = Figure(figsize=(4.2 * len(columns), 3.3 * len(names)), layout="constrained")
+    places = figure.subplots(len(names), len(columns), squeeze=False)
     for row, name in zip(places, names, strict=True):
-        for place, title in zip(row, ("truth", *systems), strict=True):
-            with Image.open(folder / picture_name(name, title)) as picture:
+        for place, (system, title) in zip(row, columns.items(), strict=True):
+            with Image.open(folder / picture_name(name, system)) as picture:
                 width, height = picture.size
                 # A piece of the same shape from the middle of each, small enough to see outlines.
                 side = min(width, height, 520)

@@ -118,6 +118,6 @@ def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(dis
     for picture in ("good_truth.jpg", "bad_sam.jpg", "made_watershed.jpg"):
         assert picture in page
         assert (tmp_path / picture).stat().st_size > 1000
-    report.showcase(tmp_path, ["good", "bad"], systems, tmp_path / "showcase.jpg")
+    report.showcase(tmp_path, ["good", "bad"], {name: name for name in systems}, tmp_path / "showcase.jpg")
     with Image.open(tmp_path / "showcase.jpg") as shown:
         assert shown.size == (1134, 594)

@@ -104,3 +104,14 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "--teacher sam_vit_h --teacher-checkpoint vit_h.pth" in text
     assert "temperature" in text
+
+
+def test_a_teacher_that_sees_nothing_is_no_number() -> None:
+    """An untrained ViT-H, say: JSON has no NaN."""
+    torch.manual_seed(0)
+    teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
+    for layer in teacher.mask_decoder.output_hypernetworks_mlps:
+        torch.nn.init.zeros_(layer.layers[-1].weight)
+        torch.nn.init.zeros_(layer.layers[-1].bias)
+    distillation = Distillation.begin(teacher, student, average, rate=1e-3)
+    assert distillation.agreement([next(iter(CropStream(3, crops=1, prompts=2, sides=(256,))))]) is None
