@@ -318,8 +318,11 @@ def parser() -> argparse.ArgumentParser:
     add("--teacher", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
     add("--teacher-checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"), help="file or gs:// (sam_tiny's)")
     add("--student", default="sam_nano", choices=models.REGISTRY, help="(default: %(default)s)")
-    add("--student-checkpoint", help="what the student begins with (default: nothing); its "
-        "decoder gives way to the teacher's where both are built alike")
+    add(
+        "--student-checkpoint",
+        help="what the student begins with (default: nothing); its "
+        "decoder gives way to the teacher's where both are built alike",
+    )
     add("--images", type=Path, help="folder of images, annotated or not (default: synthetic images)")
     add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
     add("--embedding-steps", type=int, default=3000, help="steps on embeddings alone (default: %(default)s)")
