@@ -66,7 +66,7 @@ bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 	@set -e; for name in automask compiled serving vit_h; do \
 		echo "== benchmarks/$$name.py"; $(RUN) -m benchmarks.$$name; done
 
-accuracy: setup ## Measure accuracy again, beside a watershed (half an hour; HTML report)
+accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy $(if $(wildcard ../shared/data/grains),--showcase docs/images/accuracy.jpg)
 
 lock: setup ## Compile requirements.in into requirements.txt
