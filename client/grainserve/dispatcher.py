@@ -1,7 +1,7 @@
 """The dispatcher: claims jobs, has TorchServe do them, stores their results.
 
-Runs in background threads of any process: a client, a gateway, or one of its own. Several may work on one bucket; the
-lease in the job record keeps them apart (`protocol.py`).
+Runs in background threads of any process: a client, a gateway, or one of its own. Any number may work on one bucket;
+the lease in the job record keeps them apart (`protocol.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import os
 import random
 import socket
 import threading
+import time
 import uuid
-from datetime import datetime
+from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+from grainserve.capacity import Capacity
 from grainserve.errors import (
     GrainserveError,
     ImageNotFound,
@@ -26,12 +28,23 @@ from grainserve.errors import (
     TorchServeError,
     TorchServeUnreachable,
 )
+from grainserve.heartbeat import Heartbeat
 from grainserve.inbox import Inbox
-from grainserve.jobs import Failure
-from grainserve.protocol import Claim, JobStore, Later, LeaseLost
+from grainserve.jobs import Failure, Job
+from grainserve.pending import Ticket
+from grainserve.protocol import Claim, JobStore, Later
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
+
+GLANCE = 64
+"""Jobs that one look at `pending/` brings, about. Others take of the same while they wait here, so not too many."""
+
+
+DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
+
+LEFT_ALONE = 600.0
+"""Seconds until another look at a record that cannot be read."""
 
 
 class Dispatcher:
@@ -43,9 +56,8 @@ class Dispatcher:
     Args:
         store: jobs.
         torchserve: where the work is done.
-        concurrency: jobs at once.
-        listing_interval: seconds between looks at `pending/` for jobs nobody handed in here, such as those a
-            stopped client left behind.
+        concurrency: jobs at once, at most; see `Capacity`.
+        listing_interval: seconds between looks at `pending/` while there is nothing to do.
         backoff: shortest and longest pause after backpressure, s.
 
     Attributes:
@@ -58,7 +70,7 @@ class Dispatcher:
         torchserve: TorchServe,
         *,
         concurrency: int = 2,
-        listing_interval: float = 10.0,
+        listing_interval: float = 5.0,
         backoff: tuple[float, float] = (0.25, 10.0),
     ) -> None:
         self.problem: GrainserveError | None = None
@@ -67,8 +79,12 @@ class Dispatcher:
         self._torchserve = torchserve
         self._listing_interval = listing_interval
         self._backoff = backoff
-        self._inbox = Inbox(store.now)
+        self._inbox = Inbox()
+        self._capacity = Capacity(torchserve, concurrency)
         self._stopping = threading.Event()
+        self._hand_lock = threading.Lock()
+        self._in_hand: dict[str, Heartbeat] = {}
+        self._ended: Counter[str] = Counter()
         # Daemons: a process that ends takes them with it, and their leases run out.
         self._threads = [
             threading.Thread(target=self._work, name=f"grainserve-dispatcher-{number}", daemon=True)
@@ -82,24 +98,50 @@ class Dispatcher:
         return self
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Claims nothing more, ends the jobs in hand, returns.
+        """Claims nothing more, ends the jobs in hand, gives up those that take too long, returns.
 
         Args:
             timeout: seconds to wait for the jobs in hand; None waits for as long as they take.
 
         Returns:
-            Whether all threads ended in time. A job that did not is taken over when its lease has run out.
+            Whether all ended in time. Those that did not are back in the queue, the attempt taken back; whether they
+            could be put back or not, their leases run out.
         """
         self._stopping.set()
         self._inbox.close()
+        deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout)
+                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        with self._hand_lock:
+            left, self._in_hand = list(self._in_hand.values()), {}
+        for heartbeat in left:
+            claim = heartbeat.end()
+            try:
+                self._store.release(claim)
+            except (StorageError, ImageNotFound, InvalidJob) as error:
+                log.warning("job of image %s could not be given back: %s", claim.job.image_id, error)
         return not any(thread.is_alive() for thread in self._threads)
 
-    def hand_in(self, image_id: str) -> None:
-        """Puts a freshly submitted job in front of the next look at `pending/`."""
-        self._inbox.put(image_id)
+    def hand_in(self, ticket: Ticket) -> None:
+        """Puts a job that is known to be unfinished in front of the next look at `pending/`."""
+        self._inbox.put(ticket)
+
+    @property
+    def in_hand(self) -> int:
+        """How many jobs are being worked on."""
+        return len(self._in_hand)
+
+    @property
+    def ended(self) -> Counter[str]:
+        """How many jobs ended here, by their last state, and how many attempts failed."""
+        return self._ended
+
+    def summary(self) -> str:
+        """What was done so far, in one line."""
+        counts = ", ".join(f"{self._ended[what]} {what}" for what in (DONE, FAILED, RETRIED))
+        trouble = f"; {self.problem}" if self.problem else ""
+        return f"{counts}, {self.in_hand} in hand{trouble}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -112,34 +154,63 @@ class Dispatcher:
     # Threads --------------------------------------------------------------------------------------------------------
 
     def _list(self) -> None:
-        while True:
+        """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
+        enough = max(1, len(self._threads) - 1)
+        while not self._stopping.is_set():
+            if not self._inbox.wait_for_room(enough, self._listing_interval):
+                continue
+            found = 0
             try:
-                for image_id in self._store.pending():
-                    self._inbox.put(image_id)
+                for ticket in self._store.pending.some(GLANCE):
+                    found += self._inbox.put(ticket)
             except StorageError as error:
                 self._trouble(error)
-            if self._stopping.wait(self._listing_interval):
-                return
+            if not found:
+                self._stopping.wait(self._listing_interval * random.uniform(0.8, 1.2))
 
     def _work(self) -> None:
-        while (image_id := self._inbox.take()) is not None:
-            again = None
+        while self._has_place():
             try:
-                claim = self._store.claim(image_id, self.owner)
-                if isinstance(claim, Later):
-                    again = claim.at
-                elif claim is not None:
-                    again = self._process(claim)
-            except (ImageNotFound, InvalidJob) as error:
-                log.warning("job of image %s dropped: %s", image_id, error)  # deleted or damaged by hand
-            except StorageError as error:
-                self._trouble(error)  # the marker is still there: the next listing brings it back
-                self._stopping.wait(self._pause(0))
+                ticket = self._inbox.take()
+                if ticket is None:
+                    return
+                self._inbox.done(ticket, self._look_at(ticket))
             finally:
-                self._inbox.done(image_id, again)
+                self._capacity.give_back()
 
-    def _process(self, claim: Claim) -> datetime | None:
-        """Does one claimed job. Returns when to look at it again, or None when it has ended."""
+    def _has_place(self) -> bool:
+        """Waits for a place at TorchServe; False when told to stop."""
+        refusals = 0
+        while not self._stopping.is_set():
+            try:
+                if self._capacity.take():
+                    return True
+                self._capacity.wait(self._pause(0))
+            except TorchServeError as error:
+                self._trouble(error)
+                self._stopping.wait(self._pause(refusals))
+                refusals += 1
+        return False
+
+    def _look_at(self, ticket: Ticket) -> float | None:
+        """Does a job if it can be claimed. Returns in how many seconds to look again, or None when it has ended."""
+        try:
+            claim = self._store.claim(ticket, self.owner)
+            if isinstance(claim, Claim):
+                return self._process(claim)
+            return claim.seconds if isinstance(claim, Later) else None
+        except ImageNotFound:
+            pass  # deleted meanwhile
+        except InvalidJob as error:
+            log.warning("job of image %s left alone: %s", ticket.image_id, error)  # damaged by hand
+            return LEFT_ALONE
+        except StorageError as error:
+            self._trouble(error)  # the marker is still there: the next listing brings it back
+            self._stopping.wait(self._pause(2))
+        return None
+
+    def _process(self, claim: Claim) -> float | None:
+        """Does a claimed job. Returns as `_look_at`."""
         image_id = claim.job.image_id
         try:
             image = self._store.image(image_id)
@@ -147,27 +218,39 @@ class Dispatcher:
             self._store.reject(claim, Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
         with Heartbeat(self._store, claim) as heartbeat:
-            outcome = self._predict(claim, image)
+            with self._hand_lock:
+                self._in_hand[image_id] = heartbeat
+            outcome = self._predict(heartbeat, image)
+        with self._hand_lock:
+            given_up = self._in_hand.pop(image_id, None) is None
         claim = heartbeat.claim
         if isinstance(outcome, dict):
             self._store.finish(claim, outcome)
+            self._ended[DONE] += 1
+            log.info("image %s done", image_id)
             return None
-        if heartbeat.lost:
-            return self._store.now()  # look again: another has it, or will
+        if heartbeat.lost or given_up:
+            return 0.0  # look again: another has it, or will
+        job = self._settle(claim, outcome)
+        return None if job.ended else job.claimable_in(self._store.now())
+
+    def _settle(self, claim: Claim, outcome: TorchServeError | None) -> Job:
+        """Writes down why a job has no result."""
         if outcome is None:
-            job = self._store.release(claim)
-        elif isinstance(outcome, ImageRejected):
+            return self._store.release(claim)
+        if isinstance(outcome, ImageRejected):
             job = self._store.reject(claim, Failure(outcome.code, str(outcome), outcome.status))
         else:
-            log.warning("attempt %d on image %s failed: %s", claim.job.attempts, image_id, outcome)
+            log.warning("attempt %d on image %s failed: %s", claim.job.attempts, claim.job.image_id, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))
-        return job.claimable_at()
+        self._ended[FAILED if job.ended else RETRIED] += 1
+        return job
 
-    def _predict(self, claim: Claim, image: bytes) -> dict[str, Any] | TorchServeError | None:
-        """Returns the result; or why the attempt failed; or None when told to stop before TorchServe took it."""
-        job = claim.job
+    def _predict(self, heartbeat: Heartbeat, image: bytes) -> dict[str, Any] | TorchServeError | None:
+        """Returns the result; or why the attempt failed; or None when TorchServe was not to take it before the end."""
+        job = heartbeat.claim.job
         refusals = 0
-        while True:
+        while not heartbeat.lost:
             try:
                 result = self._torchserve.predict(job.model, job.version, image, job.options, job.image_id)
             except (TorchServeBusy, TorchServeUnreachable) as error:
@@ -180,6 +263,7 @@ class Dispatcher:
             else:
                 self.problem = None
                 return result
+        return None
 
     def _pause(self, refusals: int) -> float:
         """Seconds to back off: doubling up to the longest, with jitter so that dispatchers do not march in step."""
@@ -190,40 +274,3 @@ class Dispatcher:
         if type(self.problem) is not type(error):
             log.warning("%s", error)
         self.problem = error
-
-
-class Heartbeat:
-    """Renews a claim's lease in the background while the work goes on.
-
-    Attributes:
-        claim: the claim with its latest record.
-        lost: whether another has changed the record; what was found is still worth storing.
-    """
-
-    def __init__(self, store: JobStore, claim: Claim) -> None:
-        self.claim = claim
-        self.lost = False
-        self._store = store
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="grainserve-lease", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _renew(self) -> None:
-        # A third: two renewals may go wrong before the lease runs out.
-        while not self._ended.wait(self._store.lease.total_seconds() / 3):
-            try:
-                self.claim = self._store.renew(self.claim)
-            except LeaseLost:
-                self.lost = True
-                return
-            except StorageError as error:
-                log.warning("lease of image %s not renewed: %s", self.claim.job.image_id, error)

@@ -16,6 +16,7 @@ from google.auth import exceptions as auth
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from grainserve.clock import ServerClock
 from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
 
 
@@ -45,12 +46,18 @@ class Bucket:
         name: the bucket's name.
         client: a google-cloud-storage client; made from the environment when not given.
         patience: seconds a call is retried before GCS counts as unreachable.
+
+    Attributes:
+        clock: GCS's, known from the first answer on.
     """
 
     def __init__(self, name: str, client: storage.Client | None = None, *, patience: float = 20.0) -> None:
         self.name = name
+        self.clock = ServerClock()
         with self._translated("reading credentials"):
             self.client = client or connect()
+            # The library keeps the headers of its answers to itself; its requests session does not.
+            self.client._http.hooks["response"].append(self.clock.hear)
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
         self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
@@ -95,12 +102,35 @@ class Bucket:
             except api.NotFound:
                 return
 
-    def names(self, prefix: str) -> Iterator[str]:
-        """Yields the names of the objects under a prefix, in order, a page at a time."""
+    def names(self, prefix: str, *, start: str = "", limit: int | None = None) -> Iterator[str]:
+        """Yields the names of the objects under a prefix, in order, a page at a time.
+
+        Args:
+            prefix: what the names begin with.
+            start: names before this one are left out; GCS does not look at them.
+            limit: how many at most; one call for up to 1000.
+        """
         with self._translated(f"listing {prefix}"):
-            fields = "items(name),nextPageToken"
-            for blob in self.client.list_blobs(self._bucket, prefix=prefix, fields=fields, **self._call):
+            found = self.client.list_blobs(
+                self._bucket,
+                prefix=prefix,
+                start_offset=start or None,
+                max_results=limit,
+                fields="items(name),nextPageToken",
+                **self._call,
+            )
+            for blob in found:
                 yield str(blob.name)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Returns what follows the prefix up to the next slash, each once: one call for up to 1000 of them."""
+        with self._translated(f"listing {prefix}"):
+            found = self.client.list_blobs(
+                self._bucket, prefix=prefix, delimiter="/", fields="prefixes,nextPageToken", **self._call
+            )
+            for _ in found.pages:
+                pass
+            return sorted(name.removeprefix(prefix).rstrip("/") for name in found.prefixes)
 
     def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
         blob = self._bucket.blob(name)
