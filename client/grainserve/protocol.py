@@ -70,7 +70,8 @@ def check_submitter(submitter: str) -> str:
     """
     if not SUBMITTER.fullmatch(submitter):
         raise InvalidConfiguration(
-            f"{submitter!r} is no submitter's name: 1 to 63 lower-case letters, digits, '-' or '_', a letter or digit first"
+            f"{submitter!r} is no submitter's name: 1 to 63 lower-case letters, digits, '-' or '_', beginning with "
+            "a letter or a digit"
         )
     return submitter
 
