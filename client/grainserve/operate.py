@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grainserve import config
 from grainserve.dispatcher import Dispatcher
+from grainserve.errors import InvalidConfiguration
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
@@ -55,6 +59,86 @@ def dispatch(concurrency: Concurrency = 4, grace: Grace = 25.0, lease: LeaseSeco
         log.info("%s%s", dispatcher.summary(), "" if ended else "; what was in hand is back in the queue")
 
 
+def gateway(  # noqa: PLR0917 - one for each option
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it wants --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    keys: Annotated[Path | None, typer.Option(metavar="FILE", help="API keys, as `keygen` prints them.")] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Whoever reaches it may use it.")] = False,
+    dispatchers: Annotated[
+        int, typer.Option("--dispatch", min=0, help="Jobs at once in this process; 0 leaves them to `dispatch`.")
+    ] = 2,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default one.")] = None,
+    grace: Grace = 25.0,
+    lease: LeaseSeconds = 60.0,
+) -> None:
+    """Offer jobs over HTTP, and a page at / to drop images on. Any number of these may run behind a load balancer.
+
+    It keeps nothing itself: images, jobs and results are in the bucket, whichever gateway is asked. Requests without a
+    valid key are refused when --keys names a file; limits are each gateway's own.
+    """
+    import uvicorn  # noqa: PLC0415 - other commands start faster without
+
+    from grainserve.gateway.app import create_app  # noqa: PLC0415
+    from grainserve.gateway.keys import Keys  # noqa: PLC0415
+    from grainserve.gateway.service import Service  # noqa: PLC0415
+
+    with reported():
+        log_to_terminal()
+        if keys is None and not no_keys and not _is_loopback(host):
+            raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
+        management = config.management(None)
+        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=dispatchers + 2)
+        store = JobStore(Bucket(config.setting(None, config.BUCKET)), lease=timedelta(seconds=lease))
+        service = Service(
+            store=store,
+            torchserve=torchserve,
+            model=config.setting(model, config.MODEL),
+            version=version,
+            keys=Keys.read(keys) if keys else Keys({}),
+            dispatcher=Dispatcher(store, torchserve, concurrency=dispatchers) if dispatchers else None,
+            grace=grace,
+            origins=tuple(cors_origin or ()),
+        )
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+
+
+def keygen(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key: lower-case letters, digits, '-' or '_'.")],
+) -> None:
+    """Make an API key: a table for the gateway's file on standard output, the key itself on standard error.
+
+    The table holds the key's SHA-256, requests a minute (twice as many at once), and the largest image in MiB. The key
+    goes to the caller and is kept nowhere.
+    """
+    from grainserve.gateway.keys import make_key  # noqa: PLC0415
+
+    with reported():
+        key, entry = make_key(name)
+        typer.echo(entry)
+        typer.echo(f"the key, for {name} alone: {key}", err=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def log_to_terminal() -> None:
     """One line an event, to standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -82,4 +166,11 @@ class stop_signals:  # noqa: N801 - reads as a verb where it is used
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
-    app.command(epilog="Example:  grainserve dispatch --concurrency 8", rich_help_panel="Running the service")(dispatch)
+    examples: dict[Callable[..., None], str] = {
+        dispatch: "Example:  grainserve dispatch --concurrency 8",
+        gateway: "Example:  grainserve gateway --host 0.0.0.0 --keys keys.toml\n\nThen:  curl -T sand.png -H "
+        "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
+        keygen: "Example:  grainserve keygen lab-a >> keys.toml",
+    }
+    for command, example in examples.items():
+        app.command(epilog=example, rich_help_panel="Running the service")(command)

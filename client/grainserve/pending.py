@@ -67,9 +67,9 @@ class Pending:
             if ticket := _read(name):
                 yield ticket
 
-    def of(self, submitter: str, limit: int) -> int:
-        """How many unfinished jobs a submitter has, counted up to a limit of 1000 at most."""
-        return sum(1 for _ in self._bucket.names(f"{PREFIX}{submitter}/", limit=min(limit, 1000)))
+    def count(self, limit: int, submitter: str | None = None) -> int:
+        """How many unfinished jobs there are, of one submitter or of all, counted up to a limit."""
+        return sum(1 for _ in self._bucket.names(f"{PREFIX}{submitter}/" if submitter else PREFIX, limit=limit))
 
     def _page(self, submitter: str, count: int) -> list[Ticket]:
         folder = f"{PREFIX}{submitter}/"

@@ -31,7 +31,7 @@ def test_few_are_all_seen(bucket: Bucket) -> None:
     assert set(pending.some(20)) == tickets
     assert len(pending.some(20)) == len(tickets), "none twice"
     assert set(pending.all()) == tickets
-    assert (pending.of("lab", 100), pending.of("lab", 3), pending.of("nobody", 100)) == (5, 3, 0)
+    assert (pending.count(100), pending.count(100, "lab"), pending.count(3), pending.count(9, "nobody")) == (7, 5, 3, 0)
 
 
 def test_each_submitter_gets_as_many(bucket: Bucket) -> None:

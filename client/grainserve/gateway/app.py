@@ -1,0 +1,153 @@
+"""The gateway as an ASGI application.
+
+    POST   /upload                     an image and its options → 202 and an image id
+    GET    /image-analysis?imageId=    200 the result; 202 the job goes on; 404; 410 it failed, and why
+    DELETE /image-analysis?imageId=    image, job and result are gone
+    GET    /images/{imageId}           the image as it was submitted
+    GET    /                           a page to drop images on
+
+and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors look like the handler's: {"error": {"code", "message"}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import resources
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grainserve.errors import (
+    GrainserveError,
+    IdempotencyConflict,
+    ImageNotFound,
+    ImageRejected,
+    InvalidImageId,
+    InvalidOption,
+    JobFailed,
+    MasksMissing,
+    ResultNotFound,
+    StorageError,
+)
+from grainserve.gateway import jobs
+from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.gateway.metrics import Metrics
+from grainserve.gateway.readiness import Readiness
+from grainserve.gateway.service import Service
+
+STATUS: dict[type[GrainserveError], int] = {
+    InvalidOption: 422,
+    InvalidImageId: 404,
+    ImageNotFound: 404,
+    Unauthorized: 401,
+    IdempotencyConflict: 409,
+    JobFailed: 410,
+    MasksMissing: 409,
+    ResultNotFound: 410,
+    TooManyRequests: 429,
+    StorageError: 503,
+}
+"""HTTP status by error; others, which are ours to mend, are 500."""
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'"
+
+
+def create_app(service: Service) -> ASGIApp:
+    """Puts the application together."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        if service.dispatcher:
+            service.dispatcher.start()
+        yield
+        if service.dispatcher:
+            await run_in_threadpool(service.dispatcher.stop, service.grace)
+
+    cors = [Middleware(CORSMiddleware, allow_origins=service.origins, allow_methods=["*"], allow_headers=["*"])]
+    app = FastAPI(
+        title="grainserve",
+        description="A microscope image goes in, a table of measured grains comes out.",
+        lifespan=life,
+        middleware=cors if service.origins else [],
+        exception_handlers={GrainserveError: _answer_error},  # type: ignore[dict-item]
+    )
+    metrics = Metrics(service.store, service.dispatcher)
+    app.include_router(jobs.routes(service))
+    app.include_router(_probes(Readiness(service.store, service.torchserve, service.model), metrics))
+    app.include_router(_page())
+    app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
+    return metrics.counting(_with_headers(app))
+
+
+def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
+    """For those who run it: no key is asked for."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", responses={503: {"description": "What is missing."}})
+    def readyz() -> JSONResponse:
+        """The bucket answers and a worker is ready."""
+        problems = readiness.problems()
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+    @router.get("/metrics", response_class=Response)
+    def prometheus() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+def _page() -> APIRouter:
+    router = APIRouter()
+    page = resources.files("grainserve.gateway").joinpath("page")
+
+    @router.get("/", include_in_schema=False)
+    def start() -> Response:
+        policy = {"Content-Security-Policy": PAGE_POLICY}
+        return Response(page.joinpath("index.html").read_bytes(), media_type="text/html; charset=utf-8", headers=policy)
+
+    return router
+
+
+def _answer_error(_: Request, error: GrainserveError) -> JSONResponse:
+    """An error of ours as the handler would write it."""
+    headers: dict[str, str] = {}
+    if isinstance(error, ImageRejected):
+        status = error.status
+    else:
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(int(error.seconds) + 1)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": {"code": error.code, "message": str(error)}}, status, headers)
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """The app, with headers that keep browsers from guessing."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        await app(scope, receive, adding if scope["type"] == "http" else send)
+
+    return wrapped
