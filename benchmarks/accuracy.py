@@ -37,7 +37,7 @@ from rich.table import Table
 
 from benchmarks.scored import report
 from benchmarks.scored.figures import figures, mean
-from benchmarks.scored.images import HELD_OUT_SEED, TRAINING_SEED, Known, coins, photographs, synthetic
+from benchmarks.scored.images import HELD_OUT_SEED, Known, coins, photographs, synthetic
 from benchmarks.scored.watershed import Recipe, recipes
 from grain_handler import models, weights
 from grain_handler.automask import MaskGenerator
@@ -47,6 +47,7 @@ from grain_handler.precision import resolve
 from grain_handler.segment import mask_settings
 from tools.mar import ROOT
 from training.folder import read
+from training.synthetic import TUNING_SEED
 
 console = Console()
 GROUPS = ("synthetic", "photographs", "coins")
@@ -189,7 +190,7 @@ def main() -> None:
 
     changes = {name: json.loads(value) for name, value in (option.split("=", 1) for option in arguments.option)}
     find, about = served(arguments.model, arguments.checkpoint, changes)
-    recipe, tuned = tuned_watershed(list(synthetic(TRAINING_SEED, 10)))
+    recipe, tuned = tuned_watershed(list(synthetic(TUNING_SEED, 10)))
     systems = {"sam": find, "watershed": recipe.find}
     images = chosen(arguments)
     rows, pages = [], []

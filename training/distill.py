@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,7 +40,7 @@ from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
-from training.folder import IMAGES
+from training.folder import IMAGES, files_of, read_image
 from training.forward import decode, embed, to_device
 from training.losses import intersection_over_union, mask_loss
 from training.schedule import cosine
@@ -215,15 +214,10 @@ def photographs(folder: Path) -> list[NDArray[np.uint8]]:
     Raises:
         Problem: There are none.
     """
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGES and not p.stem.endswith("_labels")]
+    paths = files_of(folder, "**/*")
     if not paths:
         raise Problem(f"{folder} has no image ({', '.join(IMAGES)})")
-    images = []
-    for path in tqdm(paths, desc="reading images", leave=False):
-        with Image.open(path) as image:
-            image.thumbnail((FRAME, FRAME), Image.Resampling.LANCZOS)
-            images.append(np.asarray(image.convert("RGB")))
-    return images
+    return [read_image(path) for path in tqdm(paths, desc="reading images", leave=False)]
 
 
 def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: float) -> Pair:

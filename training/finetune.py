@@ -215,7 +215,7 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     claim(arguments.run, {name: getattr(arguments, name) for name in same})
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
-    learnt, kept = split(images, 0.2, arguments.seed)
+    learnt, kept = split(images, arguments.seed)
     sam = models.load(arguments.model, weights.fetch(arguments.checkpoint, Path()), device)
     tuning = Tuning.begin(sam, arguments.encoder, arguments.lr)
     run: Path = arguments.run
