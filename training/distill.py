@@ -40,6 +40,7 @@ from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.fitting import descend
 from training.folder import IMAGES, files_of, read_image
 from training.forward import decode, embed, to_device
 from training.losses import intersection_over_union, mask_loss
@@ -161,20 +162,10 @@ class Distillation:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss = self.loss(batch, mixture)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_([*self.student.parameters(), *self.bridge.parameters()], 1.0)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}: resume from the last state")
-        self.optimizer.step()
+        follow = zip(self.average.parameters(), self.student.parameters(), strict=True)
+        descend(loss, self.optimizer, rate, self.step, follow, AVERAGE_DECAY)
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.student.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
         return loss.item()
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
     python -m training.finetune --data rock --run training/runs/rock
     python -m training.finetune --model sam_vit_h --checkpoint vit_h.pth --data rock --run training/runs/rock_h
-    python -m training.finetune --data rock --run training/runs/rock --encoder lora      # the encoder learns, too
+    python -m training.finetune --data rock --run training/runs/rock_lora --encoder lora    # the encoder learns, too
 
 The folder has images with label maps (A17.jpg, A17_labels.png, 16 bit: 0 is no grain) or one COCO file; ten well
 outlined images are a beginning. A fifth of them is kept apart and tells when to stop. What the model knew is kept
@@ -39,6 +39,7 @@ from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state
 from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.fitting import descend
 from training.folder import Annotated, read, split
 from training.forward import decode, embed, to_device
 from training.losses import coverage, prompt_loss
@@ -129,8 +130,8 @@ class Tuning:
 
     def loss(self, batch: Batch) -> tuple[Tensor, float]:
         """The loss of a batch, and the mean IoU of the masks that the model prefers."""
-        device = self.sam.device.type
-        with torch.autocast(device, dtype=torch.bfloat16), torch.set_grad_enabled(self.encoder != "frozen"):
+        device, learns = self.sam.device.type, self.encoder != "frozen" and torch.is_grad_enabled()
+        with torch.autocast(device, dtype=torch.bfloat16), torch.set_grad_enabled(learns):
             embedding = embed(self.sam, batch)
         with torch.autocast(device, dtype=torch.bfloat16):
             logits, scores = decode(self.sam, embedding, batch)
@@ -144,20 +145,10 @@ class Tuning:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss, _ = self.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.learnt, 1.0)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}")
-        self.optimizer.step()
+        follow = zip(self.average, self.learnt, strict=True)
+        descend(loss, self.optimizer, rate, self.step, follow, AVERAGE_DECAY)
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for mean, new in zip(self.average, self.learnt, strict=True):
-                mean.lerp_(new, 1 - decay)
         return loss.item()
 
     @torch.no_grad()
