@@ -13,6 +13,7 @@ def descend(
     optimizer: torch.optim.Optimizer,
     rate: float,
     step: int,
+    *,
     averages: Iterable[tuple[Tensor, Tensor]],
     decay: float,
 ) -> None:

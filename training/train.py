@@ -125,7 +125,7 @@ class Training:
         """
         loss, figures = losses(self.sam, self.head, batch, dense_only)
         follow = zip(self.average.parameters(), self.sam.parameters(), strict=True)
-        descend(loss, self.optimizer, rate, self.step, follow, AVERAGE_DECAY)
+        descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
         return {"loss": loss.item()} | {name: round(value.item(), 4) for name, value in figures.items()}
 
