@@ -148,7 +148,7 @@ def _adaptive(cases: Sequence[Case]) -> list[str]:
     )
     return [
         "### Adaptive points (ours only, off by default)\n",
-        "Coarse points first, finer ones only where no mask was kept: fewer questions, other masks.\n",
+        "Coarse points first, finer ones only where no confident mask lies: fewer questions, other masks.\n",
         _markdown(columns, rows),
     ]
 
