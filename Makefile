@@ -67,7 +67,8 @@ bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 		echo "== benchmarks/$$name.py"; $(RUN) -m benchmarks.$$name; done
 
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
-	@$(RUN) -m benchmarks.accuracy $(if $(wildcard ../shared/data/grains),--showcase docs/images/accuracy.jpg)
+	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \
+		$(if $(wildcard ../shared/data/grains),--showcase docs/images/accuracy.jpg)
 
 lock: setup ## Compile requirements.in into requirements.txt
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \

@@ -1,21 +1,24 @@
 """A fine-tuned sam_tiny taught to a model of half its size: how far the two agree, and how right each is.
 
-    python -m benchmarks.finetuning                # makes the teacher: fold 0, on nine photographs
+    python -m benchmarks.finetuning                # makes the teacher: fold 0, of nine photographs
     python -m benchmarks.distillation
 
 The student, sam_nano, learns from the nine photographs without their labels and from synthetic images, as
 `python -m training.distill` does. Both are scored on the three photographs that neither saw and on ten held-out
 synthetic images, through the code that serves. Agreement is the F1 of the student's grains against the teacher's.
 
-Writes benchmarks/results/distillation.json.
+A student that was taught is not taught again: its run is .run/distillation, and is refused if it was begun with another
+teacher, other photographs or settings. Writes benchmarks/results/distillation.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy import served
+from benchmarks.accuracy import command
 from benchmarks.finetuning import RUNS as TUNED
 from benchmarks.finetuning import fold_of
 from benchmarks.scored.figures import figures
@@ -33,17 +36,15 @@ from grain_handler.models import REGISTRY
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training import distill
+from training.serving import Served
 
 RUN = ROOT / ".run" / "distillation"
 console = Console()
 
 
-def compare(teacher: Path, student: Path, images: Sequence[Known]) -> list[dict[str, Any]]:
-    """F1 of both, their agreement, and the seconds that each took."""
-    systems = {
-        "teacher": served("sam_tiny", str(teacher), {})[0],
-        "student": served("sam_nano", str(student), {})[0],
-    }
+def compare(both: Mapping[str, Served], images: Sequence[Known]) -> list[dict[str, Any]]:
+    """F1 of teacher and student, their agreement, and the seconds that each took."""
+    systems = {name: served.finder() for name, served in both.items()}
     rows = []
     for known in images:
         row: dict[str, Any] = {"name": known.name, "group": known.group}
@@ -53,7 +54,7 @@ def compare(teacher: Path, student: Path, images: Sequence[Known]) -> list[dict[
             maps[name] = find(known.image)
             row[f"{name}_seconds"] = round(time.perf_counter() - began, 3)
             row[f"{name}_f1"] = figures(maps[name], known)["f1"]
-        believed = Known(known.name, known.group, known.kind, known.image, maps["teacher"])
+        believed = replace(known, labels=maps["teacher"], cut_grains=True)
         row["agreement"] = figures(maps["student"], believed)["f1"]
         rows.append(row)
         console.print(row)
@@ -68,6 +69,14 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         group: {key: float(np.mean([row[key] for row in rows if row["group"] == group])) for key in keys}
         for group in groups
     }
+
+
+def fill(folder: Path, images: Sequence[Known]) -> None:
+    """Makes the folder hold these images, without labels, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for known in images:
+        Image.fromarray(known.image).save(folder / f"{known.name}.png")
 
 
 def parameters(model: str) -> int:
@@ -90,18 +99,21 @@ def main() -> int:
         raise Problem(f"{arguments.teacher} or ../shared/data/grains is not at hand: run benchmarks.finetuning first")
     learnt, scored = fold_of(images, 0)
     unlabelled = RUN / "images"
-    unlabelled.mkdir(parents=True, exist_ok=True)
-    for known in learnt:
-        Image.fromarray(known.image).save(unlabelled / f"{known.name}.png")
+    fill(unlabelled, learnt)
     settings = ["--embedding-steps", arguments.embedding_steps, "--mask-steps", arguments.mask_steps]
     where = ["--images", str(unlabelled), "--run", str(RUN), "--teacher-checkpoint", str(arguments.teacher)]
     distilled = distill.run_distillation(distill.parser().parse_args([*settings, *where]))
-    rows = compare(arguments.teacher, RUN / "sam_nano.pth", [*scored, *synthetic(HELD_OUT_SEED, 10)])
+    both = {
+        "teacher": Served.read("sam_tiny", str(arguments.teacher)),
+        "student": Served.read("sam_nano", str(RUN / "sam_nano.pth")),
+    }
+    rows = compare(both, [*scored, *synthetic(HELD_OUT_SEED, 10)])
     summary = summarise(rows)
     results = {
-        "command": "python -m benchmarks.distillation",
+        "command": command("distillation"),
         "date": time.strftime("%Y-%m-%d"),
         "settings": settings,
+        "checkpoint_crc32c": {name: served.checkpoint.crc32c for name, served in both.items()},
         "parameters": {name: parameters(name) for name in ("sam_tiny", "sam_nano")},
         "agreement_on_prompts": distilled.history,
         "summary": summary,

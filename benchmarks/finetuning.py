@@ -4,12 +4,14 @@
     python -m benchmarks.finetuning                      # four folds over the team's twelve photographs
     python -m benchmarks.finetuning --encoder frozen --folds 1
 
-Each fold learns from nine photographs (two of which only tell when to stop) as `python -m training.finetune` does, and
-is scored on the other three and on five held-out synthetic images (what it forgets), through the code that serves, with
-the options of config/sam_tiny.yaml; so every photograph is scored once, by a model that never saw it. A fold that was
-done is not done again: its run is in .run/finetuning.
+Of its nine photographs each fold learns from seven, as `python -m training.finetune` does; the other two only tell when
+to stop. It is scored on the remaining three and on five held-out synthetic images (what it forgets), through the code
+that serves, with the options of config/sam_tiny.yaml; so every photograph is scored once, by a model that never saw it.
+Six of the twelve photographs leave grains that touch the frame unlabelled: scoring passes over those, but they are
+learnt as ground.
 
-Writes benchmarks/results/finetuning.json.
+A fold that was done is not done again: its run is in .run/finetuning, and is refused if it was begun with other
+weights, photographs or settings. Writes benchmarks/results/finetuning.json.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy import served
+from benchmarks.accuracy import ACCURACY, command
 from benchmarks.scored.figures import figures
 from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, Known, photographs, synthetic
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training import finetune
-from training.folder import Annotated
+from training.folder import Annotated, split
+from training.serving import Served
 
 FOLDS = 4
 RUNS = ROOT / ".run" / "finetuning"
@@ -41,13 +44,12 @@ console = Console()
 
 def fold_of(images: Sequence[Known], fold: int) -> tuple[list[Known], list[Known]]:
     """Photographs to learn from and to be scored on; every fourth is scored, so that series are shared out."""
-    scored = list(images[fold::FOLDS])
-    return [known for known in images if known not in scored], scored
+    return [known for i, known in enumerate(images) if i % FOLDS != fold], list(images[fold::FOLDS])
 
 
-def scores(checkpoint: Path, images: Sequence[Known]) -> dict[str, dict[str, Any]]:
-    """Figures by image, as sam_tiny is served with this checkpoint."""
-    find, _ = served("sam_tiny", str(checkpoint), {})
+def scores(served: Served, images: Sequence[Known]) -> dict[str, dict[str, Any]]:
+    """Figures by image."""
+    find = served.finder()
     rows = {}
     for known in images:
         row = figures(find(known.image), known)
@@ -56,19 +58,28 @@ def scores(checkpoint: Path, images: Sequence[Known]) -> dict[str, dict[str, Any
     return rows
 
 
-def scores_before(accuracy: Path, checkpoint: Path) -> dict[str, dict[str, Any]]:
+def scores_before(accuracy: Path, about: Mapping[str, Any], images: Sequence[Known]) -> dict[str, dict[str, Any]]:
     """The figures of `make accuracy`, by image.
+
+    Args:
+        accuracy: Its raw results.
+        about: What is served now.
+        images: Whose figures are wanted.
 
     Raises:
         Problem: They are absent, or of another checkpoint or other options than those served now.
     """
+    remedy = "run `make accuracy` first"
     if not accuracy.exists():
-        raise Problem(f"{accuracy} is absent: run `make accuracy` first")
+        raise Problem(f"{accuracy} is absent: {remedy}")
     measured = json.loads(accuracy.read_text())
-    _, about = served("sam_tiny", str(checkpoint), {})
     if measured["sam"] != about:
-        raise Problem(f"{accuracy} is of another checkpoint or other options: run `make accuracy` first")
-    return {row["name"]: {key: row["sam"][key] for key in SHOWN} for row in measured["images"]}
+        raise Problem(f"{accuracy} is of another checkpoint or other options: {remedy}")
+    rows = {row["name"]: {key: row["sam"][key] for key in SHOWN} for row in measured["images"]}
+    missing = [known.name for known in images if known.name not in rows]
+    if missing:
+        raise Problem(f"{accuracy} is without {', '.join(missing)}: {remedy}")
+    return rows
 
 
 def mean_f1(folds: Sequence[dict[str, Any]], key: str) -> float:
@@ -76,10 +87,14 @@ def mean_f1(folds: Sequence[dict[str, Any]], key: str) -> float:
     return float(np.mean([row["f1"] for fold in folds for row in fold[key].values()]))
 
 
-def tune(learnt: Sequence[Known], run: Path, given: Sequence[str]) -> finetune.Tuning:
-    """Fine-tunes sam_tiny on these photographs."""
+def tune(images: Sequence[Known], run: Path, given: Sequence[str]) -> dict[str, Any]:
+    """Fine-tunes sam_tiny on these photographs; what became of it, for the raw results."""
     arguments = finetune.parser().parse_args(["--data", str(PHOTOGRAPHS), "--run", str(run), *given])
-    return finetune.run_tuning(arguments, [Annotated(known.name, known.image, known.labels) for known in learnt])
+    annotated = [Annotated(known.name, known.image, known.labels) for known in images]
+    learnt, kept = split(annotated, arguments.seed)
+    tuning = finetune.run_tuning(arguments, annotated)
+    names = {"learnt": [each.name for each in learnt], "told_when_to_stop": [each.name for each in kept]}
+    return {"steps": tuning.step, "best_step": tuning.best.step, **names}
 
 
 def show(folds: Sequence[dict[str, Any]]) -> None:
@@ -112,23 +127,26 @@ def main() -> int:
     if not images:
         raise Problem("the annotated photographs (../shared/data/grains) are not at hand")
     settings = ["--encoder", arguments.encoder, "--steps", arguments.steps, "--lr", arguments.lr]
-    known_before = scores_before(arguments.out.with_name("accuracy.json"), ROOT / "weights" / "sam_tiny.pth")
     held_out = list(synthetic(HELD_OUT_SEED, 5 * FOLDS))
+    begun = Served.read("sam_tiny", str(ROOT / "weights" / "sam_tiny.pth"))
+    known_before = scores_before(ACCURACY, begun.about(), [*images, *held_out])
     folds = []
     for number in range(arguments.folds):
-        learnt, scored = fold_of(images, number)
+        given, scored = fold_of(images, number)
         console.print(f"fold {number}: {', '.join(known.name for known in scored)} are scored")
         run = RUNS / f"{arguments.encoder}_{number}"
-        tuning = tune(learnt, run, settings)
-        fold = {"steps": tuning.step, "best_step": tuning.best.step, "learnt": [known.name for known in learnt]}
+        fold = tune(given, run, [*settings, "--checkpoint", begun.checkpoint.uri])
+        tuned = Served.read("sam_tiny", str(run / "sam_tiny.pth"))
+        fold["checkpoint_crc32c"] = tuned.checkpoint.crc32c
         for key, some in (("", scored), ("synthetic_", held_out[number::FOLDS])):
             fold[f"{key}before"] = {known.name: known_before[known.name] for known in some}
-            fold[f"{key}after"] = scores(run / "sam_tiny.pth", some)
+            fold[f"{key}after"] = scores(tuned, some)
         folds.append(fold)
     results = {
-        "command": "python -m benchmarks.finetuning",
+        "command": command("finetuning"),
         "date": time.strftime("%Y-%m-%d"),
         "settings": settings,
+        "checkpoint_crc32c": begun.checkpoint.crc32c,
         "f1_before": mean_f1(folds, "before"),
         "f1_after": mean_f1(folds, "after"),
         "synthetic_f1_before": mean_f1(folds, "synthetic_before"),

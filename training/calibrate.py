@@ -1,6 +1,8 @@
-"""Makes the predicted IoU of a sam_tiny mean what it says, and shows it.
+r"""Makes the predicted IoU of a sam_tiny mean what it says, and shows it.
 
-    python -m training.calibrate --checkpoint training/runs/tiny/sam_tiny.pth --out weights/sam_tiny.pth
+    python -m training.calibrate --checkpoint training/runs/rock/sam_tiny.pth --out rock.pth
+    python -m training.calibrate --checkpoint training/runs/v2/sam_tiny.pth --out weights/sam_tiny.pth \
+        --figures benchmarks/results/calibration.json      # the committed checkpoint and its figures
 
 Asks the model on crops of synthetic images that no training has seen, fits predicted IoU = slope × IoU head + shift to
 the true IoU by least squares over masks that the head thinks above --floor (others are never shown), and writes the
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,8 @@ from segment_anything.modeling import Sam
 from torch import nn
 from tqdm import tqdm
 
-from grain_handler import models, weights
-from tools.mar import ROOT
-from training.checkpoints import save_checkpoint
+from tools.problem import main_exit
+from training.checkpoints import fetch, load, save_checkpoint
 from training.crops import CropStream
 from training.forward import decode, embed
 from training.losses import coverage, intersection_over_union
@@ -80,7 +82,7 @@ def calibration_error(rows: list[dict[str, Any]]) -> float:
     return float(np.average(gaps, weights=[row["masks"] for row in rows]))
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> int:
     """Fits, writes, and shows the result on other images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -89,10 +91,10 @@ def main() -> None:
     add("--out", type=Path, required=True, help="the calibrated checkpoint")
     add("--batches", type=int, default=40, help="batches of 64 prompts at most, to fit and to show (%(default)s)")
     add("--floor", type=float, default=0.2, help="fit over what is said above this (default: %(default)s)")
-    add("--figures", type=Path, default=ROOT / "benchmarks" / "results" / "calibration.json", help="raw figures")
-    arguments = parser.parse_args()
+    add("--figures", type=Path, help="where to write raw figures, JSON (default: nowhere)")
+    arguments = parser.parse_args(given)
 
-    sam = models.load(arguments.model, weights.fetch(arguments.checkpoint, Path()), torch.device("cpu"))
+    sam = load(arguments.model, fetch(arguments.checkpoint), torch.device("cpu"))
     slope, shift = fit(*said_and_true(sam, SEED, arguments.batches), arguments.floor)
     others = SEED + 1
     before = reliability(*said_and_true(sam, others, arguments.batches))
@@ -105,10 +107,12 @@ def main() -> None:
         print(f"{name}: calibration error {calibration_error(rows):.3f}")
         for row in rows:
             print(f"  {row['masks']:6} masks said {row['said']:.2f}, true {row['true']:.2f}")
-    figures = {"slope": slope, "shift": shift, "before": before, "after": after}
-    figures |= {"error_before": calibration_error(before), "error_after": calibration_error(after)}
-    arguments.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    if arguments.figures:
+        figures = {"slope": slope, "shift": shift, "before": before, "after": after}
+        figures |= {"error_before": calibration_error(before), "error_after": calibration_error(after)}
+        arguments.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    main_exit(main)

@@ -1,20 +1,60 @@
-"""What every run writes: its state, its checkpoint, its curves."""
+"""Checkpoints: where they come from, and what every run writes: its settings, its state, its checkpoint, its curves."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from segment_anything.modeling import Sam
 from torch import Tensor
 
+from grain_handler import models, weights
+from grain_handler.errors import CheckpointError
+from grain_handler.weights import Checkpoint
+from tools.mar import ROOT
 from tools.problem import Problem
 
 STATE = "state.pt"
 """In the run's folder: all that the run is resumed from."""
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise Problem(str(error).partition("\n")[0]) from error
+
+
+@_said()
+def fetch(uri: str) -> Checkpoint:
+    """Makes a checkpoint a local file; downloads are kept where `make serve` keeps its own.
+
+    Args:
+        uri: File or `gs://`.
+
+    Raises:
+        Problem: It is not there.
+    """
+    return weights.fetch(uri, Path(os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or ROOT / ".run" / "weights"))
+
+
+@_said()
+def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
+    """Builds a model and fills it, as the handler does.
+
+    Raises:
+        Problem: The file is no checkpoint, or another model's.
+    """
+    return models.load(model, checkpoint, device)
 
 
 def save(path: Path, value: Any) -> None:
@@ -24,25 +64,42 @@ def save(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
-def claim(run: Path, settings: Mapping[str, object]) -> None:
-    """Makes the run's folder and notes what the run is; one that was begun with other settings is not gone on with.
+def digest(parts: Iterable[str | NDArray[Any]]) -> str:
+    """Sixteen characters that stand for the content and the order of names and arrays."""
+    made = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        made.update(repr(part if isinstance(part, str) else (part.shape, part.dtype)).encode())
+        if not isinstance(part, str):
+            made.update(part.tobytes())
+    return made.hexdigest()
+
+
+def claim(run: Path, settings: Mapping[str, object], content: Mapping[str, str]) -> None:
+    """Makes the run's folder and notes what the run is; one that was begun otherwise is not gone on with.
 
     Args:
         run: The run's folder.
         settings: What must stay the same when the run is resumed, by option.
+        content: Digest of what an option names and must stay the same, wherever it lies.
 
     Raises:
-        Problem: The folder holds another run.
+        Problem: The folder has the state of another run.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    said = {name: str(value) for name, value in settings.items()}
     note = run / "settings.json"
-    if not note.exists():
+    said = {name: str(value) for name, value in (*settings.items(), *content.items())}
+    if not (run / STATE).exists():
+        run.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(said, indent=1) + "\n")
-    begun = json.loads(note.read_text())
+        return
+    begun = json.loads(note.read_text()) if note.exists() else {}
+    remedy = f"choose another --run, or delete {run}"
+    if begun.keys() != said.keys():
+        raise Problem(f"{run} was begun by another script, or by another version of this one: {remedy}")
     for name, value in said.items():
+        if begun[name] != value and name in content:
+            raise Problem(f"--{name} has changed since {run} was begun: {remedy}")
         if begun[name] != value:
-            raise Problem(f"{run} was begun with --{name} {begun[name]}, not {value}: choose another --run")
+            raise Problem(f"{run} was begun with --{name} {begun[name]}, not {value}: {remedy}")
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor]) -> None:

@@ -120,7 +120,7 @@ def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], s
     least = side / min(image.shape[:2])
     zoom = float(np.exp(rng.uniform(0, np.log(4)))) if rng.uniform() < 0.5 else 1.0
     zoom = max(zoom, least)
-    window = max(64, round(side / zoom))
+    window = min(max(64, round(side / zoom)), *image.shape[:2])
     y = int(rng.integers(0, image.shape[0] - window + 1))
     x = int(rng.integers(0, image.shape[1] - window + 1))
     image, labels = image[y : y + window, x : x + window], labels[y : y + window, x : x + window]

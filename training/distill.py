@@ -9,9 +9,10 @@ through a linear map that is thrown away). Then both are asked the same prompts,
 masks, soft (the teacher's probabilities at a temperature) and hard (its masks), and the IoU that it predicts. Without
 --images the images are synthetic; with it, any images of your material, as many as you have.
 
-Interrupt it at will, the same command resumes. The run's folder then holds STUDENT.pth, which the handler loads as it
-is; card.md, curves.png, and log.jsonl. Agreement is the mean IoU between the masks that the two prefer, on prompts in
-batches that nothing is learnt from.
+Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --workers and
+--device may change: a run that took its steps is done, for the learning rate falls to zero over them. The run's folder
+then holds STUDENT.pth, which the handler loads as it is; card.md, curves.png, and log.jsonl. Agreement is the mean IoU
+between the masks that the two prefer, on prompts in batches that nothing is learnt from.
 """
 
 from __future__ import annotations
@@ -29,22 +30,25 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grain_handler import models, weights
+from grain_handler import models
 from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
-from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
+from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
-from training.folder import IMAGES
+from training.fitting import descend
+from training.folder import IMAGES, files_of, read_image
 from training.forward import decode, embed, to_device
 from training.losses import intersection_over_union, mask_loss
 from training.schedule import cosine
+
+SETTINGS = ("teacher", "student", "synthetic", "seed", "embedding-steps", "mask-steps", "temperature", "hard", "lr")
+"""What stays the same when a run is resumed."""
 
 VALIDATION_SEED = 980_000
 VALIDATION_BATCHES = 6
@@ -162,20 +166,10 @@ class Distillation:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss = self.loss(batch, mixture)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_([*self.student.parameters(), *self.bridge.parameters()], 1.0)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}: resume from the last state")
-        self.optimizer.step()
+        follow = zip(self.average.parameters(), self.student.parameters(), strict=True)
+        descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.student.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
         return loss.item()
 
     @torch.no_grad()
@@ -215,15 +209,10 @@ def photographs(folder: Path) -> list[NDArray[np.uint8]]:
     Raises:
         Problem: There are none.
     """
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGES and not p.stem.endswith("_labels")]
+    paths = files_of(folder, "**/*")
     if not paths:
         raise Problem(f"{folder} has no image ({', '.join(IMAGES)})")
-    images = []
-    for path in tqdm(paths, desc="reading images", leave=False):
-        with Image.open(path) as image:
-            image.thumbnail((FRAME, FRAME), Image.Resampling.LANCZOS)
-            images.append(np.asarray(image.convert("RGB")))
-    return images
+    return [read_image(path) for path in tqdm(paths, desc="reading images", leave=False)]
 
 
 def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: float) -> Pair:
@@ -252,32 +241,52 @@ def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillat
     )
 
 
-def run_distillation(arguments: argparse.Namespace) -> Distillation:
-    """Both stages, from where the run's folder says."""
-    same = ("teacher", "teacher_checkpoint", "student", "student_checkpoint", "images", "synthetic", "seed")
-    claim(arguments.run, {name.replace("_", "-"): getattr(arguments, name) for name in same})
-    device = torch.device(arguments.device)
+def begin(arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], device: torch.device) -> Distillation:
+    """Loads the models, claims the run's folder, and goes back to where it stopped.
+
+    Raises:
+        Problem: A checkpoint is not of its model, or the folder holds another run.
+    """
+    known = fetch(arguments.teacher_checkpoint)
+    teacher = load(arguments.teacher, known, device)
     torch.manual_seed(arguments.seed)
-    images = photographs(arguments.images) if arguments.images else []
-    teacher = models.load(arguments.teacher, weights.fetch(arguments.teacher_checkpoint, Path()), device)
-    student = models.REGISTRY[arguments.student]().to(device)
+    student, average = (models.REGISTRY[arguments.student]().to(device) for _ in range(2))
+    content = {"images": digest(images), "teacher-checkpoint": known.crc32c, "student-checkpoint": "none"}
     if arguments.student_checkpoint:
-        begun = models.load(arguments.student, weights.fetch(arguments.student_checkpoint, Path()), device)
-        student.load_state_dict(begun.state_dict())
-    average = models.REGISTRY[arguments.student]().to(device)
+        begun = fetch(arguments.student_checkpoint)
+        student.load_state_dict(load(arguments.student, begun, device).state_dict())
+        content["student-checkpoint"] = begun.crc32c
+    run: Path = arguments.run
+    claim(run, {name: getattr(arguments, name.replace("-", "_")) for name in SETTINGS}, content)
     distillation = Distillation.begin(teacher, student.train(), average, arguments.lr)
+    if (run / STATE).exists():
+        distillation.resume(run)
+        print(f"resumed {run} at step {distillation.step}")
+    return distillation
+
+
+def run_distillation(arguments: argparse.Namespace) -> Distillation:
+    """Both stages, from where the run's folder says.
+
+    Raises:
+        Problem: There are no steps to take or no images, a checkpoint is not of its model, or the folder holds another
+            run.
+    """
+    steps = arguments.embedding_steps + arguments.mask_steps
+    if steps < 1:
+        raise Problem("nothing is learnt in 0 steps: give --embedding-steps or --mask-steps")
+    device = torch.device(arguments.device)
+    images = photographs(arguments.images) if arguments.images else []
+    distillation = begin(arguments, images, device)
     run: Path = arguments.run
 
     # Only sam_tiny's kind of encoder takes anything smaller than the whole frame.
-    small = all(isinstance(sam.image_encoder, TinyImageEncoder) for sam in (teacher, student))
+    both = (distillation.teacher, distillation.student)
+    small = all(isinstance(sam.image_encoder, TinyImageEncoder) for sam in both)
     source = partial(draw, images=images, synthetic_share=arguments.synthetic)
     stream = partial(CropStream, crops=CROPS, crops_per_image=32, source=source, sides=MIX if small else (FRAME,))
     apart = iter(stream(VALIDATION_SEED))
     kept = [to_device(next(apart), device) for _ in range(VALIDATION_BATCHES)]
-    if (run / STATE).exists():
-        distillation.resume(run)
-        print(f"resumed {run} at step {distillation.step}")
-    steps = arguments.embedding_steps + arguments.mask_steps
     mixture = Mixture(arguments.temperature, arguments.hard)
     numbers = stream(arguments.seed * 1_000_003 + distillation.step)
     loader = prefetched(numbers, arguments.workers)
@@ -343,8 +352,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if arguments.teacher != "sam_tiny" and Path(arguments.teacher_checkpoint).name == "sam_tiny.pth":
         raise Problem(f"{arguments.teacher} needs --teacher-checkpoint: weights of that model")
     distillation = run_distillation(arguments)
-    agreement = in_words(distillation.history[-1][2]) if distillation.history else "unchanged"
-    print(f"Agreement with the teacher: {agreement}.")
+    print(f"Agreement with the teacher: {in_words(distillation.history[-1][2])}.")
     print(f"Checkpoint: {arguments.run / arguments.student}.pth; card.md and curves.png beside it.")
     return 0
 

@@ -2,13 +2,15 @@
 
     python -m training.finetune --data rock --run training/runs/rock
     python -m training.finetune --model sam_vit_h --checkpoint vit_h.pth --data rock --run training/runs/rock_h
-    python -m training.finetune --data rock --run training/runs/rock --encoder lora      # the encoder learns, too
+    python -m training.finetune --data rock --run training/runs/rock_lora --encoder lora    # the encoder learns, too
 
 The folder has images with label maps (A17.jpg, A17_labels.png, 16 bit: 0 is no grain) or one COCO file; ten well
 outlined images are a beginning. A fifth of them is kept apart and tells when to stop. What the model knew is kept
 alive by synthetic images among yours (--synthetic).
 
-Interrupt it at will, the same command resumes. The run's folder then holds MODEL.pth, the best checkpoint, which the
+Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --patience,
+--workers and --device may change: a run that lost patience goes on with more, but one that took its --steps is done,
+for the learning rate falls to zero over them. The run's folder then holds MODEL.pth, the best checkpoint, which the
 handler loads as it is; card.md, which says how it came about; curves.png; and log.jsonl. To serve it:
 
     grainserve weights push training/runs/rock/sam_tiny.pth --name rock.pth
@@ -32,19 +34,23 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from grain_handler import models, weights
+from grain_handler import models
 from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state
-from training.checkpoints import STATE, claim, save, save_checkpoint, write_curves
+from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves
 from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.fitting import descend
 from training.folder import Annotated, read, split
 from training.forward import decode, embed, to_device
 from training.losses import coverage, prompt_loss
 from training.schedule import cosine
 
 ENCODERS = ("frozen", "lora", "full")
+SETTINGS = ("model", "encoder", "synthetic", "seed", "steps", "lr")
+"""What stays the same when a run is resumed."""
+
 AVERAGE_DECAY = 0.99
 VALIDATION_BATCHES = 16
 CROPS = 8
@@ -129,8 +135,8 @@ class Tuning:
 
     def loss(self, batch: Batch) -> tuple[Tensor, float]:
         """The loss of a batch, and the mean IoU of the masks that the model prefers."""
-        device = self.sam.device.type
-        with torch.autocast(device, dtype=torch.bfloat16), torch.set_grad_enabled(self.encoder != "frozen"):
+        device, learns = self.sam.device.type, self.encoder != "frozen" and torch.is_grad_enabled()
+        with torch.autocast(device, dtype=torch.bfloat16), torch.set_grad_enabled(learns):
             embedding = embed(self.sam, batch)
         with torch.autocast(device, dtype=torch.bfloat16):
             logits, scores = decode(self.sam, embedding, batch)
@@ -144,20 +150,10 @@ class Tuning:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss, _ = self.loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.learnt, 1.0)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}")
-        self.optimizer.step()
+        follow = zip(self.average, self.learnt, strict=True)
+        descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for mean, new in zip(self.average, self.learnt, strict=True):
-                mean.lerp_(new, 1 - decay)
         return loss.item()
 
     @torch.no_grad()
@@ -210,15 +206,21 @@ def write_card(
 
 
 def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tuning:
-    """Trains until the validation loss no longer falls, or the steps are taken."""
-    same = ("model", "checkpoint", "data", "encoder", "synthetic", "seed")
-    claim(arguments.run, {name: getattr(arguments, name) for name in same})
+    """Trains until the validation loss no longer falls, or the steps are taken.
+
+    Raises:
+        Problem: There are too few images, the checkpoint is not of the model, or the folder holds another run.
+    """
     device = torch.device(arguments.device)
-    torch.manual_seed(arguments.seed)
-    learnt, kept = split(images, 0.2, arguments.seed)
-    sam = models.load(arguments.model, weights.fetch(arguments.checkpoint, Path()), device)
-    tuning = Tuning.begin(sam, arguments.encoder, arguments.lr)
+    learnt, kept = split(images, arguments.seed)
+    checkpoint = fetch(arguments.checkpoint)
+    sam = load(arguments.model, checkpoint, device)
     run: Path = arguments.run
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    data = digest(part for each in images for part in (each.name, each.image, each.labels))
+    claim(run, settings, {"checkpoint": checkpoint.crc32c, "data": data})
+    torch.manual_seed(arguments.seed)
+    tuning = Tuning.begin(sam, arguments.encoder, arguments.lr)
     tiny = isinstance(sam.image_encoder, TinyImageEncoder)
     apart: Iterator[Batch] = iter(batches(kept, 990_000, tiny, 0.0))
     kept_batches = [to_device(next(apart), device) for _ in range(VALIDATION_BATCHES)]

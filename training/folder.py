@@ -10,20 +10,29 @@ or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
+from grain_handler.decode import BROKEN, MAX_SIDE, upright_rgb
+from grain_handler.errors import RequestError
 from tools.problem import Problem
 
+T = TypeVar("T", bound=np.generic)
+
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-FRAME = 1024
+BESIDE = ("_labels", "_overlay", "_sizes")
+"""Endings of files that lie beside an image: its label map, and pictures that `grainserve analyze` writes."""
+
+KEPT_APART = 0.2
+"""Share of the images that `split` sets aside."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Annotated:
 
     Attributes:
         name: The file's stem.
-        image: H × W × 3, uint8, RGB; 1024 px at most on the longer side.
+        image: H × W × 3, uint8, RGB, as the handler decodes it; 1024 px at most on the longer side.
         labels: H × W, int32; 0 is no grain.
     """
 
@@ -51,42 +60,143 @@ def read(folder: Path) -> list[Annotated]:
         The annotated images, by name; images over 1024 px are reduced, as they must be to be served.
 
     Raises:
-        Problem: There are none, a label map has another size than its image, or holds no grain.
+        Problem: There are none, one is there twice, cannot be read or has labels of another size or without a grain.
     """
-    found = sorted(_pairs(folder), key=lambda each: each.name)
+    found: dict[str, tuple[Annotated, str]] = {}
+    for each, files in _pairs(folder):
+        if each.name in found:
+            raise Problem(f"{folder} has {each.name} twice, as {found[each.name][1]} and as {files}: keep one")
+        if each.labels.max() == 0:
+            raise Problem(f"the label map of {each.name} holds no grain")
+        found[each.name] = each, files
     if not found:
         raise Problem(
             f"{folder} has no annotated image. Expected are images with NAME_labels.png (or .tif) beside them, "
             'or one COCO .json file with "images" and "annotations".'
         )
-    for each in found:
-        if each.labels.max() == 0:
-            raise Problem(f"the label map of {each.name} holds no grain")
-    return found
+    return [found[name][0] for name in sorted(found)]
 
 
-def _pairs(folder: Path) -> Iterator[Annotated]:
+def files_of(folder: Path, pattern: str = "*") -> list[Path]:
+    """Images of a folder, by path, without what lies beside them.
+
+    Args:
+        folder: Where to look.
+        pattern: `*`, or `**/*` to look in its folders as well.
+
+    Raises:
+        Problem: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise Problem(f"there is no folder {folder}: name the one that holds your images")
+    return [p for p in sorted(folder.glob(pattern)) if p.suffix.lower() in IMAGES and not p.stem.endswith(BESIDE)]
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Reads an image as the handler does: H × W × 3, uint8, RGB, upright; 1024 px at most on the longer side.
+
+    Raises:
+        Problem: It is not there, or cannot be read.
+    """
+    return _reduced(_upright(path), Image.Resampling.LANCZOS)
+
+
+def annotated(path: Path, labels: NDArray[np.int32]) -> Annotated:
+    """Reads an image that belongs to a label map.
+
+    Args:
+        path: The image.
+        labels: H × W, int32, of the upright image's size.
+
+    Returns:
+        Both, 1024 px at most.
+
+    Raises:
+        Problem: The image cannot be read or has another size.
+    """
+    image = _upright(path)
+    if labels.shape != image.shape[:2]:
+        raise Problem(
+            f"{path.name} (upright) is {image.shape[1]} × {image.shape[0]} px, "
+            f"its labels {labels.shape[1]} × {labels.shape[0]}: outline the image as it stands upright, at full size"
+        )
+    small = _reduced(image, Image.Resampling.LANCZOS)
+    return Annotated(path.stem, small, _reduced(labels, Image.Resampling.NEAREST))
+
+
+def read_labels(path: Path) -> NDArray[np.int32]:
+    """Reads a label map: H × W, int32.
+
+    Raises:
+        Problem: It cannot be read, or has several channels.
+    """
+    with _opened(path) as picture:
+        labels = np.asarray(picture)
+    if labels.ndim != 2:
+        raise Problem(
+            f"{path} has {labels.shape[2]} channels: labels must have one channel, with a number for each grain; "
+            "save them as a 16-bit grey PNG or TIFF"
+        )
+    return labels.astype(np.int32)
+
+
+def split(images: Sequence[Annotated], seed: int) -> tuple[list[Annotated], list[Annotated]]:
+    """Images to learn from and, a fifth, to stop by; one at least of each.
+
+    Raises:
+        Problem: There are fewer than two images.
+    """
+    if len(images) < 2:
+        raise Problem("fine-tuning needs two annotated images at least: one to learn from, one to tell when to stop")
+    order = np.random.default_rng(seed).permutation(len(images))
+    kept = max(1, round(KEPT_APART * len(images)))
+    return [images[i] for i in order[kept:]], [images[i] for i in order[:kept]]
+
+
+def _pairs(folder: Path) -> Iterator[tuple[Annotated, str]]:
+    """Each annotated image, and the names of the files that it comes from."""
+    images = files_of(folder)
     for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text())
+        content = _json(path)
         if isinstance(content, dict) and {"images", "annotations"} <= set(content):
-            yield from _coco(folder, content)
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGES and not path.stem.endswith("_labels"):
-            for suffix in (".png", ".tif", ".tiff"):
-                labels = path.with_name(f"{path.stem}_labels{suffix}")
-                if labels.exists():
-                    yield _annotated(path, np.asarray(Image.open(labels)).astype(np.int32))
+            yield from _coco(path, content)
+    for path in images:
+        for suffix in (".png", ".tif", ".tiff"):
+            labels = path.with_name(f"{path.stem}_labels{suffix}")
+            if labels.exists():
+                yield annotated(path, read_labels(labels)), f"{path.name} with {labels.name}"
 
 
-def _coco(folder: Path, content: dict[str, Any]) -> Iterator[Annotated]:
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise Problem(f"{path} is not JSON ({error}): mend it, or move it out of the folder") from error
+
+
+def _coco(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[Annotated, str]]:
     for about in content["images"]:
-        height, width = about["height"], about["width"]
-        labels = np.zeros((height, width), np.int32)
+        image = path.parent / about["file_name"]
+        if not image.is_file():
+            raise Problem(f'{path} names {image}, which is not there: add it, or drop it from "images"')
+        labels = np.zeros((about["height"], about["width"]), np.int32)
         mine = [entry for entry in content["annotations"] if entry["image_id"] == about["id"]]
         # Large ones first, so that a grain on another one is not lost.
         for number, entry in enumerate(sorted(mine, key=lambda entry: -float(entry.get("area", 0))), start=1):
-            labels[_decode(entry["segmentation"], height, width)] = number
-        yield _annotated(folder / about["file_name"], labels)
+            fault = _fault(entry.get("segmentation"))
+            if fault:
+                raise Problem(f"{path}: annotation {entry.get('id')} of {image.name} {fault}: outline it, or drop it")
+            labels[_decode(entry["segmentation"], *labels.shape)] = number
+        yield annotated(image, labels), f"{image.name} in {path.name}"
+
+
+def _fault(segmentation: Any) -> str | None:
+    """What is wrong with a COCO segmentation, if anything."""
+    if not segmentation:
+        return "has no segmentation"
+    if isinstance(segmentation, list) and any(not isinstance(each, list) or len(each) < 6 for each in segmentation):
+        return "has a polygon that is no list of six numbers (three points) or more"
+    return None
 
 
 def _decode(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -99,28 +209,24 @@ def _decode(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return np.asarray(coco.decode(runs)).astype(bool)
 
 
-def _annotated(path: Path, labels: NDArray[np.int32]) -> Annotated:
-    image = Image.open(path).convert("RGB")
-    if labels.shape != (image.height, image.width):
-        raise Problem(
-            f"{path.name} is {image.width} × {image.height} px, its labels {labels.shape[1]} × {labels.shape[0]}"
-        )
-    scale = FRAME / max(image.size)
-    if scale < 1:
-        size = (round(image.width * scale), round(image.height * scale))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    return Annotated(path.stem, np.asarray(image), labels)
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as picture:
+            yield picture
+    except (*BROKEN, Image.DecompressionBombError, RequestError) as error:
+        raise Problem(f"{path} cannot be read: {error}") from error
 
 
-def split(images: Sequence[Annotated], share: float, seed: int) -> tuple[list[Annotated], list[Annotated]]:
-    """Images to learn from and images to stop by; one at least of each.
+def _upright(path: Path) -> NDArray[np.uint8]:
+    with _opened(path) as picture:
+        return upright_rgb(picture)[0]
 
-    Raises:
-        Problem: There are fewer than two images.
-    """
-    if len(images) < 2:
-        raise Problem("fine-tuning needs two annotated images at least: one to learn from, one to tell when to stop")
-    order = np.random.default_rng(seed).permutation(len(images))
-    kept = max(1, round(share * len(images)))
-    return [images[i] for i in order[kept:]], [images[i] for i in order[:kept]]
+
+def _reduced(pixels: NDArray[T], resampling: Image.Resampling) -> NDArray[T]:
+    """Pixels (H × W or H × W × 3) with 1024 px at most on the longer side."""
+    height, width = pixels.shape[:2]
+    scale = MAX_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), resampling))

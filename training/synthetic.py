@@ -8,6 +8,7 @@ from the generator that is passed in, so a seed names an image for as long as th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ DRAW = dict(families.FAMILIES) | dict(flat.FAMILIES)
 FAMILIES = tuple(DRAW)
 SHARES = np.array([6, 6, 4, 2, 2, 2, 2, 1, 2, 1]) / 28
 """How often each family is drawn when none is named."""
+
+TUNING_SEED = 700_000
+"""First seed of the images that thresholds, and the watershed they are compared with, are tuned on."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,9 @@ def synthesize(
     if rng.uniform() < 0.12:
         pixels, labels = add_scale(rng, pixels, labels)
     return SyntheticImage(pixels, tidy(labels, min_area=max(24, int(0.02 * grain_px**2))), family)
+
+
+def in_turn(first_seed: int, count: int) -> Iterator[SyntheticImage]:
+    """`count` images of 512 × 512 px, of successive seeds, the families in turn."""
+    for i in range(count):
+        yield synthesize(np.random.default_rng(first_seed + i), FAMILIES[i % len(FAMILIES)])

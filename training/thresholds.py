@@ -3,8 +3,10 @@
     python -m training.thresholds --checkpoint training/runs/tiny/sam_tiny.pth
     python -m training.thresholds --checkpoint training/runs/rock/sam_tiny.pth --data rock      # on your own images
 
-Masks are made once, with low thresholds, and filtered afterwards: box NMS keeps the mask of higher predicted IoU, so
-masks that a higher threshold would drop hardly suppress any that it keeps. Prints mean F1 at IoU 0.5, best first.
+Masks are made once, with low thresholds, and filtered afterwards. All points of the grid are asked, whatever the config
+says: adaptive ones leave out what a mask covers that is well over the thresholds, so low thresholds would hide grains
+that higher ones find. Box NMS keeps the mask of higher predicted IoU, so masks that a higher threshold would drop
+hardly suppress any that it keeps. Prints mean F1 at IoU 0.5, best first.
 """
 
 from __future__ import annotations
@@ -15,32 +17,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import yaml
 from tqdm import tqdm
 
-from grain_handler import models, weights
-from grain_handler.automask import MaskGenerator
+from grain_handler import models
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.options import Options
-from grain_handler.precision import resolve
 from grain_handler.segment import mask_settings
 from tools.mar import ROOT
+from tools.problem import main_exit
 from training.crops import Pair
 from training.folder import read
 from training.scoring import score
-from training.synthetic import FAMILIES, synthesize
+from training.serving import Served
+from training.synthetic import TUNING_SEED, in_turn
 
-SEED = 700_000
 PREDICTED_IOU = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 STABILITY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-
-
-def synthetic(count: int) -> list[Pair]:
-    """Images of 512 × 512 px that no training has seen, the families in turn."""
-    made = [synthesize(np.random.default_rng(SEED + i), FAMILIES[i % len(FAMILIES)]) for i in range(count)]
-    return [(each.image, each.labels) for each in made]
+LOW = {"points": "grid", "pred_iou_thresh": PREDICTED_IOU[0], "stability_score_thresh": STABILITY[0]}
+"""Options with which a mask is made if it is kept at any of the thresholds."""
 
 
 def sweep(images: Sequence[Pair], made: Sequence[Sequence[Mask]], options: Options) -> list[tuple[float, float, float]]:
@@ -57,7 +52,7 @@ def sweep(images: Sequence[Pair], made: Sequence[Sequence[Mask]], options: Optio
     return sorted(table, reverse=True)
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> int:
     """Makes the masks, sweeps, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -65,24 +60,20 @@ def main() -> None:
     add("--model", default="sam_tiny", choices=models.REGISTRY, help="(default: %(default)s)")
     add("--data", type=Path, help="folder of annotated images (default: synthetic ones)")
     add("--count", type=int, default=10, help="synthetic images (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
 
-    config = yaml.safe_load((ROOT / "config" / f"{arguments.model}.yaml").read_text())["grainserve"]
-    low = {"pred_iou_thresh": PREDICTED_IOU[0], "stability_score_thresh": STABILITY[0]}
-    options = Options(**config["defaults"] | low)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sam = models.load(arguments.model, weights.fetch(arguments.checkpoint, Path()), device)
-    generator = MaskGenerator(sam, resolve(config["precision"], device))
-    images = (
-        [(each.image, each.labels) for each in read(arguments.data)] if arguments.data else synthetic(arguments.count)
-    )
-    made = []
-    for image, labels in tqdm(images, desc="masks"):
-        height, width = labels.shape
-        made.append(generator.generate(image, mask_settings(options, height, width)))
+    found = read(arguments.data) if arguments.data else in_turn(TUNING_SEED, arguments.count)
+    images = [(each.image, each.labels) for each in found]
+    served = Served.read(arguments.model, arguments.checkpoint)
+    options = served.options.model_copy(update=LOW)
+    generator = served.generator()
+    made = [
+        generator.generate(image, mask_settings(options, *labels.shape)) for image, labels in tqdm(images, desc="masks")
+    ]
     for f1, iou, stability in sweep(images, made, options)[:12]:
         print(f"F1 {f1:.3f}  pred_iou_thresh {iou:.2f}  stability_score_thresh {stability:.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    main_exit(main)

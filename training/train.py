@@ -24,8 +24,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from grain_handler.models import build_sam_tiny
+from tools.problem import main_exit
 from training.checkpoints import STATE, save, save_checkpoint
 from training.crops import Batch, CropStream, prefetched
+from training.fitting import descend
 from training.forward import decode, to_device
 from training.losses import coverage, dense_loss, prompt_loss
 from training.schedule import plateau
@@ -121,24 +123,15 @@ class Training:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         loss, figures = losses(self.sam, self.head, batch, dense_only)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_([*self.sam.parameters(), *self.head.parameters()], 1.0)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}: resume from the last state")
-        self.optimizer.step()
+        follow = zip(self.average.parameters(), self.sam.parameters(), strict=True)
+        descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
-        decay = min(AVERAGE_DECAY, self.step / (self.step + 20))
-        with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.sam.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
         return {"loss": loss.item()} | {name: round(value.item(), 4) for name, value in figures.items()}
 
 
-def main() -> None:
+def main() -> int:
+    """Trains until the steps are taken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
     parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
@@ -179,7 +172,8 @@ def main() -> None:
                 log.flush()
             if training.step % 250 == 0 or training.step == args.steps:
                 training.save(args.run)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    main_exit(main)

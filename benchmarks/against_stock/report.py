@@ -147,8 +147,8 @@ def _adaptive(cases: Sequence[Case]) -> list[str]:
         *("mean IoU", "grains of the label map", "Δ D50"),
     )
     return [
-        "### Adaptive points (ours only, off by default)\n",
-        "Coarse points first, finer ones only where no mask was kept: fewer questions, other masks.\n",
+        "### Adaptive points (ours only)\n",
+        "Coarse points first, finer ones only where no confident mask lies: fewer questions, other masks.\n",
         _markdown(columns, rows),
     ]
 

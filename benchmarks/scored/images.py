@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
-from PIL import Image
 from skimage.draw import ellipse
 
-from grain_handler.decode import MAX_SIDE
 from tools.mar import ROOT
-from training.synthetic import FAMILIES, synthesize
+from training.folder import annotated, read_labels
+from training.synthetic import in_turn
 
-HELD_OUT_SEED, TRAINING_SEED = 800_000, 700_000
+HELD_OUT_SEED = 800_000
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "grains"
 COINS = Path(__file__).parent / "coins.json"
 
@@ -45,8 +44,7 @@ class Known:
 
 def synthetic(first_seed: int, count: int) -> Iterator[Known]:
     """`count` images of 512 × 512 px, the families in turn."""
-    for i in range(count):
-        made = synthesize(np.random.default_rng(first_seed + i), FAMILIES[i % len(FAMILIES)])
+    for i, made in enumerate(in_turn(first_seed, count)):
         yield Known(f"{made.family} {first_seed + i}", "synthetic", made.family, made.image, made.labels)
 
 
@@ -54,21 +52,8 @@ def photographs(folder: Path = PHOTOGRAPHS) -> Iterator[Known]:
     """The team's annotated photographs, brought to the size that is served; none where the folder is absent."""
     for path in sorted(folder.glob("*.json")):
         about = json.loads(path.read_text())
-        image = Image.open(folder / about["image"]).convert("RGB")
-        labels = Image.fromarray(np.asarray(Image.open(folder / about["labels"])).astype(np.int32))
-        scale = MAX_SIDE / max(image.size)
-        if scale < 1:
-            size = (round(image.width * scale), round(image.height * scale))
-            image = image.resize(size, Image.Resampling.LANCZOS)
-            labels = labels.resize(size, Image.Resampling.NEAREST)
-        yield Known(
-            path.stem,
-            "photographs",
-            about["kind"],
-            np.asarray(image),
-            np.asarray(labels),
-            about["edge_grains_labelled"],
-        )
+        each = annotated(folder / about["image"], read_labels(folder / about["labels"]))
+        yield Known(path.stem, "photographs", about["kind"], each.image, each.labels, about["edge_grains_labelled"])
 
 
 def coins() -> Known:

@@ -75,10 +75,7 @@ class DecodedImage:
 
 
 def decode(data: bytes) -> DecodedImage:
-    """Decodes one image.
-
-    Transparency is laid over white; EXIF orientation is applied; grey images of more than 8 bits are
-    stretched from their own darkest to their own brightest pixel.
+    """Decodes one image; see `upright_rgb` for what is done to its pixels.
 
     Raises:
         RequestError: One of the errors imported above; its message says what to do.
@@ -106,14 +103,38 @@ def decode(data: bytes) -> DecodedImage:
         mode = picture.mode
         try:
             _refuse_pages(picture, kind)
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
+            pixels, warnings = upright_rgb(picture)
         except Image.DecompressionBombError as error:
             raise DecompressionBomb(f"the {kind} unpacks to too much: {error}") from None
         except BROKEN as error:
             raise _broken(kind, error) from None
-        pixels, warnings = _to_rgb(upright)
     return DecodedImage(pixels, kind, mode, len(data), warnings)
+
+
+def upright_rgb(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """A picture's pixels as SAM sees them, here and in training.
+
+    Transparency is laid over white; EXIF orientation is applied; grey images of more than 8 bits are
+    stretched from their own darkest to their own brightest pixel.
+
+    Args:
+        picture: Of any size and pixel type.
+
+    Returns:
+        H × W × 3, uint8, RGB, upright; and what was changed on the way, in words.
+
+    Raises:
+        UnsupportedFormat: Pixels are NaN or infinite.
+        Exception: One of `BROKEN`, where the file behind the picture is damaged.
+    """
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _stretch(np.asarray(upright))
+    if upright.has_transparency_data:
+        flat = upright.convert("RGBA")
+        background = Image.new("RGBA", flat.size, WHITE)
+        return np.asarray(Image.alpha_composite(background, flat).convert("RGB")), ()
+    return np.asarray(upright.convert("RGB")), ()
 
 
 def _kind(data: bytes) -> str:
@@ -142,16 +163,6 @@ def _refuse_pages(picture: Image.Image, kind: str) -> None:
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":
         raise MultiplePages(f"the {kind} has {pages} pages or frames: send one image at a time")
-
-
-def _to_rgb(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _stretch(np.asarray(picture))
-    if picture.has_transparency_data:
-        flat = picture.convert("RGBA")
-        background = Image.new("RGBA", flat.size, WHITE)
-        return np.asarray(Image.alpha_composite(background, flat).convert("RGB")), ()
-    return np.asarray(picture.convert("RGB")), ()
 
 
 def _stretch(grey: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from grain_handler import errors
-from grain_handler.decode import MAX_BYTES, MAX_SIDE, decode
+from grain_handler.decode import MAX_BYTES, MAX_SIDE, decode, upright_rgb
 from tests.unit.handler.pictures import encoded, gradient
 
 KINDS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -84,6 +84,15 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     expected = np.asarray(ImageOps.exif_transpose(picture))
     assert decoded.shape == expected.shape
     assert np.abs(decoded.astype(int) - expected).max() <= (12 if kind == "JPEG" else 0)
+
+
+def test_pictures_are_made_upright_rgb_as_a_request_is_but_of_any_size() -> None:
+    picture = Image.fromarray(np.linspace(0, 60_000, 2000 * 3).reshape(3, 2000).astype(np.uint16))
+    picture.getexif()[0x0112] = 6
+    pixels, warnings = upright_rgb(picture)
+    assert pixels.shape == (2000, 3, 3)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    assert "0 to 60000" in warnings[0]
 
 
 def test_mpo_of_a_phone_is_its_first_frame() -> None:

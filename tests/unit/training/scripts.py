@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -35,6 +36,19 @@ def rock(folder: Path, count: int = 3) -> Path:
     return folder
 
 
+def interrupt(monkeypatch: pytest.MonkeyPatch, learning: type[Any], step: int) -> None:
+    """Presses Ctrl-C once, when so many steps were taken."""
+    usual = learning.take_step
+
+    def take_step(self: Any, *arguments: Any) -> Any:
+        if self.step == step:
+            monkeypatch.setattr(learning, "take_step", usual)
+            raise KeyboardInterrupt
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(learning, "take_step", take_step)
+
+
 def log(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's log."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -43,6 +57,7 @@ def log(run: Path) -> list[dict[str, Any]]:
 def served(checkpoint: Path, model: str) -> dict[str, Any]:
     """The handler's answer for a small image, with this checkpoint."""
     context = Context(checkpoint, model=model, precision="fp32")
+    context.manifest["model"]["modelName"] = model
     handler = service.GrainHandler()
     handler.initialize(context)
     options = {"points_per_side": b"3", "pred_iou_thresh": b"0", "stability_score_thresh": b"0"}

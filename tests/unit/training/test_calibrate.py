@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from grain_handler.models import build_sam_tiny
+from tests.unit.training.scripts import untrained
+from tools.mar import ROOT
+from training import calibrate
 from training.calibrate import apply, calibration_error, fit, reliability
 
 
@@ -30,3 +36,15 @@ def test_the_head_says_what_the_line_says() -> None:
         before = head(token)
         apply(sam, 1.3, -0.1)
         torch.testing.assert_close(head(token), 1.3 * before - 0.1)
+
+
+def test_figures_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = np.linspace(0, 1, 50)
+    monkeypatch.setattr(calibrate, "said_and_true", lambda *_: (said, said))
+    command = ["--checkpoint", str(untrained(tmp_path, "sam_tiny")), "--out", str(tmp_path / "out.pth")]
+    committed = ROOT / "benchmarks" / "results" / "calibration.json"
+    before = committed.read_bytes()
+    assert calibrate.main(command) == 0
+    assert committed.read_bytes() == before
+    assert calibrate.main([*command, "--figures", str(tmp_path / "figures.json")]) == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["slope"] == pytest.approx(1)

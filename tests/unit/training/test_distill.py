@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from grain_handler.models import REGISTRY
-from tests.unit.training.scripts import log, rock, served, small_vit, untrained
+from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
 from tools.problem import Problem
 from training import distill
 from training.crops import CropStream
@@ -22,22 +22,55 @@ def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distill, "CROPS", 2)
 
 
-def test_the_losses_fall_and_the_checkpoint_serves(tmp_path: Path) -> None:
+def test_the_losses_fall_and_the_checkpoint_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlabelled images suffice; an interrupted run goes on where it stopped."""
     images = rock(tmp_path / "rock")
     for labels in images.glob("*_labels.png"):
         labels.unlink()
-    command = f"--teacher-checkpoint {untrained(tmp_path, 'sam_tiny', seed=5)} --run {tmp_path / 'run'} --workers 0"
-    settings = f"--images {images} --synthetic 0 --embedding-steps 8 --every 4 --device cpu"
-    for mask_steps in ("0", "4"):
-        assert distill.main([*command.split(), *settings.split(), "--mask-steps", mask_steps]) == 0
+    command = ["--teacher-checkpoint", str(untrained(tmp_path, "sam_tiny", seed=5)), "--images", str(images)]
+    command += ["--run", str(tmp_path / "run"), "--embedding-steps", "8", "--mask-steps", "4", "--every", "4"]
+    command += ["--synthetic", "0", "--workers", "0", "--device", "cpu"]
+    interrupt(monkeypatch, Distillation, 9)
+    with pytest.raises(KeyboardInterrupt):
+        distill.main(command)
+    assert distill.main(command) == 0
 
     rows = log(tmp_path / "run")
     assert [(row["step"], row["masks"]) for row in rows] == [(4, False), (8, False), (12, True)]
     assert rows[1]["loss"] < 0.9 * rows[0]["loss"]
-    assert served(tmp_path / "run" / "sam_nano.pth", "sam_nano")["metadata"]["model"] == "sam_tiny"
+    assert served(tmp_path / "run" / "sam_nano.pth", "sam_nano")["metadata"]["model"] == "sam_nano"
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
     assert "sam_nano, distilled from sam_tiny" in (tmp_path / "run" / "card.md").read_text()
+
+    remedy = f"choose another --run, or delete {tmp_path / 'run'}"
+    settings = {"embedding-steps": "9", "mask-steps": "5", "temperature": "3.0", "hard": "0.1", "lr": "0.01"}
+    for option, other in settings.items():
+        with pytest.raises(Problem, match=f"was begun with --{option} .*, not {other}: {remedy}"):
+            distill.main([*command, f"--{option}", other])
+    other = str(untrained(tmp_path, "sam_nano"))
+    with pytest.raises(Problem, match=f"--student-checkpoint has changed since .*: {remedy}"):
+        distill.main([*command, "--student-checkpoint", other])
+    untrained(tmp_path, "sam_tiny", seed=6)
+    with pytest.raises(Problem, match=f"--teacher-checkpoint has changed since .*: {remedy}"):
+        distill.main(command)
+    untrained(tmp_path, "sam_tiny", seed=5)
+    (images / "0.png").unlink()
+    with pytest.raises(Problem, match=f"--images has changed since .*: {remedy}"):
+        distill.main(command)
+
+
+def test_nothing_is_claimed_by_a_command_that_is_wrong(tmp_path: Path) -> None:
+    run, teacher = tmp_path / "run", untrained(tmp_path, "sam_tiny")
+    command = ["--run", str(run), "--device", "cpu", "--teacher-checkpoint"]
+    for arguments, fault in (
+        ([f"{teacher}x"], "there is no such file"),
+        ([str(teacher), "--student-checkpoint", str(teacher)], "a checkpoint of sam_tiny, but the model is sam_nano"),
+        ([str(teacher), "--embedding-steps", "0", "--mask-steps", "0"], "nothing is learnt in 0 steps"),
+        ([str(teacher), "--images", str(tmp_path / "rok")], "there is no folder"),
+    ):
+        with pytest.raises(Problem, match=fault):
+            distill.main([*command, *arguments])
+    assert not run.exists()
 
 
 def test_a_vision_transformer_of_another_width_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

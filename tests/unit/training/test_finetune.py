@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from grain_handler import models, weights
 from grain_handler.models import build_sam_tiny
-from tests.unit.training.scripts import log, rock, served, small_vit, untrained
+from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
 from tools.problem import Problem
-from training import finetune
+from training import finetune, forward
 from training.adapters import add_adapters, merged_state
+from training.crops import Batch, CropStream
+from training.synthetic import synthesize
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +26,13 @@ def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "MIX", (256,))
     monkeypatch.setattr(finetune, "VALIDATION_BATCHES", 1)
     monkeypatch.setattr(finetune, "CROPS", 2)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    made = synthesize(np.random.default_rng(3), "loose", 256, 256)
+    stream = CropStream(3, crops=1, prompts=2, source=lambda _: (made.image, made.labels), sides=(256,))
+    return next(iter(stream))
 
 
 @pytest.mark.parametrize("encoder", finetune.ENCODERS)
@@ -51,15 +64,83 @@ def test_a_vision_transformer_is_tuned_in_its_whole_frame(
     assert served(tmp_path / "run" / "sam_vit_b.pth", "sam_vit_b")["metadata"]["precision"] == "fp32"
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["--data", str(rock(tmp_path / "rock")), "--run", str(tmp_path / "run"), "--workers", "0", "--every", "2"]
-    begun = ["--checkpoint", str(untrained(tmp_path, "sam_tiny")), "--encoder", "lora", "--device", "cpu"]
-    for steps in ("2", "4"):
-        finetune.main([*command, *begun, "--steps", steps])
+def test_a_run_goes_on_where_it_stopped_and_as_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, begun = tmp_path / "run", rock(tmp_path / "rock"), untrained(tmp_path, "sam_tiny")
+    command = ["--data", str(data), "--run", str(run), "--checkpoint", str(begun), "--encoder", "lora"]
+    command += ["--steps", "4", "--every", "2", "--workers", "0", "--device", "cpu"]
+    interrupt(monkeypatch, finetune.Tuning, 3)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.main(command)
+    finetune.main([*command, "--patience", "700"])
     assert "resumed" in capsys.readouterr().out
-    assert [row["step"] for row in log(tmp_path / "run")] == [2, 4]
-    with pytest.raises(Problem, match="was begun with --encoder lora, not full: choose another --run"):
-        finetune.main([*command, *begun, "--encoder", "full"])
+    assert [row["step"] for row in log(run)] == [2, 4]
+
+    remedy = f"choose another --run, or delete {run}"
+    for option, before, after in (("encoder", "lora", "full"), ("steps", "4", "8"), ("lr", "0.0002", "0.0003")):
+        with pytest.raises(Problem, match=f"was begun with --{option} {before}, not {after}: {remedy}"):
+            finetune.main([*command, f"--{option}", after])
+    with pytest.raises(Problem, match=f"--checkpoint has changed since {run} was begun: {remedy}"):
+        finetune.main([*command, "--checkpoint", str(untrained(tmp_path, "sam_tiny", seed=1))])
+    untrained(tmp_path, "sam_tiny")
+    elsewhere = data.rename(tmp_path / "elsewhere")
+    finetune.main([*command, "--data", str(elsewhere)])
+    for ending in (".png", "_labels.png"):
+        shutil.copy(elsewhere / f"0{ending}", elsewhere / f"3{ending}")
+    with pytest.raises(Problem, match=f"--data has changed since {run} was begun: {remedy}"):
+        finetune.main([*command, "--data", str(elsewhere)])
+
+
+def test_all_that_learns_is_resumed(tmp_path: Path, batch: Batch) -> None:
+    """A full encoder, so that none of it is as the checkpoint left it."""
+    torch.manual_seed(0)
+    tuning = finetune.Tuning.begin(build_sam_tiny(), "full", 1e-3)
+    tuning.take_step(batch, 1e-3)
+    tuning.take_step(batch, 5e-4)
+    tuning.history.append(finetune.Validation(2, 1.0, 2.0, 0.5))
+    tuning.save(tmp_path)
+    resumed = finetune.Tuning.begin(build_sam_tiny(), "full", 1e-3)
+    resumed.resume(tmp_path)
+    assert (resumed.step, resumed.history) == (tuning.step, tuning.history)
+    equal = partial(torch.testing.assert_close, rtol=0, atol=0)
+    equal(resumed.sam.state_dict(), tuning.sam.state_dict())
+    equal(resumed.average, tuning.average)
+    equal(resumed.optimizer.state_dict(), tuning.optimizer.state_dict())
+    assert resumed.optimizer.state_dict()["state"], "nothing was compared"
+
+
+def test_nothing_is_claimed_by_a_command_that_is_wrong(tmp_path: Path) -> None:
+    run, begun = tmp_path / "run", untrained(tmp_path, "sam_tiny")
+    text = tmp_path / "text.pth"
+    text.write_text("no tensors")
+    command = ["--data", str(rock(tmp_path / "rock")), "--run", str(run), "--device", "cpu", "--checkpoint"]
+    for arguments, fault in (
+        ([f"{begun}x"], "there is no such file"),
+        ([str(text)], "is not a checkpoint of tensors"),
+        ([str(begun), "--model", "sam_nano"], "is a checkpoint of sam_tiny, but the model is sam_nano"),
+        ([str(begun), "--data", str(tmp_path / "rok")], "there is no folder"),
+    ):
+        with pytest.raises(Problem, match=fault) as raised:
+            finetune.main([*command, *arguments])
+        assert "\n" not in str(raised.value)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("encoder", finetune.ENCODERS)
+def test_validation_keeps_no_gradients(encoder: str, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    usual = forward.embed
+
+    def embed(*arguments: Any) -> torch.Tensor:
+        seen.append(torch.is_grad_enabled())
+        return usual(*arguments)
+
+    monkeypatch.setattr(finetune, "embed", embed)
+    tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
+    tuning.validate([batch], 1.0)
+    tuning.loss(batch)
+    assert seen == [False, encoder != "frozen"]
 
 
 def test_merged_adapters_answer_as_the_adapted_model() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from segment_anything.modeling import Sam
@@ -26,6 +27,12 @@ def batch() -> Batch:
 def sam() -> Sam:
     torch.manual_seed(0)
     return build_sam_tiny()
+
+
+def test_a_strip_lower_than_the_least_crop_is_learnt_from() -> None:
+    image, labels = np.full((40, 300, 3), 90, np.uint8), np.ones((40, 300), np.int32)
+    crops = next(iter(CropStream(5, crops=4, prompts=2, source=lambda _: (image, labels), sides=(256,))))
+    assert crops.images.shape == (4, 3, 256, 256)
 
 
 def test_prompts_lie_on_what_they_mean(batch: Batch) -> None:

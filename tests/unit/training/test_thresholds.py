@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from grain_handler.masks import Mask
 from grain_handler.options import Options
-from training.thresholds import sweep
+from grain_handler.settings import MaskSettings
+from tests.unit.training.scripts import rock
+from training import thresholds
+from training.serving import Served
+from training.thresholds import PREDICTED_IOU, STABILITY, sweep
 
 
 def test_the_thresholds_that_keep_grains_and_drop_the_rest_win() -> None:
@@ -16,3 +23,25 @@ def test_the_thresholds_that_keep_grains_and_drop_the_rest_win() -> None:
     table = sweep([(image, labels)], [[*grains, *rest]], Options())
     assert table[0] == (1.0, 0.4, 0.7)
     assert [row for row in table if row[0] == 1.0] == [(1.0, 0.4, 0.7)]
+
+
+def test_every_point_is_asked_whatever_the_config_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With adaptive points low thresholds would suppress what high ones keep."""
+    asked: list[MaskSettings] = []
+
+    class Generator:
+        def generate(self, image: np.ndarray, settings: MaskSettings) -> list[Mask]:
+            assert image.shape == (192, 192, 3)
+            asked.append(settings)
+            return []
+
+    monkeypatch.setattr(Served, "generator", lambda _: Generator())
+    assert thresholds.main(["--data", str(rock(tmp_path / "rock"))]) == 0
+    assert len(asked) == 3
+    for settings in asked:
+        assert not settings.adaptive
+        assert settings.points_per_side == 32
+        assert (settings.pred_iou_thresh, settings.stability_score_thresh) == (PREDICTED_IOU[0], STABILITY[0])
+    assert "pred_iou_thresh 0.7" in capsys.readouterr().out

@@ -1,0 +1,97 @@
+"""A checkpoint as it is served: with the options and the precision of its model config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from grain_handler.automask import MaskGenerator
+from grain_handler.errors import RequestError
+from grain_handler.labels import label_map
+from grain_handler.options import Options, parse_options
+from grain_handler.precision import resolve
+from grain_handler.segment import mask_settings
+from grain_handler.weights import Checkpoint
+from tools.mar import ROOT
+from tools.problem import Problem
+from training.checkpoints import fetch, load
+
+Finder = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
+"""Image (H × W × 3, uint8) → label map (H × W, int32)."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served; nothing is loaded yet.
+
+    Attributes:
+        model: Name in the registry.
+        checkpoint: Its weights.
+        options: How images are segmented.
+        precision: What the model computes in.
+        device: Where: the GPU if there is one.
+    """
+
+    model: str
+    checkpoint: Checkpoint
+    options: Options
+    precision: str
+    device: torch.device
+
+    @classmethod
+    def read(cls, model: str, checkpoint: str, changes: Mapping[str, str] | None = None) -> Served:
+        """Reads a model's config.
+
+        Args:
+            model: Name in the registry, of which there is a config.
+            checkpoint: File or `gs://`, in place of the config's.
+            changes: Options other than the config's, as text.
+
+        Raises:
+            Problem: There is no such checkpoint, or an option is wrong.
+        """
+        config = yaml.safe_load((ROOT / "config" / f"{model}.yaml").read_text())["grainserve"]
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            options = parse_options(changes or {}, config["defaults"], text=True)
+        except RequestError as error:
+            raise Problem(error.message) from error
+        return cls(model, fetch(checkpoint), options, resolve(config["precision"], device), device)
+
+    def about(self) -> dict[str, Any]:
+        """What figures depend on, for raw results."""
+        return {
+            "model": self.model,
+            "checkpoint_crc32c": self.checkpoint.crc32c,
+            "precision": self.precision,
+            "options": self.options.model_dump(),
+        }
+
+    def generator(self) -> MaskGenerator:
+        """Loads the model.
+
+        Raises:
+            Problem: The checkpoint is none, or another model's.
+        """
+        return MaskGenerator(load(self.model, self.checkpoint, self.device), self.precision)
+
+    def finder(self) -> Finder:
+        """Loads the model and finds grains with it, as the handler does.
+
+        Raises:
+            Problem: The checkpoint is none, or another model's.
+        """
+        generator, options = self.generator(), self.options
+
+        def find(image: NDArray[np.uint8]) -> NDArray[np.int32]:
+            height, width = image.shape[:2]
+            masks = generator.generate(image, mask_settings(options, height, width))
+            return label_map(masks, height, width, options.min_area, options.max_area_fraction).labels
+
+        return find
