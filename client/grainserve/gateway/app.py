@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib import resources
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -60,6 +63,9 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
+DRAINED = 64 * 2**20
+"""A refused body up to this many bytes is read and thrown away, so that its sender can read why; from others we hang
+up."""
 PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'"
 
 
@@ -80,7 +86,12 @@ def create_app(service: Service) -> ASGIApp:
         description="A microscope image goes in, a table of measured grains comes out.",
         lifespan=life,
         middleware=cors if service.origins else [],
-        exception_handlers={GrainserveError: _answer_error},  # type: ignore[dict-item]
+        exception_handlers={
+            GrainserveError: _answer_error,
+            RequestValidationError: _answer_invalid,
+            HTTPException: _answer_http,
+            Exception: _answer_fault,
+        },
     )
     metrics = Metrics(service.store, service.dispatcher)
     app.include_router(jobs.routes(service))
@@ -125,11 +136,13 @@ def _page() -> APIRouter:
     return router
 
 
-def _answer_error(_: Request, error: GrainserveError) -> JSONResponse:
+async def _answer_error(request: Request, error: GrainserveError) -> JSONResponse:
     """An error of ours as the handler would write it."""
     headers: dict[str, str] = {}
     if isinstance(error, ImageRejected):
         status = error.status
+        if error.code == "too_many_bytes" and not 0 < int(request.headers.get("content-length", 0)) < DRAINED:
+            headers["Connection"] = "close"
     else:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     if isinstance(error, TooManyRequests):
@@ -137,6 +150,24 @@ def _answer_error(_: Request, error: GrainserveError) -> JSONResponse:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": {"code": error.code, "message": str(error)}}, status, headers)
+
+
+async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    """A parameter that FastAPI refuses."""
+    faults = [f"{fault['loc'][-1]}: {fault['msg'].lower()}" for fault in error.errors()]
+    return JSONResponse({"error": {"code": "invalid_request", "message": "; ".join(faults)}}, 422)
+
+
+async def _answer_http(_: Request, error: HTTPException) -> JSONResponse:
+    """No such path, a method it does not have, or a form that cannot be parsed."""
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return JSONResponse({"error": {"code": code, "message": str(error.detail)}}, error.status_code, error.headers)
+
+
+async def _answer_fault(_: Request, error: Exception) -> JSONResponse:
+    """A fault of ours; uvicorn logs where."""
+    message = f"the gateway failed ({type(error).__name__}): its log has the cause"
+    return JSONResponse({"error": {"code": "internal_error", "message": message}}, 500)
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:

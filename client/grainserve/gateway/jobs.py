@@ -1,6 +1,6 @@
 """The routes of jobs: upload an image, ask for its analysis, delete it, see it again."""
 
-from __future__ import annotations
+# Annotations are not postponed here: FastAPI reads them, and it would not find those made inside `routes`.
 
 from typing import Annotated
 

@@ -87,10 +87,16 @@ class FakeTorchServe:
 
     def workers(self, ready: int, waiting: int = 0) -> None:
         """What management says: one model, so many of its workers ready, so many requests in its queue."""
-        entry = {"workers": [{"status": "READY"}] * ready, "jobQueueStatus": {"pendingRequests": waiting}}
+        entry = {
+            "modelName": "sam_tiny",
+            "modelVersion": "1.0",
+            "workers": [{"status": "READY"}] * ready,
+            "jobQueueStatus": {"pendingRequests": waiting},
+        }
         self.management |= {
             "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},
             "/models/sam_tiny": [entry],
+            "/models/sam_tiny/all": [entry],
         }
 
     def result(self, body: dict[str, Any]) -> bytes:
