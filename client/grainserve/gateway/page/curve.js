@@ -50,16 +50,16 @@ export function drawCurve(svg, number, area, unit) {
   add(svg, "text", { x: LEFT + 50, y: TOP + 32 }, "finer by area");
 }
 
-/** Round sizes 1, 2, 5 × 10ⁿ within a range. */
-function ticks(low, high) {
+/** Round sizes within a range: 1, 2, 5 × 10ⁿ, or all digits where those are few. */
+function ticks(low, high, digits = [1, 2, 5]) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    for (const digit of [1, 2, 5]) {
+    for (const digit of digits) {
       const size = Number((digit * 10 ** power).toPrecision(1));
       if (size >= low && size <= high) found.push(size);
     }
   }
-  return found;
+  return found.length < 4 && digits.length < 9 ? ticks(low, high, [1, 2, 3, 4, 5, 6, 7, 8, 9]) : found;
 }
 
 function add(parent, name, attributes, text) {

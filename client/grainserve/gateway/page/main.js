@@ -175,7 +175,8 @@ find("#marked").addEventListener("mousemove", (event) => {
   if (!id) return;
   const grain = result.segmentedObjects.find((each) => each.id === id);
   const row = find(`#grains tr[data-id="${id}"]`);
-  row.scrollIntoView({ block: "nearest" });
+  // Not scrollIntoView: it would also scroll the page, and the picture away from under the pointer.
+  find(".table").scrollTop = row.offsetTop - find(".table").clientHeight / 2;
   const value = (index) => short(COLUMNS[index][1](grain, unit === "µm"));
   tip.textContent = `grain ${id}\n${value(2)} ${unit} across, ${value(1)} ${unit}²\naxes ${value(3)} × ${value(4)} ${unit}, ${value(5)}°`;
   tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 190)}px`;
