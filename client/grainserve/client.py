@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +42,7 @@ class Client:
             user's name.
         dispatch: False leaves the work to dispatchers elsewhere.
         concurrency: jobs at once in this process, at most.
+        lease: seconds after which others take over what this process had in hand when it died.
 
     Raises:
         InvalidConfiguration: a setting is missing.
@@ -57,13 +59,14 @@ class Client:
         submitter: str | None = None,
         dispatch: bool = True,
         concurrency: int = 2,
+        lease: float = 60.0,
     ) -> None:
         if concurrency < 1:
             raise InvalidConfiguration(f"concurrency is {concurrency}; it must be 1 or more")
         self.model = config.setting(model, config.MODEL)
         self.version = version
         self.submitter = check_submitter(config.submitter(submitter))
-        self.store = JobStore(Bucket(config.setting(bucket, config.BUCKET)))
+        self.store = JobStore(Bucket(config.setting(bucket, config.BUCKET)), lease=timedelta(seconds=lease))
         self.torchserve = TorchServe(
             config.setting(torchserve, config.TORCHSERVE),
             config.management(management),
