@@ -165,6 +165,8 @@ class Dispatcher:
                     found += self._inbox.put(ticket)
             except StorageError as error:
                 self._trouble(error)
+            except Exception:  # a fault of ours must not end the thread
+                log.exception("looking for jobs failed")
             if not found:
                 self._stopping.wait(self._listing_interval * random.uniform(0.8, 1.2))
 
@@ -207,6 +209,9 @@ class Dispatcher:
         except StorageError as error:
             self._trouble(error)  # the marker is still there: the next listing brings it back
             self._stopping.wait(self._pause(2))
+        except Exception:  # a fault of ours must not end the thread; the attempt counts when its lease has run out
+            log.exception("image %s: the dispatcher itself failed", ticket.image_id)
+            return self._store.lease.total_seconds()
         return None
 
     def _process(self, claim: Claim) -> float | None:

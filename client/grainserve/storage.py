@@ -14,10 +14,14 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from grainserve.clock import ServerClock
 from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
+
+READS = 3
+"""How often an object is read that comes with the wrong checksum."""
 
 
 class PreconditionFailed(StorageError):
@@ -82,10 +86,16 @@ class Bucket:
         """Returns the object, or None where there is none."""
         blob = self._bucket.blob(name)
         with self._translated(f"reading {name}"):
-            try:
-                data = blob.download_as_bytes(**self._call)
-            except api.NotFound:
-                return None
+            for left in reversed(range(READS)):
+                try:
+                    data = blob.download_as_bytes(checksum="crc32c", **self._call)
+                except api.NotFound:
+                    return None
+                except DataCorruption:  # on its way, as a rule: the library notices, and leaves it to us to ask again
+                    if not left:
+                        raise
+                else:
+                    break
         # The download's own headers set the generation: bytes and generation belong together.
         return Stored(data, int(blob.generation))
 
@@ -169,6 +179,8 @@ def translated(action: str, bucket: str) -> Iterator[None]:
             f"GCS does not answer ({action} in bucket {bucket!r}: {_first_line(error)}): check the network, or "
             "STORAGE_EMULATOR_HOST and whether the emulator runs"
         ) from error
+    except DataCorruption as error:
+        raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
 
