@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
 from grainserve.jobs import Job, State
@@ -40,7 +42,7 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
     Returns:
         The audit.
     """
-    objects = {blob.name: blob for blob in bucket.client.list_blobs(bucket)}
+    objects = {blob.name: blob for blob in listed(bucket)}
     ids = {name.removeprefix("jobs/").removesuffix(".json") for name in objects if name.startswith("jobs/")}
     found = Audit(jobs=len(ids))
     found.faults += [f"{image_id}: lost: it was promised and has no job" for image_id in sorted(set(promised) - ids)]
@@ -52,6 +54,16 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
         if folder in ("results", "pending") and rest.rpartition("/")[2].removesuffix(".json") not in ids:
             found.faults.append(f"{name}: it belongs to no job")
     return found
+
+
+def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
+    """The objects of a bucket. Where one is deleted meanwhile the emulator may say, as GCS does not, that all is gone."""
+    for _ in range(20):
+        try:
+            return list(bucket.client.list_blobs(bucket, prefix=prefix))
+        except NotFound:
+            time.sleep(0.05)
+    return list(bucket.client.list_blobs(bucket, prefix=prefix))
 
 
 def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str, promised: bool) -> None:

@@ -100,6 +100,14 @@ def show(summary: dict[str, Any]) -> None:
     console.print(table)
 
 
+def write(out: Path | None, rows: list[dict[str, Any]]) -> None:
+    """Writes what is known so far."""
+    if out:
+        command = f"python -m tests.faults.run {' '.join(sys.argv[1:])}"
+        about = {"command": command, "date": time.strftime("%Y-%m-%d"), "summary": summarise(rows)}
+        out.write_text(json.dumps(about | {"schedules": rows}, indent=1) + "\n")
+
+
 def main() -> int:
     """Runs the schedules, prints the audit; 1 if it found anything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,12 +128,8 @@ def main() -> int:
                     f"{row['recovery_seconds']} s: {verdict}",
                     highlight=False,
                 )
-    summary = summarise(rows)
-    show(summary)
-    if arguments.out:
-        command = f"python -m tests.faults.run {' '.join(sys.argv[1:])}"
-        results = {"command": command, "date": time.strftime("%Y-%m-%d"), "summary": summary, "schedules": rows}
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+                write(arguments.out, rows)
+    show(summarise(rows))
     return int(any(row["faults"] for row in rows))
 
 

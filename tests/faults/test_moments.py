@@ -14,7 +14,7 @@ import pytest
 from grainserve.jobs import Job
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
-from tests.faults.audit import audit
+from tests.faults.audit import audit, listed
 from tests.faults.proxy import Call, Mischief, Proxy
 from tests.faults.world import LEASE, Part
 from tools import ports
@@ -77,15 +77,14 @@ class Scene:
         return killed
 
     def jobs(self) -> list[Job]:
-        blobs = self.bucket.client.list_blobs(self.bucket, prefix="jobs/")
-        return [Job.from_json(blob.download_as_bytes()) for blob in blobs]
+        return [Job.from_json(blob.download_as_bytes()) for blob in listed(self.bucket, "jobs/")]
 
     def until_ended(self, count: int) -> None:
         while len(jobs := self.jobs()) < count or not all(job.ended for job in jobs) or self.marked():
             time.sleep(0.05)
 
     def marked(self) -> bool:
-        return any(True for _ in self.bucket.client.list_blobs(self.bucket, prefix="pending/"))
+        return bool(listed(self.bucket, "pending/"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Self
 import requests
 from google.cloud import storage
 
-from tests.faults.audit import Audit, audit
+from tests.faults.audit import Audit, audit, listed
 from tests.faults.images import make_images
 from tests.faults.proxy import Mischief, Proxy
 from tools import ports
@@ -242,4 +242,4 @@ class World:
 
 
 def _marked(bucket: storage.Bucket) -> bool:
-    return any(True for _ in bucket.client.list_blobs(bucket, prefix="pending/", max_results=1))
+    return bool(listed(bucket, "pending/"))
