@@ -82,13 +82,15 @@ def gateway(  # noqa: PLR0917 - one for each option
     It keeps nothing itself: images, jobs and results are in the bucket, whichever gateway is asked. Requests without a
     valid key are refused when --keys names a file; limits are each gateway's own.
     """
-    import uvicorn  # noqa: PLC0415 - other commands start faster without
-
-    from grainserve.gateway.app import create_app  # noqa: PLC0415
-    from grainserve.gateway.keys import Keys  # noqa: PLC0415
-    from grainserve.gateway.service import Service  # noqa: PLC0415
-
     with reported():
+        try:  # an extra of the client, and other commands start faster without
+            import uvicorn  # noqa: PLC0415
+
+            from grainserve.gateway.app import create_app  # noqa: PLC0415
+            from grainserve.gateway.keys import Keys  # noqa: PLC0415
+            from grainserve.gateway.service import Service  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
         log_to_terminal()
         if keys is None and not no_keys and not _is_loopback(host):
             raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")

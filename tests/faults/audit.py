@@ -57,7 +57,7 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
 
 
 def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
-    """The objects of a bucket. Where one is deleted meanwhile the emulator may say, as GCS does not, that all is gone."""
+    """The objects of a bucket. Where one is deleted meanwhile the emulator may say, unlike GCS, that all is gone."""
     for _ in range(20):
         try:
             return list(bucket.client.list_blobs(bucket, prefix=prefix))

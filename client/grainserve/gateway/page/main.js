@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { drawCurve, percentile, sizeCurve } from "./curve.js";
-import { draw, labelMap } from "./masks.js";
+import { area, labelMap, outlines } from "./masks.js";
 
 const find = (selector) => document.querySelector(selector);
 const KEPT = "grainserve-images"; // ids of this browser's images, so that they are there after a reload
@@ -112,6 +112,7 @@ async function show(entry) {
     } catch {
       context.fillRect(0, 0, width * scale, height * scale); // a TIFF, which browsers do not show: outlines on black
     }
+    shown.lines = outlines(shown.map, scale);
     mark(0);
     describe();
     find("#view").hidden = false;
@@ -127,8 +128,8 @@ function describe() {
   find("#name").textContent = entry.name;
   find("#summary").textContent = [`${grains.length} grains`, `${model} ${version}`, `${processTime.toFixed(1)} s`, ...warnings].join(" · ");
   const size = (grain) => COLUMNS[2][1](grain, scaled);
-  const number = sizeCurve(grains, size, () => 1), area = sizeCurve(grains, size, (grain) => grain.properties.area);
-  drawCurve(find("#curve"), number, area, unit);
+  const number = sizeCurve(grains, size, () => 1), byArea = sizeCurve(grains, size, (grain) => grain.properties.area);
+  drawCurve(find("#curve"), number, byArea, unit);
   find("#percentiles").textContent = number.length
     ? `By number: ${[10, 50, 90].map((p) => `D${p} ${short(percentile(number, p / 100))} ${unit}`).join(", ")}`
     : "No grains were found.";
@@ -156,13 +157,27 @@ function short(value) {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)));
 }
 
-/** Outlines all grains, or fills one. */
+/** Outlines all grains, and fills one. */
 function mark(id) {
   if (!shown || shown.marked === id) return;
   shown.marked = id;
-  draw(find("#marked").getContext("2d"), shown.map, shown.scale, id);
+  const { map, scale, lines, result } = shown, context = find("#marked").getContext("2d");
+  context.clearRect(0, 0, map.width * scale, map.height * scale);
+  stroke(context, lines, "rgb(255 255 255 / 75%)", 3.5);
+  stroke(context, lines, "#0a4dff", 1.5);
+  const grain = result.segmentedObjects.find((each) => each.id === id);
+  if (grain) {
+    context.fillStyle = "rgb(255 200 60 / 50%)";
+    context.fill(area(map, scale, id, grain.properties.boundingBox));
+    stroke(context, outlines(map, scale, id, grain.properties.boundingBox), "#ff9500", 3);
+  }
   find("#grains tr.marked")?.classList.remove("marked");
   find(`#grains tr[data-id="${id}"]`)?.classList.add("marked");
+}
+
+function stroke(context, path, colour, width) {
+  Object.assign(context, { strokeStyle: colour, lineWidth: width });
+  context.stroke(path);
 }
 
 find("#marked").addEventListener("mousemove", (event) => {

@@ -32,26 +32,28 @@ export function labelMap(result) {
   return { labels, width, height };
 }
 
-/** Draws the outlines of all grains, or of one filled, on a canvas `scale` times as large as the image. */
-export function draw(context, map, scale, only = 0) {
-  const { labels, width, height } = map;
-  context.clearRect(0, 0, width * scale, height * scale);
+/** The outlines of all grains, or of one, `scale` times as large as the image. */
+export function outlines(map, scale, only = 0, box = { x: 0, y: 0, width: map.width, height: map.height }) {
+  const { labels, width, height } = map, lines = new Path2D();
   const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : labels[y * width + x]);
-  const lines = new Path2D(), fill = new Path2D();
-  for (let y = 0; y <= height; y++) {
-    for (let x = 0; x <= width; x++) {
-      const here = at(x, y), left = at(x - 1, y), above = at(x, y - 1);
-      const counts = (a, b) => a !== b && (!only || a === only || b === only);
-      if (counts(here, left)) { lines.moveTo(x * scale, y * scale); lines.lineTo(x * scale, (y + 1) * scale); }
-      if (counts(here, above)) { lines.moveTo(x * scale, y * scale); lines.lineTo((x + 1) * scale, y * scale); }
-      if (only && here === only) fill.rect(x * scale, y * scale, scale, scale);
+  const parts = (a, b) => a !== b && (!only || a === only || b === only);
+  for (let y = box.y; y <= box.y + box.height; y++) {
+    for (let x = box.x; x <= box.x + box.width; x++) {
+      const here = at(x, y);
+      if (parts(here, at(x - 1, y))) { lines.moveTo(x * scale, y * scale); lines.lineTo(x * scale, (y + 1) * scale); }
+      if (parts(here, at(x, y - 1))) { lines.moveTo(x * scale, y * scale); lines.lineTo((x + 1) * scale, y * scale); }
     }
   }
-  if (only) {
-    context.fillStyle = "rgb(255 200 60 / 45%)";
-    context.fill(fill);
+  return lines;
+}
+
+/** One grain's pixels. */
+export function area(map, scale, only, box) {
+  const fill = new Path2D();
+  for (let y = box.y; y < box.y + box.height; y++) {
+    for (let x = box.x; x < box.x + box.width; x++) {
+      if (map.labels[y * map.width + x] === only) fill.rect(x * scale, y * scale, scale, scale);
+    }
   }
-  context.strokeStyle = only ? "#ffb400" : "#00e5ff";
-  context.lineWidth = only ? 3 : 1.5;
-  context.stroke(lines);
+  return fill;
 }
