@@ -17,6 +17,7 @@ from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
 from grainserve.images import ImageSource, image_bytes
 from grainserve.jobs import State
+from grainserve.notifications import from_environment
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore, check_submitter
 from grainserve.result import Result
@@ -66,7 +67,11 @@ class Client:
         self.model = config.setting(model, config.MODEL)
         self.version = version
         self.submitter = check_submitter(config.submitter(submitter))
-        self.store = JobStore(Bucket(config.setting(bucket, config.BUCKET)), lease=timedelta(seconds=lease))
+        self.store = JobStore(
+            Bucket(config.setting(bucket, config.BUCKET)),
+            lease=timedelta(seconds=lease),
+            notifications=from_environment(),
+        )
         self.torchserve = TorchServe(
             config.setting(torchserve, config.TORCHSERVE),
             config.management(management),

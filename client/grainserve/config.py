@@ -14,6 +14,7 @@ BUCKET = "GRAINSERVE_BUCKET"
 WEIGHTS_BUCKET = "GRAINSERVE_WEIGHTS_BUCKET"
 MODEL = "GRAINSERVE_MODEL"
 SUBMITTER = "GRAINSERVE_SUBMITTER"
+PUBSUB = "GRAINSERVE_PUBSUB"
 NONE = "none"
 """The management address of a TorchServe whose management cannot be reached from here."""
 

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grainserve.capacity import Capacity
+from grainserve.courier import Courier
 from grainserve.errors import (
     GrainserveError,
     ImageNotFound,
@@ -57,11 +58,13 @@ class Dispatcher:
         store: jobs.
         torchserve: where the work is done.
         concurrency: jobs at once, at most; see `Capacity`.
-        listing_interval: seconds between looks at `pending/` while there is nothing to do.
+        listing_interval: seconds between looks at `pending/` while there is nothing to do; where Pub/Sub brings the
+            news of jobs they only find what it lost, and may be minutes apart.
         backoff: shortest and longest pause after backpressure, s.
 
     Attributes:
         problem: why nothing moves at the moment, or None.
+        looks: how often it has looked at `pending/`.
     """
 
     def __init__(
@@ -74,9 +77,11 @@ class Dispatcher:
         backoff: tuple[float, float] = (0.25, 10.0),
     ) -> None:
         self.problem: GrainserveError | None = None
+        self.looks = 0
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._store = store
         self._torchserve = torchserve
+        self._concurrency = concurrency
         self._listing_interval = listing_interval
         self._backoff = backoff
         self._inbox = Inbox()
@@ -90,6 +95,12 @@ class Dispatcher:
             threading.Thread(target=self._work, name=f"grainserve-dispatcher-{number}", daemon=True)
             for number in range(concurrency)
         ] + [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
+        self._courier = Courier(store.notifications, store, self._inbox) if store.notifications else None
+        if self._courier:
+            self._threads += [
+                threading.Thread(target=self._fetch, name="grainserve-news", daemon=True),
+                threading.Thread(target=self._hold, name="grainserve-news-deadlines", daemon=True),
+            ]
 
     def start(self) -> Self:
         """Starts the threads."""
@@ -121,6 +132,8 @@ class Dispatcher:
                 self._store.release(claim)
             except (StorageError, ImageNotFound, InvalidJob) as error:
                 log.warning("job of image %s could not be given back: %s", claim.job.image_id, error)
+        if self._courier:
+            self._courier.let_go()
         return not any(thread.is_alive() for thread in self._threads)
 
     def hand_in(self, ticket: Ticket) -> None:
@@ -155,9 +168,8 @@ class Dispatcher:
 
     def _list(self) -> None:
         """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
-        enough = max(1, len(self._threads) - 1)
         while not self._stopping.is_set():
-            if not self._inbox.wait_for_room(enough, self._listing_interval):
+            if not self._inbox.wait_for_room(self._concurrency, self._listing_interval):
                 continue
             found = 0
             try:
@@ -167,8 +179,20 @@ class Dispatcher:
                 self._trouble(error)
             except Exception:  # a fault of ours must not end the thread
                 log.exception("looking for jobs failed")
+            self.looks += 1
             if not found:
                 self._stopping.wait(self._listing_interval * random.uniform(0.8, 1.2))
+
+    def _fetch(self) -> None:
+        assert self._courier
+        while not self._stopping.is_set():
+            if self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+                self._courier.fetch()
+
+    def _hold(self) -> None:
+        assert self._courier
+        while not self._stopping.wait(self._store.lease.total_seconds() / 3):
+            self._courier.hold()
 
     def _work(self) -> None:
         while self._has_place():
@@ -176,7 +200,10 @@ class Dispatcher:
                 ticket = self._inbox.take()
                 if ticket is None:
                     return
-                self._inbox.done(ticket, self._look_at(ticket))
+                again = self._look_at(ticket)
+                if self._courier:
+                    self._courier.looked(ticket, ended=again is None)
+                self._inbox.done(ticket, again)
             finally:
                 self._capacity.give_back()
 
@@ -207,8 +234,9 @@ class Dispatcher:
             log.warning("job of image %s left alone: %s", ticket.image_id, error)  # damaged by hand
             return LEFT_ALONE
         except StorageError as error:
-            self._trouble(error)  # the marker is still there: the next listing brings it back
+            self._trouble(error)
             self._stopping.wait(self._pause(2))
+            return self._pause(2)
         except Exception:  # a fault of ours must not end the thread; the attempt counts when its lease has run out
             log.exception("image %s: the dispatcher itself failed", ticket.image_id)
             return self._store.lease.total_seconds()

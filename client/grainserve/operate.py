@@ -16,12 +16,16 @@ import typer
 from grainserve import config
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
+from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger("grainserve")
+
+LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
+"""Seconds between two looks of an idle dispatcher at `pending/`, without and with Pub/Sub."""
 
 REPORT_EVERY = 60.0
 """Seconds between two lines of a dispatcher that say how far it is."""
@@ -46,11 +50,11 @@ def dispatch(concurrency: Concurrency = 4, grace: Grace = 25.0, lease: LeaseSeco
     """
     with reported():
         log_to_terminal()
-        store = JobStore(Bucket(config.setting(None, config.BUCKET)), lease=timedelta(seconds=lease))
+        store = _store(lease)
         management = config.management(None)
         torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=concurrency)
         with stop_signals() as stopping:
-            dispatcher = Dispatcher(store, torchserve, concurrency=concurrency).start()
+            dispatcher = _dispatcher(store, torchserve, concurrency).start()
             log.info("%s dispatches jobs of bucket %s to %s", dispatcher.owner, store.bucket.name, torchserve.inference)
             while not stopping.wait(REPORT_EVERY):
                 log.info("%s", dispatcher.summary())
@@ -96,14 +100,14 @@ def gateway(  # noqa: PLR0917 - one for each option
             raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
         management = config.management(None)
         torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=dispatchers + 2)
-        store = JobStore(Bucket(config.setting(None, config.BUCKET)), lease=timedelta(seconds=lease))
+        store = _store(lease)
         service = Service(
             store=store,
             torchserve=torchserve,
             model=config.setting(model, config.MODEL),
             version=version,
             keys=Keys.read(keys) if keys else Keys({}),
-            dispatcher=Dispatcher(store, torchserve, concurrency=dispatchers) if dispatchers else None,
+            dispatcher=_dispatcher(store, torchserve, dispatchers) if dispatchers else None,
             grace=grace,
             origins=tuple(cors_origin or ()),
         )
@@ -116,6 +120,25 @@ def gateway(  # noqa: PLR0917 - one for each option
             server_header=False,
             timeout_graceful_shutdown=5,
         )
+
+
+def reconcile(
+    create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
+) -> None:
+    """Announce every pending job again to Pub/Sub (GRAINSERVE_PUBSUB), whatever became of its first message.
+
+    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes.
+    """
+    with reported():
+        notifications = from_environment()
+        if notifications is None:
+            raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
+        if create:
+            notifications.create()
+        count = 0
+        for count, ticket in enumerate(_store().pending.all(), start=1):  # noqa: B007 - counted
+            notifications.announce(ticket)
+        typer.echo(f"{count} pending jobs announced")
 
 
 def keygen(
@@ -132,6 +155,16 @@ def keygen(
         key, entry = make_key(name)
         typer.echo(entry)
         typer.echo(f"the key, for {name} alone: {key}", err=True)
+
+
+def _store(lease: float = 60.0) -> JobStore:
+    bucket = Bucket(config.setting(None, config.BUCKET))
+    return JobStore(bucket, lease=timedelta(seconds=lease), notifications=from_environment())
+
+
+def _dispatcher(store: JobStore, torchserve: TorchServe, concurrency: int) -> Dispatcher:
+    interval = LOOK_EVERY_WITH_NEWS if store.notifications else LOOK_EVERY
+    return Dispatcher(store, torchserve, concurrency=concurrency, listing_interval=interval)
 
 
 def _is_loopback(host: str) -> bool:
@@ -172,6 +205,7 @@ def add_to(app: typer.Typer) -> None:
         dispatch: "Example:  grainserve dispatch --concurrency 8",
         gateway: "Example:  grainserve gateway --host 0.0.0.0 --keys keys.toml\n\nThen:  curl -T sand.png -H "
         "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
+        reconcile: "Example:  grainserve reconcile --create",
         keygen: "Example:  grainserve keygen lab-a >> keys.toml",
     }
     for command, example in examples.items():

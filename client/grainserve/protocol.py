@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -34,8 +35,11 @@ from grainserve.errors import (
     ResultNotFound,
 )
 from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
 from grainserve.storage import Bucket, PreconditionFailed
+
+log = logging.getLogger(__name__)
 
 JSON = "application/json"
 SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -83,6 +87,7 @@ class JobStore:
         bucket: where they are.
         lease: how long a claim holds without renewal.
         now: the clock, UTC; GCS's when not given.
+        notifications: says that jobs are pending, where looking at `pending/` is not enough.
     """
 
     def __init__(
@@ -91,11 +96,13 @@ class JobStore:
         *,
         lease: timedelta = timedelta(seconds=60),
         now: Callable[[], datetime] | None = None,
+        notifications: Notifications | None = None,
     ) -> None:
         self.bucket = bucket
         self.pending = Pending(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
+        self.notifications = notifications
 
     # For those who want results -------------------------------------------------------------------------------------
 
@@ -139,6 +146,7 @@ class JobStore:
         if not self._create(_job_name(image_id), job.to_json(), JSON) and key is not None and self.job(image_id).ended:
             return image_id
         self._create(Ticket(submitter, image_id).marker, b"", "application/octet-stream")
+        self._announce(Ticket(submitter, image_id))
         return image_id
 
     def poll(self, image_id: str) -> dict[str, Any] | None:
@@ -230,6 +238,15 @@ class JobStore:
             except LeaseLost:
                 continue  # another dispatcher was first: its record says what comes next
 
+    def give_up(self, ticket: Ticket, reason: Failure) -> None:
+        """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
+        try:
+            job, generation = self._read_job(ticket.image_id)
+        except ImageNotFound:
+            return
+        if not job.ended and job.claimable_in(self.now()) <= 0:
+            self._change_unless_lost(Claim(job, generation), job.failed(job.error or reason))
+
     def renew(self, claim: Claim) -> Claim:
         """Extends the lease.
 
@@ -269,6 +286,13 @@ class JobStore:
         return self._change_unless_lost(claim, claim.job.released())
 
     # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _announce(self, ticket: Ticket) -> None:
+        try:
+            if self.notifications:
+                self.notifications.announce(ticket)
+        except NotificationError as error:
+            log.warning("%s; dispatchers find it when they next look at pending/", error)
 
     def _id_for_key(self, submitter: str, key: str, image_id: str, fingerprint: str) -> str:
         """The image id that belongs to a key: this one, unless there is one already."""
