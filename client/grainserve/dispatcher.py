@@ -29,11 +29,11 @@ from grainserve.errors import (
     TorchServeError,
     TorchServeUnreachable,
 )
-from grainserve.heartbeat import Heartbeat
+from grainserve.hand import Hand, Held
 from grainserve.inbox import Inbox
 from grainserve.jobs import Failure, Job
 from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore, Later
+from grainserve.protocol import Claim, JobStore
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
@@ -87,24 +87,24 @@ class Dispatcher:
         self._inbox = Inbox()
         self._capacity = Capacity(torchserve, concurrency)
         self._stopping = threading.Event()
-        self._hand_lock = threading.Lock()
-        self._in_hand: dict[str, Heartbeat] = {}
+        self._hand = Hand(store, self.owner)
         self._ended: Counter[str] = Counter()
         # Daemons: a process that ends takes them with it, and their leases run out.
-        self._threads = [
+        self._workers = [
             threading.Thread(target=self._work, name=f"grainserve-dispatcher-{number}", daemon=True)
             for number in range(concurrency)
-        ] + [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
+        ]
+        self._scouts = [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
         self._courier = Courier(store.notifications, store, self._inbox) if store.notifications else None
         if self._courier:
-            self._threads += [
+            self._scouts += [
                 threading.Thread(target=self._fetch, name="grainserve-news", daemon=True),
                 threading.Thread(target=self._hold, name="grainserve-news-deadlines", daemon=True),
             ]
 
     def start(self) -> Self:
         """Starts the threads."""
-        for thread in self._threads:
+        for thread in (*self._workers, *self._scouts):
             thread.start()
         return self
 
@@ -121,20 +121,13 @@ class Dispatcher:
         self._stopping.set()
         self._inbox.close()
         deadline = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
+        for thread in self._workers:
             if thread.is_alive():
                 thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        with self._hand_lock:
-            left, self._in_hand = list(self._in_hand.values()), {}
-        for heartbeat in left:
-            claim = heartbeat.end()
-            try:
-                self._store.release(claim)
-            except (StorageError, ImageNotFound, InvalidJob) as error:
-                log.warning("job of image %s could not be given back: %s", claim.job.image_id, error)
+        self._hand.give_back()
         if self._courier:
             self._courier.let_go()
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._workers)
 
     def hand_in(self, ticket: Ticket) -> None:
         """Puts a job that is known to be unfinished in front of the next look at `pending/`."""
@@ -143,7 +136,7 @@ class Dispatcher:
     @property
     def in_hand(self) -> int:
         """How many jobs are being worked on."""
-        return len(self._in_hand)
+        return len(self._hand)
 
     @property
     def ended(self) -> Counter[str]:
@@ -224,10 +217,10 @@ class Dispatcher:
     def _look_at(self, ticket: Ticket) -> float | None:
         """Does a job if it can be claimed. Returns in how many seconds to look again, or None when it has ended."""
         try:
-            claim = self._store.claim(ticket, self.owner)
-            if isinstance(claim, Claim):
-                return self._process(claim)
-            return claim.seconds if isinstance(claim, Later) else None
+            with self._hand.claim(ticket) as held:
+                if isinstance(held, Held):
+                    return self._process(held)
+                return held.seconds if held else None
         except ImageNotFound:
             pass  # deleted meanwhile
         except InvalidJob as error:
@@ -242,27 +235,22 @@ class Dispatcher:
             return self._store.lease.total_seconds()
         return None
 
-    def _process(self, claim: Claim) -> float | None:
+    def _process(self, held: Held) -> float | None:
         """Does a claimed job. Returns as `_look_at`."""
-        image_id = claim.job.image_id
+        image_id = held.claim.job.image_id
         try:
             image = self._store.image(image_id)
         except ImageNotFound:
-            self._store.reject(claim, Failure("image_deleted", "the image was deleted before it was worked on"))
+            self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
-        with Heartbeat(self._store, claim) as heartbeat:
-            with self._hand_lock:
-                self._in_hand[image_id] = heartbeat
-            outcome = self._predict(heartbeat, image)
-        with self._hand_lock:
-            given_up = self._in_hand.pop(image_id, None) is None
-        claim = heartbeat.claim
+        outcome = self._predict(held, image)
+        claim = held.end()
         if isinstance(outcome, dict):
             self._store.finish(claim, outcome)
             self._ended[DONE] += 1
             log.info("image %s done", image_id)
             return None
-        if heartbeat.lost or given_up:
+        if held.lost:
             return 0.0  # look again: another has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
@@ -279,11 +267,11 @@ class Dispatcher:
         self._ended[FAILED if job.ended else RETRIED] += 1
         return job
 
-    def _predict(self, heartbeat: Heartbeat, image: bytes) -> dict[str, Any] | TorchServeError | None:
+    def _predict(self, held: Held, image: bytes) -> dict[str, Any] | TorchServeError | None:
         """Returns the result; or why the attempt failed; or None when TorchServe was not to take it before the end."""
-        job = heartbeat.claim.job
+        job = held.claim.job
         refusals = 0
-        while not heartbeat.lost:
+        while not held.lost:
             try:
                 result = self._torchserve.predict(job.model, job.version, image, job.options, job.image_id)
             except (TorchServeBusy, TorchServeUnreachable) as error:

@@ -62,6 +62,12 @@ class Part:
             self._server.stop()
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._server is not None
+        return self._server.pid
+
+    @property
     def running(self) -> bool:
         """Whether it is."""
         return self._server is not None and self._server.running
