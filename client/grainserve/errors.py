@@ -166,7 +166,7 @@ class TorchServeUnreachable(TorchServeError):
     def __init__(self, url: str) -> None:
         super().__init__(
             f"TorchServe does not answer at {url}: start it (`make serve`) or set GRAINSERVE_TORCHSERVE and "
-            "GRAINSERVE_MANAGEMENT"
+            "GRAINSERVE_MANAGEMENT (`none` where its management cannot be reached)"
         )
 
 

@@ -11,6 +11,7 @@ and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors look like the hand
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -43,6 +44,8 @@ from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
 from grainserve.gateway.service import Service
+
+log = logging.getLogger(__name__)
 
 STATUS: dict[type[GrainserveError], int] = {
     InvalidOption: 422,
@@ -149,7 +152,13 @@ async def _answer_error(request: Request, error: GrainserveError) -> JSONRespons
         headers["Retry-After"] = str(int(error.seconds) + 1)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": {"code": error.code, "message": str(error)}}, status, headers)
+    message = str(error)
+    if isinstance(error, ImageNotFound):  # ours names the bucket, which is nobody's business
+        message = f"there is no image {error.image_id!r} of yours: check the id that /upload returned"
+    if isinstance(error, StorageError):
+        log.error("%s", error)
+        message = "storage does not answer: send the request again later"
+    return JSONResponse({"error": {"code": error.code, "message": message}}, status, headers)
 
 
 async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:

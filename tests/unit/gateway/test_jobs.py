@@ -242,4 +242,6 @@ def test_a_key_has_a_rate_and_a_size_of_its_own(start: Start) -> None:
 
 def test_a_bucket_that_is_gone_is_told(gateway: Gateway, gcs: storage.Client, bucket_name: str) -> None:
     gcs.bucket(bucket_name).delete(force=True)
-    assert failure(gateway.ask("POST", "/upload", data=png()), 503) == "bucket_not_found"
+    answer = gateway.ask("POST", "/upload", data=png())
+    assert failure(answer, 503) == "bucket_not_found"
+    assert bucket_name not in answer.text, "that is for the log"
