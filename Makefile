@@ -20,10 +20,10 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test lint format mar package bench accuracy lock clean
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs accuracy lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
@@ -47,6 +47,10 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
 	@$(RUN) -m pytest --durations=15
 
+test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (40 minutes)
+	@$(RUN) -m pytest tests/faults -m "long or not long"
+	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
+
 lint: setup ## Check style, format and types
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -65,6 +69,9 @@ package: setup ## Compile MODEL's image encoder for this processor (MODEL=sam_vi
 bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 	@set -e; for name in automask compiled serving vit_h; do \
 		echo "== benchmarks/$$name.py"; $(RUN) -m benchmarks.$$name; done
+
+bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploads (an hour, nothing else running)
+	@$(RUN) -m benchmarks.jobs --sustained 30
 
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import platform
+import signal
 from importlib import util
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +77,12 @@ class Emulator:
             self._server.stop()
             self._server = None
         self._lock.release()
+
+    def kill(self) -> None:
+        """Pulls the plug; the objects stay, and `start` serves them again."""
+        if self._server is not None:
+            os.kill(self._server.pid, signal.SIGKILL)
+        self.stop()
 
     @property
     def running(self) -> bool:

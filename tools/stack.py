@@ -19,6 +19,7 @@ from typing import Self
 
 from tools import mar
 from tools.emulator import Emulator
+from tools.gateway import Gateway
 from tools.problem import Problem, main_exit
 from tools.process import Say
 from tools.torchserve import Ports, TorchServe
@@ -28,6 +29,7 @@ __all__ = ["Emulator", "Ports", "Stack", "TorchServe", "weights_file", "worker_e
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / ".run"
 EMULATOR_PORT = 4443
+GATEWAY_PORT = 8000
 DEFAULT_MODEL = "sam_tiny"
 
 
@@ -66,6 +68,7 @@ class Stack:
         emulator: The GCS emulator.
         torchserve: The TorchServe.
         environment: The variables of the contract, for workers and clients of this stack.
+        logs: Folder under which each server writes its log.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Stack:
             say: Takes words of progress.
         """
         self.model = model
+        self.logs = folder
         if emulator is None:
             emulator = Emulator(folder / "gcs", port=emulator_port, log=folder / "gcs.log", say=say)
         self.emulator = emulator
@@ -151,19 +155,24 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     stack = Stack(arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port)
     try:
-        with stack:
-            print(_welcome(stack), flush=True)
-            _watch(stack)
+        with stack, Gateway(stack.environment, port=arguments.gateway_port, log=stack.logs / "gateway.log") as gateway:
+            print(_welcome(stack, gateway), flush=True)
+            _watch(stack, gateway)
     except KeyboardInterrupt:
         print("Stopped.", flush=True)
     return 0
 
 
-def _watch(stack: Stack) -> None:
-    while stack.torchserve.running and stack.emulator.running:
+def _watch(stack: Stack, gateway: Gateway) -> None:
+    parts: dict[str, TorchServe | Emulator | Gateway] = {
+        "TorchServe": stack.torchserve,
+        "The GCS emulator": stack.emulator,
+        "The gateway": gateway,
+    }
+    while all(part.running for part in parts.values()):
         time.sleep(0.5)
-    dead = "The GCS emulator" if stack.torchserve.running else "TorchServe"
-    raise Problem(f"{dead} ended by itself; its log is under {stack.torchserve.logs.parent}.")
+    dead = next(name for name, part in parts.items() if not part.running)
+    raise Problem(f"{dead} ended by itself; its log is under {stack.logs}.")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -171,11 +180,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _welcome(stack: Stack) -> str:
+def _welcome(stack: Stack, gateway: Gateway) -> str:
     server = stack.torchserve
     exports = "\n".join(f"  export {name}={value}" for name, value in sorted(stack.environment.items()))
     return f"""
-Serving {stack.model}. Try:
+Serving {stack.model}. Drop an image on the page at {gateway.url}, or try:
 
   curl -T image.jpg {server.inference}/predictions/{stack.model}
 
@@ -198,6 +207,7 @@ def _arguments() -> argparse.Namespace:
     port("--management-port", "GRAINSERVE_MANAGEMENT_PORT", 8081, "management port")
     port("--metrics-port", "GRAINSERVE_METRICS_PORT", 8082, "metrics port")
     port("--grpc-port", "GRAINSERVE_GRPC_PORT", 7070, "gRPC port; the next one is taken too")
+    port("--gateway-port", "GRAINSERVE_GATEWAY_PORT", GATEWAY_PORT, "port of the gateway and its page")
     port("--emulator-port", "GRAINSERVE_EMULATOR_PORT", EMULATOR_PORT, "port of the GCS emulator")
     model = os.environ.get("GRAINSERVE_MODEL", DEFAULT_MODEL)
     parser.add_argument("--model", default=model, help=f"model to serve (GRAINSERVE_MODEL, default {DEFAULT_MODEL})")

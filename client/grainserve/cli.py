@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -20,9 +18,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from grainserve import config, weights
+from grainserve import config, operate, weights
 from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidImageId, InvalidOption
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
 from grainserve.images import image_bytes
 from grainserve.options import (
     BoxNms,
@@ -41,11 +39,10 @@ from grainserve.options import (
     UmPerPx,
     given_options,
 )
-from grainserve.report import console, errors, print_result, unique_names, write_files
+from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
+from grainserve.terminal import FAILURE, console, errors, reported, say_error
 from grainserve.torchserve import TorchServe
-
-FAILURE, USAGE = 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +56,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
+operate.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
@@ -66,27 +64,6 @@ Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_
 Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default for ever.")]
 Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, NAME_overlay.png and NAME_sizes.png.")]
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure."""
-    try:
-        yield
-    except (InvalidOption, InvalidConfiguration, InvalidImageId) as error:
-        _say_error(error)
-        raise typer.Exit(USAGE) from None
-    except (GrainserveError, OSError) as error:
-        _say_error(error)
-        raise typer.Exit(FAILURE) from None
-    except KeyboardInterrupt:
-        errors.print("stopped; jobs already submitted stay in the bucket")
-        raise typer.Exit(130) from None
-
-
-def _say_error(error: Exception, about: str = "") -> None:
-    start = f"{about}: " if about and about not in str(error) else ""
-    errors.print(f"[bold red]error:[/] {escape(start + str(error))}", soft_wrap=True)
 
 
 @app.command(
@@ -115,7 +92,7 @@ def submit(
     version: Version = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
-    with _reported():
+    with reported():
         options = given_options(ctx.params)
         for image in images:
             image_bytes(image)  # a missing file is told before anything is submitted
@@ -128,7 +105,7 @@ def submit(
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
 def poll(image_id: ImageId, out: Out = None) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
-    with _reported(), Client(dispatch=False) as client:
+    with reported(), Client(dispatch=False) as client:
         result = client.poll(image_id)
         if result is None:
             typer.echo(client.state(image_id).value)
@@ -139,7 +116,7 @@ def poll(image_id: ImageId, out: Out = None) -> None:
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
 def wait(image_id: ImageId, out: Out = None, timeout: Timeout = None) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with _reported(), Client() as client:
+    with reported(), Client() as client:
         _deliver(_wait_with_bar(client, image_id, timeout), out)
 
 
@@ -176,7 +153,7 @@ def analyze(
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
     NAME_sizes.png (grain sizes). An image that is refused does not stop the others.
     """
-    with _reported():
+    with reported():
         options = given_options(ctx.params)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
@@ -187,7 +164,7 @@ def analyze(
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, timeout: float | None, options: dict[str, object]
+    client: Client, images: list[Path], out: Path, timeout: float | None, options: dict[str, Any]
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
     client.torchserve.ping()
@@ -203,7 +180,7 @@ def _analyze_each(
                 raise
             except GrainserveError as error:
                 failed.append(image)
-                _say_error(error, str(image))
+                say_error(error, str(image))
             progress.advance(task)
         progress.reset(task, total=len(submitted), description="measuring")
         for image, name, image_id in submitted:
@@ -213,7 +190,7 @@ def _analyze_each(
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
-                _say_error(error, str(image))
+                say_error(error, str(image))
             progress.advance(task)
     console.print(f"files are in {escape(str(out))}")
     return failed
@@ -222,8 +199,8 @@ def _analyze_each(
 @app.command(epilog="Example:  grainserve models")
 def models() -> None:
     """List TorchServe's models, their versions and how many workers are ready."""
-    with _reported():
-        server = TorchServe(config.setting(None, config.TORCHSERVE), config.setting(None, config.MANAGEMENT))
+    with reported():
+        server = TorchServe(config.setting(None, config.TORCHSERVE), config.management(None))
         table = Table("model", "version", "default", "workers ready")
         for name in server.models():
             for each in server.versions(name):
@@ -240,7 +217,7 @@ def push(
     create_bucket: Annotated[bool, typer.Option("--create-bucket", help="Create a bucket that is not there.")] = False,
 ) -> None:
     """Upload a checkpoint, checked by CRC32C; print its gs:// URI and generation."""
-    with _reported():
+    with reported():
         to = config.setting(bucket, config.WEIGHTS_BUCKET)
         if not file.is_file():
             raise InvalidConfiguration(f"{file} is not a file: give a checkpoint")

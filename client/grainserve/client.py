@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +17,9 @@ from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
 from grainserve.images import ImageSource, image_bytes
 from grainserve.jobs import State
-from grainserve.protocol import JobStore
+from grainserve.notifications import from_environment
+from grainserve.pending import Ticket
+from grainserve.protocol import JobStore, check_submitter
 from grainserve.result import Result
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
@@ -35,9 +38,12 @@ class Client:
         bucket: bucket of images, jobs and results; default GRAINSERVE_BUCKET.
         model: default GRAINSERVE_MODEL, else `sam_tiny`.
         version: model version; None for TorchServe's default one.
-        management: management URL; default GRAINSERVE_MANAGEMENT.
+        management: management URL, or `none` where it cannot be reached; default GRAINSERVE_MANAGEMENT.
+        submitter: whose jobs these are: dispatchers serve submitters in turn; default GRAINSERVE_SUBMITTER, else the
+            user's name.
         dispatch: False leaves the work to dispatchers elsewhere.
-        concurrency: jobs at once in this process.
+        concurrency: jobs at once in this process, at most.
+        lease: seconds after which others take over what this process had in hand when it died.
 
     Raises:
         InvalidConfiguration: a setting is missing.
@@ -51,17 +57,24 @@ class Client:
         version: str | None = None,
         *,
         management: str | None = None,
+        submitter: str | None = None,
         dispatch: bool = True,
         concurrency: int = 2,
+        lease: float = 60.0,
     ) -> None:
         if concurrency < 1:
             raise InvalidConfiguration(f"concurrency is {concurrency}; it must be 1 or more")
         self.model = config.setting(model, config.MODEL)
         self.version = version
-        self.store = JobStore(Bucket(config.setting(bucket, config.BUCKET)))
+        self.submitter = check_submitter(config.submitter(submitter))
+        self.store = JobStore(
+            Bucket(config.setting(bucket, config.BUCKET)),
+            lease=timedelta(seconds=lease),
+            notifications=from_environment(),
+        )
         self.torchserve = TorchServe(
             config.setting(torchserve, config.TORCHSERVE),
-            config.setting(management, config.MANAGEMENT),
+            config.management(management),
             connections=concurrency,
         )
         self._dispatch = dispatch
@@ -69,26 +82,35 @@ class Client:
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
-    def submit(self, image: ImageSource, **options: Any) -> str:
+    def submit(self, image: ImageSource, *, idempotency_key: str | None = None, **options: Any) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
 
         Args:
             image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
+            idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
+                key, after a crash or a lost connection, the image has the same id and makes no second job.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
             InvalidOption: an option is unknown or out of range.
             InvalidImage: no such file, or an array that is no image.
+            IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
         checked = validate_options(options)
         data, content_type = image_bytes(image)
         image_id = self.store.submit(
-            data, model=self.model, version=self.version, options=checked, content_type=content_type
+            data,
+            model=self.model,
+            version=self.version,
+            options=checked,
+            submitter=self.submitter,
+            content_type=content_type,
+            key=idempotency_key,
         )
         dispatcher = self._running_dispatcher()
         if dispatcher:
-            dispatcher.hand_in(image_id)
+            dispatcher.hand_in(Ticket(self.submitter, image_id))
         return image_id
 
     def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
@@ -180,7 +202,7 @@ class Client:
         """
         found = self.poll(image_id)  # an unknown id is told before any thread starts
         if found is None and (dispatcher := self._running_dispatcher()):
-            dispatcher.hand_in(image_id)
+            dispatcher.hand_in(Ticket(self.store.job(image_id).submitter, image_id))
         return found
 
     @property
@@ -192,8 +214,8 @@ class Client:
         """Ends the jobs TorchServe has in hand, claims no more.
 
         Args:
-            timeout: seconds to wait for them; None waits for as long as they take. Those not done by then are taken
-                over by another dispatcher when their leases have run out.
+            timeout: seconds to wait for them; None waits for as long as they take. Those not done by then go back into
+                the queue for another dispatcher.
         """
         self._closed = True
         if self._dispatcher:
@@ -207,7 +229,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Ctrl-C means now: the lease hands over what is in hand.
+        # Ctrl-C means now: what is in hand goes back.
         self.close(0.0 if kind is not None and not issubclass(kind, Exception) else None)
 
     def result_from(self, path: str | PathLike[str]) -> Result:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 
 from grainserve.errors import InvalidConfiguration
 
@@ -11,6 +13,10 @@ MANAGEMENT = "GRAINSERVE_MANAGEMENT"
 BUCKET = "GRAINSERVE_BUCKET"
 WEIGHTS_BUCKET = "GRAINSERVE_WEIGHTS_BUCKET"
 MODEL = "GRAINSERVE_MODEL"
+SUBMITTER = "GRAINSERVE_SUBMITTER"
+PUBSUB = "GRAINSERVE_PUBSUB"
+NONE = "none"
+"""The management address of a TorchServe whose management cannot be reached from here."""
 
 DEFAULTS = {TORCHSERVE: "http://127.0.0.1:8080", MANAGEMENT: "http://127.0.0.1:8081", MODEL: "sam_tiny"}
 
@@ -25,3 +31,24 @@ def setting(given: str | None, variable: str) -> str:
     if not value:
         raise InvalidConfiguration(f"{variable} is not set: set it in the environment or pass it")
     return value
+
+
+def management(given: str | None) -> str | None:
+    """Returns the management address; None where it was said to be `none`."""
+    value = setting(given, MANAGEMENT)
+    return None if value == NONE else value
+
+
+def submitter(given: str | None) -> str:
+    """Returns whose jobs these are: what was given, else GRAINSERVE_SUBMITTER, else the name of the user.
+
+    Raises:
+        InvalidConfiguration: the user has no name either, as in some containers.
+    """
+    value = given or os.environ.get(SUBMITTER)
+    if value:
+        return value
+    try:
+        return re.sub(r"[^a-z0-9_-]+", "-", getpass.getuser().lower()).lstrip("-_")[:63] or "user"
+    except (KeyError, OSError, ImportError):  # what getpass raises depends on the Python
+        raise InvalidConfiguration(f"the user has no name: set {SUBMITTER}") from None

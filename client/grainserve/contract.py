@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -77,6 +77,29 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
         # JSON Schema counts 32.0 as an integer; the handler should get 32.
         checked[name] = int(value) if isinstance(value, float) and "integer" in allowed[name].get("type", ()) else value
     return checked
+
+
+def options_from_text(fields: Mapping[str, str]) -> dict[str, Any]:
+    """Reads options that came as text, as in a form or a query; empty ones count as not given.
+
+    Raises:
+        InvalidOption: as `validate_options`.
+    """
+    allowed = schema("options")["properties"]
+    return validate_options(
+        {name: _from_text(allowed.get(name, {}).get("type", ()), text) for name, text in fields.items() if text}
+    )
+
+
+def _from_text(kinds: Sequence[str], text: str) -> object:
+    """The number a text says where one is wanted; else the text, for the schema to refuse."""
+    for kind, number in (("integer", int), ("number", float)):
+        if kind in kinds:
+            try:
+                return number(text)
+            except ValueError:
+                continue
+    return text
 
 
 def describe_option(name: str) -> str:

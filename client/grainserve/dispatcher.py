@@ -1,7 +1,7 @@
 """The dispatcher: claims jobs, has TorchServe do them, stores their results.
 
-Runs in background threads of any process: a client, a gateway, or one of its own. Several may work on one bucket; the
-lease in the job record keeps them apart (`protocol.py`).
+Runs in background threads of any process: a client, a gateway, or one of its own. Any number may work on one bucket;
+the lease in the job record keeps them apart (`protocol.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import os
 import random
 import socket
 import threading
+import time
 import uuid
-from datetime import datetime
+from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+from grainserve.capacity import Capacity
+from grainserve.courier import Courier
 from grainserve.errors import (
     GrainserveError,
     ImageNotFound,
@@ -26,12 +29,23 @@ from grainserve.errors import (
     TorchServeError,
     TorchServeUnreachable,
 )
+from grainserve.hand import Hand, Held
 from grainserve.inbox import Inbox
-from grainserve.jobs import Failure
-from grainserve.protocol import Claim, JobStore, Later, LeaseLost
+from grainserve.jobs import Failure, Job
+from grainserve.pending import Ticket
+from grainserve.protocol import Claim, JobStore
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
+
+GLANCE = 64
+"""Jobs that one look at `pending/` brings, about. Others take of the same while they wait here, so not too many."""
+
+
+DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
+
+LEFT_ALONE = 600.0
+"""Seconds until another look at a record that cannot be read."""
 
 
 class Dispatcher:
@@ -43,13 +57,14 @@ class Dispatcher:
     Args:
         store: jobs.
         torchserve: where the work is done.
-        concurrency: jobs at once.
-        listing_interval: seconds between looks at `pending/` for jobs nobody handed in here, such as those a
-            stopped client left behind.
+        concurrency: jobs at once, at most; see `Capacity`.
+        listing_interval: seconds between looks at `pending/` while there is nothing to do; where Pub/Sub brings the
+            news of jobs they only find what it lost, and may be minutes apart.
         backoff: shortest and longest pause after backpressure, s.
 
     Attributes:
         problem: why nothing moves at the moment, or None.
+        looks: how often it has looked at `pending/`.
     """
 
     def __init__(
@@ -58,48 +73,81 @@ class Dispatcher:
         torchserve: TorchServe,
         *,
         concurrency: int = 2,
-        listing_interval: float = 10.0,
+        listing_interval: float = 5.0,
         backoff: tuple[float, float] = (0.25, 10.0),
     ) -> None:
         self.problem: GrainserveError | None = None
+        self.looks = 0
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._store = store
         self._torchserve = torchserve
+        self._concurrency = concurrency
         self._listing_interval = listing_interval
         self._backoff = backoff
-        self._inbox = Inbox(store.now)
+        self._inbox = Inbox()
+        self._capacity = Capacity(torchserve, concurrency)
         self._stopping = threading.Event()
+        self._hand = Hand(store, self.owner)
+        self._ended: Counter[str] = Counter()
         # Daemons: a process that ends takes them with it, and their leases run out.
-        self._threads = [
+        self._workers = [
             threading.Thread(target=self._work, name=f"grainserve-dispatcher-{number}", daemon=True)
             for number in range(concurrency)
-        ] + [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
+        ]
+        self._scouts = [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
+        self._courier = Courier(store.notifications, store, self._inbox) if store.notifications else None
+        if self._courier:
+            self._scouts += [
+                threading.Thread(target=self._fetch, name="grainserve-news", daemon=True),
+                threading.Thread(target=self._hold, name="grainserve-news-deadlines", daemon=True),
+            ]
 
     def start(self) -> Self:
         """Starts the threads."""
-        for thread in self._threads:
+        for thread in (*self._workers, *self._scouts):
             thread.start()
         return self
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Claims nothing more, ends the jobs in hand, returns.
+        """Claims nothing more, ends the jobs in hand, gives up those that take too long, returns.
 
         Args:
             timeout: seconds to wait for the jobs in hand; None waits for as long as they take.
 
         Returns:
-            Whether all threads ended in time. A job that did not is taken over when its lease has run out.
+            Whether all ended in time. Those that did not are back in the queue, the attempt taken back; whether they
+            could be put back or not, their leases run out.
         """
         self._stopping.set()
         self._inbox.close()
-        for thread in self._threads:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for thread in self._workers:
             if thread.is_alive():
-                thread.join(timeout)
-        return not any(thread.is_alive() for thread in self._threads)
+                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        self._hand.give_back()
+        if self._courier:
+            self._courier.let_go()
+        return not any(thread.is_alive() for thread in self._workers)
 
-    def hand_in(self, image_id: str) -> None:
-        """Puts a freshly submitted job in front of the next look at `pending/`."""
-        self._inbox.put(image_id)
+    def hand_in(self, ticket: Ticket) -> None:
+        """Puts a job that is known to be unfinished in front of the next look at `pending/`."""
+        self._inbox.put(ticket)
+
+    @property
+    def in_hand(self) -> int:
+        """How many jobs are being worked on."""
+        return len(self._hand)
+
+    @property
+    def ended(self) -> Counter[str]:
+        """How many jobs ended here, by their last state, and how many attempts failed."""
+        return self._ended
+
+    def summary(self) -> str:
+        """What was done so far, in one line."""
+        counts = ", ".join(f"{self._ended[what]} {what}" for what in (DONE, FAILED, RETRIED))
+        trouble = f"; {self.problem}" if self.problem else ""
+        return f"{counts}, {self.in_hand} in hand{trouble}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -112,62 +160,118 @@ class Dispatcher:
     # Threads --------------------------------------------------------------------------------------------------------
 
     def _list(self) -> None:
-        while True:
+        """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
+        while not self._stopping.is_set():
+            if not self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+                continue
+            found = 0
             try:
-                for image_id in self._store.pending():
-                    self._inbox.put(image_id)
+                for ticket in self._store.pending.some(GLANCE):
+                    found += self._inbox.put(ticket)
             except StorageError as error:
                 self._trouble(error)
-            if self._stopping.wait(self._listing_interval):
-                return
+            except Exception:  # a fault of ours must not end the thread
+                log.exception("looking for jobs failed")
+            self.looks += 1
+            if not found:
+                self._stopping.wait(self._listing_interval * random.uniform(0.8, 1.2))
+
+    def _fetch(self) -> None:
+        assert self._courier
+        while not self._stopping.is_set():
+            if self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+                self._courier.fetch()
+
+    def _hold(self) -> None:
+        assert self._courier
+        while not self._stopping.wait(self._store.lease.total_seconds() / 3):
+            self._courier.hold()
 
     def _work(self) -> None:
-        while (image_id := self._inbox.take()) is not None:
-            again = None
+        while self._has_place():
             try:
-                claim = self._store.claim(image_id, self.owner)
-                if isinstance(claim, Later):
-                    again = claim.at
-                elif claim is not None:
-                    again = self._process(claim)
-            except (ImageNotFound, InvalidJob) as error:
-                log.warning("job of image %s dropped: %s", image_id, error)  # deleted or damaged by hand
-            except StorageError as error:
-                self._trouble(error)  # the marker is still there: the next listing brings it back
-                self._stopping.wait(self._pause(0))
+                ticket = self._inbox.take()
+                if ticket is None:
+                    return
+                again = self._look_at(ticket)
+                if self._courier:
+                    self._courier.looked(ticket, ended=again is None)
+                self._inbox.done(ticket, again)
             finally:
-                self._inbox.done(image_id, again)
+                self._capacity.give_back()
 
-    def _process(self, claim: Claim) -> datetime | None:
-        """Does one claimed job. Returns when to look at it again, or None when it has ended."""
-        image_id = claim.job.image_id
+    def _has_place(self) -> bool:
+        """Waits for a place at TorchServe; False when told to stop."""
+        refusals = 0
+        while not self._stopping.is_set():
+            try:
+                if self._capacity.take():
+                    return True
+                self._capacity.wait(self._pause(0))
+            except TorchServeError as error:
+                self._trouble(error)
+                self._stopping.wait(self._pause(refusals))
+                refusals += 1
+        return False
+
+    def _look_at(self, ticket: Ticket) -> float | None:
+        """Does a job if it can be claimed. Returns in how many seconds to look again, or None when it has ended."""
+        try:
+            with self._hand.claim(ticket) as held:
+                if isinstance(held, Held):
+                    return self._process(held)
+                return held.seconds if held else None
+        except ImageNotFound:
+            pass  # deleted meanwhile
+        except InvalidJob as error:
+            log.warning("job of image %s left alone: %s", ticket.image_id, error)  # damaged by hand
+            return LEFT_ALONE
+        except StorageError as error:
+            self._trouble(error)
+            self._stopping.wait(self._pause(2))
+            return self._pause(2)
+        except Exception:  # a fault of ours must not end the thread; the attempt counts when its lease has run out
+            log.exception("image %s: the dispatcher itself failed", ticket.image_id)
+            return self._store.lease.total_seconds()
+        return None
+
+    def _process(self, held: Held) -> float | None:
+        """Does a claimed job. Returns as `_look_at`."""
+        image_id = held.claim.job.image_id
         try:
             image = self._store.image(image_id)
         except ImageNotFound:
-            self._store.reject(claim, Failure("image_deleted", "the image was deleted before it was worked on"))
+            self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
-        with Heartbeat(self._store, claim) as heartbeat:
-            outcome = self._predict(claim, image)
-        claim = heartbeat.claim
+        outcome = self._predict(held, image)
+        claim = held.end()
         if isinstance(outcome, dict):
             self._store.finish(claim, outcome)
+            self._ended[DONE] += 1
+            log.info("image %s done", image_id)
             return None
-        if heartbeat.lost:
-            return self._store.now()  # look again: another has it, or will
+        if held.lost:
+            return 0.0  # look again: another has it, or will
+        job = self._settle(claim, outcome)
+        return None if job.ended else job.claimable_in(self._store.now())
+
+    def _settle(self, claim: Claim, outcome: TorchServeError | None) -> Job:
+        """Writes down why a job has no result."""
         if outcome is None:
-            job = self._store.release(claim)
-        elif isinstance(outcome, ImageRejected):
+            return self._store.release(claim)
+        if isinstance(outcome, ImageRejected):
             job = self._store.reject(claim, Failure(outcome.code, str(outcome), outcome.status))
         else:
-            log.warning("attempt %d on image %s failed: %s", claim.job.attempts, image_id, outcome)
+            log.warning("attempt %d on image %s failed: %s", claim.job.attempts, claim.job.image_id, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))
-        return job.claimable_at()
+        self._ended[FAILED if job.ended else RETRIED] += 1
+        return job
 
-    def _predict(self, claim: Claim, image: bytes) -> dict[str, Any] | TorchServeError | None:
-        """Returns the result; or why the attempt failed; or None when told to stop before TorchServe took it."""
-        job = claim.job
+    def _predict(self, held: Held, image: bytes) -> dict[str, Any] | TorchServeError | None:
+        """Returns the result; or why the attempt failed; or None when TorchServe was not to take it before the end."""
+        job = held.claim.job
         refusals = 0
-        while True:
+        while not held.lost:
             try:
                 result = self._torchserve.predict(job.model, job.version, image, job.options, job.image_id)
             except (TorchServeBusy, TorchServeUnreachable) as error:
@@ -180,6 +284,7 @@ class Dispatcher:
             else:
                 self.problem = None
                 return result
+        return None
 
     def _pause(self, refusals: int) -> float:
         """Seconds to back off: doubling up to the longest, with jitter so that dispatchers do not march in step."""
@@ -190,40 +295,3 @@ class Dispatcher:
         if type(self.problem) is not type(error):
             log.warning("%s", error)
         self.problem = error
-
-
-class Heartbeat:
-    """Renews a claim's lease in the background while the work goes on.
-
-    Attributes:
-        claim: the claim with its latest record.
-        lost: whether another has changed the record; what was found is still worth storing.
-    """
-
-    def __init__(self, store: JobStore, claim: Claim) -> None:
-        self.claim = claim
-        self.lost = False
-        self._store = store
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="grainserve-lease", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _renew(self) -> None:
-        # A third: two renewals may go wrong before the lease runs out.
-        while not self._ended.wait(self._store.lease.total_seconds() / 3):
-            try:
-                self.claim = self._store.renew(self.claim)
-            except LeaseLost:
-                self.lost = True
-                return
-            except StorageError as error:
-                log.warning("lease of image %s not renewed: %s", self.claim.job.image_id, error)

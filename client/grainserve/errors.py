@@ -120,6 +120,19 @@ class JobFailed(GrainserveError):
         self.status = status
 
 
+class IdempotencyConflict(GrainserveError, ValueError):
+    """One key was used for two different submissions."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self, key: str, image_id: str) -> None:
+        super().__init__(
+            f"another image, or the same with other options, was submitted under the idempotency key {key!r} (image id "
+            f"{image_id}): give each submission a key of its own"
+        )
+        self.image_id = image_id
+
+
 class WaitTimeout(GrainserveError, TimeoutError):
     """The result was not there in time; the job goes on."""
 
@@ -153,7 +166,7 @@ class TorchServeUnreachable(TorchServeError):
     def __init__(self, url: str) -> None:
         super().__init__(
             f"TorchServe does not answer at {url}: start it (`make serve`) or set GRAINSERVE_TORCHSERVE and "
-            "GRAINSERVE_MANAGEMENT"
+            "GRAINSERVE_MANAGEMENT (`none` where its management cannot be reached)"
         )
 
 

@@ -31,7 +31,7 @@ class Lease:
 
     Attributes:
         owner: unique to one claim, so that a claimer recognises its own record.
-        expires: UTC.
+        expires: GCS's time, UTC.
     """
 
     owner: str
@@ -53,18 +53,20 @@ class Job:
 
     Attributes:
         image_id: its image.
+        submitter: whose job it is; dispatchers serve submitters in turn.
         model: TorchServe model.
         version: TorchServe model version; None for the default one.
         options: options as checked at submit.
-        created: UTC.
+        created: GCS's time, UTC, as all times here are.
         state: queued, running, done or failed.
         attempts: attempts begun, the running one included. One that ends in backpressure is taken back.
-        not_before: UTC; a queued job waits until then.
+        not_before: a queued job waits until then.
         lease: set while running.
         error: why the last attempt failed.
     """
 
     image_id: str
+    submitter: str
     model: str
     version: str | None
     options: dict[str, Any]
@@ -75,13 +77,15 @@ class Job:
     lease: Lease | None = None
     error: Failure | None = None
 
-    def claimable_at(self) -> datetime | None:
-        """When the job may be claimed: a time that may be past; None once it has ended."""
-        if self.state is State.QUEUED:
-            return self.not_before or self.created
-        if self.state is State.RUNNING and self.lease:
-            return self.lease.expires
-        return None
+    @property
+    def ended(self) -> bool:
+        """Whether it is done or failed, which it then stays."""
+        return self.state in (State.DONE, State.FAILED)
+
+    def claimable_in(self, now: datetime) -> float:
+        """Seconds until a job that has not ended may be claimed; 0 or less: now."""
+        at = self.lease.expires if self.state is State.RUNNING and self.lease else self.not_before
+        return 0.0 if at is None else (at - now).total_seconds()
 
     def claimed(self, lease: Lease) -> Job:
         """An attempt begins. It counts from here, so that an image that kills its dispatcher is not tried forever."""
@@ -115,6 +119,7 @@ class Job:
         """The record as stored."""
         record = {
             "imageId": self.image_id,
+            "submitter": self.submitter,
             "model": self.model,
             "version": self.version,
             "options": self.options,
@@ -139,6 +144,7 @@ class Job:
             lease, error, not_before = record["lease"], record["error"], record["notBefore"]
             return cls(
                 image_id=record["imageId"],
+                submitter=record["submitter"],
                 model=record["model"],
                 version=record["version"],
                 options=record["options"],

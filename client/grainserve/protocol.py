@@ -4,28 +4,45 @@
 |---|---|---|
 | `images/{imageId}` | the bytes as submitted | once |
 | `jobs/{imageId}.json` | the job record | compare-and-swap on its generation |
-| `pending/{imageId}` | empty marker of an unfinished job | last of the three; deleted when the job has ended |
+| `pending/{submitter}/{imageId}` | empty marker of an unfinished job | last; deleted when the job has ended |
 | `results/{imageId}.json` | the result | once |
+| `keys/{digest}.json` | the image id given for a submitter's idempotency key | once, before the others |
 
-Whoever holds the lease works. Nothing breaks when two believe they hold it: the result is written once, and each
-change of a record names the generation it was made from.
+The record is the truth: a job is done when it says so, and what has ended stays as it ended. Whoever holds the lease
+works. Nothing breaks when two believe they hold it: the result is written once, and each change of a record names the
+generation it was made from. All times are GCS's (`clock.py`), so that no machine's clock matters.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from grainserve.contract import IMAGE_ID, check_image_id
-from grainserve.errors import GrainserveError, ImageNotFound, JobFailed, ResultNotFound
+from grainserve.contract import check_image_id
+from grainserve.errors import (
+    GrainserveError,
+    IdempotencyConflict,
+    ImageNotFound,
+    InvalidConfiguration,
+    JobFailed,
+    ResultNotFound,
+)
 from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.notifications import NotificationError, Notifications
+from grainserve.pending import Pending, Ticket
 from grainserve.storage import Bucket, PreconditionFailed
 
+log = logging.getLogger(__name__)
+
 JSON = "application/json"
+SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class LeaseLost(GrainserveError):
@@ -44,13 +61,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class Later:
-    """The job cannot be claimed before this time (UTC)."""
+    """The job cannot be claimed for so many seconds."""
 
-    at: datetime
+    seconds: float
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
+def check_submitter(submitter: str) -> str:
+    """Returns the name unchanged.
+
+    Raises:
+        InvalidConfiguration: it is not 1 to 63 lower-case letters, digits, `-` or `_`. Names become folders.
+    """
+    if not SUBMITTER.fullmatch(submitter):
+        raise InvalidConfiguration(
+            f"{submitter!r} is no submitter's name: 1 to 63 lower-case letters, digits, '-' or '_', beginning with "
+            "a letter or a digit"
+        )
+    return submitter
 
 
 class JobStore:
@@ -59,7 +86,8 @@ class JobStore:
     Args:
         bucket: where they are.
         lease: how long a claim holds without renewal.
-        now: the clock, UTC.
+        now: the clock, UTC; GCS's when not given.
+        notifications: says that jobs are pending, where looking at `pending/` is not enough.
     """
 
     def __init__(
@@ -67,11 +95,14 @@ class JobStore:
         bucket: Bucket,
         *,
         lease: timedelta = timedelta(seconds=60),
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] | None = None,
+        notifications: Notifications | None = None,
     ) -> None:
         self.bucket = bucket
+        self.pending = Pending(bucket)
         self.lease = lease
-        self.now = now
+        self.now = now or bucket.clock.now
+        self.notifications = notifications
 
     # For those who want results -------------------------------------------------------------------------------------
 
@@ -82,18 +113,40 @@ class JobStore:
         model: str,
         version: str | None,
         options: dict[str, Any],
+        submitter: str,
         content_type: str = "application/octet-stream",
+        key: str | None = None,
     ) -> str:
-        """Stores image, job and marker, in this order, and returns the new image id.
+        """Stores image, job and marker, in this order, and returns the image id.
 
         A crash in between leaves an image, or an image and a job, that nothing points to; never a marker whose
         image or job is missing.
+
+        Args:
+            image: the bytes of an image file.
+            model: TorchServe model.
+            version: its version; None for the default one.
+            options: as checked.
+            submitter: whose job it is.
+            content_type: of the image.
+            key: the submitter's own name for this submission. Submitted again under the same key, the image has the
+                same id and makes no second job; what a crash had left out is made good.
+
+        Raises:
+            IdempotencyConflict: another image, or other options, were submitted under this key.
         """
         image_id = uuid.uuid4().hex
-        job = Job(image_id, model, version, options, created=self.now())
+        check_submitter(submitter)
+        if key is not None:
+            content = json.dumps([model, version, options], sort_keys=True).encode()
+            fingerprint = hashlib.sha256(hashlib.sha256(image).digest() + content).hexdigest()
+            image_id = self._id_for_key(submitter, key, image_id, fingerprint)
         self._create(f"images/{image_id}", image, content_type)
-        self._create(_job_name(image_id), job.to_json(), JSON)
-        self._create(f"pending/{image_id}", b"", "application/octet-stream")
+        job = Job(image_id, submitter, model, version, options, created=self.now())
+        if not self._create(_job_name(image_id), job.to_json(), JSON) and key is not None and self.job(image_id).ended:
+            return image_id
+        self._create(Ticket(submitter, image_id).marker, b"", "application/octet-stream")
+        self._announce(Ticket(submitter, image_id))
         return image_id
 
     def poll(self, image_id: str) -> dict[str, Any] | None:
@@ -105,17 +158,21 @@ class JobStore:
             JobFailed: the job ended without a result.
             ResultNotFound: the result was deleted.
         """
-        result = self._result(image_id)
-        if result is not None:
-            return result
         job = self.job(image_id)
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
-        if job.state is not State.DONE:
-            return None
-        result = self._result(image_id)  # it may have come between the two reads
-        if result is None:
+        return self.result(image_id) if job.state is State.DONE else None
+
+    def result(self, image_id: str) -> dict[str, Any]:
+        """Returns the result of a job that is done.
+
+        Raises:
+            ResultNotFound: there is none.
+        """
+        stored = self.bucket.read(_result_name(check_image_id(image_id)))
+        if stored is None:
             raise ResultNotFound(image_id)
+        result: dict[str, Any] = json.loads(stored.data)
         return result
 
     def job(self, image_id: str) -> Job:
@@ -137,47 +194,58 @@ class JobStore:
             raise ImageNotFound(image_id, self.bucket.name)
         return stored.data
 
+    def delete(self, image_id: str) -> None:
+        """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.
+
+        Raises:
+            ImageNotFound: no job under this id.
+        """
+        job = self.job(image_id)
+        for name in (_job_name(image_id), _result_name(image_id), f"images/{image_id}", _ticket(job).marker):
+            self.bucket.delete(name)
+
     # For dispatchers ------------------------------------------------------------------------------------------------
 
-    def pending(self) -> Iterator[str]:
-        """Yields the image ids of unfinished jobs."""
-        for name in self.bucket.names("pending/"):
-            image_id = name.removeprefix("pending/")
-            if IMAGE_ID.fullmatch(image_id):
-                yield image_id
-
-    def claim(self, image_id: str, owner: str) -> Claim | Later | None:
+    def claim(self, ticket: Ticket, owner: str) -> Claim | Later | None:
         """Tries to take a job.
 
         Returns:
-            The claim; or the time before which it cannot be claimed; or None when the job has ended (its marker is
-            then gone too).
+            The claim; or how long it cannot be claimed; or None when the job has ended (its marker is then gone too).
         """
         while True:
             try:
-                job, generation = self._read_job(image_id)
+                job, generation = self._read_job(ticket.image_id)
             except ImageNotFound:
-                self._drop_marker(image_id)  # someone deleted the job
+                self.bucket.delete(ticket.marker)  # someone deleted the job
                 return None
-            at = job.claimable_at()
-            if at is None:
-                self._drop_marker(image_id)  # whoever ended the job died before this
+            if job.ended:
+                self._drop_marker(job)  # whoever ended the job died before this
                 return None
             now = self.now()
-            if at > now:
-                return Later(at)
-            if job.attempts and self._has_result(image_id):  # whoever wrote the result died before saying so
-                self._end(image_id)
-                return None
-            if job.attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
-                reason = Failure("attempts_exhausted", f"{job.attempts} attempts began and none came to an end")
-                self._finish_with(Claim(job, generation), job.failed(job.error or reason))
-                return None
-            claimed = job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
+            if (wait := job.claimable_in(now)) > 0:
+                return Later(wait)
+            claim = Claim(job, generation)
             try:
+                if job.attempts and self.bucket.exists(_result_name(job.image_id)):
+                    self._end(claim)  # whoever wrote the result died before saying so
+                    return None
+                if job.attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
+                    reason = Failure("attempts_exhausted", f"{job.attempts} attempts began and none came to an end")
+                    self._change(claim, job.failed(job.error or reason))
+                    return None
+                claimed = job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
                 return Claim(claimed, self._swap(claimed, generation))
             except LeaseLost:
                 continue  # another dispatcher was first: its record says what comes next
+
+    def give_up(self, ticket: Ticket, reason: Failure) -> None:
+        """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
+        try:
+            job, generation = self._read_job(ticket.image_id)
+        except ImageNotFound:
+            return
+        if not job.ended and job.claimable_in(self.now()) <= 0:
+            self._change_unless_lost(Claim(job, generation), job.failed(job.error or reason))
 
     def renew(self, claim: Claim) -> Claim:
         """Extends the lease.
@@ -189,47 +257,87 @@ class JobStore:
         return Claim(job, self._swap(job, claim.generation))
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
-        """Stores the result, once, then ends the job. A result that is there already stays and is no error."""
-        image_id = claim.job.image_id
+        """Stores the result, once, then ends the job.
+
+        A result that is there already stays and is no error. That of a job that has failed or was deleted meanwhile is
+        dropped: what has ended stays as it ended.
+        """
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-        self._create(f"results/{image_id}.json", data, JSON)
-        self._end(image_id)
+        self._create(_result_name(claim.job.image_id), data, JSON)
+        while True:
+            try:
+                return self._end(claim)
+            except LeaseLost:
+                try:
+                    claim = Claim(*self._read_job(claim.job.image_id))  # a renewal, a takeover, another's end
+                except ImageNotFound:
+                    return self.bucket.delete(_result_name(claim.job.image_id))
 
     def attempt_failed(self, claim: Claim, error: Failure) -> Job:
         """Notes a failed attempt; the third one fails the job. Returns the record as it now is."""
-        return self._finish_with(claim, claim.job.attempt_failed(error, self.now()))
+        return self._change_unless_lost(claim, claim.job.attempt_failed(error, self.now()))
 
     def reject(self, claim: Claim, error: Failure) -> Job:
         """Fails the job at once. Returns the record as it now is."""
-        return self._finish_with(claim, claim.job.failed(error))
+        return self._change_unless_lost(claim, claim.job.failed(error))
 
     def release(self, claim: Claim) -> Job:
         """Puts the job back without counting the attempt. Returns the record as it now is."""
-        return self._finish_with(claim, claim.job.released())
+        return self._change_unless_lost(claim, claim.job.released())
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
-    def _finish_with(self, claim: Claim, job: Job) -> Job:
+    def _announce(self, ticket: Ticket) -> None:
         try:
-            self._swap(job, claim.generation)
-        except LeaseLost:
-            return self.job(job.image_id)  # its new owner decides
+            if self.notifications:
+                self.notifications.announce(ticket)
+        except NotificationError as error:
+            log.warning("%s; dispatchers find it when they next look at pending/", error)
+
+    def _id_for_key(self, submitter: str, key: str, image_id: str, fingerprint: str) -> str:
+        """The image id that belongs to a key: this one, unless there is one already."""
+        name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
+        given = {"imageId": image_id, "fingerprint": fingerprint}
+        if self._create(name, json.dumps(given).encode(), JSON):
+            return image_id
+        stored = self.bucket.read(name)
+        if stored is None:  # deleted between the two calls
+            return self._id_for_key(submitter, key, image_id, fingerprint)
+        first: dict[str, str] = json.loads(stored.data)
+        if first["fingerprint"] != fingerprint:
+            raise IdempotencyConflict(key, first["imageId"])
+        return first["imageId"]
+
+    def _end(self, claim: Claim) -> None:
+        """Result stored: done, whoever holds the lease; then the marker goes. A job that failed keeps no result.
+
+        Raises:
+            LeaseLost: the record was changed meanwhile.
+        """
+        job = claim.job
         if job.state is State.FAILED:
-            self._drop_marker(job.image_id)
+            self.bucket.delete(_result_name(job.image_id))
+        elif job.state is not State.DONE:
+            job = job.done()
+            self._swap(job, claim.generation)
+        self._drop_marker(job)
+
+    def _change(self, claim: Claim, job: Job) -> Job:
+        """Writes a record; that of a failed job drops its marker.
+
+        Raises:
+            LeaseLost: the record was changed meanwhile.
+        """
+        self._swap(job, claim.generation)
+        if job.ended:
+            self._drop_marker(job)
         return job
 
-    def _end(self, image_id: str) -> None:
-        """Result stored: done, whoever holds the lease; then the marker goes."""
-        while True:
-            job, generation = self._read_job(image_id)
-            if job.state is State.DONE:
-                break
-            try:
-                self._swap(job.done(), generation)
-                break
-            except LeaseLost:
-                continue  # the record moved on (a renewal, a takeover): read it again
-        self._drop_marker(image_id)
+    def _change_unless_lost(self, claim: Claim, job: Job) -> Job:
+        try:
+            return self._change(claim, job)
+        except LeaseLost:
+            return self.job(job.image_id)  # its new owner decides
 
     def _swap(self, job: Job, generation: int) -> int:
         name, data = _job_name(job.image_id), job.to_json()
@@ -242,21 +350,17 @@ class JobStore:
                 return stored.generation
             raise LeaseLost(f"the job of image {job.image_id!r} was changed by another dispatcher") from None
 
-    def _create(self, name: str, data: bytes, content_type: str) -> None:
+    def _create(self, name: str, data: bytes, content_type: str) -> bool:
+        """Writes what is not there; returns whether it was not.
+
+        An answer that was lost makes the library write again, and its own first write then looks like another's: both
+        are the same bytes, or bytes as good.
+        """
         try:
             self.bucket.create(name, data, content_type)
         except PreconditionFailed:
-            return  # written before: our own retried write, or the result of another dispatcher
-
-    def _result(self, image_id: str) -> dict[str, Any] | None:
-        stored = self.bucket.read(f"results/{check_image_id(image_id)}.json")
-        if stored is None:
-            return None
-        result: dict[str, Any] = json.loads(stored.data)
-        return result
-
-    def _has_result(self, image_id: str) -> bool:
-        return self.bucket.exists(f"results/{image_id}.json")
+            return False
+        return True
 
     def _read_job(self, image_id: str) -> tuple[Job, int]:
         stored = self.bucket.read(_job_name(check_image_id(image_id)))
@@ -264,9 +368,17 @@ class JobStore:
             raise ImageNotFound(image_id, self.bucket.name)
         return Job.from_json(stored.data), stored.generation
 
-    def _drop_marker(self, image_id: str) -> None:
-        self.bucket.delete(f"pending/{image_id}")
+    def _drop_marker(self, job: Job) -> None:
+        self.bucket.delete(_ticket(job).marker)
+
+
+def _ticket(job: Job) -> Ticket:
+    return Ticket(job.submitter, job.image_id)
 
 
 def _job_name(image_id: str) -> str:
     return f"jobs/{image_id}.json"
+
+
+def _result_name(image_id: str) -> str:
+    return f"results/{image_id}.json"

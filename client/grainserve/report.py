@@ -12,9 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from grainserve.result import Result
+from grainserve.terminal import console
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
 SHOWN = 8
 
 

@@ -14,9 +14,14 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from grainserve.clock import ServerClock
 from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
+
+READS = 3
+"""How often an object is read that comes with the wrong checksum."""
 
 
 class PreconditionFailed(StorageError):
@@ -45,12 +50,18 @@ class Bucket:
         name: the bucket's name.
         client: a google-cloud-storage client; made from the environment when not given.
         patience: seconds a call is retried before GCS counts as unreachable.
+
+    Attributes:
+        clock: GCS's, known from the first answer on.
     """
 
     def __init__(self, name: str, client: storage.Client | None = None, *, patience: float = 20.0) -> None:
         self.name = name
+        self.clock = ServerClock()
         with self._translated("reading credentials"):
             self.client = client or connect()
+            # The library keeps the headers of its answers to itself; its requests session does not.
+            self.client._http.hooks["response"].append(self.clock.hear)
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
         self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
@@ -75,10 +86,16 @@ class Bucket:
         """Returns the object, or None where there is none."""
         blob = self._bucket.blob(name)
         with self._translated(f"reading {name}"):
-            try:
-                data = blob.download_as_bytes(**self._call)
-            except api.NotFound:
-                return None
+            for left in reversed(range(READS)):
+                try:
+                    data = blob.download_as_bytes(checksum="crc32c", **self._call)
+                except api.NotFound:
+                    return None
+                except DataCorruption:  # on its way, as a rule: the library notices, and leaves it to us to ask again
+                    if not left:
+                        raise
+                else:
+                    break
         # The download's own headers set the generation: bytes and generation belong together.
         return Stored(data, int(blob.generation))
 
@@ -95,12 +112,35 @@ class Bucket:
             except api.NotFound:
                 return
 
-    def names(self, prefix: str) -> Iterator[str]:
-        """Yields the names of the objects under a prefix, in order, a page at a time."""
+    def names(self, prefix: str, *, start: str = "", limit: int | None = None) -> Iterator[str]:
+        """Yields the names of the objects under a prefix, in order, a page at a time.
+
+        Args:
+            prefix: what the names begin with.
+            start: names before this one are left out; GCS does not look at them.
+            limit: how many at most; one call for up to 1000.
+        """
         with self._translated(f"listing {prefix}"):
-            fields = "items(name),nextPageToken"
-            for blob in self.client.list_blobs(self._bucket, prefix=prefix, fields=fields, **self._call):
+            found = self.client.list_blobs(
+                self._bucket,
+                prefix=prefix,
+                start_offset=start or None,
+                max_results=limit,
+                fields="items(name),nextPageToken",
+                **self._call,
+            )
+            for blob in found:
                 yield str(blob.name)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Returns what follows the prefix up to the next slash, each once: one call for up to 1000 of them."""
+        with self._translated(f"listing {prefix}"):
+            found = self.client.list_blobs(
+                self._bucket, prefix=prefix, delimiter="/", fields="prefixes,nextPageToken", **self._call
+            )
+            for _ in found.pages:
+                pass
+            return sorted(name.removeprefix(prefix).rstrip("/") for name in found.prefixes)
 
     def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
         blob = self._bucket.blob(name)
@@ -139,6 +179,8 @@ def translated(action: str, bucket: str) -> Iterator[None]:
             f"GCS does not answer ({action} in bucket {bucket!r}: {_first_line(error)}): check the network, or "
             "STORAGE_EMULATOR_HOST and whether the emulator runs"
         ) from error
+    except DataCorruption as error:
+        raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
 

@@ -21,6 +21,7 @@ from grainserve.errors import (
     GrainserveError,
     HandlerFailed,
     ImageRejected,
+    InvalidConfiguration,
     ModelNotFound,
     TorchServeBusy,
     TorchServeUnreachable,
@@ -49,7 +50,7 @@ class TorchServe:
 
     Args:
         inference: URL of the inference API.
-        management: URL of the management API.
+        management: URL of the management API; None where it cannot be reached, as it should be from other machines.
         connect_timeout: seconds to make a connection.
         read_timeout: seconds to wait for an answer; queueing inside TorchServe counts.
         connections: requests at once.
@@ -58,14 +59,14 @@ class TorchServe:
     def __init__(
         self,
         inference: str,
-        management: str,
+        management: str | None,
         *,
         connect_timeout: float = 5.0,
         read_timeout: float = 600.0,
         connections: int = 8,
     ) -> None:
         self.inference = inference.rstrip("/")
-        self.management = management.rstrip("/")
+        self.management = management.rstrip("/") if management else None
         self._timeout = (connect_timeout, read_timeout)
         self._management_timeout = (connect_timeout, min(read_timeout, 30.0))
         self._session = requests.Session()
@@ -125,6 +126,15 @@ class TorchServe:
             for entry in self._manage(f"/models/{model}/all", model=model)
         ]
 
+    def load(self) -> tuple[int, int]:
+        """How many workers are ready, and how many requests wait for one, over all default versions."""
+        workers = waiting = 0
+        for model in self.models():
+            for entry in self._manage(f"/models/{model}", model=model):
+                workers += sum(worker["status"] == "READY" for worker in entry["workers"])
+                waiting += int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0))
+        return workers, waiting
+
     def ready(self, model: str, version: str | None = None) -> bool:
         """Whether a version (None: the default one) has a READY worker.
 
@@ -147,6 +157,8 @@ class TorchServe:
         self._request("GET", self.inference, "/ping", self._management_timeout)
 
     def _manage(self, path: str, params: Mapping[str, str] | None = None, model: str = "") -> Any:
+        if self.management is None:
+            raise InvalidConfiguration("GRAINSERVE_MANAGEMENT is 'none': set it to TorchServe's management address")
         response = self._request("GET", self.management, path, self._management_timeout, params=params)
         if response.status_code != requests.codes.ok:
             raise _error(response, model, None)

@@ -37,6 +37,7 @@ def bucket_name(gcs: storage.Client, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"test-{uuid.uuid4().hex}"
     gcs.create_bucket(name)
     monkeypatch.setenv("GRAINSERVE_BUCKET", name)
+    monkeypatch.setenv("GRAINSERVE_SUBMITTER", "lab")
     return name
 
 

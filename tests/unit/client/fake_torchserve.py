@@ -38,6 +38,7 @@ class FakeTorchServe:
         script: answers to give in turn; when it is empty, a result.
         requests: (path, JSON) of each prediction, in order.
         management: answers of the management API by path.
+        looks: how often the management API was asked.
         before_answer: called in the server's thread before each prediction's answer.
     """
 
@@ -45,7 +46,9 @@ class FakeTorchServe:
         self.script: list[Answer] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.management: dict[str, Any] = {}
+        self.workers(ready=8)
         self.before_answer: Callable[[], None] = lambda: None
+        self.looks = 0
         self.lock = threading.Lock()
         fake = self
 
@@ -54,6 +57,7 @@ class FakeTorchServe:
                 if self.path == "/ping":
                     self.reply(200, b'{"status": "Healthy"}')
                 elif self.path in fake.management:
+                    fake.looks += 1
                     self.reply(200, json.dumps(fake.management[self.path]).encode())
                 else:
                     self.reply(*NO_MODEL)
@@ -80,6 +84,20 @@ class FakeTorchServe:
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+
+    def workers(self, ready: int, waiting: int = 0) -> None:
+        """What management says: one model, so many of its workers ready, so many requests in its queue."""
+        entry = {
+            "modelName": "sam_tiny",
+            "modelVersion": "1.0",
+            "workers": [{"status": "READY"}] * ready,
+            "jobQueueStatus": {"pendingRequests": waiting},
+        }
+        self.management |= {
+            "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},
+            "/models/sam_tiny": [entry],
+            "/models/sam_tiny/all": [entry],
+        }
 
     def result(self, body: dict[str, Any]) -> bytes:
         base64.b64decode(body["image"], validate=True)

@@ -88,7 +88,7 @@ def test_submit_then_poll_then_wait_then_poll(
     submitted = run("submit", picture)
     assert submitted.exit_code == 0
     image_id = submitted.stdout.strip()
-    assert f"pending/{image_id}" in names()
+    assert f"pending/lab/{image_id}" in names()
     queued = run("poll", image_id)
     assert (queued.exit_code, queued.stdout.strip()) == (3, "queued")
     waited = run("wait", image_id, "--out", tmp_path / "out")

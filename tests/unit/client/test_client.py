@@ -60,7 +60,7 @@ def test_submit_returns_before_the_work_is_done(
         image_id = idle.submit(picture)
         assert idle.poll(image_id) is None
         assert idle.state(image_id) is State.QUEUED
-        assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/{image_id}"}
+        assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/lab/{image_id}"}
         assert idle.store.image(image_id) == picture.read_bytes()
     result = client.wait(image_id, timeout=60)  # another client's dispatcher takes it
     assert result.image_id == image_id
@@ -204,7 +204,7 @@ def test_an_unreachable_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     store = JobStore(Bucket("any", patience=0.1))
     with pytest.raises(StorageUnreachable, match="STORAGE_EMULATOR_HOST"):
-        store.submit(b"x", model="sam_tiny", version=None, options={})
+        store.submit(b"x", model="sam_tiny", version=None, options={}, submitter="lab")
 
 
 def test_async_client_has_the_same_verbs(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:

@@ -12,8 +12,8 @@ from google.cloud import storage
 
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, TorchServeBusy
-from grainserve.inbox import Inbox
 from grainserve.jobs import State
+from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
@@ -30,14 +30,18 @@ from tests.unit.client.fake_torchserve import (
 
 
 def submit(store: JobStore) -> str:
-    return store.submit(b"image", model="sam_tiny", version=None, options={})
+    return store.submit(b"image", model="sam_tiny", version=None, options={}, submitter="lab")
+
+
+def pending(store: JobStore) -> list[str]:
+    return [ticket.image_id for ticket in store.pending.all()]
 
 
 @contextmanager
 def dispatching(
     store: JobStore, torchserve: FakeTorchServe, *, concurrency: int = 1, listing_interval: float = 0.05
 ) -> Iterator[Dispatcher]:
-    server = TorchServe(torchserve.url, torchserve.url)
+    server = TorchServe(torchserve.url, management=None)
     dispatcher = Dispatcher(
         store, server, concurrency=concurrency, listing_interval=listing_interval, backoff=(0.01, 0.02)
     )
@@ -54,7 +58,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def ended(store: JobStore, image_id: str) -> bool:
-    return store.job(image_id).state in (State.DONE, State.FAILED) and not list(store.pending())
+    return store.job(image_id).state in (State.DONE, State.FAILED) and not pending(store)
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_a_stop_under_backpressure_gives_the_job_back(store: JobStore, torchserv
         until(lambda: isinstance(dispatcher.problem, TorchServeBusy))
     job = store.job(image_id)
     assert (job.state, job.attempts, job.lease) == (State.QUEUED, 0, None)
-    assert list(store.pending()) == [image_id]
+    assert pending(store) == [image_id]
 
 
 def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) -> None:
@@ -189,7 +193,7 @@ def test_the_lease_is_renewed_while_torchserve_works(bucket_name: str, torchserv
 def test_the_job_of_a_dead_dispatcher_is_taken_over(bucket_name: str, torchserve: FakeTorchServe) -> None:
     store = JobStore(Bucket(bucket_name), lease=timedelta(seconds=0.5))
     image_id = submit(store)
-    assert isinstance(store.claim(image_id, "dies"), Claim)
+    assert isinstance(store.claim(Ticket("lab", image_id), "dies"), Claim)
     with dispatching(store, torchserve):
         until(lambda: ended(store, image_id))
     job = store.job(image_id)
@@ -201,7 +205,7 @@ def test_a_result_found_after_the_lease_was_lost_is_stored(store: JobStore, torc
 
     def steal() -> None:  # another dispatcher, whose clock is far ahead, takes over
         ahead = JobStore(store.bucket, now=lambda: datetime.now(UTC) + timedelta(days=1))
-        assert isinstance(ahead.claim(image_id, "thief"), Claim)
+        assert isinstance(ahead.claim(Ticket("lab", image_id), "thief"), Claim)
 
     torchserve.before_answer = steal
     with dispatching(store, torchserve):
@@ -224,48 +228,76 @@ def test_a_deleted_image_and_a_damaged_job_do_not_stop_the_others(
 
 def test_a_job_handed_in_does_not_wait_for_the_listing(store: JobStore, torchserve: FakeTorchServe) -> None:
     with dispatching(store, torchserve, listing_interval=3600) as dispatcher:
-        until(lambda: not list(store.pending()))
+        until(lambda: not pending(store))
         image_id = submit(store)
-        dispatcher.hand_in(image_id)
+        dispatcher.hand_in(Ticket("lab", image_id))
         until(lambda: ended(store, image_id))
 
 
 def test_listing_goes_on_after_storage_failed(
     store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, broken = store.pending, threading.Event()
+    real, broken = store.pending.some, threading.Event()
 
-    def pending() -> Iterator[str]:
+    def some(count: int) -> list[Ticket]:
         if not broken.is_set():
             broken.set()
             raise StorageUnreachable("gone")
-        return real()
+        return real(count)
 
-    monkeypatch.setattr(store, "pending", pending)
+    monkeypatch.setattr(store.pending, "some", some)
     image_id = submit(store)
     with dispatching(store, torchserve):
         broken.wait()
         until(lambda: store.job(image_id).state is State.DONE)
 
 
-# Inbox ---------------------------------------------------------------------------------------------------------------
+def test_a_stop_that_cannot_wait_gives_the_job_back(
+    store: JobStore, bucket_name: str, torchserve: FakeTorchServe
+) -> None:
+    """SIGTERM: another dispatcher has it at once, not when the lease has run out; the late answer changes nothing."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        go_on.wait()
+
+    torchserve.before_answer = hold
+    image_id = submit(store)
+    with dispatching(store, torchserve) as dispatcher:
+        asked.wait()
+        assert not dispatcher.stop(timeout=0.0)
+        job = store.job(image_id)
+        assert (job.state, job.attempts, job.lease) == (State.QUEUED, 0, None)
+        with dispatching(JobStore(Bucket(bucket_name)), torchserve):
+            until(lambda: len(torchserve.requests) == 2)
+            go_on.set()
+            until(lambda: ended(store, image_id))
+    assert store.job(image_id).attempts == 1
 
 
-def test_inbox_holds_each_id_once_and_gives_the_first_due_first() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    time = [now]
-    inbox = Inbox(lambda: time[0])
-    for image_id in ("a", "b", "a"):
-        inbox.put(image_id)
-    assert [inbox.take(), inbox.take()] == ["a", "b"]
-    inbox.put("a")  # in hand: stays out
-    inbox.done("b", now + timedelta(seconds=9))
-    inbox.done("a", now + timedelta(seconds=5))
-    inbox.put("b")  # queued for later: stays there
-    time[0] += timedelta(seconds=10)
-    assert [inbox.take(), inbox.take()] == ["a", "b"]
-    inbox.done("a", None)
-    inbox.put("a")
-    assert inbox.take() == "a"
-    inbox.close()
-    assert inbox.take() is None
+def test_nothing_is_claimed_while_no_worker_is_ready(store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.workers(ready=0)
+    image_id = submit(store)
+    server = TorchServe(torchserve.url, torchserve.url)
+    with Dispatcher(store, server, concurrency=4, listing_interval=0.05, backoff=(0.01, 0.02)) as dispatcher:
+        until(lambda: torchserve.looks > 1)
+        assert store.job(image_id).attempts == 0
+        torchserve.workers(ready=1)
+        until(lambda: ended(store, image_id))
+        assert dispatcher.in_hand == 0
+    server.close()
+
+
+def test_submitters_are_served_in_turn(store: JobStore, torchserve: FakeTorchServe) -> None:
+    """One image of a second lab does not wait for the forty of the first."""
+    for _ in range(40):
+        submit(store)
+    other = store.submit(b"image", model="sam_tiny", version=None, options={}, submitter="other")
+    with dispatching(store, torchserve):
+        until(lambda: ended_one(store, other))
+    assert [body["imageId"] for _, body in torchserve.requests].index(other) <= 1
+
+
+def ended_one(store: JobStore, image_id: str) -> bool:
+    return store.job(image_id).state is State.DONE

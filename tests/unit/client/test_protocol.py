@@ -10,12 +10,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.cloud import storage
 
-from grainserve.errors import ImageNotFound, InvalidJob, JobFailed, ResultNotFound
+from grainserve.errors import (
+    IdempotencyConflict,
+    ImageNotFound,
+    InvalidConfiguration,
+    InvalidJob,
+    JobFailed,
+    ResultNotFound,
+)
 from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, State
+from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore, Later, LeaseLost
 from grainserve.storage import Bucket, PreconditionFailed
 from tests.unit.client.results import make_result
 
+Names = Callable[[], set[str]]
 DIED = Failure("worker_died", "the worker died")
 
 
@@ -40,21 +49,30 @@ def store(bucket_name: str, clock: Clock) -> JobStore:
     return JobStore(Bucket(bucket_name), now=clock)
 
 
-def submit(store: JobStore) -> str:
-    return store.submit(b"image", model="sam_tiny", version=None, options={"um_per_px": 2.5})
+def submit(store: JobStore, key: str | None = None, image: bytes = b"image", submitter: str = "lab") -> str:
+    options = {"um_per_px": 2.5}
+    return store.submit(image, model="sam_tiny", version=None, options=options, submitter=submitter, key=key)
+
+
+def claim(store: JobStore, image_id: str, owner: str = "one") -> Claim | Later | None:
+    return store.claim(Ticket("lab", image_id), owner)
+
+
+def pending(store: JobStore) -> list[str]:
+    return [ticket.image_id for ticket in store.pending.all()]
 
 
 def claimed(store: JobStore, image_id: str, owner: str = "one") -> Claim:
-    claim = store.claim(image_id, owner)
-    assert isinstance(claim, Claim)
-    return claim
+    taken = claim(store, image_id, owner)
+    assert isinstance(taken, Claim)
+    return taken
 
 
-def test_submit_stores_image_job_and_marker(store: JobStore, names: Callable[[], set[str]]) -> None:
+def test_submit_stores_image_job_and_marker(store: JobStore, names: Names) -> None:
     image_id = submit(store)
-    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/{image_id}"}
+    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/lab/{image_id}"}
     assert store.image(image_id) == b"image"
-    assert list(store.pending()) == [image_id]
+    assert pending(store) == [image_id]
     job = store.job(image_id)
     assert (job.state, job.attempts, job.options, job.lease) == (State.QUEUED, 0, {"um_per_px": 2.5}, None)
     assert store.poll(image_id) is None
@@ -62,7 +80,7 @@ def test_submit_stores_image_job_and_marker(store: JobStore, names: Callable[[],
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
 def test_a_crash_in_submit_leaves_no_marker(
-    store: JobStore, names: Callable[[], set[str]], monkeypatch: pytest.MonkeyPatch, writes: int
+    store: JobStore, names: Names, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     real = store.bucket.create
     done: list[str] = []
@@ -77,11 +95,11 @@ def test_a_crash_in_submit_leaves_no_marker(
     with pytest.raises(KeyboardInterrupt):
         submit(store)
     assert [name.split("/")[0] for name in sorted(names())] == ["images", "jobs"][:writes]
-    assert list(store.pending()) == []
+    assert pending(store) == []
 
 
 def test_job_record_reads_back(clock: Clock) -> None:
-    job = Job("x", "sam_tiny", "1.0", {"label": "grään"}, created=clock())
+    job = Job("x", "lab", "sam_tiny", "1.0", {"label": "grään"}, created=clock())
     for each in (job, job.attempt_failed(DIED, clock()), job.failed(Failure("a", "b", 413))):
         assert Job.from_json(each.to_json()) == each
 
@@ -99,7 +117,7 @@ def test_of_many_dispatchers_one_gets_the_job(store: JobStore, bucket_name: str,
 
     def race(number: int) -> Claim | Later | None:
         barrier.wait()
-        return stores[number].claim(image_id, f"owner-{number}")
+        return claim(stores[number], image_id, f"owner-{number}")
 
     with ThreadPoolExecutor(len(stores)) as pool:
         outcomes = list(pool.map(race, range(len(stores))))
@@ -114,9 +132,9 @@ def test_of_many_dispatchers_one_gets_the_job(store: JobStore, bucket_name: str,
 def test_a_lease_holds_until_it_expires_then_another_takes_over(store: JobStore, clock: Clock) -> None:
     image_id = submit(store)
     first = claimed(store, image_id)
-    assert store.claim(image_id, "two") == Later(clock() + store.lease)
+    assert claim(store, image_id, "two") == Later(store.lease.total_seconds())
     clock.forward(store.lease.total_seconds() - 1)
-    assert isinstance(store.claim(image_id, "two"), Later)
+    assert isinstance(claim(store, image_id, "two"), Later)
     clock.forward(1)
     second = claimed(store, image_id, "two")
     assert second.job.attempts == 2
@@ -126,23 +144,21 @@ def test_a_lease_holds_until_it_expires_then_another_takes_over(store: JobStore,
 
 def test_a_renewed_lease_is_not_taken_over(store: JobStore, clock: Clock) -> None:
     image_id = submit(store)
-    claim = claimed(store, image_id)
+    taken = claimed(store, image_id)
     for _ in range(5):
         clock.forward(store.lease.total_seconds() * 0.9)
-        claim = store.renew(claim)
-        assert isinstance(store.claim(image_id, "two"), Later)
+        taken = store.renew(taken)
+        assert isinstance(claim(store, image_id, "two"), Later)
     assert store.job(image_id).attempts == 1
 
 
-def test_finish_stores_the_result_ends_the_job_and_drops_the_marker(
-    store: JobStore, names: Callable[[], set[str]]
-) -> None:
+def test_finish_stores_the_result_ends_the_job_and_drops_the_marker(store: JobStore, names: Names) -> None:
     image_id = submit(store)
     store.finish(claimed(store, image_id), make_result(image_id))
     assert store.poll(image_id) == make_result(image_id)
     assert store.job(image_id).state is State.DONE
     assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"results/{image_id}.json"}
-    assert store.claim(image_id, "two") is None
+    assert claim(store, image_id, "two") is None
 
 
 def test_the_first_result_stays_and_the_second_is_no_error(store: JobStore, clock: Clock) -> None:
@@ -155,12 +171,12 @@ def test_the_first_result_stays_and_the_second_is_no_error(store: JobStore, cloc
     store.finish(fast, second)
     assert store.poll(image_id) == first
     assert store.job(image_id).state is State.DONE
-    assert list(store.pending()) == []
+    assert pending(store) == []
 
 
 def test_results_in_a_race_are_written_once(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
     image_id = submit(store)
-    claim = claimed(store, image_id)
+    taken = claimed(store, image_id)
     stores = [JobStore(Bucket(bucket_name)) for _ in range(8)]
     generations = set()
     barrier = threading.Barrier(len(stores))
@@ -169,7 +185,7 @@ def test_results_in_a_race_are_written_once(store: JobStore, gcs: storage.Client
         result = make_result(image_id)
         result["metadata"]["processTime"] = float(number)
         barrier.wait()
-        stores[number].finish(claim, result)
+        stores[number].finish(taken, result)
         blob = gcs.bucket(bucket_name).get_blob(f"results/{image_id}.json")
         generations.add(blob.generation)
 
@@ -182,22 +198,22 @@ def test_failed_attempts_wait_longer_each_time_and_the_third_fails_the_job(store
     image_id = submit(store)
     waits = []
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        claim = claimed(store, image_id)
-        job = store.attempt_failed(claim, DIED)
+        taken = claimed(store, image_id)
+        job = store.attempt_failed(taken, DIED)
         assert job.attempts == attempt
         if attempt < MAX_ATTEMPTS:
-            later = store.claim(image_id, "two")
+            later = claim(store, image_id, "two")
             assert isinstance(later, Later)
-            waits.append((later.at - clock()).total_seconds())
+            waits.append(later.seconds)
             assert store.poll(image_id) is None
-            clock.time = later.at
+            clock.forward(later.seconds)
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]
     with pytest.raises(JobFailed, match="the worker died") as failure:
         store.poll(image_id)
     assert (failure.value.code, failure.value.attempts) == ("worker_died", 3)
-    assert list(store.pending()) == []
-    assert store.claim(image_id, "two") is None
+    assert pending(store) == []
+    assert claim(store, image_id, "two") is None
 
 
 def test_a_rejection_fails_at_once(store: JobStore) -> None:
@@ -206,7 +222,7 @@ def test_a_rejection_fails_at_once(store: JobStore) -> None:
     with pytest.raises(JobFailed) as failure:
         store.poll(image_id)
     assert (failure.value.code, failure.value.status, failure.value.attempts) == ("image_too_large", 413, 1)
-    assert list(store.pending()) == []
+    assert pending(store) == []
 
 
 def test_release_gives_the_attempt_back(store: JobStore) -> None:
@@ -221,7 +237,7 @@ def test_an_image_whose_dispatchers_all_die_fails_in_the_end(store: JobStore, cl
     for _ in range(MAX_ATTEMPTS):
         claimed(store, image_id)
         clock.forward(store.lease.total_seconds())
-    assert store.claim(image_id, "four") is None
+    assert claim(store, image_id, "four") is None
     with pytest.raises(JobFailed, match="3 attempts began") as failure:
         store.poll(image_id)
     assert failure.value.code == "attempts_exhausted"
@@ -244,26 +260,26 @@ def test_a_death_after_the_result_is_mended_without_working_again(
     store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = submit(store)
-    claim = claimed(store, image_id)
+    taken = claimed(store, image_id)
     with monkeypatch.context() as patch:
         patch.setattr(store, "_end", lambda _: None)  # dies here
-        store.finish(claim, make_result(image_id))
-    assert store.poll(image_id) is not None
+        store.finish(taken, make_result(image_id))
+    assert store.poll(image_id) is None, "a job is done when its record says so"
     clock.forward(store.lease.total_seconds())
-    assert store.claim(image_id, "two") is None
+    assert claim(store, image_id, "two") is None
     assert store.job(image_id).state is State.DONE
-    assert list(store.pending()) == []
+    assert pending(store) == []
 
 
 def test_a_death_before_the_marker_is_dropped_is_mended(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     image_id = submit(store)
-    claim = claimed(store, image_id)
+    taken = claimed(store, image_id)
     with monkeypatch.context() as patch:
         patch.setattr(store, "_drop_marker", lambda _: None)
-        store.finish(claim, make_result(image_id))
-    assert list(store.pending()) == [image_id]
-    assert store.claim(image_id, "two") is None
-    assert list(store.pending()) == []
+        store.finish(taken, make_result(image_id))
+    assert pending(store) == [image_id]
+    assert claim(store, image_id, "two") is None
+    assert pending(store) == []
 
 
 def test_a_write_whose_answer_was_lost_still_counts_as_ours(
@@ -277,16 +293,16 @@ def test_a_write_whose_answer_was_lost_still_counts_as_ours(
         return real(name, data, content_type, generation)
 
     monkeypatch.setattr(store.bucket, "replace", replace)
-    claim = claimed(store, image_id)
-    store.renew(Claim(claim.job, claim.generation))
-    assert isinstance(store.claim(image_id, "two"), Later)
+    taken = claimed(store, image_id)
+    store.renew(Claim(taken.job, taken.generation))
+    assert isinstance(claim(store, image_id, "two"), Later)
 
 
 def test_a_marker_without_a_job_is_cleared(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
     image_id = submit(store)
     gcs.bucket(bucket_name).blob(f"jobs/{image_id}.json").delete()
-    assert store.claim(image_id, "one") is None
-    assert list(store.pending()) == []
+    assert claim(store, image_id, "one") is None
+    assert pending(store) == []
     with pytest.raises(ImageNotFound):
         store.poll(image_id)
 
@@ -301,8 +317,9 @@ def test_a_deleted_result_is_told(store: JobStore, gcs: storage.Client, bucket_n
 
 def test_foreign_names_under_pending_are_passed_over(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
     image_id = submit(store)
-    gcs.bucket(bucket_name).blob("pending/a b").upload_from_string(b"")
-    assert list(store.pending()) == [image_id]
+    for name in ("pending/a", "pending/lab/a b", "pending/lab/"):
+        gcs.bucket(bucket_name).blob(name).upload_from_string(b"")
+    assert pending(store) == [image_id]
 
 
 def test_bucket_writes_hold_to_generations(bucket_name: str) -> None:
@@ -319,3 +336,105 @@ def test_bucket_writes_hold_to_generations(bucket_name: str) -> None:
     bucket.delete("x")
     bucket.delete("x")
     assert bucket.read("x") is None
+
+
+# What has ended stays as it ended -------------------------------------------------------------------------------------
+
+
+def test_a_result_that_comes_after_the_failure_is_dropped(store: JobStore, clock: Clock, names: Names) -> None:
+    """A dispatcher that was asleep past its lease, while others tried in vain."""
+    image_id = submit(store)
+    asleep = claimed(store, image_id)
+    clock.forward(store.lease.total_seconds())
+    store.reject(claimed(store, image_id, "two"), DIED)
+    store.finish(asleep, make_result(image_id))
+    with pytest.raises(JobFailed):
+        store.poll(image_id)
+    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json"}
+
+
+def test_a_result_of_a_deleted_job_is_dropped(store: JobStore, names: Names) -> None:
+    image_id = submit(store)
+    taken = claimed(store, image_id)
+    store.delete(image_id)
+    assert names() == set()
+    store.finish(taken, make_result(image_id))
+    assert names() == set()
+    with pytest.raises(ImageNotFound):
+        store.poll(image_id)
+
+
+def test_delete_leaves_nothing_of_a_job_that_is_done(store: JobStore, names: Names) -> None:
+    image_id = submit(store)
+    store.finish(claimed(store, image_id), make_result(image_id))
+    store.delete(image_id)
+    assert names() == set()
+    with pytest.raises(ImageNotFound):
+        store.delete(image_id)
+
+
+# Idempotency keys -----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_key_is_the_same_submission(store: JobStore, names: Names) -> None:
+    first = submit(store, key="A17")
+    assert submit(store, key="A17") == first
+    assert submit(store, key="A18") != first
+    assert submit(store, key="A17", submitter="other") != first, "each submitter has keys of its own"
+    assert sum(name.startswith("jobs/") for name in names()) == 3
+
+
+def test_a_key_for_another_image_is_refused(store: JobStore) -> None:
+    first = submit(store, key="A17")
+    with pytest.raises(IdempotencyConflict, match="A17") as conflict:
+        submit(store, key="A17", image=b"another")
+    assert conflict.value.image_id == first
+
+
+def test_a_key_submitted_again_after_the_end_makes_no_marker(store: JobStore) -> None:
+    image_id = submit(store, key="A17")
+    store.finish(claimed(store, image_id), make_result(image_id))
+    assert submit(store, key="A17") == image_id
+    assert pending(store) == []
+    assert store.poll(image_id) is not None
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_a_crash_in_submit_is_made_good_under_the_same_key(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, names: Names, writes: int
+) -> None:
+    real = store.bucket.create
+    done: list[str] = []
+
+    def create(name: str, data: bytes, content_type: str) -> int:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(name)
+        return real(name, data, content_type)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.bucket, "create", create)
+        with pytest.raises(KeyboardInterrupt):
+            submit(store, key="A17")
+    image_id = submit(store, key="A17")
+    assert pending(store) == [image_id]
+    assert sorted(name.split("/")[0] for name in names()) == ["images", "jobs", "keys", "pending"]
+
+
+def test_submissions_in_a_race_under_one_key_make_one_job(store: JobStore, bucket_name: str, names: Names) -> None:
+    stores = [JobStore(Bucket(bucket_name)) for _ in range(8)]
+    barrier = threading.Barrier(len(stores))
+
+    def race(number: int) -> str:
+        barrier.wait()
+        return submit(stores[number], key="A17")
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        assert len(set(pool.map(race, range(len(stores))))) == 1
+    assert sum(name.startswith("jobs/") for name in names()) == 1
+
+
+@pytest.mark.parametrize("name", ["", "Lab", "a/b", "../x", "-a", "a" * 64])
+def test_a_submitters_name_that_could_be_a_path_is_refused(store: JobStore, name: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="submitter"):
+        submit(store, submitter=name)

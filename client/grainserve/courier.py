@@ -1,0 +1,89 @@
+"""Carries news between Pub/Sub and a dispatcher's inbox."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from grainserve.errors import StorageError
+from grainserve.inbox import Inbox
+from grainserve.jobs import Failure
+from grainserve.notifications import News, NotificationError, Notifications
+from grainserve.pending import Ticket
+from grainserve.protocol import JobStore
+
+log = logging.getLogger(__name__)
+
+MOST = 16
+"""Messages pulled at once."""
+WAIT = 5.0
+"""Seconds a pull waits for a message."""
+UNDELIVERABLE = Failure("undeliverable", "Pub/Sub brought this job to dispatchers many times, and none ended it")
+
+
+class Courier:
+    """Pulls while the inbox has room, holds on to messages while their jobs last, and acknowledges them.
+
+    Args:
+        notifications: where messages come from.
+        store: whose leases give the time for which messages are held.
+        inbox: where they go.
+    """
+
+    def __init__(self, notifications: Notifications, store: JobStore, inbox: Inbox) -> None:
+        self._notifications = notifications
+        self._store = store
+        self._inbox = inbox
+        self._lock = threading.Lock()
+        self._held: dict[str, list[News]] = {}
+
+    def fetch(self) -> None:
+        """Brings news into the inbox; fails the jobs of dead letters that nobody works on."""
+        try:
+            found = self._notifications.pull(MOST, WAIT)
+            for news in found:
+                if news.dead:
+                    self._bury(news)
+                    continue
+                with self._lock:
+                    self._held.setdefault(news.ticket.image_id, []).append(news)
+                self._inbox.put(news.ticket)
+        except NotificationError as error:
+            log.warning("%s", error)
+
+    def hold(self) -> None:
+        """Extends the deadlines of all that is held; to be called a few times a lease."""
+        with self._lock:
+            held = [news for several in self._held.values() for news in several]
+        self._try(held, self._store.lease.total_seconds())
+
+    def looked(self, ticket: Ticket, *, ended: bool) -> None:
+        """A job was looked at: acknowledges its messages if it has ended; else Pub/Sub may bring them to others."""
+        with self._lock:
+            news = self._held.pop(ticket.image_id, [])
+        if ended and news:
+            try:
+                self._notifications.acknowledge(news)
+            except NotificationError as error:
+                log.warning("%s", error)
+
+    def let_go(self) -> None:
+        """Gives back all that is held, at once."""
+        with self._lock:
+            held = [news for several in self._held.values() for news in several]
+            self._held.clear()
+        self._try(held, 0)
+
+    def _try(self, news: list[News], seconds: float) -> None:
+        try:
+            if news:
+                self._notifications.extend(news, seconds)
+        except NotificationError as error:
+            log.warning("%s", error)
+
+    def _bury(self, news: News) -> None:
+        try:
+            self._store.give_up(news.ticket, UNDELIVERABLE)
+            self._notifications.acknowledge([news])
+        except StorageError as error:
+            log.warning("dead letter of image %s left for later: %s", news.ticket.image_id, error)

@@ -1,0 +1,193 @@
+"""The gateway as an ASGI application.
+
+    POST   /upload                     an image and its options → 202 and an image id
+    GET    /image-analysis?imageId=    200 the result; 202 the job goes on; 404; 410 it failed, and why
+    DELETE /image-analysis?imageId=    image, job and result are gone
+    GET    /images/{imageId}           the image as it was submitted
+    GET    /                           a page to drop images on
+
+and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors look like the handler's: {"error": {"code", "message"}}.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib import resources
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grainserve.errors import (
+    GrainserveError,
+    IdempotencyConflict,
+    ImageNotFound,
+    ImageRejected,
+    InvalidImageId,
+    InvalidOption,
+    JobFailed,
+    MasksMissing,
+    ResultNotFound,
+    StorageError,
+)
+from grainserve.gateway import jobs
+from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.gateway.metrics import Metrics
+from grainserve.gateway.readiness import Readiness
+from grainserve.gateway.service import Service
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[GrainserveError], int] = {
+    InvalidOption: 422,
+    InvalidImageId: 404,
+    ImageNotFound: 404,
+    Unauthorized: 401,
+    IdempotencyConflict: 409,
+    JobFailed: 410,
+    MasksMissing: 409,
+    ResultNotFound: 410,
+    TooManyRequests: 429,
+    StorageError: 503,
+}
+"""HTTP status by error; others, which are ours to mend, are 500."""
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+DRAINED = 64 * 2**20
+"""A refused body up to this many bytes is read and thrown away, so that its sender can read why; from others we hang
+up."""
+PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'"
+
+
+def create_app(service: Service) -> ASGIApp:
+    """Puts the application together."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        if service.dispatcher:
+            service.dispatcher.start()
+        yield
+        if service.dispatcher:
+            await run_in_threadpool(service.dispatcher.stop, service.grace)
+
+    cors = [Middleware(CORSMiddleware, allow_origins=service.origins, allow_methods=["*"], allow_headers=["*"])]
+    app = FastAPI(
+        title="grainserve",
+        description="A microscope image goes in, a table of measured grains comes out.",
+        lifespan=life,
+        middleware=cors if service.origins else [],
+        exception_handlers={
+            GrainserveError: _answer_error,
+            RequestValidationError: _answer_invalid,
+            HTTPException: _answer_http,
+            Exception: _answer_fault,
+        },
+    )
+    metrics = Metrics(service.store, service.dispatcher)
+    app.include_router(jobs.routes(service))
+    app.include_router(_probes(Readiness(service.store, service.torchserve, service.model), metrics))
+    app.include_router(_page())
+    app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
+    return metrics.counting(_with_headers(app))
+
+
+def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
+    """For those who run it: no key is asked for."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz", responses={503: {"description": "What is missing."}})
+    def readyz() -> JSONResponse:
+        """The bucket answers and a worker is ready."""
+        problems = readiness.problems()
+        return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+    @router.get("/metrics", response_class=Response)
+    def prometheus() -> Response:
+        """Figures for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+def _page() -> APIRouter:
+    router = APIRouter()
+    page = resources.files("grainserve.gateway").joinpath("page")
+
+    @router.get("/", include_in_schema=False)
+    def start() -> Response:
+        policy = {"Content-Security-Policy": PAGE_POLICY}
+        return Response(page.joinpath("index.html").read_bytes(), media_type="text/html; charset=utf-8", headers=policy)
+
+    return router
+
+
+async def _answer_error(request: Request, error: GrainserveError) -> JSONResponse:
+    """An error of ours as the handler would write it."""
+    headers: dict[str, str] = {}
+    if isinstance(error, ImageRejected):
+        status = error.status
+        if error.code == "too_many_bytes" and not 0 < int(request.headers.get("content-length", 0)) < DRAINED:
+            headers["Connection"] = "close"
+    else:
+        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(int(error.seconds) + 1)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    message = str(error)
+    if isinstance(error, ImageNotFound):  # ours names the bucket, which is nobody's business
+        message = f"there is no image {error.image_id!r} of yours: check the id that /upload returned"
+    if isinstance(error, StorageError):
+        log.error("%s", error)
+        message = "storage does not answer: send the request again later"
+    return JSONResponse({"error": {"code": error.code, "message": message}}, status, headers)
+
+
+async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    """A parameter that FastAPI refuses."""
+    faults = [f"{fault['loc'][-1]}: {fault['msg'].lower()}" for fault in error.errors()]
+    return JSONResponse({"error": {"code": "invalid_request", "message": "; ".join(faults)}}, 422)
+
+
+async def _answer_http(_: Request, error: HTTPException) -> JSONResponse:
+    """No such path, a method it does not have, or a form that cannot be parsed."""
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return JSONResponse({"error": {"code": code, "message": str(error.detail)}}, error.status_code, error.headers)
+
+
+async def _answer_fault(_: Request, error: Exception) -> JSONResponse:
+    """A fault of ours; uvicorn logs where."""
+    message = f"the gateway failed ({type(error).__name__}): its log has the cause"
+    return JSONResponse({"error": {"code": "internal_error", "message": message}}, 500)
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """The app, with headers that keep browsers from guessing."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        await app(scope, receive, adding if scope["type"] == "http" else send)
+
+    return wrapped

@@ -1,0 +1,140 @@
+"""API keys: who may submit, how often, and how much."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grainserve.errors import GrainserveError, InvalidConfiguration
+from grainserve.protocol import check_submitter
+
+MIB = 2**20
+MAX_MIB = 24
+"""As much as the handler takes."""
+
+
+class Unauthorized(GrainserveError):
+    """No key, or none that is known."""
+
+    code = "unauthorized"
+
+
+class TooManyRequests(GrainserveError):
+    """The key's rate is used up."""
+
+    code = "too_many_requests"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many requests for this key: wait {seconds:.0f} s")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        name: the submitter whose jobs these are.
+        requests_per_minute: on average, at one gateway; twice as many at once.
+        max_bytes: of an image.
+    """
+
+    name: str
+    requests_per_minute: float = 600
+    max_bytes: int = MAX_MIB * MIB
+
+
+class Keys:
+    """Known keys, by the SHA-256 of each; without any, everybody is one caller.
+
+    Keys are 32 random bytes, so a plain hash does: nobody can try them all. Comparing takes as long for a key that is
+    nearly right as for one that is not.
+
+    Args:
+        callers: by digest, 32 bytes each; empty: no key is asked for.
+    """
+
+    def __init__(self, callers: Mapping[bytes, Caller], everybody: Caller = Caller("web")) -> None:
+        self._callers = dict(callers)
+        self._everybody = everybody
+
+    @classmethod
+    def read(cls, path: Path) -> Keys:
+        """Reads a file of keys, TOML: a table for each caller, as `grainserve keygen` prints it.
+
+        Raises:
+            InvalidConfiguration: the file cannot be read, or holds something else.
+        """
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+            callers = {bytes.fromhex(table["sha256"]): _caller(name, table) for name, table in tables.items()}
+        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"{path} holds no API keys ({error!r}): see `grainserve keygen --help`"
+            ) from None
+        if not callers or any(len(digest) != 32 for digest in callers):
+            raise InvalidConfiguration(f"{path} holds no API keys, or one whose sha256 is cut short")
+        return cls(callers)
+
+    def caller(self, key: str | None) -> Caller:
+        """Who presents this key.
+
+        Raises:
+            Unauthorized: no key is known by it.
+        """
+        if not self._callers:
+            return self._everybody
+        digest = hashlib.sha256((key or "").encode()).digest()
+        matches = [caller for known, caller in self._callers.items() if hmac.compare_digest(known, digest)]
+        if not matches:
+            raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY`")
+        return matches[0]
+
+
+def _caller(name: str, table: Mapping[str, Any]) -> Caller:
+    unknown = set(table) - {"sha256", "requests_per_minute", "max_mib"}
+    if unknown:
+        raise ValueError(f"{name}: unknown setting {', '.join(sorted(unknown))}")
+    rate, mib = float(table.get("requests_per_minute", 600)), float(table.get("max_mib", MAX_MIB))
+    if rate <= 0 or not 0 < mib <= MAX_MIB:
+        raise ValueError(f"{name}: requests_per_minute is over 0, max_mib over 0 and up to {MAX_MIB}")
+    return Caller(check_submitter(name), rate, int(mib * MIB))
+
+
+def make_key(name: str) -> tuple[str, str]:
+    """Makes a key: what the caller gets, and what goes into the file of keys."""
+    key = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return key, f'[{check_submitter(name)}]\nsha256 = "{digest}"\nrequests_per_minute = 600\nmax_mib = {MAX_MIB}\n'
+
+
+class Rates:
+    """How many requests each caller has left: a bucket of two seconds' to two minutes' worth that fills steadily."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._left: dict[str, tuple[float, float]] = {}  # by name: requests left, and when
+
+    def take(self, caller: Caller) -> None:
+        """Counts a request.
+
+        Raises:
+            TooManyRequests: there is none left.
+        """
+        now, burst, rate = self._clock(), 2 * caller.requests_per_minute, caller.requests_per_minute / 60
+        with self._lock:
+            left, then = self._left.get(caller.name, (burst, now))
+            left = min(burst, left + (now - then) * rate)
+            if left < 1:
+                self._left[caller.name] = (left, now)
+                raise TooManyRequests((1 - left) / rate)
+            self._left[caller.name] = (left - 1, now)

@@ -1,0 +1,81 @@
+"""What the gateway counts, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grainserve.dispatcher import Dispatcher
+from grainserve.errors import StorageError
+from grainserve.protocol import JobStore
+
+COUNTED = 5000
+"""Unfinished jobs are counted up to this: five listing calls."""
+REMEMBERED = 15.0
+"""Seconds for which the count is not taken again, however often somebody asks."""
+
+
+class Metrics:
+    """One gateway's figures.
+
+    Args:
+        store: whose unfinished jobs are counted.
+        dispatcher: the gateway's own, if it has one.
+    """
+
+    def __init__(self, store: JobStore, dispatcher: Dispatcher | None) -> None:
+        self._registry = CollectorRegistry()
+        self._store = store
+        self._counted = float("-inf")
+        labels = ("method", "route", "status")
+        self._requests = Counter("grainserve_requests", "Requests answered.", labels, registry=self._registry)
+        self._seconds = Histogram(
+            "grainserve_request_seconds", "Time to answer, s.", ("method", "route"), registry=self._registry
+        )
+        self._pending = Gauge(
+            "grainserve_pending_jobs", f"Unfinished jobs in the bucket, up to {COUNTED}.", registry=self._registry
+        )
+        if dispatcher:
+            in_hand = Gauge("grainserve_jobs_in_hand", "Jobs this process works on.", registry=self._registry)
+            in_hand.set_function(lambda: dispatcher.in_hand)
+            ended = Gauge(
+                "grainserve_jobs_ended", "Jobs ended here since the start.", ("how",), registry=self._registry
+            )
+            for how in ("done", "failed", "attempts failed"):
+                ended.labels(how).set_function(lambda how=how: dispatcher.ended[how])  # type: ignore[misc]
+
+    def text(self) -> bytes:
+        """All figures in Prometheus' text format. Without GCS the number of pending jobs is NaN: unknown."""
+        if time.monotonic() - self._counted > REMEMBERED:
+            self._counted = time.monotonic()
+            try:
+                self._pending.set(self._store.pending.count(COUNTED))
+            except StorageError:
+                self._pending.set(float("nan"))
+        return generate_latest(self._registry)
+
+    def counting(self, app: ASGIApp) -> ASGIApp:
+        """The app, with its requests counted."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                return await app(scope, receive, send)
+            begun, status = time.perf_counter(), 500
+
+            async def noted(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await app(scope, receive, noted)
+            finally:
+                # The route's pattern, not the path: ids would make a series each.
+                route = getattr(scope.get("route"), "path", "other")
+                self._requests.labels(scope["method"], route, str(status)).inc()
+                self._seconds.labels(scope["method"], route).observe(time.perf_counter() - begun)
+
+        return counted

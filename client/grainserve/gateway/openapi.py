@@ -1,0 +1,68 @@
+"""What the OpenAPI description says that FastAPI cannot read off the routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grainserve.contract import schema
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The answers that are errors."""
+    said = {
+        400: "The body cannot be read.",
+        401: "No valid API key.",
+        404: "No such image of yours.",
+        409: "The idempotency key was used for another image.",
+        410: "The job failed; the message says why.",
+        413: "Over 1024 px, or too many bytes.",
+        415: "Not an image, or of a kind that is not read.",
+        422: "An option is unknown or out of range.",
+        429: "Too many requests; see Retry-After.",
+        503: "GCS does not answer.",
+    }
+    content = {"application/json": {"schema": _plain("error")}}
+    return {status: {"description": said[status], "content": content} for status in statuses}
+
+
+def _plain(name: str) -> dict[str, Any]:
+    """A schema of the wire contract as OpenAPI takes it in."""
+    return {key: value for key, value in schema(name).items() if key not in ("$schema", "$id")}
+
+
+_BASE64 = {"image": {"type": "string", "contentEncoding": "base64", "description": "the image file, base64"}}
+_FILE = {"image": {"type": "string", "format": "binary"}}
+_OPTIONS = schema("options")["properties"]
+UPLOAD = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "your own name for this submission",
+        },
+        *(
+            {
+                "name": name,
+                "in": "query",
+                "schema": rule,
+                "description": "with a body of image bytes: " + rule["description"],
+            }
+            for name, rule in _OPTIONS.items()
+        ),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["image"], "properties": _FILE | _OPTIONS}
+            },
+            "application/json": {"schema": {"type": "object", "required": ["image"], "properties": _BASE64 | _OPTIONS}},
+        },
+    },
+}
+ANALYSIS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The result: client/grainserve/schemas/result.schema.json."},
+    202: {"description": "The job goes on: imageId, state, attempts, position."},
+}

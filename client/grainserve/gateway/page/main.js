@@ -1,0 +1,238 @@
+// Drop an image, watch its job, see its grains.
+
+import * as api from "./api.js";
+import { drawCurve, percentile, sizeCurve } from "./curve.js";
+import { area, labelMap, outlines } from "./masks.js";
+
+const find = (selector) => document.querySelector(selector);
+const KEPT = "grainserve-images"; // ids of this browser's images, so that they are there after a reload
+const COLUMNS = [
+  ["id", (g) => g.id],
+  ["area", (g, u) => g.properties[u ? "area_um2" : "area"]],
+  ["diameter", (g, u) => g.properties[u ? "equivalentDiameter_um" : "equivalentDiameter"]],
+  ["major axis", (g, u) => g.properties[u ? "majorAxisLength_um" : "majorAxisLength"]],
+  ["minor axis", (g, u) => g.properties[u ? "minorAxisLength_um" : "minorAxisLength"]],
+  ["orientation", (g) => g.properties.orientationFromX],
+  ["circularity", (g) => g.properties.circularity],
+];
+const EXTENSION = { csv: "csv", json: "json", overlay: "overlay.png", sizes: "sizes.png" };
+
+let images = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+let shown = null;
+
+// Images in, jobs watched ---------------------------------------------------------------------------------------------
+
+async function submit(file) {
+  const form = new FormData(find("#options"));
+  const options = { um_per_px: form.get("um_per_px"), min_area: form.get("min_area") };
+  const entry = { name: file.name, state: "uploading", imageId: null };
+  images.unshift(entry);
+  list();
+  try {
+    // One key for all tries: a lost answer makes no second job.
+    entry.imageId = await patiently(() => api.upload(file, options, (entry.key ??= crypto.randomUUID())));
+    entry.state = "queued";
+    keep();
+    await watch(entry);
+    if (entry.state === "done" && !document.hidden) show(entry);
+  } catch (error) {
+    fail(entry, error);
+  }
+}
+
+/** Tries again while the gateway or its storage does not answer, more slowly each time. */
+async function patiently(ask) {
+  for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
+    try {
+      const answer = await ask();
+      find("#message").hidden = true;
+      return answer;
+    } catch (error) {
+      if (![0, 429, 502, 503, 504].includes(error.status)) throw error;
+      say(error.message);
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+async function watch(entry) {
+  for (let pause = 300; entry.state !== "done"; pause = Math.min(1.4 * pause, 3000)) {
+    const { state, position, result } = await patiently(() => api.look(entry.imageId));
+    Object.assign(entry, { state, position });
+    if (result) entry.grains = result.segmentedObjects.length;
+    keep();
+    if (state !== "done") await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+function fail(entry, error) {
+  Object.assign(entry, { state: "failed", reason: error.message });
+  say(`${entry.name}: ${error.message}`);
+  if (error.status === 404) images = images.filter((other) => other !== entry);
+  keep();
+}
+
+function keep() {
+  const lasting = images.filter((entry) => entry.imageId);
+  localStorage.setItem(KEPT, JSON.stringify(lasting.slice(0, 50)));
+  list();
+}
+
+function say(text) {
+  find("#message").textContent = text;
+  find("#message").hidden = false;
+}
+
+function list() {
+  const rows = images.map((entry) => {
+    const row = document.createElement("li"), name = document.createElement("span"), state = document.createElement("em");
+    name.textContent = row.title = entry.name;
+    state.className = entry.state;
+    state.textContent = { done: `${entry.grains} grains`, queued: entry.position ? `queued (${entry.position})` : "queued" }[entry.state] ?? entry.state;
+    row.append(name, state);
+    if (entry === shown?.entry) row.setAttribute("aria-current", "true");
+    row.addEventListener("click", () => (entry.state === "done" ? show(entry) : entry.reason && say(`${entry.name}: ${entry.reason}`)));
+    return row;
+  });
+  find("#images").replaceChildren(...rows);
+}
+
+// One result ----------------------------------------------------------------------------------------------------------
+
+async function show(entry) {
+  try {
+    const [{ result }, blob] = await Promise.all([api.look(entry.imageId), api.image(entry.imageId)]);
+    const scale = Math.max(1, Math.round(1100 / Math.max(result.metadata.image.width, result.metadata.image.height)));
+    shown = { entry, result, map: labelMap(result), scale, unit: result.metadata.units.umPerPx ? "µm" : "px" };
+    const { width, height } = shown.map;
+    for (const canvas of [find("#picture"), find("#marked")]) Object.assign(canvas, { width: width * scale, height: height * scale });
+    const context = find("#picture").getContext("2d");
+    try {
+      context.drawImage(await createImageBitmap(blob), 0, 0, width * scale, height * scale);
+    } catch {
+      context.fillRect(0, 0, width * scale, height * scale); // a TIFF, which browsers do not show: outlines on black
+    }
+    shown.lines = outlines(shown.map, scale);
+    mark(0);
+    describe();
+    find("#view").hidden = false;
+    list();
+  } catch (error) {
+    fail(entry, error);
+  }
+}
+
+function describe() {
+  const { entry, result, unit } = shown, grains = result.segmentedObjects, scaled = unit === "µm";
+  const { model, version, processTime, warnings } = result.metadata;
+  find("#name").textContent = entry.name;
+  find("#summary").textContent = [`${grains.length} grains`, `${model} ${version}`, `${processTime.toFixed(1)} s`, ...warnings].join(" · ");
+  const size = (grain) => COLUMNS[2][1](grain, scaled);
+  const number = sizeCurve(grains, size, () => 1), byArea = sizeCurve(grains, size, (grain) => grain.properties.area);
+  drawCurve(find("#curve"), number, byArea, unit);
+  find("#percentiles").textContent = number.length
+    ? `By number: ${[10, 50, 90].map((p) => `D${p} ${short(percentile(number, p / 100))} ${unit}`).join(", ")}`
+    : "No grains were found.";
+  const header = document.createElement("tr");
+  for (const [title] of COLUMNS) {
+    const units = { area: `${unit}²`, diameter: unit, "major axis": unit, "minor axis": unit, orientation: "°" }[title];
+    header.append(Object.assign(document.createElement("th"), { textContent: units ? `${title} (${units})` : title }));
+  }
+  find("#grains thead").replaceChildren(header);
+  find("#grains tbody").replaceChildren(
+    ...grains.map((grain) => {
+      const row = document.createElement("tr");
+      row.dataset.id = grain.id;
+      for (const [, value] of COLUMNS) row.insertCell().textContent = short(value(grain, scaled));
+      row.addEventListener("mouseenter", () => mark(grain.id));
+      row.addEventListener("mouseleave", () => mark(0));
+      return row;
+    }),
+  );
+}
+
+/** Three significant digits; what was not measured is a dash. */
+function short(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)));
+}
+
+/** Outlines all grains, and fills one. */
+function mark(id) {
+  if (!shown || shown.marked === id) return;
+  shown.marked = id;
+  const { map, scale, lines, result } = shown, context = find("#marked").getContext("2d");
+  context.clearRect(0, 0, map.width * scale, map.height * scale);
+  stroke(context, lines, "rgb(255 255 255 / 75%)", 3.5);
+  stroke(context, lines, "#0a4dff", 1.5);
+  const grain = result.segmentedObjects.find((each) => each.id === id);
+  if (grain) {
+    context.fillStyle = "rgb(255 200 60 / 50%)";
+    context.fill(area(map, scale, id, grain.properties.boundingBox));
+    stroke(context, outlines(map, scale, id, grain.properties.boundingBox), "#ff9500", 3);
+  }
+  find("#grains tr.marked")?.classList.remove("marked");
+  find(`#grains tr[data-id="${id}"]`)?.classList.add("marked");
+}
+
+function stroke(context, path, colour, width) {
+  Object.assign(context, { strokeStyle: colour, lineWidth: width });
+  context.stroke(path);
+}
+
+find("#marked").addEventListener("mousemove", (event) => {
+  const { map, result, unit } = shown, box = event.target.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - box.left) / box.width) * map.width);
+  const y = Math.floor(((event.clientY - box.top) / box.height) * map.height);
+  const id = map.labels[y * map.width + x] ?? 0, tip = find("#tip");
+  mark(id);
+  tip.hidden = !id;
+  if (!id) return;
+  const grain = result.segmentedObjects.find((each) => each.id === id);
+  const row = find(`#grains tr[data-id="${id}"]`);
+  // Not scrollIntoView: it would also scroll the page, and the picture away from under the pointer.
+  find(".table").scrollTop = row.offsetTop - find(".table").clientHeight / 2;
+  const value = (index) => short(COLUMNS[index][1](grain, unit === "µm"));
+  tip.textContent = `grain ${id}\n${value(2)} ${unit} across, ${value(1)} ${unit}²\naxes ${value(3)} × ${value(4)} ${unit}, ${value(5)}°`;
+  tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 190)}px`;
+  tip.style.top = `${event.clientY - box.top + 14}px`;
+});
+find("#marked").addEventListener("mouseleave", () => {
+  mark(0);
+  find("#tip").hidden = true;
+});
+
+find("#downloads").addEventListener("click", async ({ target }) => {
+  const format = target.dataset.format;
+  if (!format) return;
+  try {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await api.file(shown.entry.imageId, format));
+    link.download = `${shown.entry.name.replace(/\.[^.]+$/, "")}.${EXTENSION[format]}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  } catch (error) {
+    say(error.message);
+  }
+});
+
+// Dropping ------------------------------------------------------------------------------------------------------------
+
+const drop = find("#drop");
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") [...event.dataTransfer.files].forEach(submit);
+  });
+}
+find("#file").addEventListener("change", ({ target }) => {
+  [...target.files].forEach(submit);
+  target.value = "";
+});
+find("#options").addEventListener("submit", (event) => event.preventDefault());
+
+list();
+for (const entry of images) {
+  if (!["done", "failed"].includes(entry.state)) watch(entry).catch((error) => fail(entry, error));
+}

@@ -1,0 +1,35 @@
+"""What a gateway works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grainserve.dispatcher import Dispatcher
+from grainserve.gateway.keys import Keys
+from grainserve.protocol import JobStore
+from grainserve.torchserve import TorchServe
+
+
+@dataclass(frozen=True)
+class Service:
+    """A gateway's parts.
+
+    Attributes:
+        store: images, jobs, results.
+        torchserve: whose readiness is the gateway's.
+        model: what new jobs are for.
+        version: its version; None for TorchServe's default one.
+        keys: who may come in.
+        dispatcher: works on jobs in this process, started and stopped with it; None leaves that to others.
+        grace: seconds its jobs in hand may take at the end.
+        origins: web origins that may call (CORS).
+    """
+
+    store: JobStore
+    torchserve: TorchServe
+    model: str
+    version: str | None
+    keys: Keys
+    dispatcher: Dispatcher | None = None
+    grace: float = 25.0
+    origins: tuple[str, ...] = ()

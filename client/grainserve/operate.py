@@ -1,0 +1,212 @@
+"""Commands of those who run the service, beside those of `cli.py` for those who use it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grainserve import config
+from grainserve.dispatcher import Dispatcher
+from grainserve.errors import InvalidConfiguration
+from grainserve.notifications import from_environment
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from grainserve.terminal import reported
+from grainserve.torchserve import TorchServe
+
+log = logging.getLogger("grainserve")
+
+LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
+"""Seconds between two looks of an idle dispatcher at `pending/`, without and with Pub/Sub."""
+
+REPORT_EVERY = 60.0
+"""Seconds between two lines of a dispatcher that say how far it is."""
+
+Concurrency = Annotated[
+    int, typer.Option(min=1, help="Jobs at once at most; two for each of TorchServe's workers are of use.")
+]
+Grace = Annotated[
+    float, typer.Option(min=0, help="Seconds the jobs in hand may take to end after SIGTERM; then they go back.")
+]
+LeaseSeconds = Annotated[
+    float, typer.Option("--lease", min=1, help="Seconds after which the jobs of a dispatcher that died are taken over.")
+]
+
+
+def dispatch(concurrency: Concurrency = 4, grace: Grace = 25.0, lease: LeaseSeconds = 60.0) -> None:
+    """Work on pending jobs, whoever submitted them, until SIGTERM or Ctrl-C. Any number of these may run.
+
+    Each claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It keeps nothing itself:
+    killed at any moment, its jobs are taken over by the others when their leases have run out. On SIGTERM it claims
+    nothing more and ends what it has in hand; what takes longer than --grace goes back into the queue at once.
+    """
+    with reported():
+        log_to_terminal()
+        store = _store(lease)
+        management = config.management(None)
+        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=concurrency)
+        with stop_signals() as stopping:
+            dispatcher = _dispatcher(store, torchserve, concurrency).start()
+            log.info("%s dispatches jobs of bucket %s to %s", dispatcher.owner, store.bucket.name, torchserve.inference)
+            while not stopping.wait(REPORT_EVERY):
+                log.info("%s", dispatcher.summary())
+            log.info("stopping: %s", dispatcher.summary())
+            ended = dispatcher.stop(grace)
+        log.info("%s%s", dispatcher.summary(), "" if ended else "; what was in hand is back in the queue")
+
+
+def gateway(  # noqa: PLR0917 - one for each option
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it wants --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    keys: Annotated[Path | None, typer.Option(metavar="FILE", help="API keys, as `keygen` prints them.")] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Whoever reaches it may use it.")] = False,
+    dispatchers: Annotated[
+        int, typer.Option("--dispatch", min=0, help="Jobs at once in this process; 0 leaves them to `dispatch`.")
+    ] = 2,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default one.")] = None,
+    grace: Grace = 25.0,
+    lease: LeaseSeconds = 60.0,
+) -> None:
+    """Offer jobs over HTTP, and a page at / to drop images on. Any number of these may run behind a load balancer.
+
+    It keeps nothing itself: images, jobs and results are in the bucket, whichever gateway is asked. Requests without a
+    valid key are refused when --keys names a file; limits are each gateway's own.
+    """
+    with reported():
+        try:  # an extra of the client, and other commands start faster without
+            import uvicorn  # noqa: PLC0415
+
+            from grainserve.gateway.app import create_app  # noqa: PLC0415
+            from grainserve.gateway.keys import Keys  # noqa: PLC0415
+            from grainserve.gateway.service import Service  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+        log_to_terminal()
+        if keys is None and not no_keys and not _is_loopback(host):
+            raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
+        management = config.management(None)
+        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=dispatchers + 2)
+        store = _store(lease)
+        service = Service(
+            store=store,
+            torchserve=torchserve,
+            model=config.setting(model, config.MODEL),
+            version=version,
+            keys=Keys.read(keys) if keys else Keys({}),
+            dispatcher=_dispatcher(store, torchserve, dispatchers) if dispatchers else None,
+            grace=grace,
+            origins=tuple(cors_origin or ()),
+        )
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+
+
+def reconcile(
+    create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
+) -> None:
+    """Announce every pending job again to Pub/Sub (GRAINSERVE_PUBSUB), whatever became of its first message.
+
+    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes.
+    """
+    with reported():
+        notifications = from_environment()
+        if notifications is None:
+            raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
+        if create:
+            notifications.create()
+        count = 0
+        for count, ticket in enumerate(_store().pending.all(), start=1):  # noqa: B007 - counted
+            notifications.announce(ticket)
+        typer.echo(f"{count} pending jobs announced")
+
+
+def keygen(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key: lower-case letters, digits, '-' or '_'.")],
+) -> None:
+    """Make an API key: a table for the gateway's file on standard output, the key itself on standard error.
+
+    The table holds the key's SHA-256, requests a minute (twice as many at once), and the largest image in MiB. The key
+    goes to the caller and is kept nowhere.
+    """
+    from grainserve.gateway.keys import make_key  # noqa: PLC0415
+
+    with reported():
+        key, entry = make_key(name)
+        typer.echo(entry)
+        typer.echo(f"the key, for {name} alone: {key}", err=True)
+
+
+def _store(lease: float = 60.0) -> JobStore:
+    bucket = Bucket(config.setting(None, config.BUCKET))
+    return JobStore(bucket, lease=timedelta(seconds=lease), notifications=from_environment())
+
+
+def _dispatcher(store: JobStore, torchserve: TorchServe, concurrency: int) -> Dispatcher:
+    interval = LOOK_EVERY_WITH_NEWS if store.notifications else LOOK_EVERY
+    return Dispatcher(store, torchserve, concurrency=concurrency, listing_interval=interval)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def log_to_terminal() -> None:
+    """One line an event, to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+
+class stop_signals:  # noqa: N801 - reads as a verb where it is used
+    """Turns SIGTERM and Ctrl-C into an event; a second one ends the process as it would have without this."""
+
+    def __enter__(self) -> threading.Event:
+        self._event = threading.Event()
+        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self._event
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _hear(self, *_: object) -> None:
+        self._event.set()
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    examples: dict[Callable[..., None], str] = {
+        dispatch: "Example:  grainserve dispatch --concurrency 8",
+        gateway: "Example:  grainserve gateway --host 0.0.0.0 --keys keys.toml\n\nThen:  curl -T sand.png -H "
+        "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
+        reconcile: "Example:  grainserve reconcile --create",
+        keygen: "Example:  grainserve keygen lab-a >> keys.toml",
+    }
+    for command, example in examples.items():
+        app.command(epilog=example, rich_help_panel="Running the service")(command)

@@ -1,0 +1,181 @@
+"""A proxy between grainserve and the GCS emulator that loses, delays and spoils what passes through it.
+
+It also counts: what storage did is known here whatever becomes of those who asked.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to storage, in words: `create results/…`, `replace jobs/…`, `read images/…`, `list`, …"""
+
+    verb: str
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """The first part of the object's name."""
+        return self.name.partition("/")[0]
+
+
+@dataclass
+class Mischief:
+    """How often what happens to a request, 0…1.
+
+    Attributes:
+        delay: it takes up to `seconds` longer.
+        lose_request: the connection is closed before storage has heard of it.
+        lose_answer: storage does it, and the answer is lost.
+        refuse: 503, as GCS answers when it has too much to do.
+        spoil: a byte of what is read is flipped, or a JSON answer is cut short.
+        seconds: longest delay.
+    """
+
+    delay: float = 0.0
+    lose_request: float = 0.0
+    lose_answer: float = 0.0
+    refuse: float = 0.0
+    spoil: float = 0.0
+    seconds: float = 0.5
+
+
+@dataclass
+class Proxy:
+    """Listens on a free port of loopback.
+
+    Attributes:
+        target: the emulator's URL.
+        chance: draws what happens.
+        mischief: how often.
+        before: called with each request before storage hears of it.
+        after: called with each request and storage's status, before it is answered.
+        calls: how many requests of each kind storage answered with 2xx.
+        injected: how many faults were injected, by kind.
+        written: how often each result was written.
+    """
+
+    target: str
+    chance: random.Random = field(default_factory=random.Random)
+    mischief: Mischief = field(default_factory=Mischief)
+    before: Callable[[Call], None] = lambda call: None
+    after: Callable[[Call, int], None] = lambda call, status: None
+    calls: Counter[str] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
+
+    def __enter__(self) -> Self:
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def answer(self) -> None:
+                proxy._pass_on(self)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer  # noqa: N815 - http.server's names
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                pass  # whoever asked was killed
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _happens(self, kind: str) -> bool:
+        with self._lock:
+            happens: bool = self.chance.random() < getattr(self.mischief, kind)
+            self.injected[kind] += happens
+        return happens
+
+    def _pass_on(self, asker: BaseHTTPRequestHandler) -> None:
+        body = asker.rfile.read(int(asker.headers.get("Content-Length", 0)))
+        call = what(asker.command, asker.path, body)
+        self.before(call)
+        if self._happens("lose_request"):
+            asker.close_connection = True
+            return
+        if self._happens("refuse"):
+            _reply(asker, 503, [], b"{}")
+            return
+        if self._happens("delay"):
+            time.sleep(self.chance.uniform(0, self.mischief.seconds))
+        try:
+            status, headers, data = self._ask_storage(asker, body)
+        except (OSError, http.client.HTTPException):  # the emulator was killed
+            asker.close_connection = True
+            return
+        with self._lock:
+            if status < 300:
+                self.calls[f"{call.verb} {call.folder}"] += 1
+                if call.verb == "create" and call.folder == "results":
+                    self.written[call.name] += 1
+        self.after(call, status)
+        if self._happens("lose_answer"):
+            asker.close_connection = True
+            return
+        if data and self._happens("spoil"):
+            place = self.chance.randrange(len(data))
+            data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :] if call.verb == "read" else data[:place]
+        _reply(asker, status, headers, data)
+
+    def _ask_storage(self, asker: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(str(urlsplit(self.target).netloc), timeout=30)
+        try:
+            headers = {name: value for name, value in asker.headers.items() if name.lower() not in HOP_BY_HOP}
+            connection.request(asker.command, asker.path, body or None, headers)
+            answer = connection.getresponse()
+            kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
+            return answer.status, kept, answer.read()
+        finally:
+            connection.close()
+
+
+def _reply(asker: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+    asker.send_response_only(status)
+    for name, value in headers:
+        asker.send_header(name, value)
+    asker.send_header("Content-Length", str(len(data)))
+    asker.end_headers()
+    asker.wfile.write(data)
+
+
+def what(method: str, path: str, body: bytes) -> Call:
+    """Tells a request of GCS's JSON API in words."""
+    if "/upload/" in path:
+        found = re.search(rb'"name":\s*"([^"]+)"', body)
+        name = found.group(1).decode() if found else "?"
+        return Call("create" if re.search(r"ifGenerationMatch=0(?:&|$)", path) else "replace", name)
+    _, _, rest = urlsplit(path).path.partition("/o/")
+    if not rest:
+        return Call("list", "")
+    verb = {"DELETE": "delete", "GET": "read" if "alt=media" in path else "look up"}.get(method, method)
+    return Call(verb, unquote(rest))

@@ -1,0 +1,102 @@
+"""An inference server that answers as TorchServe does and sleeps instead of segmenting.
+
+    python -m tests.faults.stub --port 9000 --seconds 0.05 --workers 2 --queue 4
+
+What the image ends with decides: `poison` kills the worker, `large` is refused, anything else is measured. More
+requests at once than workers and queue hold are turned away as TorchServe turns them away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+POISON, LARGE = b"poison", b"large"
+BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "Model has no worker to serve request."}
+DIED = {"code": 500, "type": "InternalServerException", "message": "Worker died."}
+REFUSED = {"error": {"code": "image_too_large", "message": "the image is 4000 px wide, the limit is 1024"}}
+
+
+class Stub:
+    """Its workers, and how many requests it holds."""
+
+    def __init__(self, seconds: float, workers: int, queue: int) -> None:
+        self.seconds, self.workers, self.queue = seconds, workers, queue
+        self.lock = threading.Lock()
+        self.held = 0
+        self.free = threading.Semaphore(workers)
+
+    def predict(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Status and answer of one request."""
+        with self.lock:
+            if self.held >= self.workers + self.queue:
+                return 503, BUSY
+            self.held += 1
+        try:
+            with self.free:
+                time.sleep(self.seconds)
+        finally:
+            with self.lock:
+                self.held -= 1
+        image = base64.b64decode(body["image"])
+        if image.endswith(POISON):
+            return 500, DIED
+        if image.endswith(LARGE):
+            return 413, REFUSED
+        return 200, {"metadata": {"imageId": body["imageId"], "bytes": len(image)}, "segmentedObjects": []}
+
+    def manage(self, path: str) -> Any:
+        """What management says."""
+        if path.startswith("/models?"):
+            return {"models": [{"modelName": "sam_tiny"}]}
+        waiting = max(0, self.held - self.workers)
+        workers = [{"status": "READY"}] * self.workers
+        status = {"pendingRequests": waiting, "remainingCapacity": self.queue - waiting}
+        return [{"modelName": "sam_tiny", "modelVersion": "1.0", "workers": workers, "jobQueueStatus": status}]
+
+
+def main() -> None:
+    """Serves until it is killed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--seconds", type=float, default=0.05)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--queue", type=int, default=4)
+    arguments = parser.parse_args()
+    stub = Stub(arguments.seconds, arguments.workers, arguments.queue)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            self._reply(200, {"status": "Healthy"} if self.path == "/ping" else stub.manage(self.path))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply(*stub.predict(body))
+
+        def _reply(self, status: int, answer: Any) -> None:
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 256
+        daemon_threads = True
+
+    Server(("127.0.0.1", arguments.port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

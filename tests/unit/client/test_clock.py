@@ -1,0 +1,79 @@
+"""GCS's time, whatever the machine's clock says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grainserve.clock import MEMORY, ServerClock
+from grainserve.storage import Bucket
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+class Local:
+    time = 5000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def answer(date: datetime | str | None) -> requests.Response:
+    response = requests.Response()
+    if date is not None:
+        response.headers["Date"] = date if isinstance(date, str) else format_datetime(date, usegmt=True)
+    return response
+
+
+def test_before_the_first_answer_there_is_no_time() -> None:
+    clock = ServerClock()
+    for date in (None, "", "yesterday"):
+        clock.hear(answer(date))
+    with pytest.raises(RuntimeError, match="before the server had answered"):
+        clock.now()
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 2)), min_size=1, max_size=40), st.floats(0, 1))
+def test_it_is_never_ahead_and_less_than_a_second_and_one_way_behind(
+    answers: list[tuple[float, float]], fraction: float
+) -> None:
+    local = Local()
+    clock = ServerClock(local)
+    begun, way = local.time, 0.0
+    for wait, way in answers:
+        local.time += wait
+        sent = NOON + timedelta(seconds=local.time - begun + fraction)
+        local.time += way
+        clock.hear(answer(sent.replace(microsecond=0)))
+    true = NOON + timedelta(seconds=local.time - begun + fraction)
+    assert timedelta(0) <= true - clock.now() + timedelta(milliseconds=1)
+    assert true - clock.now() < timedelta(seconds=1.001 + way)
+
+
+def test_a_clock_of_ours_that_runs_fast_is_found_out() -> None:
+    local = Local()
+    clock = ServerClock(local)
+    clock.hear(answer(NOON))
+    local.time += MEMORY + 5  # it shows 5 s more than have passed
+    clock.hear(answer(NOON + timedelta(seconds=MEMORY)))
+    assert clock.now() == NOON + timedelta(seconds=MEMORY)
+
+
+def test_a_clock_of_ours_that_stood_still_is_found_out() -> None:
+    """As it does while a laptop sleeps."""
+    local = Local()
+    clock = ServerClock(local)
+    clock.hear(answer(NOON))
+    clock.hear(answer(NOON + timedelta(hours=8)))
+    assert clock.now() == NOON + timedelta(hours=8)
+
+
+def test_a_bucket_hears_the_time_from_its_answers(bucket_name: str) -> None:
+    bucket = Bucket(bucket_name)
+    assert bucket.read("nothing") is None
+    assert abs(bucket.clock.now() - datetime.now(UTC)) < timedelta(seconds=3)

@@ -1,0 +1,71 @@
+"""Looks at the markers of unfinished jobs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from google.cloud import storage
+
+from grainserve.pending import Pending, Ticket
+from grainserve.storage import Bucket
+
+
+@pytest.fixture
+def bucket(bucket_name: str) -> Bucket:
+    return Bucket(bucket_name)
+
+
+def mark(bucket: Bucket, submitter: str, count: int) -> set[Ticket]:
+    chance = random.Random(submitter)
+    tickets = {Ticket(submitter, f"{chance.getrandbits(128):032x}") for _ in range(count)}
+    for ticket in tickets:
+        bucket.create(ticket.marker, b"", "text/plain")
+    return tickets
+
+
+def test_few_are_all_seen(bucket: Bucket) -> None:
+    pending = Pending(bucket)
+    assert pending.some(8) == []
+    tickets = mark(bucket, "lab", 5) | mark(bucket, "other", 2)
+    assert set(pending.some(20)) == tickets
+    assert len(pending.some(20)) == len(tickets), "none twice"
+    assert set(pending.all()) == tickets
+    assert (pending.count(100), pending.count(100, "lab"), pending.count(3), pending.count(9, "nobody")) == (7, 5, 3, 0)
+
+
+def test_each_submitter_gets_as_many(bucket: Bucket) -> None:
+    mark(bucket, "lab", 60)
+    few = mark(bucket, "other", 2)
+    seen = Pending(bucket).some(8)
+    assert few <= set(seen)
+    assert sum(ticket.submitter == "lab" for ticket in seen) == 4
+
+
+def test_looks_differ_and_reach_every_job(bucket: Bucket) -> None:
+    tickets = mark(bucket, "lab", 60)
+    looks = [set(Pending(bucket, random.Random(seed)).some(6)) for seed in range(80)]
+    assert all(len(look) == 6 for look in looks)
+    assert set().union(*looks) == tickets
+
+
+def test_a_look_costs_a_call_for_the_submitters_and_one_or_two_for_each(
+    bucket: Bucket, gcs: storage.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one for each thousand markers there are: `pending/` is never read whole."""
+    mark(bucket, "lab", 60)
+    calls = []
+    bucket.client._http.hooks["response"].append(lambda response, *_, **__: calls.append(response.url))
+    Pending(bucket).some(6)
+    assert len(calls) <= 3
+    assert all("maxResults=6" in call for call in calls if "delimiter" not in call)
+
+
+def test_more_submitters_than_asked_for_wait_for_another_look(bucket: Bucket) -> None:
+    submitters = {f"lab-{number}" for number in range(9)}
+    for submitter in submitters:
+        mark(bucket, submitter, 1)
+    pending = Pending(bucket)
+    seen = [{ticket.submitter for ticket in pending.some(3)} for _ in range(40)]
+    assert all(len(look) == 3 for look in seen)
+    assert set().union(*seen) == submitters

@@ -1,0 +1,90 @@
+"""The page, in a real browser."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import browsing, needs_chromium
+from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
+from tests.unit.client.results import DISCS, WIDTH
+from tests.unit.gateway.conftest import Start
+from tests.unit.gateway.test_jobs import keys
+
+pytestmark = needs_chromium
+
+
+def drop(page: Page, picture: Path) -> None:
+    page.set_input_files("#file", picture)
+
+
+def test_an_image_is_dropped_and_its_grains_are_seen(start: Start, picture: Path, tmp_path: Path) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        page.fill("[name=um_per_px]", "2")
+        drop(page, picture)
+        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
+        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
+        expect(page.locator("#grains th").nth(2)).to_have_text("diameter (µm)")
+        expect(page.locator("#percentiles")).to_contain_text("D50")
+        assert page.locator("#curve polyline.number").get_attribute("points")
+
+        x, y, radius = DISCS[1]
+        box = page.locator("#marked").bounding_box()
+        assert box is not None
+        scale = box["width"] / WIDTH
+        page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
+        tip = page.locator("#tip")
+        expect(tip).to_be_visible()
+        marked = page.locator("#grains tr.marked td")
+        assert float(marked.nth(2).inner_text()) == pytest.approx(2 * 2 * radius, rel=0.03), "µm, at 2 µm per px"
+        expect(tip).to_contain_text(f"grain {marked.nth(0).inner_text()}")
+        colour = page.evaluate(
+            """([x, y]) => { const canvas = document.querySelector("#marked");
+            return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data]; }""",
+            [x / WIDTH, y * scale / box["height"]],
+        )
+        assert colour[3] > 0, "the grain under the pointer is filled"
+        page.mouse.move(box["x"] + 1, box["y"] + 1)
+        expect(tip).to_be_hidden()
+
+        with page.expect_download() as download:
+            page.click("[data-format=csv]")
+        assert download.value.suggested_filename == "sand.csv"
+        download.value.save_as(tmp_path / "sand.csv")
+        with (tmp_path / "sand.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == len(DISCS)
+        for name, kind in (("json", "sand.json"), ("overlay", "sand.overlay.png"), ("sizes", "sand.sizes.png")):
+            with page.expect_download() as download:
+                page.click(f"[data-format={name}]")
+            assert download.value.suggested_filename == kind
+
+        page.reload()
+        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
+        page.click("#images li")
+        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
+
+
+def test_what_is_wrong_is_said(start: Start, picture: Path, tmp_path: Path, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [BUSY, TOO_LARGE]
+    text = tmp_path / "notes.png"
+    text.write_text("no image")
+    with browsing(start(dispatch=True).url) as page:
+        drop(page, text)
+        expect(page.locator("#message")).to_contain_text("notes.png: the bytes do not begin like an image")
+        drop(page, picture)
+        expect(page.locator("#message")).to_contain_text("sand.png: the image is 4000 px wide")
+        expect(page.locator("#images em").first).to_have_text("failed")
+
+
+def test_a_key_is_asked_for_where_one_is_needed(start: Start, picture: Path) -> None:
+    known, (key,) = keys()
+    with browsing(start(dispatch=True, keys=known).url) as page:
+        expect(page.locator("#key")).to_be_hidden()
+        drop(page, picture)
+        expect(page.locator("#message")).to_contain_text("no valid API key")
+        page.fill("[name=key]", key)
+        drop(page, picture)
+        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))

@@ -1,0 +1,120 @@
+"""What the gateway tells those who run it, and what it gives browsers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grainserve.errors import InvalidConfiguration
+from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
+from tests.unit.client.fake_torchserve import FakeTorchServe
+from tests.unit.gateway.conftest import Gateway, Start, png
+
+
+def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchServe) -> None:
+    torchserve.workers(ready=1)
+    ready = start().ask("GET", "/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": {}})
+    torchserve.workers(ready=0)
+    missing = start().ask("GET", "/readyz")
+    assert missing.status_code == 503
+    assert list(missing.json()["problems"]) == ["torchserve"]
+
+
+def test_health_asks_nobody(gateway: Gateway, torchserve: FakeTorchServe) -> None:
+    looks = torchserve.looks
+    assert gateway.ask("GET", "/healthz").json() == {"status": "ok"}
+    assert torchserve.looks == looks
+
+
+def test_metrics_count_by_route_and_jobs(start: Start) -> None:
+    gateway = start(dispatch=True)
+    image_id = gateway.upload(png())
+    gateway.until_done(image_id)
+    gateway.ask("GET", "/nowhere/to/be/found")
+    text = gateway.ask("GET", "/metrics").text
+    assert re.search(r'grainserve_requests_total\{method="POST",route="/upload",status="202"\} 1.0', text)
+    assert image_id not in text
+    assert "nowhere" not in text
+    assert 'grainserve_jobs_ended{how="done"} 1.0' in text
+    assert "grainserve_pending_jobs 0.0" in text
+
+
+def test_the_api_describes_itself(gateway: Gateway) -> None:
+    paths = gateway.ask("GET", "/openapi.json").json()["paths"]
+    assert set(paths) >= {"/upload", "/image-analysis", "/images/{image_id}", "/healthz", "/readyz", "/metrics"}
+    upload = paths["/upload"]["post"]
+    assert set(upload["requestBody"]["content"]) == {
+        "application/octet-stream",
+        "multipart/form-data",
+        "application/json",
+    }
+    assert {"401", "413", "415", "422", "429"} <= set(upload["responses"])
+    assert "points_per_side" in {parameter["name"] for parameter in upload["parameters"]}
+
+
+def test_the_page_needs_nothing_from_elsewhere(gateway: Gateway) -> None:
+    page = gateway.ask("GET", "/")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert page.headers["X-Frame-Options"] == "DENY"
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    files = [link for link in linked if link.startswith("/page/")]
+    assert len(files) == 2
+    assert all(link.startswith(("/", "data:,")) for link in linked)
+    for file in [*files, "/page/api.js", "/page/masks.js", "/page/curve.js"]:
+        assert gateway.ask("GET", file).status_code == 200
+
+
+def test_other_origins_are_let_in_by_name_only(start: Start) -> None:
+    asked: dict[str, Any] = {"headers": {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}}
+    assert "Access-Control-Allow-Origin" not in start().ask("OPTIONS", "/upload", **asked).headers
+    allowing = start(origins=("https://lab.example",))
+    answer = allowing.ask("OPTIONS", "/upload", **asked)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+
+
+# Keys -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_keys_is_what_keygen_prints(tmp_path: Path) -> None:
+    key, entry = make_key("lab-a")
+    other, more = make_key("lab-b")
+    file = tmp_path / "keys.toml"
+    file.write_text(entry + more.replace("= 600", "= 30"))
+    known = Keys.read(file)
+    assert known.caller(key) == Caller("lab-a")
+    assert known.caller(other) == Caller("lab-b", requests_per_minute=30)
+    assert key not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "[lab]\n", '[lab]\nsha256 = "12"\n', '[LAB]\nsha256 = "{0}"\n', '[lab]\nsha256 = "{0}"\nrate = 3\n',
+     '[lab]\nsha256 = "{0}"\nmax_mib = 99\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0\n'],
+)  # fmt: skip
+def test_a_file_of_keys_with_a_fault_stops_the_start(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(text.format(hashlib.sha256(b"x").hexdigest()))
+    with pytest.raises(InvalidConfiguration):
+        Keys.read(file)
+    with pytest.raises(InvalidConfiguration, match="keygen"):
+        Keys.read(tmp_path / "missing.toml")
+
+
+def test_a_rate_fills_again() -> None:
+    time = [0.0]
+    rates, caller = Rates(lambda: time[0]), Caller("lab", requests_per_minute=60)
+    for _ in range(120):
+        rates.take(caller)
+    with pytest.raises(TooManyRequests) as refusal:
+        rates.take(caller)
+    assert refusal.value.seconds == pytest.approx(1)
+    rates.take(Caller("other", requests_per_minute=60))
+    time[0] += 1
+    rates.take(caller)
+    with pytest.raises(TooManyRequests):
+        rates.take(caller)
