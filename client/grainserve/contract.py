@@ -18,6 +18,7 @@ from referencing import Registry, Resource
 from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @cache
@@ -71,6 +72,8 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
         value = given.item() if isinstance(given, np.generic) else given
         if value is None:
             continue
+        if isinstance(value, str) and not value.isprintable():
+            raise InvalidOption(f"{name} holds characters that cannot be printed")
         finite = not isinstance(value, float) or math.isfinite(value)
         if not finite or not Draft202012Validator(allowed[name]).is_valid(value):
             raise InvalidOption(f"{name} is {value!r}; it must be {describe_option(name)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from grainserve.errors import StorageError
+from grainserve.errors import InvalidJob, StorageError
 from grainserve.inbox import Inbox
 from grainserve.jobs import Failure
 from grainserve.notifications import News, NotificationError, Notifications
@@ -37,8 +37,8 @@ class Courier:
         self._lock = threading.Lock()
         self._held: dict[str, list[News]] = {}
 
-    def fetch(self) -> None:
-        """Brings news into the inbox; fails the jobs of dead letters that nobody works on."""
+    def fetch(self) -> bool:
+        """Brings news into the inbox; fails the jobs of dead letters that nobody works on. False: none could be had."""
         try:
             found = self._notifications.pull(MOST, WAIT)
             for news in found:
@@ -50,6 +50,8 @@ class Courier:
                 self._inbox.put(news.ticket)
         except NotificationError as error:
             log.warning("%s", error)
+            return False
+        return True
 
     def hold(self) -> None:
         """Extends the deadlines of all that is held; to be called a few times a lease."""
@@ -85,5 +87,5 @@ class Courier:
         try:
             self._store.give_up(news.ticket, UNDELIVERABLE)
             self._notifications.acknowledge([news])
-        except StorageError as error:
+        except (StorageError, InvalidJob) as error:
             log.warning("dead letter of image %s left for later: %s", news.ticket.image_id, error)

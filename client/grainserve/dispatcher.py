@@ -130,8 +130,12 @@ class Dispatcher:
         return not any(thread.is_alive() for thread in self._workers)
 
     def hand_in(self, ticket: Ticket) -> None:
-        """Puts a job that is known to be unfinished in front of the next look at `pending/`."""
-        self._inbox.put(ticket)
+        """Puts a job that is known to be unfinished in front of the next look at `pending/`.
+
+        Not when many are waiting here already: they would come before the jobs of others.
+        """
+        if self._inbox.wait_for_room(GLANCE, timeout=0):
+            self._inbox.put(ticket)
 
     @property
     def in_hand(self) -> int:
@@ -179,8 +183,15 @@ class Dispatcher:
     def _fetch(self) -> None:
         assert self._courier
         while not self._stopping.is_set():
-            if self._inbox.wait_for_room(self._concurrency, self._listing_interval):
-                self._courier.fetch()
+            if not self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+                continue
+            try:
+                fetched = self._courier.fetch()
+            except Exception:  # a fault of ours must not end the thread
+                log.exception("fetching news of jobs failed")
+                fetched = False
+            if not fetched:
+                self._stopping.wait(self._pause(5))
 
     def _hold(self) -> None:
         assert self._courier
@@ -194,9 +205,10 @@ class Dispatcher:
                 if ticket is None:
                     return
                 again = self._look_at(ticket)
+                # First, so that news that come in between find the inbox without it.
+                self._inbox.done(ticket, again)
                 if self._courier:
                     self._courier.looked(ticket, ended=again is None)
-                self._inbox.done(ticket, again)
             finally:
                 self._capacity.give_back()
 

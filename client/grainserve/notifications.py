@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from grainserve.config import PUBSUB
+from grainserve.contract import IMAGE_ID, SUBMITTER
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.pending import Ticket
 
@@ -156,7 +157,7 @@ class Notifications:
         news = []
         for each in received:
             said = each.message.attributes
-            if "submitter" in said and "imageId" in said:
+            if SUBMITTER.fullmatch(said.get("submitter", "")) and IMAGE_ID.fullmatch(said.get("imageId", "")):
                 news.append(News(Ticket(said["submitter"], said["imageId"]), each.ack_id, dead))
             else:
                 log.warning("a message in %s is about no job: %s", subscription, dict(said))

@@ -18,14 +18,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from grainserve.contract import check_image_id
+from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
     GrainserveError,
     IdempotencyConflict,
@@ -42,7 +41,6 @@ from grainserve.storage import Bucket, PreconditionFailed
 log = logging.getLogger(__name__)
 
 JSON = "application/json"
-SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class LeaseLost(GrainserveError):
@@ -197,12 +195,15 @@ class JobStore:
     def delete(self, image_id: str) -> None:
         """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.
 
+        The record goes last, so that a deletion that was interrupted can be asked for again.
+
         Raises:
             ImageNotFound: no job under this id.
         """
         job = self.job(image_id)
-        for name in (_job_name(image_id), _result_name(image_id), f"images/{image_id}", _ticket(job).marker):
+        for name in (_ticket(job).marker, f"images/{image_id}", _result_name(image_id), _job_name(image_id)):
             self.bucket.delete(name)
+        self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
 
     # For dispatchers ------------------------------------------------------------------------------------------------
 

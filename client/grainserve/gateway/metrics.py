@@ -13,6 +13,8 @@ from grainserve.protocol import JobStore
 
 COUNTED = 5000
 """Unfinished jobs are counted up to this: five listing calls."""
+METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
+"""Others are counted as one: whoever asks may invent them, and each label is kept for ever."""
 REMEMBERED = 15.0
 """Seconds for which the count is not taken again, however often somebody asks."""
 
@@ -75,7 +77,8 @@ class Metrics:
             finally:
                 # The route's pattern, not the path: ids would make a series each.
                 route = getattr(scope.get("route"), "path", "other")
-                self._requests.labels(scope["method"], route, str(status)).inc()
-                self._seconds.labels(scope["method"], route).observe(time.perf_counter() - begun)
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                self._requests.labels(method, route, str(status)).inc()
+                self._seconds.labels(method, route).observe(time.perf_counter() - begun)
 
         return counted

@@ -107,7 +107,7 @@ async def _body(request: Request, limit: int) -> bytes:
 def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     try:
         given = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageRejected(400, "invalid_json", f"the body is not JSON: {error}") from None
     if not isinstance(given, dict) or not isinstance(given.get("image"), str):
         raise ImageRejected(400, "missing_image", 'the body has no image: send {"image": "<base64>", …options}')

@@ -76,6 +76,8 @@ def test_the_three_forms_of_an_upload_are_one(gateway: Gateway, form: str) -> No
         (png(), "image/png", "?points_per_side=many", 422, "invalid_option"),
         (png(), "image/png", "?nonsense=1", 422, "invalid_option"),
         (b"{", "application/json", "", 400, "invalid_json"),
+        (b"[" * 100_000, "application/json", "", 400, "invalid_json"),
+        (b'{"image": "", "label": "\\ud800"}', "application/json", "", 422, "invalid_option"),
         (b"[]", "application/json", "", 400, "missing_image"),
         (b'{"image": "###"}', "application/json", "", 400, "invalid_base64"),
         (b'{"image": "aGVsbG8="}', "application/json", "", 415, "not_an_image"),

@@ -30,7 +30,7 @@ async function submit(file) {
   list();
   try {
     // One key for all tries: a lost answer makes no second job.
-    entry.imageId = await patiently(() => api.upload(file, options, (entry.key ??= crypto.randomUUID())));
+    entry.imageId = await patiently(() => api.upload(file, options, (entry.key ??= randomKey())));
     entry.state = "queued";
     keep();
     await watch(entry);
@@ -38,6 +38,11 @@ async function submit(file) {
   } catch (error) {
     fail(entry, error);
   }
+}
+
+/** 128 random bits. Not crypto.randomUUID, which only pages over HTTPS have. */
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Tries again while the gateway or its storage does not answer, more slowly each time. */
@@ -65,7 +70,9 @@ async function watch(entry) {
   }
 }
 
+/** The job has failed, or was never one; anything else, such as a missing key, is only said. */
 function fail(entry, error) {
+  if (entry.imageId && ![404, 410].includes(error.status)) return say(`${entry.name}: ${error.message}`);
   Object.assign(entry, { state: "failed", reason: error.message });
   say(`${entry.name}: ${error.message}`);
   if (error.status === 404) images = images.filter((other) => other !== entry);
@@ -118,7 +125,7 @@ async function show(entry) {
     find("#view").hidden = false;
     list();
   } catch (error) {
-    fail(entry, error);
+    say(`${entry.name}: ${error.message}`); // the job is done all the same
   }
 }
 
