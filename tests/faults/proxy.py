@@ -136,7 +136,7 @@ class Proxy:
         with self._lock:
             if status < 300:
                 self.calls[f"{call.verb} {call.folder}"] += 1
-                if call.verb == "create" and call.folder == "results":
+                if call.verb in ("create", "replace") and call.folder == "results":  # with a precondition or without
                     self.written[call.name] += 1
         self.after(call, status)
         if self._happens("lose_answer"):

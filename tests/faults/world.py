@@ -98,6 +98,7 @@ class World:
     dispatchers: int = 2
     promised: set[str] = field(default_factory=set)
     injected: Counter[str] = field(default_factory=Counter)
+    waking: list[threading.Timer] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.chance = random.Random(self.seed)
@@ -193,7 +194,8 @@ class World:
     def _hold_up(self) -> None:
         part = self.chance.choice(self.workers)
         part.signal(signal.SIGSTOP)
-        threading.Timer(LEASE + self.chance.uniform(0.5, 2), part.signal, (signal.SIGCONT,)).start()
+        self.waking.append(threading.Timer(LEASE + self.chance.uniform(0.5, 2), part.signal, (signal.SIGCONT,)))
+        self.waking[-1].start()
 
     def _ask_to_stop(self) -> None:
         part = self.chance.choice(self.workers)
@@ -235,15 +237,21 @@ class World:
             if len(ids) == self.jobs and len(self.promised) == self.jobs and not _marked(bucket):
                 break
             time.sleep(0.1)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        for timer in self.waking:
+            timer.join()
+        if self.waking:
+            time.sleep(1)  # what was held up wakes with results that come too late: the audit must see what it does
+        return took
 
     def audit(self) -> Audit:
         """What is in the bucket now."""
         self.injected.update(self.proxy.injected)
         promised = self.promised | {line for line in self.client.printed() if len(line) == 32}
         found = audit(self.emulator.client().bucket(self.name), promised, self.proxy.written)
-        if len(promised) < 2 * self.jobs:
-            found.faults.append(f"only {len(promised)} of {2 * self.jobs} submissions came in")
+        if len(promised) != 2 * self.jobs or found.jobs != 2 * self.jobs:
+            words = f"{len(promised)} ids and {found.jobs} jobs came of {2 * self.jobs} submissions"
+            found.faults.append(words)
         return found
 
 

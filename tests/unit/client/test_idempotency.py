@@ -11,7 +11,7 @@ from grainserve.errors import IdempotencyConflict, InvalidConfiguration
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from tests.unit.client.results import make_result
-from tests.unit.client.test_protocol import Names, claimed, pending, submit
+from tests.unit.client.test_protocol import Names, claimed, die_after, pending, submit
 
 
 def test_the_same_key_is_the_same_submission(store: JobStore, names: Names) -> None:
@@ -41,17 +41,8 @@ def test_a_key_submitted_again_after_the_end_makes_no_marker(store: JobStore) ->
 def test_a_crash_in_submit_is_made_good_under_the_same_key(
     store: JobStore, monkeypatch: pytest.MonkeyPatch, names: Names, writes: int
 ) -> None:
-    real = store.bucket.create
-    done: list[str] = []
-
-    def create(name: str, data: bytes, content_type: str) -> int:
-        if len(done) == writes:
-            raise KeyboardInterrupt
-        done.append(name)
-        return real(name, data, content_type)
-
     with monkeypatch.context() as patch:
-        patch.setattr(store.bucket, "create", create)
+        die_after(writes, store, patch)
         with pytest.raises(KeyboardInterrupt):
             submit(store, key="A17")
     image_id = submit(store, key="A17")

@@ -66,6 +66,20 @@ def claimed(store: JobStore, image_id: str, owner: str = "one") -> Claim:
     return taken
 
 
+def die_after(writes: int, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's process ends instead of creating an object after so many."""
+    real = store.bucket.create
+    done: list[str] = []
+
+    def create(name: str, data: bytes, content_type: str) -> int:
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(name)
+        return real(name, data, content_type)
+
+    monkeypatch.setattr(store.bucket, "create", create)
+
+
 def test_submit_stores_image_job_and_marker(store: JobStore, names: Names) -> None:
     image_id = submit(store)
     assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/lab/{image_id}"}
@@ -80,16 +94,7 @@ def test_submit_stores_image_job_and_marker(store: JobStore, names: Names) -> No
 def test_a_crash_in_submit_leaves_no_marker(
     store: JobStore, names: Names, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    real = store.bucket.create
-    done: list[str] = []
-
-    def create(name: str, data: bytes, content_type: str) -> int:
-        if len(done) == writes:
-            raise KeyboardInterrupt
-        done.append(name)
-        return real(name, data, content_type)
-
-    monkeypatch.setattr(store.bucket, "create", create)
+    die_after(writes, store, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         submit(store)
     assert [name.split("/")[0] for name in sorted(names())] == ["images", "jobs"][:writes]
