@@ -90,6 +90,14 @@ def submit(
     label: Label = None,
     model: Model = None,
     version: Version = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key",
+            metavar="KEY",
+            help="Your own name for this submission: given again, say after a lost connection, it makes no second job.",
+        ),
+    ] = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
     with reported():
@@ -98,7 +106,8 @@ def submit(
             image_bytes(image)  # a missing file is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
             for image in images:
-                image_id = client.submit(image, **options)
+                # One submission may be of many images, each with a key of its own.
+                image_id = client.submit(image, idempotency_key=key and f"{key}/{image}", **options)
                 typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
 
 
@@ -167,7 +176,7 @@ def _analyze_each(
     client: Client, images: list[Path], out: Path, timeout: float | None, options: dict[str, Any]
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
-    client.torchserve.ping()
+    client.check()
     names = unique_names(images)
     failed: list[Path] = []
     submitted: list[tuple[Path, str, str]] = []

@@ -177,22 +177,35 @@ class Client:
         """Submits an image and waits for its result.
 
         Raises:
-            TorchServeUnreachable: at once, where this client is to do the work and TorchServe does not answer.
+            TorchServeUnreachable, ModelNotFound: as `check`, at once.
             And as `submit` and `wait`.
         """
         return self.wait(self.submit_now(image, **options), timeout, progress)
 
     def submit_now(self, image: ImageSource, **options: Any) -> str:
-        """Submits an image that somebody will wait for: nothing is stored while TorchServe does not answer.
+        """Submits an image that somebody will wait for: nothing is stored where the work could not be done.
 
         Raises:
-            TorchServeUnreachable: this client is to do the work and TorchServe does not answer.
+            TorchServeUnreachable, ModelNotFound: as `check`.
             And as `submit`.
         """
         validate_options(options)
+        self.check()
+        return self.submit(image, **options)
+
+    def check(self) -> None:
+        """Checks, where this client does the work, that TorchServe answers and has the model.
+
+        Whether it has the model is not asked where its management cannot be.
+
+        Raises:
+            TorchServeUnreachable: it does not answer.
+            ModelNotFound: it has no such model or version.
+        """
         if self._dispatch:
             self.torchserve.ping()
-        return self.submit(image, **options)
+            if self.torchserve.management:
+                self.torchserve.ready(self.model, self.version)
 
     def look(self, image_id: str) -> Result | None:
         """Polls once and, where the job goes on, sees to it that this client's dispatcher knows of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,14 +13,15 @@ from typing import Any
 import requests
 
 MEMORY = 600.0
-"""Seconds after which a bound is forgotten: quartz drifts by some 50 parts in a million."""
+"""Seconds for which bounds are gathered before those of the time before are forgotten: quartz drifts by some 50 parts
+in a million."""
 
 
 class ServerClock:
     """GCS's clock, read off the `Date` of its answers.
 
     `Date` is cut to whole seconds and old when it is read, so each one is a lower bound of the difference between
-    GCS's clock and ours, and the greatest of the last minutes is kept: the time given is never ahead of GCS's and
+    GCS's clock and ours, and the greatest of the last minutes counts: the time given is never ahead of GCS's and
     less than a second (and the way of one answer) behind it.
 
     Args:
@@ -29,8 +31,8 @@ class ServerClock:
     def __init__(self, local: Callable[[], float] = time.monotonic) -> None:
         self._local = local
         self._lock = threading.Lock()
-        self._ahead: float | None = None
-        self._heard = 0.0
+        self._bounds = [-math.inf, -math.inf]  # the greatest of this window and of the one before, s
+        self._since = local()
 
     def hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
         """Takes note of an answer; a hook of `requests`. One without a date tells nothing."""
@@ -40,8 +42,9 @@ class ServerClock:
             return
         here = self._local()
         with self._lock:
-            if self._ahead is None or date - here >= self._ahead or here - self._heard > MEMORY:
-                self._ahead, self._heard = date - here, here
+            if (age := here - self._since) > MEMORY:
+                self._bounds, self._since = [-math.inf, self._bounds[0] if age < 2 * MEMORY else -math.inf], here
+            self._bounds[0] = max(self._bounds[0], date - here)
 
     def now(self) -> datetime:
         """GCS's time, UTC.
@@ -50,6 +53,7 @@ class ServerClock:
             RuntimeError: GCS has not answered yet.
         """
         with self._lock:
-            if self._ahead is None:
-                raise RuntimeError("the server's clock was asked for before the server had answered")
-            return datetime.fromtimestamp(0, UTC) + timedelta(seconds=self._ahead + self._local())
+            ahead = max(self._bounds)
+        if ahead == -math.inf:
+            raise RuntimeError("the server's clock was asked for before the server had answered")
+        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=ahead + self._local())

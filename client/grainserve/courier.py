@@ -18,6 +18,8 @@ MOST = 16
 """Messages pulled at once."""
 WAIT = 5.0
 """Seconds a pull waits for a message."""
+HOLD, HOLD_EVERY = 60.0, 20.0
+"""Seconds for which a message is kept from others, and between two extensions: two of them may go wrong."""
 UNDELIVERABLE = Failure("undeliverable", "Pub/Sub brought this job to dispatchers many times, and none ended it")
 
 
@@ -26,7 +28,7 @@ class Courier:
 
     Args:
         notifications: where messages come from.
-        store: whose leases give the time for which messages are held.
+        store: where the jobs of dead letters are failed.
         inbox: where they go.
     """
 
@@ -41,6 +43,8 @@ class Courier:
         """Brings news into the inbox; fails the jobs of dead letters that nobody works on. False: none could be had."""
         try:
             found = self._notifications.pull(MOST, WAIT)
+            if found:
+                self._notifications.extend(found, HOLD)  # whatever deadline the subscription has
             for news in found:
                 if news.dead:
                     self._bury(news)
@@ -54,10 +58,10 @@ class Courier:
         return True
 
     def hold(self) -> None:
-        """Extends the deadlines of all that is held; to be called a few times a lease."""
+        """Extends the deadlines of all that is held; to be called every `HOLD_EVERY` seconds."""
         with self._lock:
             held = [news for several in self._held.values() for news in several]
-        self._try(held, self._store.lease.total_seconds())
+        self._try(held, HOLD)
 
     def looked(self, ticket: Ticket, *, ended: bool) -> None:
         """A job was looked at: acknowledges its messages if it has ended; else Pub/Sub may bring them to others."""

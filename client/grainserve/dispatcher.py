@@ -18,12 +18,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from grainserve.capacity import Capacity
-from grainserve.courier import Courier
+from grainserve.courier import HOLD_EVERY, Courier
 from grainserve.errors import (
     GrainserveError,
     ImageNotFound,
     ImageRejected,
     InvalidJob,
+    ModelNotFound,
     StorageError,
     TorchServeBusy,
     TorchServeError,
@@ -52,7 +53,8 @@ class Dispatcher:
     """Works through the pending jobs of one bucket.
 
     A failure of the image's own attempt (worker died, handler failed, answer lost) uses up one of its attempts.
-    Backpressure and an unreachable TorchServe do not: the dispatcher keeps the lease, backs off and asks again.
+    Backpressure and an unreachable TorchServe do not: the dispatcher keeps the lease, backs off and asks again. Nor
+    does a model that TorchServe lacks: its jobs are put back, so that those of other models go on.
 
     Args:
         store: jobs.
@@ -124,10 +126,10 @@ class Dispatcher:
         for thread in self._workers:
             if thread.is_alive():
                 thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        self._hand.give_back()
+        given_back = self._hand.give_back()
         if self._courier:
             self._courier.let_go()
-        return not any(thread.is_alive() for thread in self._workers)
+        return not given_back
 
     def hand_in(self, ticket: Ticket) -> None:
         """Puts a job that is known to be unfinished in front of the next look at `pending/`.
@@ -195,7 +197,7 @@ class Dispatcher:
 
     def _hold(self) -> None:
         assert self._courier
-        while not self._stopping.wait(self._store.lease.total_seconds() / 3):
+        while not self._stopping.wait(HOLD_EVERY):
             self._courier.hold()
 
     def _work(self) -> None:
@@ -256,16 +258,32 @@ class Dispatcher:
             self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
         outcome = self._predict(held, image)
-        claim = held.end()
         if isinstance(outcome, dict):
-            self._store.finish(claim, outcome)
+            self._finish(held, outcome)
             self._ended[DONE] += 1
             log.info("image %s done", image_id)
             return None
+        claim = held.end()
         if held.lost:
             return 0.0  # look again: another has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
+
+    def _finish(self, held: Held, result: dict[str, Any]) -> None:
+        """Stores a result, however long storage takes to answer: the lease is renewed meanwhile.
+
+        Raises:
+            StorageError: it was not to be stored before the end.
+        """
+        refusals = 0
+        while True:
+            try:
+                return self._store.finish(held.claim, result)
+            except StorageError as error:
+                self._trouble(error)
+                if self._stopping.wait(self._pause(refusals)):
+                    raise
+                refusals += 1
 
     def _settle(self, claim: Claim, outcome: TorchServeError | None) -> Job:
         """Writes down why a job has no result."""
@@ -273,6 +291,11 @@ class Dispatcher:
             return self._store.release(claim)
         if isinstance(outcome, ImageRejected):
             job = self._store.reject(claim, Failure(outcome.code, str(outcome), outcome.status))
+        elif isinstance(outcome, ModelNotFound):
+            self._trouble(outcome)
+            job = self._store.postpone(claim, Failure(outcome.code, str(outcome)))
+            if not job.ended:
+                return job
         else:
             log.warning("attempt %d on image %s failed: %s", claim.job.attempts, claim.job.image_id, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))

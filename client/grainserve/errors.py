@@ -159,14 +159,14 @@ class TorchServeError(GrainserveError):
 
 
 class TorchServeUnreachable(TorchServeError):
-    """No connection was made, so nothing was started; safe to try again."""
+    """No connection was made, or something else answered, so nothing was started; safe to try again."""
 
     code = "torchserve_unreachable"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"TorchServe does not answer at {url}: start it (`make serve`) or set GRAINSERVE_TORCHSERVE and "
-            "GRAINSERVE_MANAGEMENT (`none` where its management cannot be reached)"
+            f"{what}: start TorchServe (`make serve`) or set GRAINSERVE_TORCHSERVE and GRAINSERVE_MANAGEMENT (`none` "
+            "where its management cannot be reached)"
         )
 
 

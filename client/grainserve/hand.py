@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from grainserve.errors import ImageNotFound, InvalidJob, StorageError
 from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore, Later, LeaseLost
+from grainserve.protocol import Claim, JobStore, Later
+from grainserve.records import LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Held:
         while not self._ended.wait(self._store.lease.total_seconds() / 3):
             try:
                 self.claim = self._store.renew(self.claim)
-            except LeaseLost:
+            except (LeaseLost, InvalidJob):
                 self.lost = True
                 return
             except StorageError as error:
@@ -114,8 +115,8 @@ class Hand:
             with self._changed:
                 self._held.pop(ticket.image_id, None)
 
-    def give_back(self) -> None:
-        """Puts everything back and takes nothing more."""
+    def give_back(self) -> int:
+        """Puts everything back and takes nothing more; returns how many jobs that were."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._claiming == 0, PATIENCE)
@@ -123,3 +124,4 @@ class Hand:
             self._held.clear()
         for held in left:
             held.give_back()
+        return len(left)

@@ -14,6 +14,11 @@ from typing import Any
 from grainserve.errors import InvalidJob
 
 MAX_ATTEMPTS = 3
+MODEL_PATIENCE = timedelta(hours=1)
+"""How long a job waits for a model that TorchServe does not have: a restart makes it forget, until somebody registers
+it again."""
+MODEL_PAUSE = timedelta(seconds=30)
+"""Between two attempts at such a job."""
 
 
 class State(StrEnum):
@@ -63,6 +68,7 @@ class Job:
         not_before: a queued job waits until then.
         lease: set while running.
         error: why the last attempt failed.
+        modelless_since: when TorchServe was first found without the model, unless it has been there since.
     """
 
     image_id: str
@@ -76,6 +82,7 @@ class Job:
     not_before: datetime | None = None
     lease: Lease | None = None
     error: Failure | None = None
+    modelless_since: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -105,7 +112,14 @@ class Job:
         if self.attempts >= MAX_ATTEMPTS:
             return self.failed(error)
         later = now + timedelta(seconds=2.0 ** (self.attempts - 1))
-        return replace(self, state=State.QUEUED, lease=None, not_before=later, error=error)
+        return replace(self, state=State.QUEUED, lease=None, not_before=later, error=error, modelless_since=None)
+
+    def postponed(self, error: Failure, now: datetime) -> Job:
+        """TorchServe lacks its model: back in the queue, the attempt taken back; failed when that has lasted."""
+        since = self.modelless_since or now
+        if now - since >= MODEL_PATIENCE:
+            return self.failed(error)
+        return replace(self.released(), not_before=now + MODEL_PAUSE, error=error, modelless_since=since)
 
     def failed(self, error: Failure) -> Job:
         """The job ends without a result."""
@@ -113,7 +127,7 @@ class Job:
 
     def done(self) -> Job:
         """The job ends with a result."""
-        return replace(self, state=State.DONE, lease=None, not_before=None, error=None)
+        return replace(self, state=State.DONE, lease=None, not_before=None, error=None, modelless_since=None)
 
     def to_json(self) -> bytes:
         """The record as stored."""
@@ -129,6 +143,7 @@ class Job:
             "notBefore": self.not_before.isoformat() if self.not_before else None,
             "lease": {"owner": self.lease.owner, "expires": self.lease.expires.isoformat()} if self.lease else None,
             "error": vars(self.error) if self.error else None,
+            "modellessSince": self.modelless_since.isoformat() if self.modelless_since else None,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -142,6 +157,7 @@ class Job:
         try:
             record = json.loads(data)
             lease, error, not_before = record["lease"], record["error"], record["notBefore"]
+            modelless_since = record.get("modellessSince")  # records of before 2026-11-21 have none
             return cls(
                 image_id=record["imageId"],
                 submitter=record["submitter"],
@@ -154,6 +170,7 @@ class Job:
                 not_before=datetime.fromisoformat(not_before) if not_before else None,
                 lease=Lease(lease["owner"], datetime.fromisoformat(lease["expires"])) if lease else None,
                 error=Failure(**error) if error else None,
+                modelless_since=datetime.fromisoformat(modelless_since) if modelless_since else None,
             )
         except (ValueError, KeyError, TypeError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault

@@ -1,9 +1,9 @@
 """News of jobs by Google Pub/Sub, where a deployment outgrows listing the bucket.
 
 A message says that a job is pending and no more: GCS stays the truth, so one that is lost or comes twice costs nothing.
-Its ack deadline runs with the lease, and it is acknowledged when its job has ended; where nobody acknowledges it,
-Pub/Sub brings it to another dispatcher. What it has brought in vain too often goes to the dead letters, and its job
-fails with that as the reason.
+Its ack deadline is extended while a dispatcher has it, and it is acknowledged when its job has ended; where nobody
+acknowledges it, Pub/Sub brings it to another dispatcher. What it has brought in vain too often goes to the dead
+letters, and its job fails with that as the reason.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from grainserve.config import PUBSUB
@@ -29,6 +30,8 @@ TOPIC = re.compile(r"projects/([a-z0-9:.-]+)/topics/([A-Za-z][A-Za-z0-9._~+%-]{2
 DELIVERIES = 20
 """Times a message is brought before it is a dead letter."""
 CALL_SECONDS = 20.0
+BATCH = 1000
+"""Messages under way at once: as many as Pub/Sub takes in one call."""
 
 
 class NotificationError(GrainserveError):
@@ -111,9 +114,25 @@ class Notifications:
         Raises:
             NotificationError: it could not be said; the marker says it, too.
         """
-        with _translated(f"announcing image {ticket.image_id} to {self.topic}"):
-            sent = self._publisher.publish(self.topic, b"", submitter=ticket.submitter, imageId=ticket.image_id)
-            sent.result(timeout=CALL_SECONDS)
+        self.announce_all([ticket])
+
+    def announce_all(self, tickets: Iterable[Ticket]) -> int:
+        """Says that jobs are pending, many in one call; returns how many.
+
+        Raises:
+            NotificationError: some could not be said.
+        """
+        count = 0
+        for some in batched(tickets, BATCH):
+            with _translated(f"announcing {len(some)} jobs to {self.topic}"):
+                sent = [
+                    self._publisher.publish(self.topic, b"", submitter=each.submitter, imageId=each.image_id)
+                    for each in some
+                ]
+                for each in sent:
+                    each.result(timeout=CALL_SECONDS)
+            count += len(some)
+        return count
 
     def pull(self, most: int, wait: float) -> list[News]:
         """Brings news, dead letters too; none after `wait` seconds without any.
@@ -176,6 +195,13 @@ def from_environment() -> Notifications | None:
     """
     topic = os.environ.get(PUBSUB)
     return Notifications(topic) if topic else None
+
+
+def batched(tickets: Iterable[Ticket], size: int) -> Iterator[list[Ticket]]:
+    """Yields lists of up to so many; itertools has it from Python 3.12 on."""
+    left = iter(tickets)
+    while some := list(islice(left, size)):
+        yield some
 
 
 class _translated:  # noqa: N801 - reads as a verb where it is used

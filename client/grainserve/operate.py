@@ -135,10 +135,7 @@ def reconcile(
             raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
         if create:
             notifications.create()
-        count = 0
-        for count, ticket in enumerate(_store().pending.all(), start=1):  # noqa: B007 - counted
-            notifications.announce(ticket)
-        typer.echo(f"{count} pending jobs announced")
+        typer.echo(f"{notifications.announce_all(_store().pending.all())} pending jobs announced")
 
 
 def keygen(

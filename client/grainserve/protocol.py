@@ -20,13 +20,13 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
-    GrainserveError,
     IdempotencyConflict,
     ImageNotFound,
     InvalidConfiguration,
@@ -36,17 +36,10 @@ from grainserve.errors import (
 from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
 from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
+from grainserve.records import JSON, LeaseLost, Records, record_name
 from grainserve.storage import Bucket, PreconditionFailed
 
 log = logging.getLogger(__name__)
-
-JSON = "application/json"
-
-
-class LeaseLost(GrainserveError):
-    """The record was changed by another: this claim is over."""
-
-    code = "lease_lost"
 
 
 @dataclass(frozen=True)
@@ -98,6 +91,7 @@ class JobStore:
     ) -> None:
         self.bucket = bucket
         self.pending = Pending(bucket)
+        self._records = Records(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
         self.notifications = notifications
@@ -141,7 +135,11 @@ class JobStore:
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
         self._create(f"images/{image_id}", image, content_type)
         job = Job(image_id, submitter, model, version, options, created=self.now())
-        if not self._create(_job_name(image_id), job.to_json(), JSON) and key is not None and self.job(image_id).ended:
+        if (
+            not self._create(record_name(image_id), job.to_json(), JSON)
+            and key is not None
+            and self.job(image_id).ended
+        ):
             return image_id
         self._create(Ticket(submitter, image_id).marker, b"", "application/octet-stream")
         self._announce(Ticket(submitter, image_id))
@@ -179,7 +177,7 @@ class JobStore:
         Raises:
             ImageNotFound: there is none.
         """
-        return self._read_job(image_id)[0]
+        return self._records.read(image_id)[0]
 
     def image(self, image_id: str) -> bytes:
         """Returns the image's bytes as submitted.
@@ -201,7 +199,7 @@ class JobStore:
             ImageNotFound: no job under this id.
         """
         job = self.job(image_id)
-        for name in (_ticket(job).marker, f"images/{image_id}", _result_name(image_id), _job_name(image_id)):
+        for name in (_ticket(job).marker, f"images/{image_id}", _result_name(image_id), record_name(image_id)):
             self.bucket.delete(name)
         self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
 
@@ -215,7 +213,7 @@ class JobStore:
         """
         while True:
             try:
-                job, generation = self._read_job(ticket.image_id)
+                job, generation = self._records.read(ticket.image_id)
             except ImageNotFound:
                 self.bucket.delete(ticket.marker)  # someone deleted the job
                 return None
@@ -232,21 +230,23 @@ class JobStore:
                     return None
                 if job.attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
                     reason = Failure("attempts_exhausted", f"{job.attempts} attempts began and none came to an end")
-                    self._change(claim, job.failed(job.error or reason))
+                    self._change(job.failed(job.error or reason), generation)
                     return None
                 claimed = job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
-                return Claim(claimed, self._swap(claimed, generation))
+                return Claim(claimed, self._records.swap(claimed, generation))
             except LeaseLost:
                 continue  # another dispatcher was first: its record says what comes next
 
     def give_up(self, ticket: Ticket, reason: Failure) -> None:
         """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
         try:
-            job, generation = self._read_job(ticket.image_id)
+            job, generation = self._records.read(ticket.image_id)
         except ImageNotFound:
             return
-        if not job.ended and job.claimable_in(self.now()) <= 0:
-            self._change_unless_lost(Claim(job, generation), job.failed(job.error or reason))
+        if job.ended or job.claimable_in(self.now()) > 0:
+            return
+        with suppress(LeaseLost):  # somebody works on it after all
+            self._change(job.failed(job.error or reason), generation)
 
     def renew(self, claim: Claim) -> Claim:
         """Extends the lease.
@@ -255,7 +255,7 @@ class JobStore:
             LeaseLost: another has changed the record.
         """
         job = claim.job.renewed(self.now() + self.lease)
-        return Claim(job, self._swap(job, claim.generation))
+        return Claim(job, self._records.swap(job, claim.generation, claim.job.lease))
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
         """Stores the result, once, then ends the job.
@@ -270,13 +270,17 @@ class JobStore:
                 return self._end(claim)
             except LeaseLost:
                 try:
-                    claim = Claim(*self._read_job(claim.job.image_id))  # a renewal, a takeover, another's end
+                    claim = Claim(*self._records.read(claim.job.image_id))  # a renewal, a takeover, another's end
                 except ImageNotFound:
                     return self.bucket.delete(_result_name(claim.job.image_id))
 
     def attempt_failed(self, claim: Claim, error: Failure) -> Job:
         """Notes a failed attempt; the third one fails the job. Returns the record as it now is."""
         return self._change_unless_lost(claim, claim.job.attempt_failed(error, self.now()))
+
+    def postpone(self, claim: Claim, error: Failure) -> Job:
+        """Puts back a job whose model TorchServe lacks; that fails it in the end. Returns the record as it now is."""
+        return self._change_unless_lost(claim, claim.job.postponed(error, self.now()))
 
     def reject(self, claim: Claim, error: Failure) -> Job:
         """Fails the job at once. Returns the record as it now is."""
@@ -320,36 +324,25 @@ class JobStore:
             self.bucket.delete(_result_name(job.image_id))
         elif job.state is not State.DONE:
             job = job.done()
-            self._swap(job, claim.generation)
+            self._records.swap(job, claim.generation)
         self._drop_marker(job)
 
-    def _change(self, claim: Claim, job: Job) -> Job:
+    def _change(self, job: Job, generation: int, lease: Lease | None = None) -> Job:
         """Writes a record; that of a failed job drops its marker.
 
         Raises:
             LeaseLost: the record was changed meanwhile.
         """
-        self._swap(job, claim.generation)
+        self._records.swap(job, generation, lease)
         if job.ended:
             self._drop_marker(job)
         return job
 
     def _change_unless_lost(self, claim: Claim, job: Job) -> Job:
         try:
-            return self._change(claim, job)
+            return self._change(job, claim.generation, claim.job.lease)
         except LeaseLost:
             return self.job(job.image_id)  # its new owner decides
-
-    def _swap(self, job: Job, generation: int) -> int:
-        name, data = _job_name(job.image_id), job.to_json()
-        try:
-            return self.bucket.replace(name, data, JSON, generation)
-        except PreconditionFailed:
-            # A write whose answer was lost is retried by the library and then meets itself.
-            stored = self.bucket.read(name)
-            if stored and stored.data == data:
-                return stored.generation
-            raise LeaseLost(f"the job of image {job.image_id!r} was changed by another dispatcher") from None
 
     def _create(self, name: str, data: bytes, content_type: str) -> bool:
         """Writes what is not there; returns whether it was not.
@@ -363,22 +356,12 @@ class JobStore:
             return False
         return True
 
-    def _read_job(self, image_id: str) -> tuple[Job, int]:
-        stored = self.bucket.read(_job_name(check_image_id(image_id)))
-        if stored is None:
-            raise ImageNotFound(image_id, self.bucket.name)
-        return Job.from_json(stored.data), stored.generation
-
     def _drop_marker(self, job: Job) -> None:
         self.bucket.delete(_ticket(job).marker)
 
 
 def _ticket(job: Job) -> Ticket:
     return Ticket(job.submitter, job.image_id)
-
-
-def _job_name(image_id: str) -> str:
-    return f"jobs/{image_id}.json"
 
 
 def _result_name(image_id: str) -> str:

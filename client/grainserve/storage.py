@@ -20,6 +20,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from grainserve.clock import ServerClock
 from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
 
+CONNECTIONS = 64
+"""Kept open at once: each thread of a dispatcher or gateway has one."""
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -62,6 +64,8 @@ class Bucket:
             self.client = client or connect()
             # The library keeps the headers of its answers to itself; its requests session does not.
             self.client._http.hooks["response"].append(self.clock.hear)
+            for scheme in ("https://", "http://"):
+                self.client._http.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
         self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}

@@ -18,12 +18,12 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from grainserve.errors import (
     AnswerLost,
-    GrainserveError,
     HandlerFailed,
     ImageRejected,
     InvalidConfiguration,
     ModelNotFound,
     TorchServeBusy,
+    TorchServeError,
     TorchServeUnreachable,
     WorkerDied,
 )
@@ -174,7 +174,7 @@ class TorchServe:
             return self._session.request(method, base + path, timeout=timeout, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
-                raise TorchServeUnreachable(base) from error
+                raise TorchServeUnreachable(f"TorchServe does not answer at {base}") from error
             raise AnswerLost(
                 f"the connection to {base} broke before an answer came ({type(error).__name__})"
             ) from error
@@ -210,7 +210,7 @@ def _finite(digits: str) -> float:
 
 def _error(  # noqa: PLR0911 - one return for each row of the table
     response: requests.Response, model: str, version: str | None
-) -> GrainserveError:
+) -> TorchServeError:
     """Maps an answer that is not 200 to its typed error, by status and body.
 
     | status | body | error |
@@ -220,8 +220,9 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     | 404 | `Model…NotFoundException` | ModelNotFound |
     | 503 | `ServiceUnavailableException`: full queue or no worker | TorchServeBusy |
     | 429, 502, 503, 504 | none of TorchServe's: a proxy in front | TorchServeBusy |
+    | other 4xx | none of TorchServe's; or it has no such path or method | TorchServeUnreachable |
+    | other 4xx | TorchServe's | ImageRejected |
     | 500 | "Worker died" | WorkerDied |
-    | other 4xx | | ImageRejected |
     | other | | HandlerFailed |
     """
     status = response.status_code
@@ -245,6 +246,8 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
         return ImageRejected(
             413, "too_many_bytes", "the request is over TorchServe's max_request_size: send a smaller file"
         )
+    if status < 500 and kind in ("", "ResourceNotFoundException", "MethodNotAllowedException"):
+        return TorchServeUnreachable(f"{response.url} is no inference API: it says {message!r} (HTTP {status})")
     if status < 500:
-        return ImageRejected(status, kind or f"http_{status}", f"TorchServe refused the request: {message}")
+        return ImageRejected(status, kind, f"TorchServe refused the request: {message}")
     return HandlerFailed(status, kind or f"http_{status}", message)

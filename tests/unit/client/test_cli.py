@@ -105,6 +105,18 @@ def test_submit_of_several_prints_an_id_a_line(bucket_name: str, picture: Path) 
     assert all(re.fullmatch(rf"[0-9a-f]{{32}}  {re.escape(str(picture))}", line) for line in lines)
 
 
+def test_submit_again_under_the_same_key_makes_no_second_job(
+    bucket_name: str, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    other = picture.with_name("other.png")
+    other.write_bytes(picture.read_bytes())
+    first = run("submit", picture, other, "--idempotency-key", "friday")
+    again = run("submit", picture, other, "--idempotency-key", "friday")
+    assert first.exit_code == again.exit_code == 0
+    assert again.stdout == first.stdout
+    assert sum(name.startswith("jobs/") for name in names()) == 2
+
+
 def test_submit_stores_nothing_when_a_file_is_missing(
     bucket_name: str, picture: Path, names: Callable[[], set[str]]
 ) -> None:

@@ -18,6 +18,7 @@ from grainserve.errors import (
     InvalidImageId,
     InvalidOption,
     JobFailed,
+    ModelNotFound,
     StorageUnreachable,
     TorchServeUnreachable,
     WaitTimeout,
@@ -47,9 +48,19 @@ def test_analyze_brings_the_grains(client: Client, torchserve: FakeTorchServe, p
     assert set(body) == {"image", "imageId", "um_per_px"}
 
 
+def test_a_model_that_torchserve_does_not_have_is_told_before_anything_is_stored(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    with Client(model="sam_vit_b") as client, pytest.raises(ModelNotFound, match="sam_vit_b"):
+        client.analyze(picture, timeout=60)
+    with Client(version="2.0") as client, pytest.raises(ModelNotFound, match="sam_tiny version 2"):
+        client.analyze(picture, timeout=60)
+    assert names() == set()
+
+
 def test_version_and_model_reach_the_url(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:
     with Client(model="sam_vit_b", version="2.0") as client:
-        client.analyze(picture, timeout=60)
+        client.wait(client.submit(picture), timeout=60)
     assert torchserve.requests[0][0] == "/predictions/sam_vit_b/2.0"
 
 

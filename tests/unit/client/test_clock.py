@@ -58,10 +58,29 @@ def test_it_is_never_ahead_and_less_than_a_second_and_one_way_behind(
 def test_a_clock_of_ours_that_runs_fast_is_found_out() -> None:
     local = Local()
     clock = ServerClock(local)
+    for late in range(30):  # each time it shows a second more than has passed
+        clock.hear(answer(NOON + timedelta(seconds=local.time - 5000.0 - late)))
+        local.time += MEMORY / 10 + 1
+    true = NOON + timedelta(seconds=local.time - 5000.0 - 30)
+    assert clock.now() - true < timedelta(seconds=21)
+
+
+def test_after_a_long_silence_what_was_known_is_forgotten() -> None:
+    local = Local()
+    clock = ServerClock(local)
     clock.hear(answer(NOON))
-    local.time += MEMORY + 5  # it shows 5 s more than have passed
-    clock.hear(answer(NOON + timedelta(seconds=MEMORY)))
-    assert clock.now() == NOON + timedelta(seconds=MEMORY)
+    local.time += 3 * MEMORY + 5  # it shows 5 s more than have passed
+    clock.hear(answer(NOON + timedelta(seconds=3 * MEMORY)))
+    assert clock.now() == NOON + timedelta(seconds=3 * MEMORY)
+
+
+def test_an_answer_that_was_long_under_way_does_not_set_the_time_back() -> None:
+    local = Local()
+    clock = ServerClock(local)
+    clock.hear(answer(NOON))
+    local.time += MEMORY + 1
+    clock.hear(answer(NOON + timedelta(seconds=MEMORY + 1 - 30)))
+    assert clock.now() == NOON + timedelta(seconds=MEMORY + 1)
 
 
 def test_a_clock_of_ours_that_stood_still_is_found_out() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.cloud import storage
 
+from grainserve import jobs
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, TorchServeBusy
 from grainserve.jobs import State
@@ -96,9 +97,8 @@ def test_several_dispatchers_do_each_job_once(store: JobStore, bucket_name: str,
         (WORKER_DIED, "worker_died"),
         (PREDICTION_FAILED, "InternalServerException"),
         (HANG_UP, "answer_lost"),
-        (NO_MODEL, "model_not_found"),
     ],
-    ids=["worker died", "handler failed", "answer lost", "no model"],
+    ids=["worker died", "handler failed", "answer lost"],
 )
 def test_three_failed_attempts_fail_the_job(
     quick_store: JobStore, torchserve: FakeTorchServe, answer: Answer, code: str
@@ -111,6 +111,61 @@ def test_three_failed_attempts_fail_the_job(
     with pytest.raises(JobFailed) as failure:
         quick_store.poll(image_id)
     assert (failure.value.code, failure.value.attempts) == (code, 3)
+
+
+def test_a_model_that_torchserve_forgot_is_waited_for(
+    store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For more attempts than may fail."""
+    monkeypatch.setattr(jobs, "MODEL_PAUSE", timedelta(seconds=0.05))
+    torchserve.script = [NO_MODEL] * 6
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    job = store.job(image_id)
+    assert (job.state, job.attempts, job.modelless_since) == (State.DONE, 1, None)
+    assert len(torchserve.requests) == 7
+
+
+def test_a_model_that_does_not_come_back_fails_the_job(
+    store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MODEL_PAUSE", timedelta(seconds=0.05))
+    monkeypatch.setattr(jobs, "MODEL_PATIENCE", timedelta(seconds=0.5))
+    torchserve.script = [NO_MODEL] * 1000
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    with pytest.raises(JobFailed, match="has no model sam_tiny") as failure:
+        store.poll(image_id)
+    assert failure.value.code == "model_not_found"
+
+
+def test_what_answers_in_torchserves_place_fails_no_job(store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [(401, b"who are you?"), (404, b"default backend - 404"), (403, b"<html>no</html>")]
+    image_id = submit(store)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert store.job(image_id).state is State.DONE
+    assert store.job(image_id).attempts == 1
+
+
+def test_a_result_waits_for_storage_to_answer_again(
+    store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, refusals = store.bucket.create, iter([True] * 3)
+
+    def flaky(name: str, data: bytes, content_type: str) -> int:
+        if name.startswith("results/") and next(refusals, False):
+            raise StorageUnreachable("no answer")
+        return create(name, data, content_type)
+
+    image_id = submit(store)
+    monkeypatch.setattr(store.bucket, "create", flaky)
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert store.job(image_id).state is State.DONE
+    assert len(torchserve.requests) == 1  # the work was not done again
 
 
 def test_a_failed_attempt_is_made_good_by_the_next(quick_store: JobStore, torchserve: FakeTorchServe) -> None:

@@ -1,0 +1,67 @@
+"""Job records in the bucket, `jobs/{imageId}.json`: read, and changed by compare-and-swap on their generation."""
+
+from __future__ import annotations
+
+from grainserve.contract import check_image_id
+from grainserve.errors import GrainserveError, ImageNotFound
+from grainserve.jobs import Job, Lease
+from grainserve.storage import Bucket, PreconditionFailed
+
+JSON = "application/json"
+
+
+class LeaseLost(GrainserveError):
+    """The record was changed by another: this claim is over."""
+
+    code = "lease_lost"
+
+
+class Records:
+    """The job records of a bucket.
+
+    Args:
+        bucket: where they are.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def read(self, image_id: str) -> tuple[Job, int]:
+        """Returns a record and its generation.
+
+        Raises:
+            InvalidImageId: not an id.
+            ImageNotFound: there is none.
+            InvalidJob: it cannot be read.
+        """
+        stored = self._bucket.read(record_name(check_image_id(image_id)))
+        if stored is None:
+            raise ImageNotFound(image_id, self._bucket.name)
+        return Job.from_json(stored.data), stored.generation
+
+    def swap(self, job: Job, generation: int, lease: Lease | None = None) -> int:
+        """Writes a record over the one of that generation, or over a later one that bears the same lease of ours.
+
+        Returns:
+            The new generation.
+
+        Raises:
+            LeaseLost: the record was changed by another.
+        """
+        name, data = record_name(job.image_id), job.to_json()
+        while True:
+            try:
+                return self._bucket.replace(name, data, JSON, generation)
+            except PreconditionFailed:
+                stored = self._bucket.read(name)
+            if stored and stored.data == data:
+                return stored.generation  # a write whose answer was lost was retried and has met itself
+            found = Job.from_json(stored.data).lease if stored and lease else None
+            if not (stored and lease and found and found.owner == lease.owner):
+                raise LeaseLost(f"the job of image {job.image_id!r} was changed by another dispatcher")
+            generation = stored.generation  # a renewal of ours whose answer was lost
+
+
+def record_name(image_id: str) -> str:
+    """The name of a record's object."""
+    return f"jobs/{image_id}.json"
