@@ -18,6 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from tools import ports
+from tools.mend import mend
 from tools.problem import Problem, require_disk
 from tools.process import Say, Server
 
@@ -31,12 +32,14 @@ class Emulator:
     Attributes:
         url: Its address, the value of STORAGE_EMULATOR_HOST.
         root: Folder of its buckets; a later emulator on the same folder serves the same objects.
+        mended: What an emulator that was killed had left half-done there, and the last start made good.
     """
 
     def __init__(self, root: Path, *, port: int, log: Path, say: Say = print) -> None:
         self.root = root
         self.port = port
         self.url = f"http://{ports.LOOPBACK}:{port}"
+        self.mended: list[str] = []
         self._log = log
         self._say = say
         self._server: Server | None = None
@@ -64,11 +67,14 @@ class Emulator:
             *("-log-level", "warn"),
         ]
         try:
+            self.mended = mend(self.root)
             self._server = Server("The GCS emulator", command, self._log, os.environ)
             self._server.wait_until(self._answers, _PATIENCE_S)
         except BaseException:
             self.stop()
             raise
+        if self.mended:
+            self._say(f"GCS emulator: it was killed while it wrote; made good: {', '.join(self.mended)}")
         self._say(f"GCS emulator on {self.url}")
 
     def stop(self) -> None:

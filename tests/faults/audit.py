@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from google.api_core.exceptions import NotFound
 from google.cloud import storage
 
 from grainserve.jobs import Job, State
@@ -57,12 +55,7 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
 
 
 def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
-    """The objects of a bucket. Where one is deleted meanwhile the emulator may say, unlike GCS, that all is gone."""
-    for _ in range(20):
-        try:
-            return list(bucket.client.list_blobs(bucket, prefix=prefix))
-        except NotFound:
-            time.sleep(0.05)
+    """The objects of a bucket."""
     return list(bucket.client.list_blobs(bucket, prefix=prefix))
 
 

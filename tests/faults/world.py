@@ -190,6 +190,8 @@ class World:
         self.emulator.kill()
         time.sleep(self.chance.uniform(0, 0.5))
         self.emulator.start()
+        # A write that it had done in part; GCS does no such thing. See tools/mend.py.
+        self.injected["kill the emulator within a write"] += len(self.emulator.mended)
 
     def _hold_up(self) -> None:
         part = self.chance.choice(self.workers)
