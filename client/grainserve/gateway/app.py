@@ -98,31 +98,32 @@ def create_app(service: Service) -> ASGIApp:
     )
     metrics = Metrics(service.store, service.dispatcher)
     app.include_router(jobs.routes(service))
-    app.include_router(_probes(Readiness(service.store, service.torchserve, service.model), metrics))
+    readiness = Readiness(service.store, service.torchserve, service.model, service.version)
+    app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
     return metrics.counting(_with_headers(app))
 
 
 def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
-    """For those who run it: no key is asked for."""
+    """For those who run it: no key is asked for, and none needs one of the routes' threads, which may all be taken."""
     router = APIRouter()
 
     @router.get("/healthz")
-    def healthz() -> dict[str, str]:
+    async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
     @router.get("/readyz", responses={503: {"description": "What is missing."}})
-    def readyz() -> JSONResponse:
+    async def readyz() -> JSONResponse:
         """The bucket answers and a worker is ready."""
-        problems = readiness.problems()
+        problems = await readiness.problems()
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
     @router.get("/metrics", response_class=Response)
-    def prometheus() -> Response:
+    async def prometheus() -> Response:
         """Figures for Prometheus."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 

@@ -24,7 +24,7 @@ def routes(service: Service) -> APIRouter:
     """The routes, over a service."""
     router, rates = APIRouter(), Rates()
 
-    def caller(request: Request) -> Caller:
+    async def caller(request: Request) -> Caller:
         """Who asks, if they may, and may now."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         found = service.keys.caller(key.strip() if scheme.lower() == "bearer" else None)

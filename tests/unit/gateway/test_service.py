@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from google.cloud import storage
 
-from grainserve.errors import InvalidConfiguration
+from grainserve.errors import InvalidConfiguration, StorageUnreachable
+from grainserve.gateway import look
 from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.gateway.conftest import Gateway, Start, png
 
@@ -21,8 +31,60 @@ def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchSe
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": {}})
     torchserve.workers(ready=0)
     missing = start().ask("GET", "/readyz")
-    assert missing.status_code == 503
-    assert list(missing.json()["problems"]) == ["torchserve"]
+    assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "no_worker"})
+
+
+def test_ready_means_a_worker_of_the_version_that_is_served(start: Start) -> None:
+    assert start(version="1.0").ask("GET", "/readyz").status_code == 200
+    missing = start(version="2.0").ask("GET", "/readyz")
+    assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "model_not_found"})
+
+
+def test_what_is_missing_is_told_by_code_and_its_place_to_the_log(
+    start: Start, gcs: storage.Client, bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gcs.bucket(bucket_name).delete(force=True)
+    nowhere = TorchServe("http://127.0.0.1:1", "http://127.0.0.1:1")
+    answer = start(torchserve=nowhere).ask("GET", "/readyz")
+    assert answer.json()["problems"] == {"bucket": "bucket_not_found", "torchserve": "torchserve_unreachable"}
+    assert bucket_name in caplog.text
+    assert "127.0.0.1:1" in caplog.text
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """GCS does not answer until the test ends; what it was asked."""
+    asked: list[str] = []
+    over = threading.Event()
+
+    def hang(_: Bucket, name: str, **__: object) -> None:
+        asked.append(name)
+        over.wait()
+        raise StorageUnreachable("it hung")
+
+    monkeypatch.setattr(Bucket, "read", hang)
+    monkeypatch.setattr(Bucket, "names", hang)
+    yield asked
+    over.set()
+
+
+def test_probes_answer_while_storage_hangs(
+    gateway: Gateway, hanging: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    where = urlsplit(gateway.url)
+    with ExitStack() as polls:
+        for _ in range(60):  # more than there are threads for routes
+            poll = polls.enter_context(socket.create_connection((where.hostname, where.port)))
+            poll.sendall(b"GET /image-analysis?imageId=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while len(hanging) < 40:
+            time.sleep(0.01)
+        assert gateway.ask("GET", "/healthz", timeout=5).json() == {"status": "ok"}
+        for _ in range(3):
+            answer = gateway.ask("GET", "/readyz", timeout=5)
+            assert (answer.status_code, answer.json()["problems"]) == (503, {"bucket": "no_answer"})
+            assert "grainserve_pending_jobs NaN" in gateway.ask("GET", "/metrics", timeout=5).text
+        assert len(hanging) == 42, "one look for all probes, one for all scrapes"
 
 
 def test_health_asks_nobody(gateway: Gateway, torchserve: FakeTorchServe) -> None:
