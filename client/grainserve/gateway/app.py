@@ -44,6 +44,7 @@ from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
 from grainserve.gateway.service import Service
+from grainserve.gateway.uploads import Busy
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidOption: 422,
     InvalidImageId: 404,
     ImageNotFound: 404,
+    Busy: 503,
     Unauthorized: 401,
     IdempotencyConflict: 409,
     JobFailed: 410,
@@ -145,10 +147,13 @@ async def _answer_error(request: Request, error: GrainserveError) -> JSONRespons
     headers: dict[str, str] = {}
     if isinstance(error, ImageRejected):
         status = error.status
-        if error.code == "too_many_bytes" and not 0 < int(request.headers.get("content-length", 0)) < DRAINED:
-            headers["Connection"] = "close"
     else:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    unread = isinstance(error, Busy) or error.code == "too_many_bytes"
+    if error.code == "too_slow" or (unread and not 0 < int(request.headers.get("content-length", 0)) < DRAINED):
+        headers["Connection"] = "close"
+    if isinstance(error, Busy):
+        headers["Retry-After"] = "1"
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(int(error.seconds) + 1)
     if isinstance(error, Unauthorized):

@@ -13,13 +13,14 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         400: "The body cannot be read.",
         401: "No valid API key.",
         404: "No such image of yours.",
+        408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
         410: "The job failed; the message says why.",
         413: "Over 1024 px, or too many bytes.",
         415: "Not an image, or of a kind that is not read.",
         422: "An option is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
-        503: "GCS does not answer.",
+        503: "GCS does not answer, or too many uploads are under way; see Retry-After.",
     }
     content = {"application/json": {"schema": _plain("error")}}
     return {status: {"description": said[status], "content": content} for status in statuses}
@@ -35,21 +36,8 @@ _FILE = {"image": {"type": "string", "format": "binary"}}
 _OPTIONS = schema("options")["properties"]
 UPLOAD = {
     "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {"type": "string"},
-            "description": "your own name for this submission",
-        },
-        *(
-            {
-                "name": name,
-                "in": "query",
-                "schema": rule,
-                "description": "with a body of image bytes: " + rule["description"],
-            }
-            for name, rule in _OPTIONS.items()
-        ),
+        {"name": name, "in": "query", "schema": rule, "description": rule["description"]}
+        for name, rule in _OPTIONS.items()
     ],
     "requestBody": {
         "required": True,
