@@ -156,7 +156,9 @@ def test_a_file_of_keys_is_what_keygen_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "x", "[lab]\n", '[lab]\nsha256 = "12"\n', '[LAB]\nsha256 = "{0}"\n', '[lab]\nsha256 = "{0}"\nrate = 3\n',
-     '[lab]\nsha256 = "{0}"\nmax_mib = 99\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0\n'],
+     '[lab]\nsha256 = "{0}"\nmax_mib = 99\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0\n',
+     '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0.4\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = nan\n',
+     '[lab]\nsha256 = "{0}"\nrequests_per_minute = inf\n', '[lab]\nsha256 = "{0}"\nmax_mib = nan\n'],
 )  # fmt: skip
 def test_a_file_of_keys_with_a_fault_stops_the_start(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys.toml"
@@ -165,6 +167,12 @@ def test_a_file_of_keys_with_a_fault_stops_the_start(tmp_path: Path, text: str) 
         Keys.read(file)
     with pytest.raises(InvalidConfiguration, match="keygen"):
         Keys.read(tmp_path / "missing.toml")
+
+
+def test_the_slowest_key_is_served() -> None:
+    Rates().take(Caller("lab", requests_per_minute=1))
+    with pytest.raises(ValueError, match="requests_per_minute"):
+        Caller("lab", requests_per_minute=0.9)
 
 
 def test_a_rate_fills_again() -> None:
