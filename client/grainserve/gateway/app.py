@@ -40,6 +40,7 @@ from grainserve.errors import (
     StorageError,
 )
 from grainserve.gateway import jobs
+from grainserve.gateway.guard import guarded
 from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
@@ -104,7 +105,8 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
-    return metrics.counting(_with_headers(app))
+    inside = guarded(app, service.hosts, service.origins) if service.keys.open else app
+    return metrics.counting(_with_headers(inside))
 
 
 def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:

@@ -61,7 +61,7 @@ def routes(service: Service) -> APIRouter:
         "/upload",
         status_code=202,
         openapi_extra=UPLOAD,
-        responses=failures(400, 401, 408, 409, 413, 415, 422, 429, 503),
+        responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     )
     async def upload(request: Request, who: Known, key: Key = None) -> JSONResponse:
         """Store an image and its job; the work goes on behind it.
@@ -104,7 +104,7 @@ def routes(service: Service) -> APIRouter:
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
         return JSONResponse(where, 202, {"Retry-After": "1"})
 
-    @router.delete("/image-analysis", status_code=204, responses=failures(401, 404, 429, 503))
+    @router.delete("/image-analysis", status_code=204, responses=failures(401, 403, 404, 429, 503))
     def delete(which: Annotated[Which, Query()], who: Known) -> None:
         """Delete image, job and result."""
         own_job(which.image_id, who)

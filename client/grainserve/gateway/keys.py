@@ -89,13 +89,18 @@ class Keys:
             raise InvalidConfiguration(f"{path} holds no API keys, or one whose sha256 is cut short")
         return cls(callers)
 
+    @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        return not self._callers
+
     def caller(self, key: str | None) -> Caller:
         """Who presents this key.
 
         Raises:
             Unauthorized: no key is known by it.
         """
-        if not self._callers:
+        if self.open:
             return self._everybody
         digest = hashlib.sha256((key or "").encode()).digest()
         matches = [caller for known, caller in self._callers.items() if hmac.compare_digest(known, digest)]

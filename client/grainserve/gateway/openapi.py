@@ -12,6 +12,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
+        403: "Without keys: a page of another origin asks.",
         404: "No such image of yours.",
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
