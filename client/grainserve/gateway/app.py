@@ -21,7 +21,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
@@ -39,7 +39,7 @@ from grainserve.errors import (
     ResultNotFound,
     StorageError,
 )
-from grainserve.gateway import jobs
+from grainserve.gateway import docs, jobs
 from grainserve.gateway.guard import guarded
 from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
@@ -91,6 +91,8 @@ def create_app(service: Service) -> ASGIApp:
         title="grainserve",
         description="A microscope image goes in, a table of measured grains comes out.",
         lifespan=life,
+        docs_url=None,  # FastAPI's own page takes its scripts from a CDN, and some laboratories have no internet
+        redoc_url=None,
         middleware=cors if service.origins else [],
         exception_handlers={
             GrainserveError: _answer_error,
@@ -113,18 +115,18 @@ def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
     """For those who run it: no key is asked for, and none needs one of the routes' threads, which may all be taken."""
     router = APIRouter()
 
-    @router.get("/healthz")
+    @router.get("/healthz", response_description="It does.")
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @router.get("/readyz", responses={503: {"description": "What is missing."}})
+    @router.get("/readyz", response_description="All is there.", responses={503: {"description": "What is missing."}})
     async def readyz() -> JSONResponse:
         """The bucket answers and a worker is ready."""
         problems = await readiness.problems()
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, response_description="In Prometheus' text format.")
     async def prometheus() -> Response:
         """Figures for Prometheus."""
         return Response(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -133,13 +135,18 @@ def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
 
 def _page() -> APIRouter:
-    router = APIRouter()
+    """For people: the page and the API's description."""
+    router = APIRouter(include_in_schema=False)
     page = resources.files("grainserve.gateway").joinpath("page")
+    policy = {"Content-Security-Policy": PAGE_POLICY}
 
-    @router.get("/", include_in_schema=False)
-    def start() -> Response:
-        policy = {"Content-Security-Policy": PAGE_POLICY}
-        return Response(page.joinpath("index.html").read_bytes(), media_type="text/html; charset=utf-8", headers=policy)
+    @router.get("/")
+    def start() -> HTMLResponse:
+        return HTMLResponse(page.joinpath("index.html").read_bytes(), headers=policy)
+
+    @router.get("/docs")
+    def description(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs.render(request.app.openapi()), headers=policy)
 
     return router
 

@@ -5,7 +5,7 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -31,7 +31,7 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: files.Format = Field("json", description="a result as JSON, or as what `grainserve analyze` writes")
+    format: files.Format = Field("json", description="json, or what `grainserve analyze` writes: csv, overlay, sizes")
 
 
 def routes(service: Service) -> APIRouter:
@@ -60,6 +60,7 @@ def routes(service: Service) -> APIRouter:
     @router.post(
         "/upload",
         status_code=202,
+        response_description="It is stored: imageId, and the state of its job.",
         openapi_extra=UPLOAD,
         responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     )
@@ -88,7 +89,7 @@ def routes(service: Service) -> APIRouter:
         where = f"/image-analysis?imageId={image_id}"
         return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
 
-    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 429, 503))
+    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known) -> Response:
         """The result (200), or where the job is (202): its state, the attempts begun, and its position.
 
@@ -104,14 +105,24 @@ def routes(service: Service) -> APIRouter:
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
         return JSONResponse(where, 202, {"Retry-After": "1"})
 
-    @router.delete("/image-analysis", status_code=204, responses=failures(401, 403, 404, 429, 503))
+    @router.delete(
+        "/image-analysis",
+        status_code=204,
+        response_description="They are gone.",
+        responses=failures(401, 403, 404, 422, 429, 503),
+    )
     def delete(which: Annotated[Which, Query()], who: Known) -> None:
         """Delete image, job and result."""
         own_job(which.image_id, who)
         service.store.delete(which.image_id)
 
-    @router.get("/images/{image_id}", responses=failures(401, 404, 429, 503))
-    def image(image_id: str, who: Known) -> Response:
+    @router.get(
+        "/images/{image_id}",
+        response_class=Response,
+        response_description="The image file.",
+        responses=failures(401, 404, 422, 429, 503),
+    )
+    def image(image_id: Annotated[str, Path(description="as `/upload` returned it")], who: Known) -> Response:
         """The image as it was submitted."""
         own_job(image_id, who)
         data = service.store.image(image_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grainserve.contract import schema
+from grainserve.contract import describe_option, schema
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -19,9 +19,9 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         410: "The job failed; the message says why.",
         413: "Over 1024 px, or too many bytes.",
         415: "Not an image, or of a kind that is not read.",
-        422: "An option is unknown or out of range.",
+        422: "A parameter or an option is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
-        503: "GCS does not answer, or too many uploads are under way; see Retry-After.",
+        503: "GCS does not answer; of uploads also: too many are under way.",
     }
     content = {"application/json": {"schema": _plain("error")}}
     return {status: {"description": said[status], "content": content} for status in statuses}
@@ -37,7 +37,12 @@ _FILE = {"image": {"type": "string", "format": "binary"}}
 _OPTIONS = schema("options")["properties"]
 UPLOAD = {
     "parameters": [
-        {"name": name, "in": "query", "schema": rule, "description": rule["description"]}
+        {
+            "name": name,
+            "in": "query",
+            "schema": rule,
+            "description": f"{rule['description']}; {describe_option(name)}",
+        }
         for name, rule in _OPTIONS.items()
     ],
     "requestBody": {

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.gateway.conftest import Gateway, Start, png
+
+SCRIPTS = ("/page/api.js", "/page/masks.js", "/page/curve.js")
 
 
 def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchServe) -> None:
@@ -119,16 +122,32 @@ def test_the_api_describes_itself(gateway: Gateway) -> None:
     assert "points_per_side" in {parameter["name"] for parameter in upload["parameters"]}
 
 
-def test_the_page_needs_nothing_from_elsewhere(gateway: Gateway) -> None:
-    page = gateway.ask("GET", "/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_need_nothing_from_elsewhere(gateway: Gateway, path: str) -> None:
+    page = gateway.ask("GET", path)
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
     assert page.headers["X-Frame-Options"] == "DENY"
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     files = [link for link in linked if link.startswith("/page/")]
-    assert len(files) == 2
+    assert files
     assert all(link.startswith(("/", "data:,")) for link in linked)
-    for file in [*files, "/page/api.js", "/page/masks.js", "/page/curve.js"]:
-        assert gateway.ask("GET", file).status_code == 200
+    texts = {link: gateway.ask("GET", link) for link in [*files, *SCRIPTS]}
+    assert all(answer.status_code == 200 for answer in texts.values())
+    for text in [page.text, *(answer.text for answer in texts.values())]:
+        # A host after // in quotes or url(), with its scheme or without; SVG's name space is a name only.
+        assert set(re.findall(r"""["'(](?:\w+:)?//[^"'`)\s]+""", text)) <= {'"http://www.w3.org/2000/svg'}
+
+
+def test_the_docs_are_all_of_the_api(gateway: Gateway) -> None:
+    api, page = gateway.ask("GET", "/openapi.json").json(), gateway.ask("GET", "/docs").text
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            assert f"<h2>{method.upper()} {path}</h2>" in page
+            for parameter in operation.get("parameters", ()):
+                assert f"<td>{parameter['name']}</td>" in page
+    assert 'curl --data-binary @image.jpg "$G/upload"' in unescape(page)
+    assert 'curl -X DELETE "$G/image-analysis?imageId=ID"' in unescape(page)
+    assert gateway.ask("GET", "/redoc").status_code == 404
 
 
 def test_other_origins_are_let_in_by_name_only(start: Start) -> None:
