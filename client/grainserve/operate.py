@@ -92,7 +92,7 @@ def gateway(  # noqa: PLR0917 - one for each option
 
             from grainserve.gateway.app import create_app  # noqa: PLC0415
             from grainserve.gateway.keys import Keys  # noqa: PLC0415
-            from grainserve.gateway.service import Service  # noqa: PLC0415
+            from grainserve.gateway.service import LOOPBACK, Service  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
         log_to_terminal()
@@ -110,6 +110,8 @@ def gateway(  # noqa: PLR0917 - one for each option
             dispatcher=_dispatcher(store, torchserve, dispatchers) if dispatchers else None,
             grace=grace,
             origins=tuple(cors_origin or ()),
+            # Where others may reach it, they do so by names that only they know.
+            hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
         )
         uvicorn.run(
             create_app(service),

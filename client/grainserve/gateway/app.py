@@ -21,7 +21,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.staticfiles import StaticFiles
@@ -39,11 +39,13 @@ from grainserve.errors import (
     ResultNotFound,
     StorageError,
 )
-from grainserve.gateway import jobs
+from grainserve.gateway import docs, jobs
+from grainserve.gateway.guard import guarded
 from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
 from grainserve.gateway.service import Service
+from grainserve.gateway.uploads import Busy
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidOption: 422,
     InvalidImageId: 404,
     ImageNotFound: 404,
+    Busy: 503,
     Unauthorized: 401,
     IdempotencyConflict: 409,
     JobFailed: 410,
@@ -88,6 +91,8 @@ def create_app(service: Service) -> ASGIApp:
         title="grainserve",
         description="A microscope image goes in, a table of measured grains comes out.",
         lifespan=life,
+        docs_url=None,  # FastAPI's own page takes its scripts from a CDN, and some laboratories have no internet
+        redoc_url=None,
         middleware=cors if service.origins else [],
         exception_handlers={
             GrainserveError: _answer_error,
@@ -98,43 +103,50 @@ def create_app(service: Service) -> ASGIApp:
     )
     metrics = Metrics(service.store, service.dispatcher)
     app.include_router(jobs.routes(service))
-    app.include_router(_probes(Readiness(service.store, service.torchserve, service.model), metrics))
+    readiness = Readiness(service.store, service.torchserve, service.model, service.version)
+    app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
-    return metrics.counting(_with_headers(app))
+    inside = guarded(app, service.hosts, service.origins) if service.keys.open else app
+    return metrics.counting(_with_headers(inside))
 
 
 def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
-    """For those who run it: no key is asked for."""
+    """For those who run it: no key is asked for, and none needs one of the routes' threads, which may all be taken."""
     router = APIRouter()
 
-    @router.get("/healthz")
-    def healthz() -> dict[str, str]:
+    @router.get("/healthz", response_description="It does.")
+    async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @router.get("/readyz", responses={503: {"description": "What is missing."}})
-    def readyz() -> JSONResponse:
+    @router.get("/readyz", response_description="All is there.", responses={503: {"description": "What is missing."}})
+    async def readyz() -> JSONResponse:
         """The bucket answers and a worker is ready."""
-        problems = readiness.problems()
+        problems = await readiness.problems()
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
-    @router.get("/metrics", response_class=Response)
-    def prometheus() -> Response:
+    @router.get("/metrics", response_class=Response, response_description="In Prometheus' text format.")
+    async def prometheus() -> Response:
         """Figures for Prometheus."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
 
 def _page() -> APIRouter:
-    router = APIRouter()
+    """For people: the page and the API's description."""
+    router = APIRouter(include_in_schema=False)
     page = resources.files("grainserve.gateway").joinpath("page")
+    policy = {"Content-Security-Policy": PAGE_POLICY}
 
-    @router.get("/", include_in_schema=False)
-    def start() -> Response:
-        policy = {"Content-Security-Policy": PAGE_POLICY}
-        return Response(page.joinpath("index.html").read_bytes(), media_type="text/html; charset=utf-8", headers=policy)
+    @router.get("/")
+    def start() -> HTMLResponse:
+        return HTMLResponse(page.joinpath("index.html").read_bytes(), headers=policy)
+
+    @router.get("/docs")
+    def description(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs.render(request.app.openapi()), headers=policy)
 
     return router
 
@@ -144,10 +156,13 @@ async def _answer_error(request: Request, error: GrainserveError) -> JSONRespons
     headers: dict[str, str] = {}
     if isinstance(error, ImageRejected):
         status = error.status
-        if error.code == "too_many_bytes" and not 0 < int(request.headers.get("content-length", 0)) < DRAINED:
-            headers["Connection"] = "close"
     else:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    unread = isinstance(error, Busy) or error.code == "too_many_bytes"
+    if error.code == "too_slow" or (unread and not 0 < int(request.headers.get("content-length", 0)) < DRAINED):
+        headers["Connection"] = "close"
+    if isinstance(error, Busy):
+        headers["Retry-After"] = "1"
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(int(error.seconds) + 1)
     if isinstance(error, Unauthorized):

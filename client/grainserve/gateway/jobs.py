@@ -2,11 +2,13 @@
 
 # Annotations are not postponed here: FastAPI reads them, and it would not find those made inside `routes`.
 
+import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
 from grainserve.gateway import files, uploads
@@ -20,11 +22,23 @@ POSITIONS = 1000
 """A position in the queue is counted up to this: one listing call."""
 
 
+class Which(BaseModel, extra="forbid"):
+    """Whose analysis a query asks for; a misspelt parameter is refused, not ignored."""
+
+    image_id: str = Field(alias="imageId", description="as `/upload` returned it")
+
+
+class Wanted(Which):
+    """Whose, and how."""
+
+    format: files.Format = Field("json", description="json, or what `grainserve analyze` writes: csv, overlay, sizes")
+
+
 def routes(service: Service) -> APIRouter:
     """The routes, over a service."""
-    router, rates = APIRouter(), Rates()
+    router, rates, places = APIRouter(), Rates(), asyncio.Semaphore(uploads.AT_ONCE)
 
-    def caller(request: Request) -> Caller:
+    async def caller(request: Request) -> Caller:
         """Who asks, if they may, and may now."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         found = service.keys.caller(key.strip() if scheme.lower() == "bearer" else None)
@@ -32,8 +46,9 @@ def routes(service: Service) -> APIRouter:
         return found
 
     Known = Annotated[Caller, Depends(caller)]  # noqa: N806 - a type
-    Format = Annotated[files.Format, Query(description="a result as JSON, or as what `grainserve analyze` writes")]  # noqa: N806
-    ImageId = Annotated[str, Query(alias="imageId", description="as `/upload` returned it")]  # noqa: N806
+    Key = Annotated[  # noqa: N806
+        str | None, Header(alias="Idempotency-Key", min_length=1, description="your own name for this submission")
+    ]
 
     def own_job(image_id: str, who: Caller) -> Job:
         """The job, if it is the caller's; another's does not exist for them."""
@@ -43,53 +58,71 @@ def routes(service: Service) -> APIRouter:
         return job
 
     @router.post(
-        "/upload", status_code=202, openapi_extra=UPLOAD, responses=failures(400, 401, 409, 413, 415, 422, 429, 503)
+        "/upload",
+        status_code=202,
+        response_description="It is stored: imageId, and the state of its job.",
+        openapi_extra=UPLOAD,
+        responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     )
-    async def upload(request: Request, who: Known) -> JSONResponse:
+    async def upload(request: Request, who: Known, key: Key = None) -> JSONResponse:
         """Store an image and its job; the work goes on behind it.
 
-        Send the image's bytes with the options in the query, a form with a file `image`, or JSON with a base64 `image`.
-        With an `Idempotency-Key` header, a request that is sent again makes no second job.
+        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`; options go with them or into
+        the query. With an `Idempotency-Key` header, a request that is sent again makes no second job.
         """
-        given = await uploads.read(request, who.max_bytes)
-        image_id = await run_in_threadpool(
-            service.store.submit,
-            given.image,
-            model=service.model,
-            version=service.version,
-            options=given.options,
-            submitter=who.name,
-            content_type=given.content_type,
-            key=given.key,
-        )
+        if places.locked():
+            raise uploads.Busy
+        async with places:
+            given = await uploads.read(request, who.max_bytes)
+            image_id = await run_in_threadpool(
+                service.store.submit,
+                given.image,
+                model=service.model,
+                version=service.version,
+                options=given.options,
+                submitter=who.name,
+                content_type=given.content_type,
+                key=key,
+            )
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.name, image_id))
         where = f"/image-analysis?imageId={image_id}"
         return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
 
-    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 429, 503))
-    def image_analysis(image_id: ImageId, who: Known, format: Format = "json") -> Response:  # noqa: A002 - its name
+    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 503))
+    def image_analysis(wanted: Annotated[Wanted, Query()], who: Known) -> Response:
         """The result (200), or where the job is (202): its state, the attempts begun, and its position.
 
         The position is the number of your unfinished images, this one included; they are not worked on in order.
         """
+        image_id = wanted.image_id
         job = own_job(image_id, who)
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
-            return files.render(service.store.result(image_id), format, lambda: service.store.image(image_id))
+            return files.render(service.store.result(image_id), wanted.format, lambda: service.store.image(image_id))
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
         return JSONResponse(where, 202, {"Retry-After": "1"})
 
-    @router.delete("/image-analysis", status_code=204, responses=failures(401, 404, 429, 503))
-    def delete(image_id: ImageId, who: Known) -> None:
+    @router.delete(
+        "/image-analysis",
+        status_code=204,
+        response_description="They are gone.",
+        responses=failures(401, 403, 404, 422, 429, 503),
+    )
+    def delete(which: Annotated[Which, Query()], who: Known) -> None:
         """Delete image, job and result."""
-        own_job(image_id, who)
-        service.store.delete(image_id)
+        own_job(which.image_id, who)
+        service.store.delete(which.image_id)
 
-    @router.get("/images/{image_id}", responses=failures(401, 404, 429, 503))
-    def image(image_id: str, who: Known) -> Response:
+    @router.get(
+        "/images/{image_id}",
+        response_class=Response,
+        response_description="The image file.",
+        responses=failures(401, 404, 422, 429, 503),
+    )
+    def image(image_id: Annotated[str, Path(description="as `/upload` returned it")], who: Known) -> Response:
         """The image as it was submitted."""
         own_job(image_id, who)
         data = service.store.image(image_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import threading
 import time
@@ -43,13 +44,17 @@ class Caller:
 
     Attributes:
         name: the submitter whose jobs these are.
-        requests_per_minute: on average, at one gateway; twice as many at once.
+        requests_per_minute: 1 or more, on average, at one gateway; twice as many at once.
         max_bytes: of an image.
     """
 
     name: str
     requests_per_minute: float = 600
     max_bytes: int = MAX_MIB * MIB
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.requests_per_minute < math.inf:  # below 0.5 not one request would ever be answered
+            raise ValueError(f"{self.name}: requests_per_minute is {self.requests_per_minute:g}, it must be 1 or more")
 
 
 class Keys:
@@ -84,13 +89,18 @@ class Keys:
             raise InvalidConfiguration(f"{path} holds no API keys, or one whose sha256 is cut short")
         return cls(callers)
 
+    @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        return not self._callers
+
     def caller(self, key: str | None) -> Caller:
         """Who presents this key.
 
         Raises:
             Unauthorized: no key is known by it.
         """
-        if not self._callers:
+        if self.open:
             return self._everybody
         digest = hashlib.sha256((key or "").encode()).digest()
         matches = [caller for known, caller in self._callers.items() if hmac.compare_digest(known, digest)]
@@ -104,8 +114,8 @@ def _caller(name: str, table: Mapping[str, Any]) -> Caller:
     if unknown:
         raise ValueError(f"{name}: unknown setting {', '.join(sorted(unknown))}")
     rate, mib = float(table.get("requests_per_minute", 600)), float(table.get("max_mib", MAX_MIB))
-    if rate <= 0 or not 0 < mib <= MAX_MIB:
-        raise ValueError(f"{name}: requests_per_minute is over 0, max_mib over 0 and up to {MAX_MIB}")
+    if not 0 < mib <= MAX_MIB:
+        raise ValueError(f"{name}: max_mib is {mib:g}, it must be over 0 and up to {MAX_MIB}")
     return Caller(check_submitter(name), rate, int(mib * MIB))
 
 
@@ -117,7 +127,7 @@ def make_key(name: str) -> tuple[str, str]:
 
 
 class Rates:
-    """How many requests each caller has left: a bucket of two seconds' to two minutes' worth that fills steadily."""
+    """How many requests each caller has left: two minutes' worth at first and at most, and steadily more."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import StorageError
+from grainserve.gateway.look import Look
 from grainserve.protocol import JobStore
 
 COUNTED = 5000
@@ -30,7 +31,7 @@ class Metrics:
     def __init__(self, store: JobStore, dispatcher: Dispatcher | None) -> None:
         self._registry = CollectorRegistry()
         self._store = store
-        self._counted = float("-inf")
+        self._unfinished = Look(self._count, REMEMBERED)
         labels = ("method", "route", "status")
         self._requests = Counter("grainserve_requests", "Requests answered.", labels, registry=self._registry)
         self._seconds = Histogram(
@@ -48,15 +49,16 @@ class Metrics:
             for how in ("done", "failed", "attempts failed"):
                 ended.labels(how).set_function(lambda how=how: dispatcher.ended[how])  # type: ignore[misc]
 
-    def text(self) -> bytes:
-        """All figures in Prometheus' text format. Without GCS the number of pending jobs is NaN: unknown."""
-        if time.monotonic() - self._counted > REMEMBERED:
-            self._counted = time.monotonic()
-            try:
-                self._pending.set(self._store.pending.count(COUNTED))
-            except StorageError:
-                self._pending.set(float("nan"))
+    async def text(self) -> bytes:
+        """All figures in Prometheus' text format. While GCS does not answer the number of pending jobs is NaN."""
+        self._pending.set(await self._unfinished.answer(otherwise=float("nan")))
         return generate_latest(self._registry)
+
+    def _count(self) -> float:
+        try:
+            return self._store.pending.count(COUNTED)
+        except StorageError:
+            return float("nan")
 
     def counting(self, app: ASGIApp) -> ASGIApp:
         """The app, with its requests counted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grainserve.contract import schema
+from grainserve.contract import describe_option, schema
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -12,14 +12,16 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
+        403: "Without keys: a page of another origin asks.",
         404: "No such image of yours.",
+        408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
         410: "The job failed; the message says why.",
         413: "Over 1024 px, or too many bytes.",
         415: "Not an image, or of a kind that is not read.",
-        422: "An option is unknown or out of range.",
+        422: "A parameter or an option is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
-        503: "GCS does not answer.",
+        503: "GCS does not answer; of uploads also: too many are under way.",
     }
     content = {"application/json": {"schema": _plain("error")}}
     return {status: {"description": said[status], "content": content} for status in statuses}
@@ -36,20 +38,12 @@ _OPTIONS = schema("options")["properties"]
 UPLOAD = {
     "parameters": [
         {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {"type": "string"},
-            "description": "your own name for this submission",
-        },
-        *(
-            {
-                "name": name,
-                "in": "query",
-                "schema": rule,
-                "description": "with a body of image bytes: " + rule["description"],
-            }
-            for name, rule in _OPTIONS.items()
-        ),
+            "name": name,
+            "in": "query",
+            "schema": rule,
+            "description": f"{rule['description']}; {describe_option(name)}",
+        }
+        for name, rule in _OPTIONS.items()
     ],
     "requestBody": {
         "required": True,

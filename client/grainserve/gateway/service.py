@@ -9,6 +9,8 @@ from grainserve.gateway.keys import Keys
 from grainserve.protocol import JobStore
 from grainserve.torchserve import TorchServe
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 @dataclass(frozen=True)
 class Service:
@@ -23,6 +25,7 @@ class Service:
         dispatcher: works on jobs in this process, started and stopped with it; None leaves that to others.
         grace: seconds its jobs in hand may take at the end.
         origins: web origins that may call (CORS).
+        hosts: names that requests may be addressed to while there are no keys; None for any.
     """
 
     store: JobStore
@@ -33,3 +36,4 @@ class Service:
     dispatcher: Dispatcher | None = None
     grace: float = 25.0
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = LOOPBACK

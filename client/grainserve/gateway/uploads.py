@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import io
@@ -10,17 +11,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import Message
 
 from grainserve.contract import options_from_text, validate_options
-from grainserve.errors import ImageRejected
+from grainserve.errors import GrainserveError, ImageRejected, InvalidOption
 
+JSON = "application/json"
 MAX_SIDE = 1024
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 OPTIONS_BYTES = 64 * 1024
 """What a request may hold beside its image."""
+READ_SECONDS = 60.0
+"""Time for a body to arrive: one that drips holds a place."""
+AT_ONCE = 16
+"""Uploads under way in one gateway. The largest, as JSON, takes 120 MB while it is parsed."""
+
+
+class Busy(GrainserveError):
+    """As many uploads as a gateway holds in memory are under way."""
+
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__(f"{AT_ONCE} uploads are under way, and more are not taken at once: send it again in a second")
 
 
 @dataclass(frozen=True)
@@ -31,13 +47,11 @@ class Upload:
         image: the bytes of an image file whose header was read.
         content_type: by that header.
         options: checked.
-        key: the caller's idempotency key.
     """
 
     image: bytes
     content_type: str
     options: dict[str, Any]
-    key: str | None
 
 
 async def read(request: Request, max_bytes: int) -> Upload:
@@ -45,23 +59,35 @@ async def read(request: Request, max_bytes: int) -> Upload:
 
     Args:
         request: JSON (`{"image": base64, …options}`), a form (`image` and a field per option), or the image's own
-            bytes with the options as query parameters.
+            bytes; with each of them options may be query parameters.
         max_bytes: of the image.
 
     Raises:
-        ImageRejected: 400, 413 or 415; the message says what to do.
-        InvalidOption: an option is unknown or out of range.
+        ImageRejected: 400, 408, 413 or 415; the message says what to do.
+        InvalidOption: an option is unknown, out of range or given twice.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        image, options = _from_json(await _body(request, max_bytes * 4 // 3 + OPTIONS_BYTES))
-    elif kind == "multipart/form-data":
-        image, options = await _from_form(request, max_bytes)
-    else:
-        image, options = await _body(request, max_bytes), options_from_text(request.query_params)
-    if len(image) > max_bytes:
-        raise _too_many(max_bytes)
-    return Upload(image, check_header(image), options, request.headers.get("idempotency-key"))
+    fields: list[tuple[str, str]] = []
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            if kind == "multipart/form-data":
+                body, fields = await _form(request, max_bytes)
+            else:
+                body = await _body(request, max_bytes * 4 // 3 + OPTIONS_BYTES if kind == JSON else max_bytes)
+    except TimeoutError:
+        raise ImageRejected(
+            408, "too_slow", f"the request did not arrive within {READ_SECONDS:g} s: send a smaller file"
+        ) from None
+
+    def checked() -> Upload:
+        image, options = _from_json(body) if kind == JSON else (body, _from_text(fields))
+        if len(image) > max_bytes:
+            raise _too_many(max_bytes)
+        options = _merged(_from_text(request.query_params.multi_items()), options)
+        return Upload(image, check_header(image), options)
+
+    # 32 MB of JSON take a few hundred ms, in which the event loop would answer nobody.
+    return await run_in_threadpool(checked)
 
 
 def check_header(image: bytes) -> str:
@@ -118,14 +144,28 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     return image, validate_options(given)
 
 
-async def _from_form(request: Request, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+async def _form(request: Request, max_bytes: int) -> tuple[bytes, list[tuple[str, str]]]:
+    """The image of a form, and its other fields."""
     limited = _limited(request, max_bytes + OPTIONS_BYTES)
     async with limited.form(max_files=1, max_fields=32, max_part_size=OPTIONS_BYTES) as form:
         file = form.get("image")
         if not isinstance(file, UploadFile):
             raise ImageRejected(400, "missing_image", "the form has no file named image")
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        return await file.read(), options_from_text(fields)
+        return await file.read(), [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+
+
+def _from_text(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """The options among a form's fields or in a query; which of two would count is nobody's guess."""
+    given = dict(fields)
+    if len(given) < len(fields):
+        raise InvalidOption("an option is given twice: give each one once")
+    return options_from_text(given)
+
+
+def _merged(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    if both := query.keys() & body.keys():
+        raise InvalidOption(f"{', '.join(sorted(both))}: in the query and in the body; give each option once")
+    return query | body
 
 
 def _limited(request: Request, limit: int) -> Request:

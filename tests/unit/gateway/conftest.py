@@ -38,7 +38,7 @@ class Gateway:
 
     def ask(self, method: str, path: str, key: str | None = None, **given: Any) -> requests.Response:
         headers = given.pop("headers", {}) | ({"Authorization": f"Bearer {key}"} if key else {})
-        return requests.request(method, self.url + path, headers=headers, timeout=30, **given)
+        return requests.request(method, self.url + path, headers=headers, **{"timeout": 30} | given)
 
     def upload(self, image: bytes, key: str | None = None, **given: Any) -> str:
         answer = self.ask("POST", "/upload", key, data=image, **given)

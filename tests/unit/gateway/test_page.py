@@ -66,6 +66,9 @@ def test_an_image_is_dropped_and_its_grains_are_seen(start: Start, picture: Path
         page.click("#images li")
         expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
 
+        page.click("header a")
+        expect(page.locator("h2").first).to_have_text("POST /upload")
+
 
 def test_what_is_wrong_is_said(start: Start, picture: Path, tmp_path: Path, torchserve: FakeTorchServe) -> None:
     torchserve.script = [BUSY, TOO_LARGE]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from google.cloud import storage
 
-from grainserve.errors import InvalidConfiguration
+from grainserve.errors import InvalidConfiguration, StorageUnreachable
+from grainserve.gateway import look
 from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.gateway.conftest import Gateway, Start, png
+
+SCRIPTS = ("/page/api.js", "/page/masks.js", "/page/curve.js")
 
 
 def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchServe) -> None:
@@ -21,8 +34,60 @@ def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchSe
     assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": {}})
     torchserve.workers(ready=0)
     missing = start().ask("GET", "/readyz")
-    assert missing.status_code == 503
-    assert list(missing.json()["problems"]) == ["torchserve"]
+    assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "no_worker"})
+
+
+def test_ready_means_a_worker_of_the_version_that_is_served(start: Start) -> None:
+    assert start(version="1.0").ask("GET", "/readyz").status_code == 200
+    missing = start(version="2.0").ask("GET", "/readyz")
+    assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "model_not_found"})
+
+
+def test_what_is_missing_is_told_by_code_and_its_place_to_the_log(
+    start: Start, gcs: storage.Client, bucket_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gcs.bucket(bucket_name).delete(force=True)
+    nowhere = TorchServe("http://127.0.0.1:1", "http://127.0.0.1:1")
+    answer = start(torchserve=nowhere).ask("GET", "/readyz")
+    assert answer.json()["problems"] == {"bucket": "bucket_not_found", "torchserve": "torchserve_unreachable"}
+    assert bucket_name in caplog.text
+    assert "127.0.0.1:1" in caplog.text
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """GCS does not answer until the test ends; what it was asked."""
+    asked: list[str] = []
+    over = threading.Event()
+
+    def hang(_: Bucket, name: str, **__: object) -> None:
+        asked.append(name)
+        over.wait()
+        raise StorageUnreachable("it hung")
+
+    monkeypatch.setattr(Bucket, "read", hang)
+    monkeypatch.setattr(Bucket, "names", hang)
+    yield asked
+    over.set()
+
+
+def test_probes_answer_while_storage_hangs(
+    gateway: Gateway, hanging: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "PATIENCE", 0.2)
+    where = urlsplit(gateway.url)
+    with ExitStack() as polls:
+        for _ in range(60):  # more than there are threads for routes
+            poll = polls.enter_context(socket.create_connection((where.hostname, where.port)))
+            poll.sendall(b"GET /image-analysis?imageId=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while len(hanging) < 40:
+            time.sleep(0.01)
+        assert gateway.ask("GET", "/healthz", timeout=5).json() == {"status": "ok"}
+        for _ in range(3):
+            answer = gateway.ask("GET", "/readyz", timeout=5)
+            assert (answer.status_code, answer.json()["problems"]) == (503, {"bucket": "no_answer"})
+            assert "grainserve_pending_jobs NaN" in gateway.ask("GET", "/metrics", timeout=5).text
+        assert len(hanging) == 42, "one look for all probes, one for all scrapes"
 
 
 def test_health_asks_nobody(gateway: Gateway, torchserve: FakeTorchServe) -> None:
@@ -57,16 +122,32 @@ def test_the_api_describes_itself(gateway: Gateway) -> None:
     assert "points_per_side" in {parameter["name"] for parameter in upload["parameters"]}
 
 
-def test_the_page_needs_nothing_from_elsewhere(gateway: Gateway) -> None:
-    page = gateway.ask("GET", "/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_need_nothing_from_elsewhere(gateway: Gateway, path: str) -> None:
+    page = gateway.ask("GET", path)
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
     assert page.headers["X-Frame-Options"] == "DENY"
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     files = [link for link in linked if link.startswith("/page/")]
-    assert len(files) == 2
+    assert files
     assert all(link.startswith(("/", "data:,")) for link in linked)
-    for file in [*files, "/page/api.js", "/page/masks.js", "/page/curve.js"]:
-        assert gateway.ask("GET", file).status_code == 200
+    texts = {link: gateway.ask("GET", link) for link in [*files, *SCRIPTS]}
+    assert all(answer.status_code == 200 for answer in texts.values())
+    for text in [page.text, *(answer.text for answer in texts.values())]:
+        # A host after // in quotes or url(), with its scheme or without; SVG's name space is a name only.
+        assert set(re.findall(r"""["'(](?:\w+:)?//[^"'`)\s]+""", text)) <= {'"http://www.w3.org/2000/svg'}
+
+
+def test_the_docs_are_all_of_the_api(gateway: Gateway) -> None:
+    api, page = gateway.ask("GET", "/openapi.json").json(), gateway.ask("GET", "/docs").text
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            assert f"<h2>{method.upper()} {path}</h2>" in page
+            for parameter in operation.get("parameters", ()):
+                assert f"<td>{parameter['name']}</td>" in page
+    assert 'curl --data-binary @image.jpg "$G/upload"' in unescape(page)
+    assert 'curl -X DELETE "$G/image-analysis?imageId=ID"' in unescape(page)
+    assert gateway.ask("GET", "/redoc").status_code == 404
 
 
 def test_other_origins_are_let_in_by_name_only(start: Start) -> None:
@@ -94,7 +175,9 @@ def test_a_file_of_keys_is_what_keygen_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "x", "[lab]\n", '[lab]\nsha256 = "12"\n', '[LAB]\nsha256 = "{0}"\n', '[lab]\nsha256 = "{0}"\nrate = 3\n',
-     '[lab]\nsha256 = "{0}"\nmax_mib = 99\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0\n'],
+     '[lab]\nsha256 = "{0}"\nmax_mib = 99\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0\n',
+     '[lab]\nsha256 = "{0}"\nrequests_per_minute = 0.4\n', '[lab]\nsha256 = "{0}"\nrequests_per_minute = nan\n',
+     '[lab]\nsha256 = "{0}"\nrequests_per_minute = inf\n', '[lab]\nsha256 = "{0}"\nmax_mib = nan\n'],
 )  # fmt: skip
 def test_a_file_of_keys_with_a_fault_stops_the_start(tmp_path: Path, text: str) -> None:
     file = tmp_path / "keys.toml"
@@ -103,6 +186,12 @@ def test_a_file_of_keys_with_a_fault_stops_the_start(tmp_path: Path, text: str) 
         Keys.read(file)
     with pytest.raises(InvalidConfiguration, match="keygen"):
         Keys.read(tmp_path / "missing.toml")
+
+
+def test_the_slowest_key_is_served() -> None:
+    Rates().take(Caller("lab", requests_per_minute=1))
+    with pytest.raises(ValueError, match="requests_per_minute"):
+        Caller("lab", requests_per_minute=0.9)
 
 
 def test_a_rate_fills_again() -> None:

@@ -1,0 +1,131 @@
+"""Uploads: options wherever they are given, and what many, slow and large ones cost."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from grainserve.gateway import uploads
+from tests.unit.gateway.conftest import Gateway, png
+from tests.unit.gateway.test_jobs import failure
+
+Names = Callable[[], set[str]]
+
+FORMS: dict[str, Callable[..., dict[str, Any]]] = {
+    "json": lambda **options: {"json": {"image": base64.b64encode(png()).decode(), **options}},
+    "multipart": lambda **options: {"files": {"image": png()}, "data": options},
+    "raw": lambda **_: {"data": png()},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_options_in_the_query_count_whatever_the_body_is(gateway: Gateway, form: str) -> None:
+    answer = gateway.ask("POST", "/upload?um_per_px=2.5&label=", **FORMS[form](min_area=7))
+    assert answer.status_code == 202, answer.text
+    expected = {"um_per_px": 2.5} | ({} if form == "raw" else {"min_area": 7})
+    assert gateway.service.store.job(answer.json()["imageId"]).options == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("query", ["nonsense=1", "min_area=7&min_area=8", "image=x"])
+def test_a_query_that_would_not_count_is_refused(gateway: Gateway, names: Names, form: str, query: str) -> None:
+    assert failure(gateway.ask("POST", f"/upload?{query}", **FORMS[form]()), 422) == "invalid_option"
+    assert names() == set()
+
+
+@pytest.mark.parametrize("form", ["json", "multipart"])
+def test_an_option_is_given_once(gateway: Gateway, names: Names, form: str) -> None:
+    answer = gateway.ask("POST", "/upload?min_area=7", **FORMS[form](min_area=7))
+    assert failure(answer, 422) == "invalid_option"
+    assert "min_area" in answer.text
+    assert names() == set()
+
+
+def test_a_field_of_a_form_is_given_once(gateway: Gateway, names: Names) -> None:
+    answer = gateway.ask("POST", "/upload", files={"image": png()}, data=[("min_area", "7"), ("min_area", "8")])
+    assert failure(answer, 422) == "invalid_option"
+    assert names() == set()
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_misspelt_parameter_is_refused(gateway: Gateway, names: Names, method: str) -> None:
+    image_id = gateway.upload(png())
+    answer = gateway.ask(method, f"/image-analysis?imageId={image_id}&fromat=csv")
+    assert failure(answer, 422) == "invalid_request"
+    assert "fromat" in answer.text
+    assert any(image_id in name for name in names())
+
+
+def test_an_empty_idempotency_key_is_refused(gateway: Gateway, names: Names) -> None:
+    answer = gateway.ask("POST", "/upload", data=png(), headers={"Idempotency-Key": ""})
+    assert failure(answer, 422) == "invalid_request"
+    assert "Idempotency-Key" in answer.text
+    assert names() == set()
+
+
+@contextmanager
+def dripping(gateway: Gateway, count: int, kind: str = "image/png") -> Iterator[list[socket.socket]]:
+    """Uploads that have begun and send nothing more."""
+    where = urlsplit(gateway.url)
+    head = f"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    begun = b"--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\nhalf"
+    with ExitStack() as opened:
+        drips = [
+            opened.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
+            for _ in range(count)
+        ]
+        for drip in drips:
+            drip.sendall(head.encode() + begun)
+        yield drips
+
+
+def test_more_uploads_than_memory_holds_are_sent_away(gateway: Gateway) -> None:
+    with dripping(gateway, uploads.AT_ONCE):
+        while (answer := gateway.ask("POST", "/upload", data=png())).status_code == 202:
+            time.sleep(0.01)
+        assert failure(answer, 503) == "busy"
+        assert answer.headers["Retry-After"] == "1"
+        assert gateway.ask("GET", "/image-analysis?imageId=a").status_code == 404, "polls go on"
+    while gateway.ask("POST", "/upload", data=png()).status_code == 503:
+        time.sleep(0.01)
+    gateway.upload(png())
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
+def test_a_body_that_drips_is_given_up(gateway: Gateway, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "READ_SECONDS", 0.2)
+    with dripping(gateway, 1, kind) as (drip,), drip.makefile("rb") as answers:
+        answer = answers.read()  # to the end: the gateway hangs up
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"too_slow"' in answer
+
+
+@pytest.mark.parametrize("step", ["_from_json", "check_header"])
+def test_others_are_answered_while_an_upload_is_parsed(
+    gateway: Gateway, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsing, go_on, as_ever = threading.Event(), threading.Event(), getattr(uploads, step)
+
+    def slow(body: bytes) -> object:
+        parsing.set()
+        go_on.wait(20)
+        return as_ever(body)
+
+    monkeypatch.setattr(uploads, step, slow)
+    with ThreadPoolExecutor() as pool:
+        upload = pool.submit(gateway.ask, "POST", "/upload", **FORMS["json"]())
+        try:
+            assert parsing.wait(10)
+            assert gateway.ask("GET", "/healthz", timeout=5).status_code == 200
+        finally:
+            go_on.set()
+        assert upload.result().status_code == 202
