@@ -1,9 +1,9 @@
-"""The job machinery: jobs a second over dispatchers, what a job costs, and the obvious design beside it.
+"""The job machinery: jobs a second over dispatchers, what a job costs, long queues, and the obvious design beside it.
 
     python -m benchmarks.jobs                  everything but the last part (nothing else on the machine)
     python -m benchmarks.jobs --sustained 30   also half an hour of steady uploads, memory watched
     python -m benchmarks.jobs --quick          every part, small: under two minutes
-    python -m benchmarks.jobs --only beside    one part again; the others stay in the file as they are
+    python -m benchmarks.jobs --only scale     one part again; the others stay in the file as they are
 
 Inference is a server that sleeps a second for each image, so what is measured is the machinery: real dispatcher
 processes of four places each, the real google-cloud-storage, the emulator. Every dispatcher could do four jobs a second
@@ -31,6 +31,7 @@ from benchmarks.machinery import report
 from benchmarks.machinery.bench import PLACES, SECONDS, Bench
 from benchmarks.machinery.beside import beside
 from benchmarks.machinery.operations import operations
+from benchmarks.machinery.scale import scale
 from benchmarks.machinery.throughput import throughput
 from benchmarks.machinery.uploads import latencies, sustained
 from tools import ports
@@ -39,7 +40,7 @@ from tools.mar import ROOT
 from tools.problem import main_exit
 
 Run = Callable[[Bench], Any]
-SEVERAL = {"operations", "throughput"}
+SEVERAL = {"operations", "scale", "throughput"}
 """Parts whose runs differ in size: a list each."""
 
 # Not eighty columns where the output goes into a file.
@@ -49,11 +50,15 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 def parts(quick: bool, minutes: float) -> dict[str, list[Run]]:
     """The runs of each part, the short ones first."""
     few = 20 if quick else 200
+    queues = (
+        [(1_000, 20, 80), (3_000, 20, 80)] if quick else [(1_000, 50, 500), (10_000, 50, 2_000), (100_000, 50, 2_000)]
+    )
     sizes = {1: 20, 2: 40} if quick else {1: 240, 2: 480, 4: 960, 8: 1920, 16: 10_000}
     return {
         "operations": [partial(operations, jobs=few, dispatchers=2, keyed=keyed) for keyed in (False, True)],
         "latencies_ms": [partial(latencies, count=few)],
         "beside": [partial(beside, rounds=3 if quick else 30, killed_with=50)],
+        "scale": [partial(scale, pending=many, dispatchers=some, jobs=jobs) for many, some, jobs in queues],
         "throughput": [partial(throughput, dispatchers=count, jobs=jobs) for count, jobs in sizes.items()],
         "sustained": [partial(sustained, minutes=minutes)] if minutes else [],
     }
