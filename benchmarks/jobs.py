@@ -97,6 +97,8 @@ def main() -> int:
     out = arguments.out or ROOT / (".run" if arguments.quick else "benchmarks/results") / "jobs.json"
     out.parent.mkdir(exist_ok=True)
     minutes = arguments.sustained if arguments.sustained is not None else 0.25 * arguments.quick
+    if not minutes and "sustained" in (arguments.only or []):
+        parser.error("sustained: for how many minutes? --sustained MINUTES")
     chosen = parts(arguments.quick, minutes)
     results: dict[str, Any] = {}
     if arguments.only:
