@@ -57,7 +57,7 @@ def scale(bench: Bench, pending: int, dispatchers: int, jobs: int) -> dict[str, 
     store, ids = seed(bench, pending)
     seeded = time.monotonic() - began
     began = time.monotonic()
-    if len(store.pending.some(64)) != min(64, pending):
+    if len(list(store.pending.some(64))) != min(64, pending):
         raise Problem("the emulator does not list what was laid into its folder")
     look = time.monotonic() - began
     with IndexedMeter(bench.emulator.url, [Ticket(LAB, image_id).marker for image_id in ids]) as meter:

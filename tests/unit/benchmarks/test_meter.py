@@ -54,6 +54,6 @@ def test_folders_are_the_submitters(bucket: Bucket) -> None:
 
 
 def test_a_look_brings_jobs_of_both(bucket: Bucket) -> None:
-    found = Pending(bucket, random.Random(1)).some(8)
+    found = list(Pending(bucket, random.Random(1)).some(8))
     assert {ticket.submitter for ticket in found} == {"lab-a", "lab-b"}
     assert len(found) == 4 + 3
