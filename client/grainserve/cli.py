@@ -16,7 +16,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
 from grainserve import config, operate, weights
 from grainserve.client import Client
@@ -41,8 +40,8 @@ from grainserve.options import (
 )
 from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
+from grainserve.rollout.commands import app as models_app
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
-from grainserve.torchserve import TorchServe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +55,7 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
+app.add_typer(models_app, name="models")
 operate.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
@@ -203,19 +203,6 @@ def _analyze_each(
             progress.advance(task)
     console.print(f"files are in {escape(str(out))}")
     return failed
-
-
-@app.command(epilog="Example:  grainserve models")
-def models() -> None:
-    """List TorchServe's models, their versions and how many workers are ready."""
-    with reported():
-        server = TorchServe(config.setting(None, config.TORCHSERVE), config.management(None))
-        table = Table("model", "version", "default", "workers ready")
-        for name in server.models():
-            for each in server.versions(name):
-                default = "yes" if each.default else ""
-                table.add_row(each.model, each.version, default, f"{each.workers_ready} of {each.workers}")
-        console.print(table)
 
 
 @weights_app.command(epilog="Example:  grainserve weights push sam_vit_h_4b8939.pth --name sam_vit_h.pth")

@@ -15,6 +15,7 @@ WEIGHTS_BUCKET = "GRAINSERVE_WEIGHTS_BUCKET"
 MODEL = "GRAINSERVE_MODEL"
 SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
+MODEL_STORE = "GRAINSERVE_MODEL_STORE"
 NONE = "none"
 """The management address of a TorchServe whose management cannot be reached from here."""
 

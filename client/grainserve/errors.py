@@ -204,7 +204,7 @@ class ModelNotFound(TorchServeError):
 
     def __init__(self, model: str, version: str | None) -> None:
         which = model if version is None else f"{model} version {version}"
-        super().__init__(f"TorchServe has no model {which}: `grainserve models` lists what is registered")
+        super().__init__(f"TorchServe has no model {which}: `grainserve models list` says what is registered")
 
 
 class ImageRejected(TorchServeError):

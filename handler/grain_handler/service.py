@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,6 +99,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),
+            "pid": os.getpid(),  # tells which worker has got through its queue, when a version is drained
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],

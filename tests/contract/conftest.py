@@ -16,6 +16,9 @@ from tools.torchserve import TorchServe
 Pack = Callable[..., Path]
 
 PROBE = """
+import os
+import time
+
 import grain_handler
 import grain_handler.errors
 from ts.torch_handler.base_handler import BaseHandler
@@ -29,6 +32,9 @@ class Probe(BaseHandler):
         self.initialized = True
 
     def preprocess(self, rows):
+        for row in rows:
+            if bytes(row.get("body") or b"").startswith(b"sleep "):
+                time.sleep(float(bytes(row["body"]).split()[1]))
         return rows
 
     def inference(self, rows):
@@ -42,7 +48,7 @@ class Probe(BaseHandler):
         return answers
 
     def describe_handle(self):
-        return {"mark": grain_handler.MARK}
+        return {"mark": grain_handler.MARK, "pid": os.getpid()}
 """
 
 

@@ -61,7 +61,8 @@ def test_describe(server: TorchServe, pack_probe: Pack) -> None:
     assert [worker["status"] for worker in description["workers"]] == ["READY"]
     assert description["jobQueueStatus"] == {"remainingCapacity": 100, "pendingRequests": 0}
     customized = manage(server, "GET", "models/probe/1.0", customized="true").json()[0]
-    assert customized["customizedMetadata"] == {"mark": "one"}
+    # The handler's own process is the worker that management names: by it a drained worker is known.
+    assert customized["customizedMetadata"] == {"mark": "one", "pid": description["workers"][0]["pid"]}
 
 
 def test_a_model_config_replaces_the_servers_timeouts(server: TorchServe, pack_probe: Pack) -> None:

@@ -1,0 +1,208 @@
+"""The commands of `grainserve models`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from grainserve import config
+from grainserve.errors import GrainserveError, InvalidConfiguration
+from grainserve.protocol import JobStore
+from grainserve.rollout import trials
+from grainserve.rollout.canary import Limits
+from grainserve.rollout.declared import NAME, Declarations, from_yaml
+from grainserve.rollout.management import Management
+from grainserve.rollout.swap import Rollout, Trial
+from grainserve.rollout.versions import Versions
+from grainserve.storage import Bucket
+from grainserve.terminal import console, errors, reported, say_error
+from grainserve.torchserve import TorchServe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What TorchServe serves: versions of models, changed without losing a request.\n\nWhat should be loaded is "
+    f"declared in {NAME} of the weights bucket, beside the archives; TorchServe itself forgets it at a restart.",
+)
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TorchServe model, such as sam_vit_h.")]
+VersionName = Annotated[str, typer.Argument(metavar="VERSION", help="One of its versions.")]
+Mar = Annotated[Path, typer.Argument(metavar="MAR", help="Model archive, from `make mar VERSION=…`.")]
+Store = Annotated[
+    Path | None,
+    typer.Option("--model-store", help="TorchServe's model store; default GRAINSERVE_MODEL_STORE, else model_store."),
+]
+ReadySeconds = Annotated[float, typer.Option("--ready-within", help="Seconds for the new version's workers to load.")]
+DrainSeconds = Annotated[
+    float, typer.Option("--drain-within", help="Seconds for the old version to answer all it has.")
+]
+
+
+@app.command("list", epilog="Example:  grainserve models list")
+def list_versions() -> None:
+    """List models, their versions, workers that are ready and requests that wait."""
+    with reported():
+        management = _management()
+        table = Table("model", "version", "default", "workers ready", "waiting", "archive")
+        for model in management.models():
+            for each in management.versions(model).values():
+                ready = sum(worker.ready for worker in each.workers)
+                default = "yes" if each.default else ""
+                counts = (f"{ready} of {max(each.wanted, len(each.workers))}", str(each.waiting))
+                table.add_row(each.model, each.version, default, *counts, each.archive)
+        console.print(table)
+
+
+@app.command(epilog="Example:  grainserve models register model_store/sam_tiny.mar")
+def register(
+    mar: Mar,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers; default as its model config says.")] = None,
+    model_store: Store = None,
+    ready_within: ReadySeconds = 900.0,
+) -> None:
+    """Load a version beside the others. The first one of a model answers at once; later ones when asked by name."""
+    with reported():
+        archive = _rollout(model_store, ready=ready_within).register(mar, workers)
+        console.print(f"{archive.model} {archive.version} is registered")
+
+
+@app.command(epilog="Example:  grainserve models scale sam_vit_h 2")
+def scale(
+    model: ModelName,
+    workers: Annotated[int, typer.Argument(min=1, help="How many.")],
+    version: Annotated[str | None, typer.Option(help="Of this version; default the default one.")] = None,
+    model_store: Store = None,
+    ready_within: ReadySeconds = 900.0,
+) -> None:
+    """Set the number of a version's workers and wait for them. Each holds a copy of the checkpoint.
+
+    Workers that go lose the request they have; dispatchers send it again.
+    """
+    with reported():
+        changed = _rollout(model_store, ready=ready_within).scale(model, version, workers)
+        console.print(f"{model} {changed} has {workers} workers")
+
+
+@app.command(
+    epilog="Example:  grainserve models swap model_store/sam_tiny.mar --canary sand.png\n\n"
+    "New weights, whole:  grainserve weights push new.pth --name sam_tiny-2.pth; name that in config/sam_tiny.yaml; "
+    "make mar VERSION=2.0; then swap."
+)
+def swap(
+    mar: Mar,
+    *,
+    canary: Annotated[
+        list[Path] | None, typer.Option(metavar="IMAGE", help="Image that both versions measure; may be repeated.")
+    ] = None,
+    shadow: Annotated[
+        float, typer.Option(min=0, max=100, metavar="PERCENT", help="Share of the images in the bucket measured again.")
+    ] = 0.0,
+    max_count_change: Annotated[float, typer.Option(help="Of the number of grains, as a fraction.")] = Limits.count,
+    max_d50_change: Annotated[float, typer.Option(help="Of D50 by area, as a fraction.")] = Limits.d50,
+    min_agreement: Annotated[float, typer.Option(help="Of the label maps, 0 to 1.")] = Limits.agreement,
+    model_store: Store = None,
+    ready_within: ReadySeconds = 900.0,
+    drain_within: DrainSeconds = 900.0,
+) -> None:
+    """Switch a model to the version in an archive while it serves, without a lost request.
+
+    The version is registered, its workers get ready, it passes the canaries, it becomes the default, the old one
+    answers what it still has and is deleted. Until the switch any failure leaves the old version as it was and takes
+    the new one away. What is interrupted, at any moment, the next call finishes or takes back.
+    """
+    with reported():
+        limits = Limits(max_count_change, max_d50_change, min_agreement)
+        asked = TorchServe(config.setting(None, config.TORCHSERVE), None)
+        tried: list[Trial] = []
+        if canary:
+            tried.append(trials.canaries(asked, canary, limits, _say))
+        if shadow:
+            store = JobStore(Bucket(config.setting(None, config.BUCKET)))
+            tried.append(trials.shadow(asked, store, shadow / 100, limits, _say))
+        version = _rollout(model_store, ready=ready_within, drain=drain_within, trials=tried).swap(mar)
+        console.print(f"version {version} is served")
+
+
+@app.command(epilog="Example:  grainserve models rollback sam_vit_h")
+def rollback(
+    model: ModelName,
+    model_store: Store = None,
+    ready_within: ReadySeconds = 900.0,
+    drain_within: DrainSeconds = 900.0,
+) -> None:
+    """Switch a model back to the version before, whose archive the bucket keeps, without a lost request."""
+    with reported():
+        version = _rollout(model_store, ready=ready_within, drain=drain_within).rollback(model)
+        console.print(f"{model} {version} is served again")
+
+
+@app.command(epilog="Example:  grainserve models remove sam_vit_h 1.0")
+def remove(
+    model: ModelName, version: VersionName, model_store: Store = None, drain_within: DrainSeconds = 900.0
+) -> None:
+    """Delete a version when it has answered what it has, and forget it. Not the default one."""
+    with reported():
+        _rollout(model_store, drain=drain_within).remove(model, version)
+        console.print(f"{model} {version} is gone")
+
+
+@app.command(epilog="Example:  grainserve models apply --watch 30")
+def apply(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help=f"Declare this first; default what {NAME} declares.")
+    ] = None,
+    watch: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Again and again, until stopped.")
+    ] = None,
+    model_store: Store = None,
+    ready_within: ReadySeconds = 900.0,
+    drain_within: DrainSeconds = 900.0,
+) -> None:
+    """Make TorchServe serve what is declared, as after a restart, and beside every replica of it (--watch).
+
+    Versions that nobody declared are left as they are.
+    """
+    with reported():
+        rollout = _rollout(model_store, ready=ready_within, drain=drain_within)
+        if file:
+            rollout.declarations.write(from_yaml(_text(file), str(file)))
+        while watch:
+            try:
+                rollout.apply()
+            except GrainserveError as error:  # TorchServe is starting, or away: the next look may find it
+                say_error(error)
+            time.sleep(watch)
+        rollout.apply()
+        console.print("TorchServe serves what is declared")
+
+
+def _rollout(
+    model_store: Path | None, *, ready: float = 900.0, drain: float = 900.0, trials: list[Trial] | None = None
+) -> Rollout:
+    bucket = Bucket(config.setting(None, config.WEIGHTS_BUCKET))
+    store = model_store or Path(os.environ.get(config.MODEL_STORE) or "model_store")
+    versions = Versions(_management(), store, bucket, _say)
+    return Rollout(versions, Declarations(bucket), ready, drain, trials or [])
+
+
+def _management() -> Management:
+    url = config.management(None)
+    if url is None:
+        raise InvalidConfiguration("GRAINSERVE_MANAGEMENT is 'none': set it to TorchServe's management address")
+    return Management(url)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f"{file} cannot be read: {error}") from None
+
+
+def _say(words: str) -> None:
+    errors.print(escape(words), soft_wrap=True)

@@ -1,0 +1,190 @@
+"""TorchServe's management API: which versions there are, and what changes them.
+
+What each call does was measured on TorchServe 0.12 and is held by `tests/contract`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from grainserve.errors import GrainserveError, TorchServeUnreachable
+
+DESCRIBE_SECONDS = 30.0
+
+
+class ManagementRefused(GrainserveError):
+    """Management answered with an error."""
+
+    code = "management_refused"
+
+    def __init__(self, what: str, status: int, kind: str, message: str) -> None:
+        super().__init__(f"TorchServe refused to {what}: {message} (HTTP {status}, {kind})")
+        self.status = status
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process.
+
+    Attributes:
+        pid: its process id; None until it has one.
+        ready: whether it takes requests.
+    """
+
+    pid: int | None
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version of a model.
+
+    Attributes:
+        model: its model.
+        version: its name.
+        default: whether requests that name no version go to it.
+        archive: file name in the model store.
+        workers: those that it has.
+        wanted: workers that it should have.
+        waiting: requests in its queue.
+        free: requests that its queue still takes.
+    """
+
+    model: str
+    version: str
+    default: bool
+    archive: str
+    workers: tuple[Worker, ...]
+    wanted: int
+    waiting: int
+    free: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its workers are there and take requests; `/ping` does not tell."""
+        return len(self.workers) >= max(1, self.wanted) and all(worker.ready for worker in self.workers)
+
+
+class Management:
+    """The management API of one TorchServe.
+
+    Args:
+        url: its address, on loopback as a rule.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def models(self) -> list[str]:
+        """Names of all registered models."""
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            parameters = {"limit": "100"} | ({"next_page_token": token} if token else {})
+            answer = self._call("list models", "GET", "/models", parameters)
+            names += [str(model["modelName"]) for model in answer["models"]]
+            token = answer.get("nextPageToken")
+            if not token:
+                return names
+
+    def versions(self, model: str) -> dict[str, Version]:
+        """All versions of a model, by name; none when it is not registered."""
+        try:
+            default = str(self._call(f"describe {model}", "GET", f"/models/{model}")[0]["modelVersion"])
+            every = self._call(f"describe {model}", "GET", f"/models/{model}/all")
+        except ManagementRefused as error:
+            if error.status == requests.codes.not_found:
+                return {}
+            raise
+        return {str(entry["modelVersion"]): _version(entry, default) for entry in every}
+
+    def version(self, model: str, version: str) -> Version | None:
+        """One version, or None."""
+        return self.versions(model).get(version)
+
+    def register(self, archive: str) -> None:
+        """Begins to load an archive of the model store; returns before its workers are there.
+
+        Args:
+            archive: a file name. Never a gs:// address, of which TorchServe takes the last part for a file name.
+
+        Raises:
+            ManagementRefused: there is no such file, or the version is registered already (409).
+        """
+        # The default is to wait, in a thread that inference needs.
+        parameters = {"url": archive, "synchronous": "false"}
+        self._call(f"register {archive}", "POST", "/models", parameters)
+
+    def scale(self, model: str, version: str, workers: int) -> None:
+        """Sets the number of a version's workers; returns before they are there. Those that go lose what they do."""
+        number = str(workers)
+        parameters = {"min_worker": number, "max_worker": number, "synchronous": "false"}
+        self._call(f"scale {model} {version}", "PUT", f"/models/{model}/{version}", parameters)
+
+    def set_default(self, model: str, version: str) -> None:
+        """Sends requests that name no version to this one, whether it has workers or not."""
+        self._call(f"make {model} {version} the default", "PUT", f"/models/{model}/{version}/set-default")
+
+    def delete(self, model: str, version: str) -> None:
+        """Takes a version away; what is in its queue or in work gets no answer. The default one can go last only."""
+        # Waits for the workers to end: unregister_model_timeout.
+        self._call(f"delete {model} {version}", "DELETE", f"/models/{model}/{version}", seconds=150.0)
+
+    def pass_through(self, model: str, version: str, seconds: float) -> dict[str, Any]:
+        """Sends a question through a version's queue and waits for what its handler says of itself.
+
+        It is answered by a worker when all that was queued before it has been taken.
+
+        Raises:
+            ManagementRefused: no worker, or no answer in time.
+        """
+        path, what = f"/models/{model}/{version}", f"ask the workers of {model} {version}"
+        answer = self._call(what, "GET", path, {"customized": "true"}, seconds)
+        said: dict[str, Any] = answer[0].get("customizedMetadata") or {}
+        return said
+
+    def _call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        seconds: float = DESCRIBE_SECONDS,
+    ) -> Any:
+        try:
+            answer = requests.request(method, self.url + path, params=parameters, timeout=(5.0, seconds))
+        except requests.Timeout as error:
+            raise ManagementRefused(what, 0, type(error).__name__, f"no answer within {seconds:.0f} s") from error
+        except requests.RequestException as error:
+            raise TorchServeUnreachable(f"TorchServe's management does not answer at {self.url}") from error
+        try:
+            body = answer.json()
+        except requests.JSONDecodeError:
+            body = {}
+        if not answer.ok:
+            said = body if isinstance(body, dict) else {}
+            kind, message = str(said.get("type", "no type")), str(said.get("message", answer.reason))
+            raise ManagementRefused(what, answer.status_code, kind, message)
+        return body
+
+
+def _version(entry: dict[str, Any], default: str) -> Version:
+    queue = entry.get("jobQueueStatus", {})
+    workers = tuple(
+        Worker(int(worker["pid"]) or None if worker.get("pid") else None, worker["status"] == "READY")
+        for worker in entry["workers"]
+    )
+    return Version(
+        model=str(entry["modelName"]),
+        version=str(entry["modelVersion"]),
+        default=str(entry["modelVersion"]) == default,
+        archive=str(entry["modelUrl"]),
+        workers=workers,
+        wanted=int(entry["minWorkers"]),
+        waiting=int(queue.get("pendingRequests", 0)),
+        free=int(queue.get("remainingCapacity", 0)),
+    )
