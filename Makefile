@@ -20,7 +20,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs accuracy lock clean
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -60,7 +60,7 @@ format: setup ## Put the code into its format
 	@$(RUN) -m ruff check --fix --quiet --exit-zero .
 	@$(RUN) -m ruff format .
 
-mar: setup ## Pack model_store/MODEL.mar (MODEL=sam_tiny VERSION=1.0)
+mar: setup ## Pack model_store/MODEL-VERSION.mar (MODEL=sam_tiny VERSION=1.0)
 	@$(RUN) -m tools.mar $(MODEL) --version $(VERSION)
 
 package: setup ## Compile MODEL's image encoder for this processor (MODEL=sam_vit_b PRECISION=auto DEVICE=cpu)
@@ -72,6 +72,9 @@ bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 
 bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploads (an hour, nothing else running)
 	@$(RUN) -m benchmarks.jobs --sustained 30
+
+swap-show: setup ## Swap versions back and forth under load, and count what is lost (15 minutes)
+	@$(RUN) -m benchmarks.swap
 
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \

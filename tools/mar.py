@@ -50,7 +50,7 @@ def pack(
         version: TorchServe model version, such as "1.0".
         config: Model config; `config/<model>.yaml` when not given.
         package: Folder of the package `grain_handler` to pack.
-        out: File to write; `model_store/<model>.mar` when not given.
+        out: File to write; `model_store/<model>-<version>.mar` when not given.
 
     Returns:
         The file written. It appears complete or not at all.
@@ -59,7 +59,7 @@ def pack(
         Problem: The config or the handler is missing, or the archiver refuses.
     """
     config = config if config is not None else ROOT / "config" / f"{model}.yaml"
-    out = out if out is not None else MODEL_STORE / f"{model}.mar"
+    out = out if out is not None else MODEL_STORE / f"{model}-{version}.mar"
     entry = package / "service.py"
     for needed, what in ((config, "the model config"), (entry, "the handler")):
         if not needed.is_file():
@@ -135,7 +135,7 @@ def main() -> int:
     parser.add_argument("model", help="model name, such as sam_tiny")
     parser.add_argument("--version", default="1.0", help="model version (default 1.0)")
     parser.add_argument("--config", type=Path, help="model config (default config/<model>.yaml)")
-    parser.add_argument("--out", type=Path, help="file to write (default model_store/<model>.mar)")
+    parser.add_argument("--out", type=Path, help="file to write (default model_store/<model>-<version>.mar)")
     arguments = parser.parse_args()
     out = pack(arguments.model, arguments.version, config=arguments.config, out=arguments.out)
     print(f"{out}: {arguments.model} {arguments.version}, {out.stat().st_size / 1024:.0f} KiB")

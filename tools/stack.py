@@ -117,7 +117,7 @@ class Stack:
             Problem: Something is missing, or a server does not start; nothing is left running.
         """
         weights = weights_file(self.model)
-        archive = mar.pack(self.model, "1.0", out=self.torchserve.model_store / f"{self.model}.mar")
+        archive = mar.pack(self.model, "1.0", out=self.torchserve.model_store / f"{self.model}-1.0.mar")
         with ExitStack() as starting:
             if not self.emulator.running:
                 starting.enter_context(self.emulator)
