@@ -91,7 +91,11 @@ class TorchServe:
         """
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
-        response = self._request("POST", self.inference, path, self._timeout, json=body)
+        # A connection of its own: behind a Kubernetes Service connections are what is spread over replicas, and kept
+        # ones would never reach a replica that came later.
+        response = self._request(
+            "POST", self.inference, path, self._timeout, json=body, headers={"Connection": "close"}
+        )
         if response.status_code != requests.codes.ok:
             raise _error(response, model, version)
         return _result(response)
