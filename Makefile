@@ -20,7 +20,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs accuracy lock clean
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs bench-scaleout render accuracy lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
@@ -72,6 +72,12 @@ bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 
 bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploads (an hour, nothing else running)
 	@$(RUN) -m benchmarks.jobs --sustained 30
+
+bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (half an hour, nothing else running)
+	@$(RUN) -m benchmarks.scaleout
+
+render: setup ## Render deploy/ into deploy/rendered and hold it against Kubernetes' schemas (needs kubectl)
+	@$(RUN) -m tools.render
 
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \
