@@ -208,8 +208,8 @@ def ends_are_clean(objects: list[Object]) -> Iterator[str]:
         for container in spec["containers"]:
             where = f"{name(each)} {container['name']}"
             hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
-            if container.get("ports") and not hook:
-                yield f"{where}: no preStop"
+            if container.get("ports") and not hook and "--grace" not in container.get("args", []):
+                yield f"{where}: no preStop, and it is sent requests"
             if "torchserve" in container["image"].rpartition("/")[2] and hook != ["/usr/local/bin/drain"]:
                 yield f"{where}: does not drain"
             settings = {each["name"]: each.get("value") for each in container.get("env", [])}
@@ -284,6 +284,8 @@ def references_exist(objects: list[Object]) -> Iterator[str]:
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         for container in containers(each):
             wanted |= {f"ConfigMap/{source['configMapRef']['name']}" for source in container.get("envFrom", [])}
+            references = [variable.get("valueFrom", {}).get("configMapKeyRef") for variable in container.get("env", [])]
+            wanted |= {f"ConfigMap/{reference['name']}" for reference in references if reference}
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
             if missing := mounted - volumes:
                 yield f"{name(each)}: no volume {', '.join(sorted(missing))}"

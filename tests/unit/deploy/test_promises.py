@@ -232,3 +232,28 @@ def test_the_queue_of_a_pod_is_shorter_than_the_patience_of_dispatchers() -> Non
     assert (queue + 1) * slowest < 600
     grace = spec(every, "torchserve")["terminationGracePeriodSeconds"]
     assert (queue + 1) * slowest < grace
+
+
+def test_torchserve_knows_the_weights_bucket_alone() -> None:
+    for container in containers(found(load("gpu"), "Deployment", "torchserve")):
+        assert "envFrom" not in container
+        assert "GRAINSERVE_BUCKET" not in {each["name"] for each in container.get("env", [])}
+
+
+KSERVE: list[Check] = [
+    promises.images_are_pinned,
+    promises.resources_are_bounded,
+    promises.pods_are_locked,
+    promises.containers_are_locked,
+    promises.probes_mean_it,
+    promises.management_has_no_port,
+    promises.ends_are_clean,
+]
+
+
+@pytest.mark.parametrize("check", KSERVE, ids=lambda check: check.__name__)
+def test_kserves_pod_keeps_the_promises_of_pods(check: Check) -> None:
+    service = yaml.safe_load((DEPLOY / "kserve" / "inferenceservice.yaml").read_text())
+    template = {"metadata": {"labels": {}}, "spec": service["spec"]["predictor"]}
+    as_deployment = {"kind": "Deployment", "metadata": service["metadata"], "spec": {"template": template}}
+    assert list(check([as_deployment])) == []
