@@ -23,7 +23,7 @@ export GOMP_SPINCOUNT ?= 3000
 .PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs bench-scaleout render accuracy lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
