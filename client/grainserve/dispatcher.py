@@ -39,9 +39,11 @@ from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
 
-GLANCE = 64
-"""Jobs that one look at `pending/` brings, about. Others take of the same while they wait here, so not too many."""
-
+GLANCE = 16
+"""Jobs that a look at `pending/` is to bring, at least. Others take of the same while they wait here, so not many more:
+each that another has done meanwhile costs a call."""
+HANDED_IN = 64
+"""Jobs that wait here before no more are taken from those who submit."""
 
 DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
 
@@ -136,7 +138,7 @@ class Dispatcher:
 
         Not when many are waiting here already: they would come before the jobs of others.
         """
-        if self._inbox.wait_for_room(GLANCE, timeout=0):
+        if self._inbox.wait_for_room(HANDED_IN, timeout=0):
             self._inbox.put(ticket)
 
     @property
@@ -168,12 +170,14 @@ class Dispatcher:
     def _list(self) -> None:
         """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
         while not self._stopping.is_set():
-            if not self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+            if not self._has_room():
                 continue
-            found = 0
+            found, wanted = 0, max(GLANCE, 2 * self._concurrency)
             try:
-                for ticket in self._store.pending.some(GLANCE):
+                for ticket in self._store.pending.some(wanted):
                     found += self._inbox.put(ticket)
+                    if found >= wanted:
+                        break
             except StorageError as error:
                 self._trouble(error)
             except Exception:  # a fault of ours must not end the thread
@@ -185,7 +189,7 @@ class Dispatcher:
     def _fetch(self) -> None:
         assert self._courier
         while not self._stopping.is_set():
-            if not self._inbox.wait_for_room(self._concurrency, self._listing_interval):
+            if not self._has_room():
                 continue
             try:
                 fetched = self._courier.fetch()
@@ -194,6 +198,10 @@ class Dispatcher:
                 fetched = False
             if not fetched:
                 self._stopping.wait(self._pause(5))
+
+    def _has_room(self) -> bool:
+        """Waits a while for room in the inbox; False also when told to stop."""
+        return self._inbox.wait_for_room(self._concurrency, self._listing_interval) and not self._stopping.is_set()
 
     def _hold(self) -> None:
         assert self._courier

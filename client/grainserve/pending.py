@@ -14,6 +14,8 @@ from grainserve.contract import IMAGE_ID
 from grainserve.storage import Bucket
 
 PREFIX = "pending/"
+SHARE = 4
+"""Jobs of a submitter in a look, at least: each costs a call or two, however few it brings."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,21 @@ class Pending:
         self._bucket = bucket
         self._chance = chance or random.Random()
 
-    def some(self, count: int) -> list[Ticket]:
-        """Looks for work: about as many jobs of each submitter, drawn anew each time.
+    def some(self, count: int) -> Iterator[Ticket]:
+        """Looks for work: about as many jobs of each submitter, in an order drawn anew each time.
 
         Args:
-            count: how many in all, about; with more submitters than that some have to wait for the next look.
+            count: how many are wanted in all, about.
 
-        Returns:
-            The tickets; all that there are when there are no more than `count`.
+        Yields:
+            The tickets, a page of each submitter after the other's: who has enough asks no further, and the submitters
+            that are left cost no call.
         """
         submitters = self._bucket.folders(PREFIX)
         self._chance.shuffle(submitters)
-        chosen = submitters[:count]
-        share = -(-count // max(1, len(chosen)))
-        return [ticket for submitter in chosen for ticket in self._page(submitter, share)]
+        share = max(SHARE, -(-count // max(1, len(submitters))))
+        for submitter in submitters:
+            yield from self._page(submitter, share)
 
     def all(self) -> Iterator[Ticket]:
         """Yields every unfinished job, a page of names at a time."""

@@ -143,7 +143,7 @@ def test_reconcile_announces_what_pubsub_lost(store: JobStore) -> None:
     ids = [submit(lost) for _ in range(3)]
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
-        working._store.pending.some = lambda count: []  # type: ignore[method-assign] # it never looks at the bucket
+        working._store.pending.some = lambda count: iter(())  # type: ignore[method-assign] # it never looks at the bucket
         working.start()
         said = CliRunner().invoke(app, ["reconcile", "--create"])
         assert (said.exit_code, said.stdout.strip()) == (0, "3 pending jobs announced")
@@ -181,7 +181,7 @@ def test_the_job_of_a_dead_letter_fails_unless_somebody_works_on_it(store: JobSt
     dead = Notifications(f"{news.topic}-dead")  # what Pub/Sub does after many deliveries in vain
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
-        working._store.pending.some = lambda count: []  # type: ignore[method-assign]
+        working._store.pending.some = lambda count: iter(())  # type: ignore[method-assign]
         working._inbox.put = lambda ticket: False  # type: ignore[method-assign]
         for image_id in (idle, leased):
             dead.announce(Ticket("lab", image_id))

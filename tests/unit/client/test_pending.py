@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import islice
 
 import pytest
 from google.cloud import storage
@@ -26,10 +27,11 @@ def mark(bucket: Bucket, submitter: str, count: int) -> set[Ticket]:
 
 def test_few_are_all_seen(bucket: Bucket) -> None:
     pending = Pending(bucket)
-    assert pending.some(8) == []
+    assert list(pending.some(8)) == []
     tickets = mark(bucket, "lab", 5) | mark(bucket, "other", 2)
-    assert set(pending.some(20)) == tickets
-    assert len(pending.some(20)) == len(tickets), "none twice"
+    seen = list(pending.some(20))
+    assert set(seen) == tickets
+    assert len(seen) == len(tickets), "none twice"
     assert set(pending.all()) == tickets
     assert (pending.count(100), pending.count(100, "lab"), pending.count(3), pending.count(9, "nobody")) == (7, 5, 3, 0)
 
@@ -37,9 +39,9 @@ def test_few_are_all_seen(bucket: Bucket) -> None:
 def test_each_submitter_gets_as_many(bucket: Bucket) -> None:
     mark(bucket, "lab", 60)
     few = mark(bucket, "other", 2)
-    seen = Pending(bucket).some(8)
+    seen = list(Pending(bucket).some(12))
     assert few <= set(seen)
-    assert sum(ticket.submitter == "lab" for ticket in seen) == 4
+    assert sum(ticket.submitter == "lab" for ticket in seen) == 6
 
 
 def test_looks_differ_and_reach_every_job(bucket: Bucket) -> None:
@@ -56,16 +58,20 @@ def test_a_look_costs_a_call_for_the_submitters_and_one_or_two_for_each(
     mark(bucket, "lab", 60)
     calls = []
     bucket.client._http.hooks["response"].append(lambda response, *_, **__: calls.append(response.url))
-    Pending(bucket).some(6)
+    assert len(list(Pending(bucket).some(6))) == 6
     assert len(calls) <= 3
     assert all("maxResults=6" in call for call in calls if "delimiter" not in call)
 
 
-def test_more_submitters_than_asked_for_wait_for_another_look(bucket: Bucket) -> None:
+def test_of_many_submitters_only_as_many_are_asked_for_as_it_takes(bucket: Bucket) -> None:
     submitters = {f"lab-{number}" for number in range(9)}
     for submitter in submitters:
-        mark(bucket, submitter, 1)
+        mark(bucket, submitter, 6)
+    calls: list[str] = []
+    bucket.client._http.hooks["response"].append(lambda response, *_, **__: calls.append(response.url))
     pending = Pending(bucket)
-    seen = [{ticket.submitter for ticket in pending.some(3)} for _ in range(40)]
-    assert all(len(look) == 3 for look in seen)
-    assert set().union(*seen) == submitters
+    seen = [{ticket.submitter for ticket in islice(pending.some(8), 8)} for _ in range(40)]
+    assert all(len(look) == 2 for look in seen), "four jobs of each"
+    assert set().union(*seen) == submitters, "others each time"
+    assert len(calls) <= 5 * len(seen)
+    assert len(list(pending.some(8))) == 36, "who asks on gets to all of them"

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.jobs`, a module for each question."""

@@ -1,0 +1,42 @@
+"""Several dispatchers in one process, each with a client of its own; at SIGTERM, says how many jobs each has done.
+
+python -m benchmarks.machinery.dispatchers COUNT PLACES
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from grainserve.dispatcher import DONE, Dispatcher
+from grainserve.operate import stop_signals
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe
+
+GRACE = 60.0
+
+
+def make(places: int) -> Dispatcher:
+    """As `grainserve dispatch` makes it."""
+    store = JobStore(Bucket(os.environ["GRAINSERVE_BUCKET"]))
+    inference, management = os.environ["GRAINSERVE_TORCHSERVE"], os.environ["GRAINSERVE_MANAGEMENT"]
+    return Dispatcher(store, TorchServe(inference, management, connections=places), concurrency=places)
+
+
+def main(count: int, places: int) -> None:
+    """Runs them."""
+    with stop_signals() as stopping:
+        dispatchers = [make(places).start() for _ in range(count)]
+        stopping.wait()
+        with ThreadPoolExecutor(count) as pool:
+            ended = list(pool.map(lambda each: each.stop(GRACE), dispatchers))
+    if not all(ended):
+        sys.exit("jobs in hand did not end")
+    print(json.dumps([each.ended[DONE] for each in dispatchers]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,116 @@
+"""What dispatchers ask of storage: a proxy that counts by kind, and one that lists from an index as GCS does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from bisect import bisect_left, insort
+from collections import Counter
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from tests.faults.proxy import Call, Proxy, what
+
+Answer = tuple[int, list[tuple[str, str]], bytes]
+
+
+class Meter(Proxy):
+    """Passes everything on, and counts.
+
+    GCS does not charge for answers of 4xx: what found nothing to delete or to read, or came second, is counted apart.
+
+    Attributes:
+        charged: requests answered with 2xx, by kind.
+        refused: requests answered with 4xx, by kind and status.
+        listed: names that listings brought.
+    """
+
+    def __enter__(self) -> Self:
+        self.charged: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.listed = 0
+        self._counting = threading.Lock()
+        super().__enter__()
+        return self
+
+    def kinds(self) -> tuple[Counter[str], Counter[str]]:
+        """`charged` and `refused` as they are now."""
+        with self._counting:
+            return self.charged.copy(), self.refused.copy()
+
+    def _ask_storage(self, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        call = what(asker.command, asker.path, body)
+        try:
+            status, headers, data = self._answer(call, asker, body)
+        except (OSError, http.client.HTTPException):
+            with self._counting:
+                self.refused[f"{call.verb} {call.folder} unanswered"] += 1
+            raise
+        kind = f"{call.verb} {call.folder}".strip()
+        with self._counting:
+            if status < 400:
+                self.charged[kind] += 1
+                self.listed += _names(data) if call.verb == "list" else 0
+            else:
+                self.refused[f"{kind} {status}"] += 1
+        return status, headers, data
+
+    def _answer(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        return super()._ask_storage(asker, body)
+
+
+class IndexedMeter(Meter):
+    """Answers listings of `pending/` itself, from an index of names, which takes as long for ten as for a million.
+
+    So does GCS. The emulator reads every marker for every listing: 1.7 s and a processor for 100,000 of them, while
+    writes wait, so that dispatchers would be measured that wait for each other's listings.
+
+    Args:
+        target: the emulator's URL.
+        names: of all markers that there are.
+    """
+
+    def __init__(self, target: str, names: list[str]) -> None:
+        super().__init__(target)
+        self.names = sorted(names)
+        self._indexing = threading.Lock()
+
+    def _answer(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        if call.verb == "list":
+            question = {key: values[0] for key, values in parse_qs(urlsplit(asker.path).query).items()}
+            data = json.dumps(self._list(question)).encode()
+            # The clock of `grainserve.clock` lives on dates.
+            return 200, [("Content-Type", "application/json"), ("Date", formatdate(usegmt=True))], data
+        answer = super()._answer(call, asker, body)
+        if call.folder == "pending" and answer[0] < 300:
+            with self._indexing:
+                place = bisect_left(self.names, call.name)
+                there = self.names[place : place + 1] == [call.name]
+                if call.verb == "create" and not there:
+                    insort(self.names, call.name)
+                elif call.verb == "delete" and there:
+                    del self.names[place]
+        return answer
+
+    def _list(self, question: dict[str, str]) -> dict[str, Any]:
+        """One page, as far as `grainserve.storage` asks for it: a prefix, with a start and a limit or a delimiter."""
+        prefix, most = question["prefix"], int(question.get("maxResults", 1000))
+        with self._indexing:
+            place = bisect_left(self.names, max(prefix, question.get("startOffset", ""), question.get("pageToken", "")))
+            if "delimiter" not in question:
+                page = [name for name in self.names[place : place + most + 1] if name.startswith(prefix)]
+                more = {"nextPageToken": page.pop()} if len(page) > most else {}
+                return {"items": [{"name": name} for name in page], **more}
+            folders: list[str] = []
+            while place < len(self.names) and self.names[place].startswith(prefix):
+                folders.append(prefix + self.names[place].removeprefix(prefix).partition("/")[0] + "/")
+                place = bisect_left(self.names, f"{folders[-1]}\U0010ffff")
+            return {"prefixes": folders}
+
+
+def _names(data: bytes) -> int:
+    page = json.loads(data)
+    return len(page.get("items", [])) + len(page.get("prefixes", []))

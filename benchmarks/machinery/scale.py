@@ -1,0 +1,184 @@
+"""A hundred thousand pending jobs and fifty dispatchers: do they find work, and do they keep out of each other's way?
+
+Seconds say little here: fifty dispatchers and the storage share the processors of one machine. What carries over to
+GCS is counted: requests for each job, listings among them, names listed, records read in vain because another
+dispatcher had the job or had ended it, claims lost to another (a compare-and-swap that came second), and whether each
+job that ended did so once.
+
+How the bucket gets there: the objects are laid directly into the emulator's folder, in the emulator's own format (it
+makes one job, which is then copied under other ids). Names and records are those of real jobs; all images are one
+file with many names, and so are all markers, which are empty. Listings are answered from an index beside the emulator
+(`meter.IndexedMeter` says why), which is compared with the emulator's folder afterwards. Dispatchers are real
+`Dispatcher` objects with a client each, several to a process, for fifty processes spend a minute on starting.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import signal
+import statistics
+import time
+import uuid
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from benchmarks.machinery.bench import LAB, PLACES, Bench, submit, wait_for, wait_until
+from benchmarks.machinery.meter import IndexedMeter
+from grainserve.jobs import State
+from grainserve.pending import PREFIX, Ticket
+from grainserve.protocol import JobStore
+from tests.faults.world import Part
+from tools.problem import Problem
+
+PROCESSES = 5
+LINKS = 50_000
+"""Names of one file, at most; ext4 allows 65,000."""
+ATTRIBUTE = "user.metadata"
+"""Where the emulator keeps what it knows of an object."""
+
+
+def scale(bench: Bench, pending: int, dispatchers: int, jobs: int) -> dict[str, Any]:
+    """Lets dispatchers end so many of the pending jobs, and counts.
+
+    Args:
+        bench: the servers.
+        pending: jobs in the bucket at the beginning.
+        dispatchers: of four places each.
+        jobs: at which they are asked to stop; those in hand are ended, and counted too.
+    """
+    began = time.monotonic()
+    store, ids = seed(bench, pending)
+    seeded = time.monotonic() - began
+    began = time.monotonic()
+    if len(list(store.pending.some(64))) != min(64, pending):
+        raise Problem("the emulator does not list what was laid into its folder")
+    look = time.monotonic() - began
+    with IndexedMeter(bench.emulator.url, [Ticket(LAB, image_id).marker for image_id in ids]) as meter:
+        began = time.monotonic()
+        parts = _start(bench, store, dispatchers, meter.url)
+        try:
+            wait_for(lambda: len(meter.written), jobs, pause=0.1)
+            seconds = time.monotonic() - began
+            # What dispatchers list after that brings no job that is counted here.
+            listings, listed = meter.kinds()[0]["list"], meter.listed
+            for part in parts:
+                part.signal(signal.SIGTERM)
+            said = [_said(part) for part in parts]
+        finally:
+            for part in parts:
+                part.kill()
+        charged, refused = meter.kinds()
+        written, left = meter.written.copy(), list(meter.names)
+    charged["list"] = listings
+    each = sorted(done for one in said for done in one)
+    ended = len(written)
+    in_vain = charged["read jobs"] - charged["read images"]
+    return {
+        "pending": pending,
+        "dispatchers": dispatchers,
+        "places_each": PLACES,
+        "ended": ended,
+        "ended_by_a_dispatcher": {"fewest": each[0], "median": statistics.median(each), "most": each[-1]},
+        "ended_exactly_once": _once(bench, store, ids, written, left),
+        "requests_per_job": round(charged.total() / ended, 3),
+        "listings_per_job": round(charged["list"] / ended, 4),
+        "names_listed_per_job": round(listed / ended, 3),
+        "records_read_in_vain_per_job": round(in_vain / ended, 4),
+        "claims_lost_per_job": round(refused["replace jobs 412"] / ended, 4),
+        "by_kind": {kind: round(count / ended, 3) for kind, count in sorted(charged.items())},
+        "refused_by_kind": {kind: round(count / ended, 3) for kind, count in sorted(refused.items())},
+        "seconds": round(seconds, 1),
+        "seconds_to_seed": round(seeded, 1),
+        "seconds_for_a_look_without_the_index": round(look, 2),
+    }
+
+
+def seed(bench: Bench, count: int) -> tuple[JobStore, list[str]]:
+    """A bucket of so many pending jobs, and their image ids.
+
+    Raises:
+        Problem: the emulator keeps what it knows of objects elsewhere than on Linux.
+    """
+    if not hasattr(os, "getxattr"):
+        raise Problem("the part `scale` lays objects into the emulator's folder, which it can on Linux only")
+    store = bench.store()
+    first = submit(store, 1)[0]
+    job, bucket = store.job(first), bench.emulator.root / store.bucket.name
+    record, image, marker = (
+        bucket / name for name in (f"jobs/{first}.json", f"images/{first}", Ticket(LAB, first).marker)
+    )
+    described = json.loads(os.getxattr(record, ATTRIBUTE))
+    ids = [first]
+    for number in range(1, count):
+        image_id = uuid.uuid4().hex
+        data = replace(job, image_id=image_id).to_json()
+        _write(record.with_name(f"{image_id}.json"), data, _described(described, data))
+        for file in (image, marker):
+            name = file.with_name(image_id)
+            if number % LINKS:
+                os.link(file, name)
+            else:
+                _write(name, file.read_bytes(), os.getxattr(file, ATTRIBUTE))
+        if number % LINKS == 0:
+            image, marker = image.with_name(image_id), marker.with_name(image_id)
+        ids.append(image_id)
+    return store, ids
+
+
+def _start(bench: Bench, store: JobStore, dispatchers: int, url: str) -> list[Part]:
+    """Processes of as many dispatchers each, but for a difference of one."""
+    processes = min(PROCESSES, dispatchers)
+    parts = []
+    for number in range(processes):
+        share = dispatchers // processes + (number < dispatchers % processes)
+        log = bench.folder / f"{store.bucket.name}-several-{number}"
+        module, environment = "benchmarks.machinery.dispatchers", bench.environment(store, url)
+        parts.append(Part(log.name, module, [str(share), str(PLACES)], environment, log))
+        parts[-1].start()
+    return parts
+
+
+def _said(part: Part) -> list[int]:
+    """How many jobs each of a process's dispatchers has done; waits for its end."""
+    wait_until(lambda: not part.running, f"{part.name} does not end")
+    try:
+        said: list[int] = json.loads(part.printed()[-1])
+    except (IndexError, ValueError):
+        raise Problem(f"{part.name} ended badly: {part.printed()[-5:]}") from None
+    return said
+
+
+def _once(bench: Bench, store: JobStore, ids: list[str], written: Counter[str], index: list[str]) -> bool:
+    """Whether every job ended once, with one attempt, or not at all: by the proxy, the records, and the folder."""
+    bucket = bench.emulator.root / store.bucket.name
+    results = {file.stem for file in (bucket / "results").iterdir()}
+    markers = {file.name for file in (bucket / "pending" / LAB).iterdir()}
+    if {name.removeprefix(f"{PREFIX}{LAB}/") for name in index} != markers:
+        raise Problem("the index of listings is not what is in the emulator's folder")
+    ended = [store.job(image_id) for image_id in results]
+    return (
+        set(written.values()) == {1}
+        and {f"results/{image_id}.json" for image_id in results} == set(written)
+        and results | markers == set(ids)
+        and not results & markers
+        and all(job.state is State.DONE and job.attempts == 1 for job in ended)
+    )
+
+
+def _write(file: Path, data: bytes, described: bytes) -> None:
+    file.write_bytes(data)
+    os.setxattr(file, ATTRIBUTE, described)
+
+
+def _described(like: dict[str, Any], data: bytes) -> bytes:
+    """What the emulator would note of these bytes; clients check the checksum."""
+    crc, md5 = google_crc32c.Checksum(data).digest(), hashlib.md5(data, usedforsecurity=False).digest()
+    sums = {"Crc32c": base64.b64encode(crc).decode(), "Md5Hash": base64.b64encode(md5).decode()}
+    return json.dumps({**like, **sums, "Etag": sums["Md5Hash"]}).encode()
