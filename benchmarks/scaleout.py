@@ -38,7 +38,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.jobs import ended_at
+from benchmarks.machinery.throughput import ended_at
 from benchmarks.serving import machine, make_image
 from benchmarks.side_by_side import sleeper
 from benchmarks.side_by_side.spreader import Spreader

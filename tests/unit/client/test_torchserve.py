@@ -55,9 +55,10 @@ def test_every_prediction_opens_a_connection_so_that_a_service_spreads_them() ->
     callers: list[int] = []
 
     class Keeping(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"  # keeps connections unless told otherwise
+        protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            self.close_connection = False  # whatever the client would like
             callers.append(self.client_address[1])
             self.rfile.read(int(self.headers["Content-Length"]))
             answer = json.dumps(make_result("id-1")).encode()
