@@ -20,10 +20,10 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean bench-scaleout render
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
@@ -75,6 +75,12 @@ bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploa
 
 swap-show: setup ## Swap versions back and forth under load, and count what is lost (15 minutes)
 	@$(RUN) -m benchmarks.swap
+
+bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (half an hour, nothing else running)
+	@$(RUN) -m benchmarks.scaleout
+
+render: setup ## Render deploy/ into deploy/rendered and hold it against Kubernetes' schemas (needs kubectl)
+	@$(RUN) -m tools.render
 
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \

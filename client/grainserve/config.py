@@ -17,7 +17,8 @@ SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
 MODEL_STORE = "GRAINSERVE_MODEL_STORE"
 NONE = "none"
-"""The management address of a TorchServe whose management cannot be reached from here."""
+"""The address of what cannot be reached from here: TorchServe's management, or, for a gateway that only takes jobs,
+all of it."""
 
 DEFAULTS = {TORCHSERVE: "http://127.0.0.1:8080", MANAGEMENT: "http://127.0.0.1:8081", MODEL: "sam_tiny"}
 

@@ -98,8 +98,14 @@ def gateway(  # noqa: PLR0917 - one for each option
         log_to_terminal()
         if keys is None and not no_keys and not _is_loopback(host):
             raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
-        management = config.management(None)
-        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=dispatchers + 2)
+        inference = config.setting(None, config.TORCHSERVE)
+        if inference == config.NONE and dispatchers:
+            raise InvalidConfiguration(f"{config.TORCHSERVE} is {config.NONE!r}: give --dispatch 0 to only take jobs")
+        torchserve = (
+            None
+            if inference == config.NONE
+            else TorchServe(inference, config.management(None), connections=dispatchers + 2)
+        )
         store = _store(lease)
         service = Service(
             store=store,
@@ -107,7 +113,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             model=config.setting(model, config.MODEL),
             version=version,
             keys=Keys.read(keys) if keys else Keys({}),
-            dispatcher=_dispatcher(store, torchserve, dispatchers) if dispatchers else None,
+            dispatcher=_dispatcher(store, torchserve, dispatchers) if torchserve and dispatchers else None,
             grace=grace,
             origins=tuple(cors_origin or ()),
             # Where others may reach it, they do so by names that only they know.

@@ -91,7 +91,10 @@ class TorchServe:
         """
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
-        response = self._request("POST", self.inference, path, self._timeout, json=body)
+        # A connection of its own: behind a Kubernetes Service connections are what is spread over replicas, and kept
+        # ones would never reach a replica that came later. Closed from here, whether the server would keep it or not.
+        with requests.Session() as session:
+            response = self._request("POST", self.inference, path, self._timeout, session=session, json=body)
         if response.status_code != requests.codes.ok:
             raise _error(response, model, version)
         return _result(response)
@@ -168,10 +171,17 @@ class TorchServe:
             raise HandlerFailed(200, "invalid_answer", f"{path} of the management API is not JSON") from None
 
     def _request(
-        self, method: str, base: str, path: str, timeout: tuple[float, float], **extra: Any
+        self,
+        method: str,
+        base: str,
+        path: str,
+        timeout: tuple[float, float],
+        *,
+        session: requests.Session | None = None,
+        **extra: Any,
     ) -> requests.Response:
         try:
-            return self._session.request(method, base + path, timeout=timeout, **extra)
+            return (session or self._session).request(method, base + path, timeout=timeout, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
                 raise TorchServeUnreachable(f"TorchServe does not answer at {base}") from error

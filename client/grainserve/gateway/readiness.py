@@ -1,4 +1,4 @@
-"""Whether the gateway can do what it is for: a bucket that answers and a worker that is ready."""
+"""Whether the gateway can do what it is for: a bucket that answers and, if work goes through it, a ready worker."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ class Readiness:
 
     Args:
         store: whose bucket must answer.
-        torchserve: which must have a READY worker; where its management is out of reach it must answer at all.
+        torchserve: which must have a READY worker; where its management is out of reach it must answer at all. None
+            where others do the work: jobs wait for them in the bucket, so their absence is no reason to refuse one.
         model: whose worker.
         version: its version; None for the default one.
     """
 
-    def __init__(self, store: JobStore, torchserve: TorchServe, model: str, version: str | None) -> None:
+    def __init__(self, store: JobStore, torchserve: TorchServe | None, model: str, version: str | None) -> None:
         self._store = store
-        self._torchserve = torchserve
         self._model = model
         self._version = version
-        self._parts = {"bucket": Look(self._bucket, REMEMBERED), "torchserve": Look(self._worker, REMEMBERED)}
+        self._parts = {"bucket": Look(self._bucket, REMEMBERED)}
+        if torchserve:
+            self._parts["torchserve"] = Look(lambda: self._worker(torchserve), REMEMBERED)
 
     async def problems(self) -> dict[str, str]:
         """What is missing, a code by part (`bucket`, `torchserve`); empty when all is there.
@@ -49,11 +51,11 @@ class Readiness:
             return error.code
         return None
 
-    def _worker(self) -> str | None:
+    def _worker(self, torchserve: TorchServe) -> str | None:
         try:
-            if self._torchserve.management is None:
-                self._torchserve.ping()
-            elif not self._torchserve.ready(self._model, self._version):
+            if torchserve.management is None:
+                torchserve.ping()
+            elif not torchserve.ready(self._model, self._version):
                 return "no_worker"
         except GrainserveError as error:
             log.warning("not ready: %s", error)

@@ -18,7 +18,7 @@ class Service:
 
     Attributes:
         store: images, jobs, results.
-        torchserve: whose readiness is the gateway's.
+        torchserve: whose readiness is the gateway's; None where it only takes jobs, for which a bucket is enough.
         model: what new jobs are for.
         version: its version; None for TorchServe's default one.
         keys: who may come in.
@@ -29,7 +29,7 @@ class Service:
     """
 
     store: JobStore
-    torchserve: TorchServe
+    torchserve: TorchServe | None
     model: str
     version: str | None
     keys: Keys

@@ -43,6 +43,13 @@ def test_a_gateway_that_others_can_reach_wants_keys(host: str) -> None:
 
 
 @pytest.mark.usefixtures("bucket_name")
+def test_a_gateway_without_a_torchserve_cannot_dispatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAINSERVE_TORCHSERVE", "none")
+    code, _, said = run("gateway", "--port", "0")
+    assert (code, "--dispatch 0" in said) == (2, True)
+
+
+@pytest.mark.usefixtures("bucket_name")
 def test_reconcile_without_a_topic_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRAINSERVE_PUBSUB", raising=False)
     code, _, said = run("reconcile")

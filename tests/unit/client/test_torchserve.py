@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -27,6 +30,7 @@ from tests.unit.client.fake_torchserve import (
     Answer,
     FakeTorchServe,
 )
+from tests.unit.client.results import make_result
 
 
 @pytest.fixture
@@ -45,6 +49,35 @@ def test_predict_sends_image_options_and_id(server: TorchServe, torchserve: Fake
     path, body = torchserve.requests[0]
     assert path == "/predictions/sam_tiny"
     assert body == {"image": base64.b64encode(b"\x00image").decode(), "imageId": "id-1", "min_area": 3}
+
+
+def test_every_prediction_opens_a_connection_so_that_a_service_spreads_them() -> None:
+    callers: list[int] = []
+
+    class Keeping(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.close_connection = False  # whatever the client would like
+            callers.append(self.client_address[1])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answer = json.dumps(make_result("id-1")).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keeping) as keeping:
+        threading.Thread(target=keeping.serve_forever, daemon=True).start()
+        server = TorchServe(f"http://127.0.0.1:{keeping.server_port}", None)
+        for _ in range(3):
+            predict(server)
+        server.close()
+        keeping.shutdown()
+    assert len(set(callers)) == 3
 
 
 CASES: list[tuple[Answer, type[GrainserveError], str]] = [

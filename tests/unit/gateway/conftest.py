@@ -81,7 +81,7 @@ def start(service: Service) -> Iterator[Start]:
     with ExitStack() as running:
 
         def make(*, dispatch: bool = False, **changes: Any) -> Gateway:
-            if dispatch:
+            if dispatch and service.torchserve:
                 changes["dispatcher"] = Dispatcher(service.store, service.torchserve, listing_interval=0.05)
             return running.enter_context(serving(replace(service, **changes)))
 

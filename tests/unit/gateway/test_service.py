@@ -43,6 +43,16 @@ def test_ready_means_a_worker_of_the_version_that_is_served(start: Start) -> Non
     assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "model_not_found"})
 
 
+def test_a_gateway_that_only_takes_jobs_needs_the_bucket_alone(
+    start: Start, gcs: storage.Client, bucket_name: str
+) -> None:
+    gateway = start(torchserve=None)
+    assert (gateway.ask("GET", "/readyz").status_code, gateway.upload(png()) != "") == (200, True)
+    gcs.bucket(bucket_name).delete(force=True)
+    missing = start(torchserve=None).ask("GET", "/readyz")
+    assert (missing.status_code, missing.json()["problems"]) == (503, {"bucket": "bucket_not_found"})
+
+
 def test_what_is_missing_is_told_by_code_and_its_place_to_the_log(
     start: Start, gcs: storage.Client, bucket_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,94 @@
+"""The autoscaler's queries, run by promtool over made-up series: they follow the load up, and down again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools.render import DEPLOY
+
+WHERE = 'namespace="grainserve"'
+BACKLOG, QUEUE = "grainserve_backlog_seconds", "grainserve_queue_depth"
+
+
+def query(name: str) -> str:
+    """A query as prometheus-adapter fills it in."""
+    rules = yaml.safe_load((DEPLOY / "monitoring" / "adapter.yaml").read_text())["rules"]
+    text = next(each["metricsQuery"] for each in [*rules["custom"], *rules["external"]] if each["name"]["as"] == name)
+    return str(text).replace("<<.LabelMatchers>>", WHERE).replace("<<.GroupBy>>", "pod")
+
+
+def series(name: str, values: str, **labels: str) -> dict[str, str]:
+    named = ",".join(f'{key}="{value}"' for key, value in {"namespace": "grainserve", **labels}.items())
+    return {"series": f"{name}{{{named}}}", "values": values}
+
+
+def served(requests: str, latency: str, queue: str, pod: str = "a") -> list[dict[str, str]]:
+    """TorchServe's counters; times in microseconds."""
+    return [
+        series("ts_inference_requests_total", requests, pod=pod),
+        series("ts_inference_latency_microseconds", latency, pod=pod),
+        series("ts_queue_latency_microseconds", queue, pod=pod),
+    ]
+
+
+# Two pods, an image a minute each: 20 s, of which 15 s in the queue.
+BUSY = [
+    *served("0+1x60", "0+20000000x60", "0+15000000x60"),
+    *served("0+1x60", "0+20000000x60", "0+15000000x60", pod="b"),
+]
+# As busy for half an hour, then nothing.
+OVER = [*served("0+1x30 30x60", "0+20000000x30 600000000x60", "0+15000000x30 450000000x60")]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "minutes", "expected"),
+    [
+        (BACKLOG, [series("grainserve_pending_jobs", "100x60"), *BUSY], 40, [500.0]),
+        # Each gateway and exporter counts the same jobs; one whose bucket does not answer says NaN.
+        (
+            BACKLOG,
+            [
+                series("grainserve_pending_jobs", "100x60", pod="x"),
+                series("grainserve_pending_jobs", "98x60", pod="y"),
+                series("grainserve_pending_jobs", " ".join(["NaN"] * 60), pod="z"),
+                *BUSY,
+            ],
+            40,
+            [500.0],
+        ),
+        # Nothing served yet: ten seconds an image.
+        (BACKLOG, [series("grainserve_pending_jobs", "7x60")], 40, [70.0]),
+        # All done: the counters stand where they stood, the backlog is none.
+        (BACKLOG, [series("grainserve_pending_jobs", "100x30 0x60"), *OVER], 80, [0.0]),
+        (BACKLOG, [series("grainserve_pending_jobs", "3x90"), *OVER], 80, [30.0]),
+        (BACKLOG, BUSY, 40, []),
+        (
+            QUEUE,
+            [
+                series("grainserve_torchserve_queue_depth", "3x60", pod="a", model="m", version="1.0"),
+                series("grainserve_torchserve_queue_depth", "1x60", pod="a", model="m", version="2.0"),
+                series("grainserve_torchserve_queue_depth", "0x60", pod="b", model="m", version="1.0"),
+            ],
+            40,
+            [4.0, 0.0],
+        ),
+    ],
+)
+def test_queries(name: str, given: list[dict[str, str]], minutes: int, expected: list[float], tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed, which runs queries")
+    labels = ['{pod="a"}', '{pod="b"}'] if len(expected) > 1 else ["{}"]
+    samples = [{"labels": label, "value": value} for label, value in zip(labels, expected, strict=False)]
+    asked: dict[str, Any] = {"expr": f"round({query(name)}, 0.001)", "eval_time": f"{minutes}m", "exp_samples": samples}
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": [asked]}]}))
+    done = subprocess.run([promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
