@@ -20,7 +20,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean bench-scaleout render
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean bench-scaleout render fuzz sbom audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -50,6 +50,15 @@ test: setup ## Run the tests: unit, then against a real TorchServe and emulator,
 test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (40 minutes)
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
+
+fuzz: setup ## Send 100,000 hostile inputs to the decoder and the gateway's uploads (5 minutes; another seed each time)
+	@$(RUN) -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
+
+sbom: setup ## List every package that is installed, with its licence: docs/sbom.cdx.json (CycloneDX)
+	@$(RUN) -m tools.sbom docs/sbom.cdx.json
+
+audit: setup ## Look every package up among known vulnerabilities (needs the internet)
+	@$(RUN) -m uv tool run --quiet pip-audit --disable-pip --no-deps --requirement requirements.txt
 
 lint: setup ## Check style, format and types
 	@$(RUN) -m ruff check .

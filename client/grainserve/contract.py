@@ -66,9 +66,10 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, given in options.items():
         if name not in allowed:
-            close = difflib.get_close_matches(str(name), allowed, n=1)
+            # Of a name of megabytes the comparison would take gigabytes.
+            close = difflib.get_close_matches(str(name)[:64], allowed, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(allowed)}"
-            raise InvalidOption(f"unknown option {name!r}: {hint}")
+            raise InvalidOption(f"unknown option {str(name)[:64]!r}: {hint}")
         value = given.item() if isinstance(given, np.generic) else given
         if value is None:
             continue
@@ -76,10 +77,17 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
             raise InvalidOption(f"{name} holds characters that cannot be printed")
         finite = not isinstance(value, float) or math.isfinite(value)
         if not finite or not Draft202012Validator(allowed[name]).is_valid(value):
-            raise InvalidOption(f"{name} is {value!r}; it must be {describe_option(name)}")
+            raise InvalidOption(f"{name} is {_shown(value)}; it must be {describe_option(name)}")
         # JSON Schema counts 32.0 as an integer; the handler should get 32.
         checked[name] = int(value) if isinstance(value, float) and "integer" in allowed[name].get("type", ()) else value
     return checked
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, and without its depths, where `repr` may run out of stack."""
+    if isinstance(value, str):
+        return repr(value[:64])
+    return f"{value!r:.64}" if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def options_from_text(fields: Mapping[str, str]) -> dict[str, Any]:

@@ -49,6 +49,11 @@ NOT_READ = {
     b"P5": "PGM",
     b"P6": "PPM",
 }
+MAX_SCANS = 256
+"""Of a JPEG; cameras write up to 10. The decoder passes over the whole image for each, and a scan may have 12 bytes."""
+MAX_READS = 50_000
+"""Pillow's of a file: three or so for each of its parts. 24 MiB of empty parts would keep it busy for ten seconds."""
+
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow's readers raise on damaged files."""
 
@@ -86,9 +91,12 @@ def decode(data: bytes) -> DecodedImage:
         raise TooManyBytes(f"the image has {len(data)} bytes, the limit is {MAX_BYTES}: send a compressed file")
     kind = _kind(data)
     try:
-        picture = Image.open(io.BytesIO(data), formats=[kind])
-    except Image.DecompressionBombError:
-        raise DecompressionBomb(f"the {kind} header claims far more pixels than {MAX_SIDE} × {MAX_SIDE}") from None
+        if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+            raise DecompressionBomb(f"the JPEG has more than {MAX_SCANS} scans: save it again as a usual JPEG")
+        # A run-length encoded BMP is read by the byte, and has no parts.
+        picture = Image.open(io.BytesIO(data) if kind == "BMP" else _Parts(data), formats=[kind])
+    except Image.DecompressionBombError as error:
+        raise DecompressionBomb(f"the {kind} header claims far more than {MAX_SIDE} × {MAX_SIDE} px: {error}") from None
     except UnidentifiedImageError:
         raise TruncatedImage(f"the file begins like a {kind} but its header cannot be read: send it again") from None
     except BROKEN as error:
@@ -135,6 +143,20 @@ def upright_rgb(picture: Image.Image) -> tuple[NDArray[np.uint8], tuple[str, ...
         background = Image.new("RGBA", flat.size, WHITE)
         return np.asarray(Image.alpha_composite(background, flat).convert("RGB")), ()
     return np.asarray(upright.convert("RGB")), ()
+
+
+class _Parts(io.BytesIO):
+    """A file whose reader gives up when it has too many parts."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise Image.DecompressionBombError("it has too many parts")  # an OSError Pillow may survive
+        return super().read(size)
 
 
 def _kind(data: bytes) -> str:

@@ -52,6 +52,13 @@ class Options(BaseModel):
     label: str = Field(default="grain", min_length=1, max_length=64)
 
 
+def shown(value: object) -> str:
+    """A value of a request as a message shows it: short, and without its depths, where `repr` may run out of stack."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return f"{value!r:.60}" if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
 def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: bool) -> Options:
     """Checks the options of a request and completes them with the model's defaults.
 
@@ -70,13 +77,12 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
     """
     unknown = sorted(set(given) - set(Options.model_fields))
     if unknown:
-        raise UnknownOption(
-            f"unknown option {', '.join(map(repr, unknown))}: the options are {', '.join(Options.model_fields)}"
-        )
+        named = ", ".join(map(shown, unknown[:3])) + (", …" if len(unknown) > 3 else "")
+        raise UnknownOption(f"unknown option {named}: the options are {', '.join(Options.model_fields)}")
     said = {name: value for name, value in given.items() if value is not None}
     try:
         checked = Options.model_validate_strings(said) if text else Options.model_validate(said, strict=True)
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg'].lower()}, got {fault['input']!r:.80}" for fault in error.errors()]
+        faults = [f"{fault['loc'][0]}: {fault['msg'].lower()}, got {shown(fault['input'])}" for fault in error.errors()]
         raise InvalidOption("; ".join(faults)) from None
     return Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from grain_handler.errors import (
     NotAnImage,
     RequestError,
 )
-from grain_handler.options import Options, parse_options
+from grain_handler.options import Options, parse_options, shown
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -77,7 +76,7 @@ def parse(
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:
-    if "json" in content_type.lower():
+    if "json" in content_type.lower() or not isinstance(body, bytes | bytearray | memoryview | str):
         raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
     if isinstance(body, str):
         if not body:
@@ -94,7 +93,7 @@ def _from_base64(fields: Mapping[str, Any]) -> bytes:
         raise InvalidBase64('"image" is not a string: put the image there in base64')
     try:
         return base64.b64decode(encoded.strip(), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or letters that are not ASCII
         raise InvalidBase64(f'"image" is not base64 ({error}): no data: prefix, standard alphabet') from None
 
 
@@ -102,19 +101,28 @@ def _from_field(row: Mapping[str, Any]) -> bytes:
     if "image" not in row:
         raise MissingImage('the form has no field "image": put the image file there')
     value = row["image"]
-    return value.encode() if isinstance(value, str) else bytes(value)
+    if isinstance(value, str):  # TorchServe's, of a part that said it was text
+        raise NotAnImage('"image" is text: send the image file there, without a text Content-Type')
+    return _bytes("image", value)
 
 
 def _text(name: str, value: Any) -> str:
     try:
-        return value if isinstance(value, str) else bytes(value).decode()
+        return value if isinstance(value, str) else _bytes(name, value).decode()
     except UnicodeDecodeError:
-        raise InvalidOption(f"{name}: the field is not UTF-8 text") from None
+        raise InvalidOption(f"{shown(name)}: the field is not UTF-8 text") from None
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    """A part's bytes. One that says it is JSON comes as its value, and `bytes` of a number is as many zeros."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise InvalidOption(f"{shown(name)}: the field says it is JSON: send it without a Content-Type")
+    return bytes(value)
 
 
 def _image_id(given: Any, request_id: str) -> str:
     if given is None:
         return request_id
     if not isinstance(given, str) or not IMAGE_ID.fullmatch(given):
-        raise InvalidOption(f"imageId: {given!r:.80} is not 1 to 128 letters, digits, '-' or '_'")
+        raise InvalidOption(f"imageId: {shown(given)} is not 1 to 128 letters, digits, '-' or '_'")
     return given

@@ -50,10 +50,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
         """Request rows → images and options."""
         context = self.context
-        return [
-            parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
-            for i, row in enumerate(rows)
-        ]
+
+        def read(row: dict[str, Any], i: int) -> Request | RequestError:
+            return parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
+
+        return [_each(row, partial(read, i=i)) for i, row in enumerate(rows)]
 
     def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
         """Images → objects; while one image's are measured, the next one's masks are made."""

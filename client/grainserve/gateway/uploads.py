@@ -24,6 +24,11 @@ MAX_SIDE = 1024
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 OPTIONS_BYTES = 64 * 1024
 """What a request may hold beside its image."""
+JSON_PARTS = 1000
+"""Values that an upload's JSON may hold; base64 has none of the letters that they are counted by. Ten million empty
+lists, in as many bytes as an image may have, would take 800 MB."""
+HEADER_READS = 50_000
+"""Pillow's, of an image's header: three or so for each part of the file."""
 READ_SECONDS = 60.0
 """Time for a body to arrive: one that drips holds a place."""
 AT_ONCE = 16
@@ -99,7 +104,7 @@ def check_header(image: bytes) -> str:
     if not image:
         raise ImageRejected(400, "empty_body", "the image has no bytes: send an image file")
     try:
-        with Image.open(io.BytesIO(image), formats=FORMATS) as picture:
+        with Image.open(_Parts(image), formats=FORMATS) as picture:
             width, height = picture.size
             content_type = Image.MIME[str(picture.format)]
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
@@ -107,7 +112,7 @@ def check_header(image: bytes) -> str:
             415, "not_an_image", f"the bytes do not begin like an image that is read: send {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
-        raise ImageRejected(413, "decompression_bomb", "the header claims far too many pixels") from None
+        raise ImageRejected(413, "decompression_bomb", "the header claims far too many pixels, or never ends") from None
     if max(width, height) > MAX_SIDE:
         raise ImageRejected(
             413,
@@ -116,6 +121,20 @@ def check_header(image: bytes) -> str:
             "it into tiles",
         )
     return content_type
+
+
+class _Parts(io.BytesIO):
+    """A file whose reader gives up when it has too many parts: millions of them would keep it busy for long."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = HEADER_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise Image.DecompressionBombError("too many parts")
+        return super().read(size)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -131,6 +150,8 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
+    if sum(map(body.count, (b",", b"[", b"{"))) > JSON_PARTS:
+        raise ImageRejected(400, "invalid_json", "the body has too many values: send an image and its options")
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -147,11 +168,14 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
 async def _form(request: Request, max_bytes: int) -> tuple[bytes, list[tuple[str, str]]]:
     """The image of a form, and its other fields."""
     limited = _limited(request, max_bytes + OPTIONS_BYTES)
-    async with limited.form(max_files=1, max_fields=32, max_part_size=OPTIONS_BYTES) as form:
-        file = form.get("image")
-        if not isinstance(file, UploadFile):
-            raise ImageRejected(400, "missing_image", "the form has no file named image")
-        return await file.read(), [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    try:
+        async with limited.form(max_files=1, max_fields=32, max_part_size=OPTIONS_BYTES) as form:
+            file = form.get("image")
+            if not isinstance(file, UploadFile):
+                raise ImageRejected(400, "missing_image", "the form has no file named image")
+            return await file.read(), [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    except UnicodeError:  # some charsets that a form may name raise more than a bad letter's UnicodeDecodeError
+        raise ImageRejected(400, "invalid_form", "the form is not in the charset that it names: send UTF-8") from None
 
 
 def _from_text(fields: list[tuple[str, str]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import threading
 import time
@@ -69,6 +70,51 @@ def test_an_empty_idempotency_key_is_refused(gateway: Gateway, names: Names) -> 
     answer = gateway.ask("POST", "/upload", data=png(), headers={"Idempotency-Key": ""})
     assert failure(answer, 422) == "invalid_request"
     assert "Idempotency-Key" in answer.text
+    assert names() == set()
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "idna"])
+def test_a_form_in_a_charset_that_fails_is_refused(gateway: Gateway, names: Names, charset: str) -> None:
+    body = b"--e\r\nContent-Disposition: form-data; name=label\r\n\r\n\xff.xn--\xff-.\r\n--e--\r\n"
+    kind = {"Content-Type": f"multipart/form-data; boundary=e; charset={charset}"}
+    assert failure(gateway.ask("POST", "/upload", data=body, headers=kind), 400) in ("invalid_form", "missing_image")
+    assert names() == set()
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_json_of_millions_of_values_is_not_parsed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", lambda _: pytest.fail("it was"))
+    body = b'{"label": [' + b"[]," * 5_000_000 + b"0]}"
+    answer = gateway.ask("POST", "/upload", data=body, headers=JSON)
+    monkeypatch.undo()
+    assert failure(answer, 400) == "invalid_json"
+
+
+@pytest.mark.parametrize("option", ['"{}": 1', '"label": "{}"', '"mode": ["{}"]'])
+def test_a_refusal_is_short_whatever_was_sent(gateway: Gateway, names: Names, option: str) -> None:
+    body = '{"image": "", ' + option.format("x" * 5_000_000) + "}"
+    answer = gateway.ask("POST", "/upload", data=body, headers=JSON)
+    assert failure(answer, 422) == "invalid_option"
+    assert len(answer.content) < 1000
+    assert names() == set()
+
+
+@pytest.mark.parametrize("option", ["label", "min_area"])
+def test_a_value_however_deep_is_refused(gateway: Gateway, option: str) -> None:
+    for depth in range(880, 1000, 10):  # what parses in one place may be too deep for the next
+        body = '{"image": "", "' + option + '": ' + "[" * depth + "]" * depth + "}"
+        answer = gateway.ask("POST", "/upload", data=body, headers=JSON)
+        assert answer.status_code in (400, 422), answer.text
+        assert answer.json()["error"]["code"] in ("invalid_json", "invalid_option")
+
+
+@pytest.mark.timeout(20)
+def test_a_header_of_millions_of_parts_is_not_walked_through(gateway: Gateway, names: Names) -> None:
+    jpeg = png(kind="JPEG")
+    answer = gateway.ask("POST", "/upload", data=jpeg[:2] + b"\xff\xfe\0\2" * 4_000_000 + jpeg[2:])
+    assert failure(answer, 413) == "decompression_bomb"
     assert names() == set()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -137,6 +138,50 @@ def test_text_chunk_bomb() -> None:
     bomb = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     with pytest.raises(errors.DecompressionBomb):
         decode(whole[:33] + bomb + whole[33:])
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+    usual = encoded(np.zeros((1024, 1024, 3), np.uint8), "JPEG", progressive=True)
+    assert decode(usual).pixels.shape == (1024, 1024, 3)
+    last = usual[usual.rindex(b"\xff\xda") : -2]
+    with pytest.raises(errors.DecompressionBomb, match="scans"):  # 240 kB that would take half a minute
+        decode(usual[:-2] + last * 20_000 + usual[-2:])
+
+
+PARTS: dict[str, Callable[[bytes], bytes]] = {
+    "PNG": lambda file: file[:33] + _png_chunk(b"prVt") * 1_500_000 + file[33:],
+    "JPEG": lambda file: file[:2] + b"\xff\xfe\0\2" * 4_000_000 + file[2:],
+    "TIFF": lambda file: _tiff_pages(file, 60_000),
+}
+
+
+@pytest.mark.timeout(20)  # 5 to 150 s without the limit
+@pytest.mark.parametrize("kind", PARTS)
+def test_millions_of_parts_are_not_walked_through(kind: str) -> None:
+    with pytest.raises(errors.DecompressionBomb, match="parts"):
+        decode(PARTS[kind](encoded(gradient(), kind)))
+
+
+def _png_chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def _tiff_pages(file: bytes, pages: int) -> bytes:
+    """Its directory again and again, each pointing to the next."""
+    (first,) = struct.unpack_from("<I", file, 4)
+    (count,) = struct.unpack_from("<H", file, first)
+    size = 2 + 12 * count
+    directory = file[first : first + size]
+    chained = b"".join(directory + struct.pack("<I", len(file) + (page + 1) * (size + 4)) for page in range(pages - 1))
+    head = file[: first + size] + struct.pack("<I", len(file)) + file[first + size + 4 :]
+    return head + chained + directory + bytes(4)
+
+
+def test_a_profile_that_explodes_is_not_kept() -> None:
+    file = encoded(gradient(), "PNG")
+    bomb = _png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(80_000_000), 9))
+    with pytest.raises(errors.DecompressionBomb):
+        decode(file[:33] + bomb + file[33:])
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -73,9 +75,31 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
         models.load("sam_tiny", Checkpoint(path, "gs://weights/some.pth", "1", ""), torch.device("cpu"))
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+class Poison:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, form: str) -> None:
+    ran, path = tmp_path / "ran", tmp_path / "poisoned.pth"
+    state = {**models.build_sam_tiny().state_dict(), "poison": Poison(ran)}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(state["poison"]))
+        pickle.loads(path.read_bytes())
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+        torch.load(path, weights_only=False)
+    assert ran.exists(), "the poison is none"
+    ran.rmdir()
     with pytest.raises(CheckpointError):
-        models.load("sam_tiny", saved({"a": Path("x")}, tmp_path), torch.device("cpu"))
+        models.load("sam_tiny", Checkpoint(path, "gs://weights/some.pth", "1", ""), torch.device("cpu"))
+    assert not ran.exists()
 
 
 def test_an_unknown_model_lists_the_known(tmp_path: Path) -> None:

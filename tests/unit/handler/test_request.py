@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,6 +75,50 @@ def test_what_is_wrong_is_said(row: dict[str, Any], headers: dict[str, str], err
     answer = read(row, **headers)
     assert type(answer) is error
     assert answer.message
+
+
+DEEP = json.loads("[" * 900 + "]" * 900)
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ({"body": {"image": "é" + BASE64}}, errors.InvalidBase64),
+        # A part of a form that says it is JSON comes as its value: bytes(10**10) would be ten gigabytes.
+        ({"image": 10**10}, errors.InvalidOption),
+        ({"image": [1, 2]}, errors.InvalidOption),
+        ({"image": "text"}, errors.NotAnImage),
+        ({"image": PNG, "label": {"a": 1}}, errors.InvalidOption),
+        ({"image": PNG, "label": None}, errors.InvalidOption),
+        ({"body": 10**10}, errors.InvalidJson),
+        ({"body": 1.5}, errors.InvalidJson),
+        ({"image": PNG, "\ud800": b"\xff"}, errors.InvalidOption),
+        ({"body": {"image": BASE64, "label": DEEP}}, errors.InvalidOption),
+        ({"body": {"image": BASE64, "imageId": DEEP}}, errors.InvalidOption),
+    ],
+)
+def test_values_of_kinds_that_nobody_sends_are_refused(row: dict[str, Any], error: type[errors.RequestError]) -> None:
+    answer = nearly_out_of_stack(lambda: read(row))
+    assert type(answer) is error
+    answer.message.encode()
+
+
+def nearly_out_of_stack(call: Callable[[], object], frames: int = 45) -> Any:
+    return nearly_out_of_stack(call, frames - 1) if frames else call()
+
+
+LONG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{LONG: 1}, {f"{number}": 1 for number in range(10_000)}, {"label": LONG}, {"imageId": LONG}, {"mode": [LONG]},
+     {"min_area": 10**4000}],
+)  # fmt: skip
+def test_a_refusal_is_short_whatever_was_sent(options: dict[str, Any]) -> None:
+    answer = read({"body": {"image": BASE64, **options}})
+    assert isinstance(answer, errors.RequestError)
+    assert len(answer.message) < 1000
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from grain_handler import compiled, service
 from grain_handler.masks import Mask
 from grain_handler.models import build_sam_tiny
-from grain_handler.request import Request
+from grain_handler.request import Request, parse
 from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 from tests.unit.handler.context import Context
@@ -90,6 +90,19 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask) -> None:
     codes = [answers[i]["error"]["code"] for i in (1, 2, 3, 5)]
     assert codes == ["internal_error", "out_of_memory", "internal_error", "not_an_image"]
     assert "ZeroDivision" not in answers[1]["error"]["message"]
+
+
+def test_a_fault_in_reading_one_row_does_not_touch_the_rest(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def faulty(row: dict[str, Any], *rest: Any) -> Any:
+        if "body" in row:
+            raise ZeroDivisionError("a fault of ours")
+        return parse(row, *rest)
+
+    monkeypatch.setattr(service, "parse", faulty)
+    answers, context = ask([{"image": PNG}, {"body": b"x"}, {"image": PNG}])
+    assert context.statuses == {0: 200, 1: 500, 2: 200}
+    assert answers[1]["error"]["code"] == "internal_error"
 
 
 def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(

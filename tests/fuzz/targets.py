@@ -1,0 +1,271 @@
+"""What is fuzzed: each target makes a case from chance, and runs it to the name of its outcome.
+
+Whatever a run raises is a fault: refusals, which the code declares, are caught here and told by their code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+import numpy as np
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.types import Message
+
+from grain_handler.errors import RequestError
+from grain_handler.request import Request, parse
+from grainserve.errors import ImageRejected, InvalidOption
+from grainserve.gateway import uploads
+from grainserve.gateway.app import _answer_error
+from tests.fuzz import values
+from tests.fuzz.files import make_files
+from tests.fuzz.mutators import mutate
+
+SECONDS = 10.0
+"""For one input; then its process ends with a traceback."""
+DEFAULTS = {"pred_iou_thresh": 0.5}
+ANSWER_BYTES = 64 * 1024
+"""No refusal is longer, however much was sent: TorchServe ends a worker whose answer is over its limit."""
+MAX_BYTES = 4 * 2**20
+"""Of an upload here."""
+
+
+class Target(Protocol):
+    """One way in."""
+
+    share: float
+    """Of all inputs."""
+
+    def make(self, rng: Random) -> Any:
+        """A case, the same for the same chance."""
+
+    def run(self, case: Any) -> str:
+        """Gives it to the code under test."""
+
+
+@dataclass
+class Row:
+    """A request row, as TorchServe gives it to the handler: raw bytes, JSON or a form.
+
+    Args:
+        files: to begin from.
+        share: of all inputs.
+        body: makes the row.
+    """
+
+    files: list[bytes]
+    share: float
+    body: Callable[[Random, list[bytes]], dict[str, Any]]
+
+    def make(self, rng: Random) -> tuple[dict[str, Any], dict[str, str]]:
+        kind = rng.choice(("application/json", "APPLICATION/JSON; x", "text/plain", "\xff"))
+        headers = {"Content-Type": kind if rng.random() < 0.1 else ""}
+        if rng.random() < 0.01:
+            headers["explain"] = rng.choice(("True", "x"))
+        return self.body(rng, self.files), headers
+
+    def run(self, case: tuple[dict[str, Any], dict[str, str]]) -> str:
+        parsed = parse(*case, "request-id", DEFAULTS)
+        if isinstance(parsed, RequestError):
+            assert 400 <= parsed.status < 500
+            _assert_answer({"code": parsed.code, "message": parsed.message})
+            return parsed.code
+        assert isinstance(parsed, Request)
+        pixels = parsed.image.pixels
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert 1 <= max(pixels.shape[:2]) <= 1024
+        assert len(parsed.image_id) <= 128
+        # As answer.render writes them.
+        json.dumps(parsed.options.model_dump(), allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(parsed.image.warnings, ensure_ascii=False).encode()
+        return "read"
+
+
+def raw_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
+    return {rng.choice(("body", "data")): bytearray(mutate(rng.choice(files), files, rng))}
+
+
+def json_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
+    if rng.random() < 0.1:
+        return {"body": values.value(rng)}
+    body = values.options(rng)
+    if rng.random() < 0.9:
+        body.setdefault("image", _base64(rng, files))
+    return {"body": body}
+
+
+def form_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
+    """A part may say that it is JSON or text: TorchServe then gives its value."""
+    row: dict[str, Any] = {
+        key: rng.choice((str(given).encode(errors="replace"), given, str(given), rng.randbytes(9)))
+        for key, given in _shallow(values.options(rng)).items()
+    }
+    if rng.random() < 0.9:
+        row.setdefault("image", mutate(rng.choice(files), files, rng) if rng.random() < 0.5 else rng.choice(files))
+    return row
+
+
+def _shallow(options: dict[str, Any]) -> dict[str, Any]:
+    """Without what `str` cannot write."""
+    return {key: value if not isinstance(value, list | dict) else values.TEXTS[5] for key, value in options.items()}
+
+
+def _base64(rng: Random, files: list[bytes]) -> str:
+    text = base64.b64encode(rng.choice(files[:5])).decode()
+    roll = rng.random()
+    if roll < 0.5:
+        return text
+    return text[: rng.randrange(len(text))] + rng.choice(("", "=", "\n", "é", "\ud800", "-_", " ", "\0"))
+
+
+class Header:
+    """An image's header, as the gateway reads it."""
+
+    share = 0.15
+
+    def __init__(self, files: list[bytes]) -> None:
+        self._files = files
+
+    def make(self, rng: Random) -> bytes:
+        return mutate(rng.choice(self._files), self._files, rng)
+
+    def run(self, case: bytes) -> str:
+        try:
+            return uploads.check_header(case)
+        except ImageRejected as error:
+            _assert_answer({"code": error.code, "message": str(error)})
+            return error.code
+
+
+class Upload:
+    """A whole upload to the gateway: JSON, a form, or bytes, arriving in pieces."""
+
+    share = 0.2
+
+    def __init__(self, files: list[bytes]) -> None:
+        self._files = files
+        self._loop = asyncio.new_event_loop()
+
+    def make(self, rng: Random) -> tuple[str, bytes, bytes, int]:
+        """Content type, query, body and the size of its pieces."""
+        query = rng.choice((b"", b"", b"um_per_px=2.5", b"label=%ff%00", b"min_area=7&min_area=8", rng.randbytes(12)))
+        kind, body = rng.choice((_json_body, _form_body, _raw_body))(rng, self._files)
+        return kind, query, body, rng.choice((1 << 16, 1 << 16, 100))
+
+    def run(self, case: tuple[str, bytes, bytes, int]) -> str:
+        return self._loop.run_until_complete(self._run(*case))
+
+    async def _run(self, kind: str, query: bytes, body: bytes, piece: int) -> str:
+        pieces = [body[at : at + piece] for at in range(0, len(body), piece)] or [b""]
+        messages = [{"type": "http.request", "body": each, "more_body": True} for each in pieces]
+        messages[-1]["more_body"] = False
+        coming = iter(messages)
+
+        async def receive() -> Message:
+            return next(coming)
+
+        headers = [(b"content-type", kind.encode("latin-1")), (b"content-length", str(len(body)).encode())]
+        scope = {"type": "http", "method": "POST", "path": "/upload", "query_string": query, "headers": headers}
+        request = HttpRequest(scope | {"app": None}, receive)
+        try:
+            upload = await uploads.read(request, MAX_BYTES)
+        except (ImageRejected, InvalidOption) as error:
+            answer = await _answer_error(request, error)
+            assert 400 <= answer.status_code < 500
+            assert len(answer.body) <= ANSWER_BYTES
+            return error.code
+        except HTTPException as error:  # Starlette's, of a form that cannot be parsed
+            return f"http_{error.status_code}"
+        finally:
+            await request.close()
+        json.dumps(upload.options, allow_nan=False, ensure_ascii=False).encode()
+        return "read"
+
+
+def _json_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    given: Any = values.options(rng)
+    if rng.random() < 0.9:
+        given.setdefault("image", _base64(rng, files))
+    if rng.random() < 0.1:
+        given = values.value(rng)
+    body = values.text(given, rng).encode(errors="surrogatepass")
+    return rng.choice(("application/json", "application/json; charset=utf-16", "APPLICATION/JSON")), body
+
+
+CHARSETS = (
+    "",
+    "utf-8",
+    "utf-16",
+    "idna",
+    "punycode",
+    "undefined",
+    "hex",
+    "rot13",
+    "unicode_escape",
+    "utf-7",
+    "nothing",
+)
+DISPOSITIONS = (
+    'form-data; name="{}"',
+    'form-data; name="{}"; filename="a.png"',
+    "form-data; name={}; filename*=utf-8''%ff",
+    "form-data; NAME={}",
+    "form-data",
+    "attachment",
+    'form-data; name="{}',
+    'form-data; name="\\"{}"; filename="' + "a" * 5000 + '"',
+)
+
+
+def _form_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    """Parts that are mostly right; then perhaps damage anywhere."""
+    parts = [(DISPOSITIONS[1].format("image"), rng.choice(files[:5]))] if rng.random() < 0.9 else []
+    for key, given in _shallow(values.options(rng)).items():
+        parts.append((rng.choice(DISPOSITIONS).format(key), str(given).encode(errors="surrogatepass")))
+    body = b"".join(
+        b"--edge\r\nContent-Disposition: %s\r\n%s\r\n%s\r\n"
+        % (
+            disposition.encode(errors="surrogatepass"),
+            rng.choice((b"", b"", b"Content-Type: image/png\r\n", b"X: " + b"y" * 100_000 + b"\r\n", b"\0: \r\n")),
+            data,
+        )
+        for disposition, data in parts
+    )
+    body += rng.choice((b"--edge--\r\n", b"--edge--\r\n", b"--edge--\r\n", b"", b"--edge\r\n" * 100))
+    if rng.random() < 0.3:
+        body = mutate(body, files, rng)
+    kind = rng.choice(
+        ("multipart/form-data; boundary=edge",) * 4 + ("multipart/form-data", 'multipart/form-data; boundary="')
+    )
+    charset = rng.choice(CHARSETS) if rng.random() < 0.3 else ""
+    return f"{kind}; charset={charset}" if charset else kind, body
+
+
+def _raw_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    return rng.choice(("", "image/png", "text/plain")), mutate(rng.choice(files), files, rng)
+
+
+def _assert_answer(error: dict[str, str]) -> None:
+    assert error["message"]
+    answer = json.dumps({"error": error}, allow_nan=False, ensure_ascii=False).encode()
+    assert len(answer) <= ANSWER_BYTES, f"an answer of {len(answer)} bytes"
+
+
+def targets() -> dict[str, Target]:
+    """All of them, by name."""
+    files = make_files()
+    return {
+        "handler_raw": Row(files, 0.4, raw_row),
+        "handler_json": Row(files, 0.15, json_row),
+        "handler_form": Row(files, 0.1, form_row),
+        "gateway_header": Header(files),
+        "gateway_upload": Upload(files),
+    }
