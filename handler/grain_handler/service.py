@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, compiled, models, weights
+from grain_handler import answer, compiled, logs, models, weights
 from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
@@ -22,7 +22,6 @@ from grain_handler.options import parse_options
 from grain_handler.request import Request, parse
 from grain_handler.segment import Segmentation, find_masks, measure
 
-logger = logging.getLogger(__name__)
 Taken = TypeVar("Taken")
 Made = TypeVar("Made")
 
@@ -49,10 +48,12 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
         """Request rows → images and options."""
         context = self.context
-        return [
+        requests = [
             parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
             for i, row in enumerate(rows)
         ]
+        self.image_ids = [request.image_id for request in requests]
+        return requests
 
     def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
         """Images → objects; while one image's are measured, the next one's masks are made."""
@@ -61,7 +62,10 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             return self.measuring.submit(measure, find_masks(self.generator, request, embedding))
 
         embeddings = self._embed(requests)
-        return [_each(request, partial(start, embedding=embeddings[i])) for i, request in enumerate(requests)]
+        return [
+            _each(request, partial(start, embedding=embeddings[i]), self.image_ids[i])
+            for i, request in enumerate(requests)
+        ]
 
     def _embed(self, requests: list[Request | RequestError]) -> list[Tensor | None]:
         """The embeddings of all images of a batch, made together."""
@@ -74,11 +78,13 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
     def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
         """Objects → JSON, with the HTTP status of each."""
         bodies = []
-        for i, item in enumerate(found):
-            rendered = _each(item, lambda given: answer.render(given.result(), self.config, self.checkpoint))
+        for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
+            outcome = _each(item, Future.result, image_id)
+            rendered = _each(outcome, lambda given: answer.render(given, self.config, self.checkpoint), image_id)
             if isinstance(rendered, RequestError):
-                rendered = answer.render(rendered, self.config, self.checkpoint)
+                outcome, rendered = rendered, answer.error(rendered)
             status, body = rendered
+            logs.answered(image_id, status, outcome)
             self.context.set_response_status(code=status, idx=i)
             self.context.set_response_content_type(i, "application/json")
             bodies.append(body)
@@ -101,6 +107,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],
+            # Tells the workers of a version apart: whoever drains it waits for each.
+            "pid": os.getpid(),
         }
 
 
@@ -109,7 +117,7 @@ def _origin(file: weights.Checkpoint) -> dict[str, str | None]:
     return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
 
 
-def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | RequestError:
+def _each(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: str) -> Made | RequestError:
     """Runs a step on one item, so that what goes wrong with it does not touch the rest of the batch.
 
     A broken CUDA context ends the worker: nothing on this process's device will work again, and TorchServe
@@ -122,11 +130,11 @@ def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | R
     except RequestError as error:
         return error
     except (torch.OutOfMemoryError, MemoryError):
-        logger.exception("out of memory")
+        logs.fault(image_id, "out of memory")
         return OutOfMemory("the worker ran out of memory: ask for fewer points_per_batch, or try again later")
     except torch.AcceleratorError:
-        logger.exception("the device failed; ending this worker")
+        logs.fault(image_id, "the device failed; ending this worker")
         raise SystemExit(1) from None
-    except Exception:  # the one place where a fault of ours is kept from the other images of its batch
-        logger.exception("unexpected fault")
+    except Exception:  # noqa: BLE001 - the one place where a fault of ours is kept from the other images of its batch
+        logs.fault(image_id, "unexpected fault")
         return InternalError("the image could not be processed because of a fault in the service; its log has details")
