@@ -17,7 +17,7 @@ STAMP := $(VENV)/.set-up
 PROJECTS := handler/pyproject.toml client/pyproject.toml
 # Large wheels on a slow line.
 export UV_HTTP_TIMEOUT ?= 300
-# OpenMP's threads look for each other 3000 times, then sleep; see tools/torchserve.py.
+# OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean bench-scaleout render fuzz sbom audit

@@ -48,7 +48,7 @@ from tools.compile_encoder import difference, random_encoder
 from tools.mar import ROOT
 from tools.problem import MIB, Problem, main_exit
 from tools.stack import weights_file
-from tools.torchserve import CALM
+from tools.launch import CALM
 from training.synthetic import synthesize
 
 RESULTS = ROOT / "benchmarks" / "results" / "compiled.json"

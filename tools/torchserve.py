@@ -1,27 +1,21 @@
-"""TorchServe as a child process.
-
-Java is started directly, as ts/model_server.py would: `torchserve --foreground` does not pass SIGTERM on
-to it, and its pid file allows one server per machine.
-"""
+"""TorchServe as a child process."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import requests
 
-from tools import java, ports, properties
+from tools import java, launch, ports, properties
 from tools.mar import ROOT, name_and_version
 from tools.problem import Problem, require_disk
 from tools.process import Say, Server, tail
@@ -50,11 +44,6 @@ class Ports:
         return cls(*ports.choose_free(5))
 
 
-CALM = {"GOMP_SPINCOUNT": "3000"}
-"""How often OpenMP's threads look for each other before they sleep, a hundredth of its default. Where
-anything else wants a core, a worker would spend most of its time looking; sleeping at once costs it a fifth."""
-
-
 class TorchServe:
     """One TorchServe on loopback, configured by config.properties but for its ports and folders.
 
@@ -72,6 +61,7 @@ class TorchServe:
         environment: Mapping[str, str],
         ports: Ports | None = None,
         settings: Mapping[str, str] | None = None,
+        log_config: Path | None = None,
         say: Say = print,
     ) -> None:
         """Describes the server; `start` starts it.
@@ -82,6 +72,7 @@ class TorchServe:
             environment: Variables for the workers, on top of those of this process.
             ports: Its ports; TorchServe's usual ones when not given.
             settings: Lines of config.properties to change, by key.
+            log_config: A log4j2 configuration in place of TorchServe's own.
             say: Takes words of progress.
         """
         self.ports = ports if ports is not None else Ports()
@@ -92,6 +83,7 @@ class TorchServe:
         )
         self._environment = dict(environment)
         self._settings = dict(settings or {})
+        self._log_config = log_config
         self._say = say
         self._server: Server | None = None
         self._scratch: Path | None = None
@@ -125,8 +117,9 @@ class TorchServe:
         self._scratch = Path(tempfile.mkdtemp(prefix="grainserve-"))
         require_disk(self._scratch, _NEED_MIB, "TorchServe")
         try:
-            command = self._command(runtime)
-            self._server = Server("TorchServe", command, self.log, self._variables())
+            command = launch.command(runtime.path, self._settings_in_force(), self._scratch, self._log_config)
+            variables = launch.variables({**os.environ, **self._environment}, self.logs)
+            self._server = Server("TorchServe", command, self.log, variables)
             self._server.wait_until(self._answers, _START_S)
         except BaseException:
             self.stop()
@@ -233,25 +226,9 @@ class TorchServe:
         mark = re.compile(rf" W-\d+-{re.escape(f'{model}_{version}')}[ -]")
         return [line for line in lines if mark.search(line) or line.startswith("Caused by:")]
 
-    def _command(self, runtime: java.Java) -> list[str | Path]:
-        home = _package_folder("ts").parent
-        assert self._scratch is not None
-        config = self._scratch / "config.properties"
-        config.write_text(self._config())
-        return [
-            runtime.path,
-            f"-Dmodel_server_home={home}",
-            f"-Djava.io.tmpdir={self._scratch}",
-            *properties.read(properties.CONFIG)["vmargs"].split(),
-            *("-cp", f"{home / 'ts' / 'frontend'}{os.sep}*", "org.pytorch.serve.ModelServer"),
-            # The workers run in this environment, whatever "python" is on PATH.
-            *("--python", sys.executable, "-f", config, "-s", self.model_store),
-            # A restart registers its models again through management.
-            "-ncs",
-        ]
-
-    def _config(self) -> str:
-        changed = {
+    def _settings_in_force(self) -> dict[str, str]:
+        return {
+            **properties.read(properties.CONFIG),
             "inference_address": self.inference,
             "management_address": self.management,
             "metrics_address": self.metrics,
@@ -261,13 +238,6 @@ class TorchServe:
             "metrics_config": str(ROOT / "config" / "metrics.yaml"),
             **self._settings,
         }
-        return properties.text({**properties.read(properties.CONFIG), **changed})
-
-    def _variables(self) -> dict[str, str]:
-        # TS_CONFIG_FILE would take the place of the config file given.
-        inherited = {key: value for key, value in os.environ.items() if key != "TS_CONFIG_FILE"}
-        logs = {"LOG_LOCATION": str(self.logs), "METRICS_LOCATION": str(self.logs)}
-        return {**CALM, **inherited, **self._environment, **logs}
 
     def _clear_logs(self) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -281,14 +251,6 @@ class TorchServe:
             )
         except requests.RequestException:
             return False
-
-
-def _package_folder(name: str) -> Path:
-    # Found, not imported: importing ts loads much that is not needed here.
-    spec = util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise Problem("TorchServe is not installed in this Python. Run `make setup` and use .venv.")
-    return Path(spec.origin).parent
 
 
 def _message(answer: requests.Response) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tools.mar import ROOT
 from tools.problem import Problem
-from tools.torchserve import CALM
+from tools.launch import CALM
 
 PIPELINE = "benchmarks.side_by_side.pipeline"
 

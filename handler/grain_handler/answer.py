@@ -13,25 +13,27 @@ from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 
 
-def render(found: Segmentation | RequestError, config: ModelConfig, checkpoint: Checkpoint) -> tuple[int, bytes]:
+def render(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) -> tuple[int, bytes]:
     """Writes the answer to one request.
 
     Returns:
         HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
+
+    Raises:
+        AnswerTooLarge: TorchServe would not take it.
     """
-    if isinstance(found, RequestError):
-        return found.status, _dump({"error": {"code": found.code, "message": found.message}})
     body = _dump(_result(found, config, checkpoint))
     if len(body) > config.max_answer_bytes:
-        return render(
-            AnswerTooLarge(
-                f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
-                'ask for mask_format "rle" or "none", or for a larger min_area'
-            ),
-            config,
-            checkpoint,
+        raise AnswerTooLarge(
+            f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
+            'ask for mask_format "rle" or "none", or for a larger min_area'
         )
     return 200, body
+
+
+def error(found: RequestError) -> tuple[int, bytes]:
+    """Writes the error that a request gets, with its HTTP status."""
+    return found.status, _dump({"error": {"code": found.code, "message": found.message}})
 
 
 def _dump(value: Any) -> bytes:

@@ -13,10 +13,12 @@ class RequestError(Exception):
     Attributes:
         status: HTTP status of the answer.
         code: Stable name of the error, for programs.
+        image_id: The image it is about, as far as it is known.
     """
 
     status = 500
     code = "internal_error"
+    image_id = ""
 
     @property
     def message(self) -> str:

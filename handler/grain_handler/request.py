@@ -51,27 +51,31 @@ def parse(
         defaults: The model config's defaults for options.
 
     Returns:
-        The request, or (returned, not raised: the other rows of the batch go on) its error.
+        The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
     """
+    image_id = request_id
     headers = {name.lower(): value for name, value in headers.items()}
     try:
         if headers.get("explain") == "True":
             raise ExplanationsUnsupported("grains have no explanations: POST the image to /predictions instead")
         body = row.get("body", row.get("data"))
         if isinstance(body, dict):
+            image_id = _image_id(body.get("imageId"), request_id)
             image, fields, text = _from_base64(body), body, False
         elif body is not None:
             image, fields, text = _from_raw(body, headers.get("content-type", "")), {}, False
         else:
             fields = {name: _text(name, value) for name, value in row.items() if name != "image"}
+            image_id = _image_id(fields.get("imageId"), request_id)
             image, text = _from_field(row), True
         options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
         return Request(
-            image_id=_image_id(fields.get("imageId"), request_id),
+            image_id=image_id,
             options=parse_options(options, defaults, text),
             image=decode(image),
         )
     except RequestError as error:
+        error.image_id = image_id
         return error
 
 

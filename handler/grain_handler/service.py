@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, compiled, models, weights
+from grain_handler import answer, compiled, logs, models, weights
 from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
@@ -23,7 +22,6 @@ from grain_handler.options import parse_options
 from grain_handler.request import Request, parse
 from grain_handler.segment import Segmentation, find_masks, measure
 
-logger = logging.getLogger(__name__)
 Taken = TypeVar("Taken")
 Made = TypeVar("Made")
 
@@ -54,7 +52,10 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         def read(row: dict[str, Any], i: int) -> Request | RequestError:
             return parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
 
-        return [_each(row, partial(read, i=i)) for i, row in enumerate(rows)]
+        requests = [_each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
+        # One that failed by a fault of ours has no id of its own.
+        self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
+        return requests
 
     def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
         """Images → objects; while one image's are measured, the next one's masks are made."""
@@ -63,7 +64,10 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             return self.measuring.submit(measure, find_masks(self.generator, request, embedding))
 
         embeddings = self._embed(requests)
-        return [_each(request, partial(start, embedding=embeddings[i])) for i, request in enumerate(requests)]
+        return [
+            _each(request, partial(start, embedding=embeddings[i]), self.image_ids[i])
+            for i, request in enumerate(requests)
+        ]
 
     def _embed(self, requests: list[Request | RequestError]) -> list[Tensor | None]:
         """The embeddings of all images of a batch, made together."""
@@ -76,11 +80,13 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
     def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
         """Objects → JSON, with the HTTP status of each."""
         bodies = []
-        for i, item in enumerate(found):
-            rendered = _each(item, lambda given: answer.render(given.result(), self.config, self.checkpoint))
+        for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
+            outcome = _each(item, Future.result, image_id)
+            rendered = _each(outcome, lambda given: answer.render(given, self.config, self.checkpoint), image_id)
             if isinstance(rendered, RequestError):
-                rendered = answer.render(rendered, self.config, self.checkpoint)
+                outcome, rendered = rendered, answer.error(rendered)
             status, body = rendered
+            logs.answered(image_id, status, outcome)
             self.context.set_response_status(code=status, idx=i)
             self.context.set_response_content_type(i, "application/json")
             bodies.append(body)
@@ -104,6 +110,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],
+            # Tells the workers of a version apart: whoever drains it waits for each.
+            "pid": os.getpid(),
         }
 
 
@@ -112,7 +120,7 @@ def _origin(file: weights.Checkpoint) -> dict[str, str | None]:
     return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
 
 
-def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | RequestError:
+def _each(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: str) -> Made | RequestError:
     """Runs a step on one item, so that what goes wrong with it does not touch the rest of the batch.
 
     A broken CUDA context ends the worker: nothing on this process's device will work again, and TorchServe
@@ -125,11 +133,11 @@ def _each(item: Taken | RequestError, step: Callable[[Taken], Made]) -> Made | R
     except RequestError as error:
         return error
     except (torch.OutOfMemoryError, MemoryError):
-        logger.exception("out of memory")
+        logs.fault(image_id, "out of memory")
         return OutOfMemory("the worker ran out of memory: ask for fewer points_per_batch, or try again later")
     except torch.AcceleratorError:
-        logger.exception("the device failed; ending this worker")
+        logs.fault(image_id, "the device failed; ending this worker")
         raise SystemExit(1) from None
-    except Exception:  # the one place where a fault of ours is kept from the other images of its batch
-        logger.exception("unexpected fault")
+    except Exception:  # noqa: BLE001 - the one place where a fault of ours is kept from the other images of its batch
+        logs.fault(image_id, "unexpected fault")
         return InternalError("the image could not be processed because of a fault in the service; its log has details")

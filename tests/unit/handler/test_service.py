@@ -72,7 +72,9 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert context.types == {0: "application/json"}
 
 
-def test_each_row_of_a_batch_has_its_own_answer(ask: Ask) -> None:
+def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "grain_handler.logs")
+
     def step(request: Request) -> Segmentation:
         if request.image_id == "broken":
             raise ZeroDivisionError("a fault of ours")
@@ -90,6 +92,13 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask) -> None:
     codes = [answers[i]["error"]["code"] for i in (1, 2, 3, 5)]
     assert codes == ["internal_error", "out_of_memory", "internal_error", "not_an_image"]
     assert "ZeroDivision" not in answers[1]["error"]["message"]
+
+    logged = [json.loads(record.message) for record in caplog.records if record.name == "grain_handler.logs"]
+    told = {(line["imageId"], line["status"]) for line in logged if line["event"] == "answered"}
+    assert told == {("first", 200), ("broken", 500), ("hungry", 507), ("nan", 500), ("last", 200), ("request-5", 415)}
+    faults = {line["imageId"]: line["traceback"] for line in logged if line["event"] == "fault"}
+    assert faults.keys() == {"broken", "hungry", "nan"}
+    assert "ZeroDivisionError: a fault of ours" in faults["broken"]
 
 
 def test_a_fault_in_reading_one_row_does_not_touch_the_rest(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from image.drain import drain
+from image.management import Management, Unreachable
+from image.ready import problems
+from tests.unit.image.torchserve import Fake, Model, serving
+from tools import ports
+
+
+def timed_drain(fake: Fake, tmp_path: Path, patience: float = 5.0, settle: float = 0.0) -> tuple[bool, float]:
+    with serving(fake) as management:
+        began = time.monotonic()
+        idle = drain(management, settle=settle, patience=patience, marker=tmp_path / "draining")
+        return idle, time.monotonic() - began
+
+
+def test_an_idle_server_is_drained_at_once(tmp_path: Path) -> None:
+    fake = Fake({"a": Model([11, 12]), "b": Model([]), "c": Model([13])})
+    idle, seconds = timed_drain(fake, tmp_path)
+    assert idle
+    assert seconds < 2
+
+
+@pytest.mark.parametrize("tells_pid", [True, False])
+def test_it_waits_for_the_one_worker_that_has_a_request(tmp_path: Path, tells_pid: bool) -> None:
+    busy = {11: time.monotonic() + 0.8}
+    idle, seconds = timed_drain(Fake({"a": Model(busy_until=busy, tells_pid=tells_pid)}), tmp_path)
+    assert idle
+    assert seconds > 0.6
+
+
+def test_it_waits_for_the_busy_one_of_three_workers(tmp_path: Path) -> None:
+    busy = {12: time.monotonic() + 1.0}
+    idle, seconds = timed_drain(Fake({"a": Model([11, 12, 13], busy_until=busy)}), tmp_path)
+    assert idle
+    assert seconds > 0.8
+
+
+def test_it_cannot_tell_for_several_workers_of_a_handler_without_process_ids(tmp_path: Path) -> None:
+    idle, _ = timed_drain(Fake({"a": Model([11, 12], tells_pid=False)}), tmp_path, patience=1.0)
+    assert not idle
+
+
+def test_it_waits_for_the_queue(tmp_path: Path) -> None:
+    model = Model(queued=3)
+    threading.Timer(0.8, setattr, (model, "queued", 0)).start()
+    idle, seconds = timed_drain(Fake({"a": model}), tmp_path)
+    assert idle
+    assert seconds > 0.6
+
+
+def test_a_queue_that_does_not_empty_ends_its_patience(tmp_path: Path) -> None:
+    idle, seconds = timed_drain(Fake({"a": Model(), "b": Model(queued=1)}), tmp_path, patience=0.6)
+    assert not idle
+    assert 0.5 < seconds < 2
+
+
+def test_a_request_that_comes_after_the_barriers_is_waited_for(tmp_path: Path) -> None:
+    late = Model([12])
+    fake = Fake({"a": Model([11], busy_until={11: time.monotonic() + 0.8}), "b": late})
+
+    def arrive() -> None:
+        # `b` has passed its barrier or not; either way its worker is busy for longer than `a`'s.
+        late.busy_until[12] = time.monotonic() + 1.2
+        fake.taken += 1
+
+    threading.Timer(0.4, arrive).start()
+    idle, seconds = timed_drain(fake, tmp_path)
+    assert idle
+    assert seconds > 1.4
+
+
+def test_ready_says_no_from_the_beginning_and_a_second_drain_does_not_settle_again(tmp_path: Path) -> None:
+    marker = tmp_path / "draining"
+    with serving(Fake({"a": Model()})) as management:
+        assert problems(management, marker) == []
+        thread = threading.Thread(
+            target=drain, args=[management], kwargs={"settle": 0.7, "patience": 5.0, "marker": marker}
+        )
+        thread.start()
+        time.sleep(0.2)
+        assert problems(management, marker) == ["draining"]
+        thread.join()
+        began = time.monotonic()
+        assert drain(management, settle=60, patience=5, marker=marker)
+        assert time.monotonic() - began < 5
+
+
+def test_without_a_server_there_is_nothing_to_drain(tmp_path: Path) -> None:
+    (port,) = ports.choose_free(1)
+    with pytest.raises(Unreachable):
+        drain(Management(f"http://127.0.0.1:{port}"), settle=0, patience=1, marker=tmp_path / "draining")
+
+
+def test_ready_wants_a_worker_of_every_model(tmp_path: Path) -> None:
+    marker = tmp_path / "draining"
+    fake = Fake({name: Model() for name in "abcde"})
+    with serving(fake) as management:
+        assert problems(management, marker) == []
+        # On the third page of the list.
+        fake.models["e"].status = "UNLOADING"
+        fake.models["b"].pids = []
+        assert problems(management, marker) == ["b has no READY worker", "e has no READY worker"]
+        fake.models.clear()
+        assert problems(management, marker) == ["no model is registered"]
+    (problem,) = problems(management, marker)
+    assert "does not answer" in problem
