@@ -18,18 +18,17 @@ def render(found: Segmentation | RequestError, config: ModelConfig, checkpoint: 
 
     Returns:
         HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
+
+    Raises:
+        AnswerTooLarge: The JSON is over the model config's limit.
     """
     if isinstance(found, RequestError):
         return found.status, _dump({"error": {"code": found.code, "message": found.message}})
     body = _dump(_result(found, config, checkpoint))
     if len(body) > config.max_answer_bytes:
-        return render(
-            AnswerTooLarge(
-                f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
-                'ask for mask_format "rle" or "none", or for a larger min_area'
-            ),
-            config,
-            checkpoint,
+        raise AnswerTooLarge(
+            f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
+            'ask for mask_format "rle" or "none", or for a larger min_area'
         )
     return 200, body
 
