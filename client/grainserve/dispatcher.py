@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,6 +70,8 @@ class Dispatcher:
     Attributes:
         problem: why nothing moves at the moment, or None.
         looks: how often it has looked at `pending/`.
+        on_claimed: told of each attempt that begins, and how many seconds after the job was submitted.
+        on_done: told of each result that was stored, likewise.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Dispatcher:
     ) -> None:
         self.problem: GrainserveError | None = None
         self.looks = 0
+        self.on_claimed: Callable[[Job, float], None] = _tell_nobody
+        self.on_done: Callable[[Job, float], None] = _tell_nobody
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._store = store
         self._torchserve = torchserve
@@ -259,7 +264,9 @@ class Dispatcher:
 
     def _process(self, held: Held) -> float | None:
         """Does a claimed job. Returns as `_look_at`."""
-        image_id = held.claim.job.image_id
+        job = held.claim.job
+        image_id = job.image_id
+        self.on_claimed(job, self._age(job))
         try:
             image = self._store.image(image_id)
         except ImageNotFound:
@@ -269,6 +276,7 @@ class Dispatcher:
         if isinstance(outcome, dict):
             self._finish(held, outcome)
             self._ended[DONE] += 1
+            self.on_done(job, self._age(job))
             log.info("image %s done", image_id)
             return None
         claim = held.end()
@@ -276,6 +284,10 @@ class Dispatcher:
             return 0.0  # look again: another has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
+
+    def _age(self, job: Job) -> float:
+        """Seconds since a job was submitted."""
+        return max(0.0, (self._store.now() - job.created).total_seconds())
 
     def _finish(self, held: Held, result: dict[str, Any]) -> None:
         """Stores a result, however long storage takes to answer: the lease is renewed meanwhile.
@@ -338,3 +350,7 @@ class Dispatcher:
         if type(self.problem) is not type(error):
             log.warning("%s", error)
         self.problem = error
+
+
+def _tell_nobody(_job: Job, _seconds: float) -> None:
+    """What a dispatcher does with its times where nobody asked for them."""

@@ -41,7 +41,19 @@ LeaseSeconds = Annotated[
 ]
 
 
-def dispatch(concurrency: Concurrency = 4, grace: Grace = 25.0, lease: LeaseSeconds = 60.0) -> None:
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; none by default.")
+]
+
+
+def dispatch(
+    concurrency: Concurrency = 4,
+    grace: Grace = 25.0,
+    lease: LeaseSeconds = 60.0,
+    metrics_port: MetricsPort = None,
+    metrics_host: Host = "127.0.0.1",
+) -> None:
     """Work on pending jobs, whoever submitted them, until SIGTERM or Ctrl-C. Any number of these may run.
 
     Each claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It keeps nothing itself:
@@ -54,7 +66,10 @@ def dispatch(concurrency: Concurrency = 4, grace: Grace = 25.0, lease: LeaseSeco
         management = config.management(None)
         torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=concurrency)
         with stop_signals() as stopping:
-            dispatcher = _dispatcher(store, torchserve, concurrency).start()
+            dispatcher = _dispatcher(store, torchserve, concurrency)
+            if metrics_port is not None:
+                _offer_metrics(dispatcher, metrics_host, metrics_port)
+            dispatcher.start()
             log.info("%s dispatches jobs of bucket %s to %s", dispatcher.owner, store.bucket.name, torchserve.inference)
             while not stopping.wait(REPORT_EVERY):
                 log.info("%s", dispatcher.summary())
@@ -130,6 +145,28 @@ def gateway(  # noqa: PLR0917 - one for each option
         )
 
 
+def exporter(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 9105,
+    host: Host = "127.0.0.1",
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+) -> None:
+    """Tell Prometheus of TorchServe's queues and workers and of unfinished jobs, until SIGTERM or Ctrl-C.
+
+    It looks at one TorchServe's management (none where GRAINSERVE_MANAGEMENT is `none`), which is on loopback as a
+    rule: run it beside each. It looks at the bucket where GRAINSERVE_BUCKET names one: one of them is enough for that.
+    """
+    with reported():
+        try:
+            from grainserve import exporter as exporting  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+        log_to_terminal()
+        sources = exporting.from_environment(every)
+        with stop_signals() as stopping, exporting.serving(sources, host, port) as address:
+            log.info("%s tells of %s", address, " and ".join(source.name for source in sources))
+            stopping.wait()
+
+
 def reconcile(
     create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
 ) -> None:
@@ -172,6 +209,14 @@ def _dispatcher(store: JobStore, torchserve: TorchServe, concurrency: int) -> Di
     return Dispatcher(store, torchserve, concurrency=concurrency, listing_interval=interval)
 
 
+def _offer_metrics(dispatcher: Dispatcher, host: str, port: int) -> None:
+    try:  # an extra of the client
+        from grainserve import metrics  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+    log.info("metrics on port %d of %s", metrics.offer(dispatcher, host, port), host)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -210,6 +255,7 @@ def add_to(app: typer.Typer) -> None:
         dispatch: "Example:  grainserve dispatch --concurrency 8",
         gateway: "Example:  grainserve gateway --host 0.0.0.0 --keys keys.toml\n\nThen:  curl -T sand.png -H "
         "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
+        exporter: "Example:  GRAINSERVE_BUCKET=grains grainserve exporter --port 9105",
         reconcile: "Example:  grainserve reconcile --create",
         keygen: "Example:  grainserve keygen lab-a >> keys.toml",
     }

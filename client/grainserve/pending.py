@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from grainserve.contract import IMAGE_ID
 from grainserve.storage import Bucket
@@ -73,6 +74,11 @@ class Pending:
     def count(self, limit: int, submitter: str | None = None) -> int:
         """How many unfinished jobs there are, of one submitter or of all, counted up to a limit."""
         return sum(1 for _ in self._bucket.names(f"{PREFIX}{submitter}/" if submitter else PREFIX, limit=limit))
+
+    def made(self, limit: int) -> list[tuple[Ticket, datetime]]:
+        """Unfinished jobs, up to a limit, and when each was submitted; in the order of their names."""
+        found = ((_read(name), at) for name, at in self._bucket.times(PREFIX, limit=limit))
+        return [(ticket, at) for ticket, at in found if ticket]
 
     def _page(self, submitter: str, count: int) -> list[Ticket]:
         folder = f"{PREFIX}{submitter}/"

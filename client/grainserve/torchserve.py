@@ -31,13 +31,15 @@ from grainserve.errors import (
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model and its workers."""
+    """One version of a registered model, its workers, and how many requests wait in its queue or may yet."""
 
     model: str
     version: str
     default: bool
     workers: int
     workers_ready: int
+    waiting: int = 0
+    room: int | None = None
 
     @property
     def ready(self) -> bool:
@@ -125,6 +127,8 @@ class TorchServe:
                 default=str(entry["modelVersion"]) in default,
                 workers=len(entry["workers"]),
                 workers_ready=sum(worker["status"] == "READY" for worker in entry["workers"]),
+                waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
+                room=entry.get("jobQueueStatus", {}).get("remainingCapacity"),
             )
             for entry in self._manage(f"/models/{model}/all", model=model)
         ]

@@ -18,6 +18,7 @@ from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
 from grain_handler.memory import keep_freed_memory
+from grain_handler.metrics import Metrics
 from grain_handler.options import parse_options
 from grain_handler.request import Request, parse
 from grain_handler.segment import Segmentation, find_masks, measure
@@ -34,8 +35,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         keep_freed_memory()
         self.context = context
         self.config = ModelConfig.read(context)
+        self.metrics = Metrics(self.config)
+        self.timed = self.metrics.timed
         self.defaults = parse_options(self.config.defaults, {}, text=False)
-        self.checkpoint = weights.fetch(self.config.checkpoint, self.config.cache)
+        self.checkpoint = self.timed("download", weights.fetch, self.config.checkpoint, self.config.cache)
+        self.metrics.fetched(self.checkpoint)
         sam = models.load(self.config.model, self.checkpoint, self.config.device)
         self.package, encoder = None, None
         if self.config.encoder_package:
@@ -47,10 +51,12 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
         """Request rows → images and options."""
-        context = self.context
+        context, defaults = self.context, self.config.defaults
+        self.metrics.batch(len(rows))
 
         def read(row: dict[str, Any], i: int) -> Request | RequestError:
-            return parse(row, context.get_all_request_header(i), context.get_request_id(i), self.config.defaults)
+            headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
+            return self.timed("decode", parse, row, headers, request_id, defaults)
 
         requests = [_each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # One that failed by a fault of ours has no id of its own.
@@ -59,38 +65,48 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
         """Images → objects; while one image's are measured, the next one's masks are made."""
-
-        def start(request: Request, embedding: Tensor | None) -> Future[Segmentation]:
-            return self.measuring.submit(measure, find_masks(self.generator, request, embedding))
-
-        embeddings = self._embed(requests)
+        embedded = zip(self._embed(requests), self.image_ids, strict=True)
         return [
-            _each(request, partial(start, embedding=embeddings[i]), self.image_ids[i])
-            for i, request in enumerate(requests)
+            _each(request, partial(self._start, embedding=embedding), image_id)
+            for (request, embedding), image_id in embedded
         ]
 
-    def _embed(self, requests: list[Request | RequestError]) -> list[Tensor | None]:
-        """The embeddings of all images of a batch, made together."""
+    def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Tensor | None]]:
+        """Requests with their embeddings, which are made together: what goes wrong there, all have gone wrong."""
         images = [request.image.pixels for request in requests if isinstance(request, Request)]
         if not images:
-            return [None] * len(requests)
-        made = iter(self.generator.embed(images))
-        return [next(made)[None] if isinstance(request, Request) else None for request in requests]
+            return [(request, None) for request in requests]
+        embeddings = _each(images, partial(self.timed, "encode", self.generator.embed), ", ".join(self.image_ids))
+        if isinstance(embeddings, RequestError):
+            return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
+        made = iter(embeddings)
+        return [(request, next(made)[None] if isinstance(request, Request) else None) for request in requests]
+
+    def _start(self, request: Request, embedding: Tensor | None) -> Future[Segmentation]:
+        found = self.timed("masks", find_masks, self.generator, request, embedding)
+        return self.measuring.submit(self.timed, "measure", measure, found)
 
     def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
         """Objects → JSON, with the HTTP status of each."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
             outcome = _each(item, Future.result, image_id)
-            rendered = _each(outcome, lambda given: answer.render(given, self.config, self.checkpoint), image_id)
+            rendered = _each(outcome, self._render, image_id)
             if isinstance(rendered, RequestError):
+                self.metrics.refused(rendered)
                 outcome, rendered = rendered, answer.error(rendered)
             status, body = rendered
             logs.answered(image_id, status, outcome)
             self.context.set_response_status(code=status, idx=i)
             self.context.set_response_content_type(i, "application/json")
             bodies.append(body)
+        self.metrics.memory()
         return bodies
+
+    def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
+        rendered = self.timed("write", answer.render, segmentation, self.config, self.checkpoint)
+        self.metrics.answered(len(segmentation.masks))
+        return rendered
 
     def explain_handle(self, requests: list[Request | RequestError], _rows: Any) -> list[bytes]:
         """A batch whose first row came to /explanations; each row has its own answer all the same."""
@@ -110,8 +126,6 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],
-            # Tells the workers of a version apart: whoever drains it waits for each.
-            "pid": os.getpid(),
         }
 
 

@@ -12,9 +12,9 @@ import base64
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote, urlparse
 
 import google_crc32c
@@ -41,12 +41,14 @@ class Checkpoint:
         uri: Where it came from, as configured.
         generation: The object's generation; None for a local file.
         crc32c: CRC32C of the content, base64 of big-endian bytes as GCS writes it.
+        source: How it came to be here: downloaded now, kept from an earlier download, or a file that was named.
     """
 
     path: Path
     uri: str
     generation: str | None
     crc32c: str
+    source: Literal["download", "cache", "file"] = field(default="file", compare=False)
 
 
 def fetch(uri: str, cache: Path) -> Checkpoint:
@@ -82,7 +84,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     folder = cache / bucket / quote(name, safe="")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(blob.generation)
-    checkpoint = Checkpoint(target, uri, str(blob.generation), blob.crc32c)
+    checkpoint = Checkpoint(target, uri, str(blob.generation), blob.crc32c, "cache")
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists() and target.stat().st_size == blob.size:
             return checkpoint
@@ -101,7 +103,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
                 "nothing was kept, try again"
             )
         partial.replace(target)
-    return checkpoint
+    return replace(checkpoint, source="download")
 
 
 def _split(uri: str) -> tuple[str, str, int | None]:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import StorageError
 from grainserve.gateway.look import Look
+from grainserve.metrics import measure
 from grainserve.protocol import JobStore
 
 COUNTED = 5000
@@ -41,13 +42,7 @@ class Metrics:
             "grainserve_pending_jobs", f"Unfinished jobs in the bucket, up to {COUNTED}.", registry=self._registry
         )
         if dispatcher:
-            in_hand = Gauge("grainserve_jobs_in_hand", "Jobs this process works on.", registry=self._registry)
-            in_hand.set_function(lambda: dispatcher.in_hand)
-            ended = Gauge(
-                "grainserve_jobs_ended", "Jobs ended here since the start.", ("how",), registry=self._registry
-            )
-            for how in ("done", "failed", "attempts failed"):
-                ended.labels(how).set_function(lambda how=how: dispatcher.ended[how])  # type: ignore[misc]
+            measure(dispatcher, self._registry)
 
     async def text(self) -> bytes:
         """All figures in Prometheus' text format. While GCS does not answer the number of pending jobs is NaN."""

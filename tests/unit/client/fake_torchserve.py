@@ -91,7 +91,7 @@ class FakeTorchServe:
             "modelName": "sam_tiny",
             "modelVersion": "1.0",
             "workers": [{"status": "READY"}] * ready,
-            "jobQueueStatus": {"pendingRequests": waiting},
+            "jobQueueStatus": {"pendingRequests": waiting, "remainingCapacity": 100 - waiting},
         }
         self.management |= {
             "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},

@@ -1,0 +1,42 @@
+"""What a dispatcher counts, for Prometheus: in a gateway, or in a process of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+
+from grainserve.dispatcher import DONE, FAILED, RETRIED, Dispatcher
+from grainserve.jobs import Job
+
+SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
+"""Bucket edges: a job may wait for a second or, behind a long queue, for a day."""
+
+
+def measure(dispatcher: Dispatcher, registry: CollectorRegistry) -> None:
+    """Adds a dispatcher's figures to a registry."""
+    in_hand = Gauge("grainserve_jobs_in_hand", "Jobs this process works on.", registry=registry)
+    in_hand.set_function(lambda: dispatcher.in_hand)
+    ended = Gauge("grainserve_jobs_ended", "Jobs ended here since the start.", ("how",), registry=registry)
+    for how in (DONE, FAILED, RETRIED):
+        ended.labels(how).set_function(lambda how=how: dispatcher.ended[how])  # type: ignore[misc]
+    waited, took = (
+        Histogram(name, text, ("model",), registry=registry, buckets=SECONDS)
+        for name, text in (
+            ("grainserve_job_wait_seconds", "From submission to the first attempt, s."),
+            ("grainserve_job_seconds", "From submission to the stored result, s."),
+        )
+    )
+    dispatcher.on_claimed = lambda job, seconds: _first(waited, job, seconds)
+    dispatcher.on_done = lambda job, seconds: took.labels(job.model).observe(seconds)
+
+
+def offer(dispatcher: Dispatcher, host: str, port: int) -> int:
+    """Answers Prometheus, in a daemon thread, with a dispatcher's figures; returns the port, which 0 leaves open."""
+    registry = CollectorRegistry()
+    measure(dispatcher, registry)
+    server, _ = start_http_server(port, host, registry)
+    return int(server.server_port)
+
+
+def _first(waited: Histogram, job: Job, seconds: float) -> None:
+    if job.attempts == 1:
+        waited.labels(job.model).observe(seconds)
