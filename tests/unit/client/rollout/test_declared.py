@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from grainserve.errors import InvalidConfiguration
 from grainserve.rollout.declared import (
     NAME,
+    Declarations,
     DeclaredModel,
     DeclaredVersion,
-    Declarations,
     from_yaml,
     to_yaml,
 )
