@@ -65,6 +65,8 @@ class Builder:
         self.folder = folder
         self._log = folder / "build.log"
         folder.mkdir(parents=True, exist_ok=True)
+        # Of an earlier run in this folder.
+        self._buildah("rm", "--all")
 
     def base(self) -> str:
         """Makes the base image with debootstrap, unless it is there; returns its name."""
