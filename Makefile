@@ -20,7 +20,8 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs swap-show accuracy lock clean bench-scaleout render fuzz sbom audit
+.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs bench-scaleout swap-show \
+	accuracy render image-test fuzz sbom audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -94,6 +95,9 @@ render: setup ## Render deploy/ into deploy/rendered and hold it against Kuberne
 accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \
 		$(if $(wildcard ../shared/data/grains),--showcase docs/images/accuracy.jpg)
+
+image-test: setup ## Build both images with buildah and show that a drain loses nothing (root; 40 GB, 20 minutes)
+	@$(RUN) -m tools.image_test
 
 lock: setup ## Compile requirements.in into requirements.txt
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \

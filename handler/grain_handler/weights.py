@@ -31,6 +31,9 @@ RANGE_BYTES = 32 * 1024 * 1024
 
 READ_BYTES = 4 * 1024 * 1024
 
+KEPT = 2
+"""Generations of an object that stay in the cache: what a version swap goes to and may come back from."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -87,6 +90,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     checkpoint = Checkpoint(target, uri, str(blob.generation), blob.crc32c, "cache")
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists() and target.stat().st_size == blob.size:
+            target.touch()
             return checkpoint
         partial = target.with_name(target.name + ".partial")
         resumed = partial.exists() and partial.stat().st_size > 0
@@ -103,7 +107,19 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
                 "nothing was kept, try again"
             )
         partial.replace(target)
+    _forget(folder)
     return replace(checkpoint, source="download")
+
+
+def _forget(folder: Path) -> None:
+    """Removes all but the generations, whole or in part, that were fetched last.
+
+    A worker that has a removed one mapped keeps it: the disk is freed when that worker ends.
+    """
+    files = [file for file in folder.iterdir() if file.suffix != ".lock"]
+    for old in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
+        old.unlink(missing_ok=True)
+        logger.info("removed %s, an old generation, from the cache", old)
 
 
 def _split(uri: str) -> tuple[str, str, int | None]:

@@ -72,6 +72,22 @@ def test_the_second_worker_downloads_nothing(put: Put, ranges: list[int], tmp_pa
     assert ranges == []
 
 
+def test_the_generations_fetched_last_stay(put: Put, ranges: list[int], tmp_path: Path) -> None:
+    uris, kept = [], []
+    for number in range(weights.KEPT + 2):
+        uri = put(bytes([number]) + CONTENT)
+        fetched = weights.fetch(uri, tmp_path)
+        uris.append(f"{uri}#{fetched.generation}")
+        kept.append(fetched.path)
+        # Whoever goes on using the first one keeps it.
+        assert kept[0].exists()
+        kept[0].touch()
+    assert [path.exists() for path in kept] == [True, *[False] * 2, *[True] * (weights.KEPT - 1)]
+    ranges.clear()
+    weights.fetch(uris[-1], tmp_path)
+    assert ranges == []
+
+
 def test_many_workers_at_once_download_once(put: Put, ranges: list[int], tmp_path: Path) -> None:
     uri = put(CONTENT)
     with ThreadPoolExecutor(6) as pool:

@@ -1,0 +1,130 @@
+"""Builds the images without a Docker engine: buildah in a chroot, on a bare Debian in place of NVIDIA's image.
+
+It needs root, and Debian's packages buildah and debootstrap.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.mar import ROOT
+from tools.problem import Problem, require_disk
+
+DEBIAN = "bookworm"
+# Python is what NVIDIA's image does not have; in this one it need not be fetched from where no registry leads.
+PACKAGES = "ca-certificates,python3.11,python3-venv"
+PYTHON = "/usr/bin/python3.11"
+BASE = f"localhost/grainserve-base:{DEBIAN}"
+NEED_MIB = 40 * 1024
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_POLICY = Path("/etc/containers/policy.json")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image, laid out as a folder.
+
+    Attributes:
+        root: Its root file system.
+        config: What `docker inspect` shows as Config.
+        seconds: What its build took.
+        mib: Size of its files, MiB.
+    """
+
+    root: Path
+    config: dict[str, Any]
+    seconds: float
+    mib: int
+
+
+class Builder:
+    """buildah with a storage of its own, so that nothing is left when its folder is removed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Looks whether everything is there.
+
+        Raises:
+            Problem: Not root, a program is missing, or the disk is too small.
+        """
+        if os.geteuid() != 0:
+            raise Problem("Building images in a chroot needs root.")
+        for program in ("buildah", "debootstrap"):
+            if shutil.which(program) is None:
+                raise Problem(f"{program} is not installed: apt-get install buildah debootstrap")
+        if not _POLICY.is_file():
+            raise Problem(f"{_POLICY} is not there: Debian's package golang-github-containers-image has it.")
+        require_disk(folder, NEED_MIB, "Building the images")
+        self.folder = folder
+        self._log = folder / "build.log"
+        folder.mkdir(parents=True, exist_ok=True)
+        # Of an earlier run in this folder.
+        self._buildah("rm", "--all")
+
+    def base(self) -> str:
+        """Makes the base image with debootstrap, unless it is there; returns its name."""
+        if BASE in self._buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            return BASE
+        rootfs = self.folder / "rootfs"
+        shutil.rmtree(rootfs, ignore_errors=True)
+        self._run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, str(rootfs)])
+        container = self._buildah("from", "scratch").strip()
+        self._buildah("add", container, str(rootfs), "/")
+        self._buildah("config", "--cmd", "/bin/sh", container)
+        self._buildah("commit", "--rm", container, BASE)
+        shutil.rmtree(rootfs)
+        return BASE
+
+    def build(self, target: str, arguments: Sequence[str] = ()) -> Image:
+        """Builds one target of the Dockerfile.
+
+        Args:
+            target: `torchserve` or `client`.
+            arguments: Further build arguments, NAME=VALUE.
+        """
+        base, name = self.base(), f"localhost/grainserve-{target}:test"
+        given = [f"BASE={base}", f"PYTHON={PYTHON}", *arguments]
+        # This machine's certificates for the build alone: whatever stands between it and the registries is its own.
+        certificates = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_file() else []
+        began = time.monotonic()
+        self._buildah(
+            *("build", "--isolation", "chroot", "--format", "docker", "--layers=false", "--target", target),
+            *(part for argument in given for part in ("--build-arg", argument)),
+            *(*certificates, "--tag", name, str(ROOT)),
+        )
+        seconds = time.monotonic() - began
+        config = json.loads(self._buildah("inspect", "--type", "image", name))["Docker"]["config"]
+        # Its layers are on disk twice from here on; the image itself is no longer needed.
+        container = self._buildah("from", "--pull-never", name).strip()
+        root = Path(self._buildah("mount", container).strip())
+        size = int(subprocess.run(["du", "-smx", root], capture_output=True, text=True, check=True).stdout.split()[0])
+        return Image(root, config, seconds, size)
+
+    def remove(self) -> None:
+        """Removes every image and container, and the folder."""
+        self._buildah("umount", "--all")
+        shutil.rmtree(self.folder)
+
+    def _buildah(self, *arguments: str) -> str:
+        storage = ["--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run")]
+        return self._run(["buildah", *storage, "--storage-driver", "vfs", *arguments])
+
+    def _run(self, command: Sequence[str]) -> str:
+        with self._log.open("ab") as log:
+            log.write(f"$ {' '.join(command)}\n".encode())
+            log.flush()
+            answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+            log.write(answer.stdout.encode())
+        if answer.returncode != 0:
+            lines = self._log.read_text(errors="replace").splitlines()[-25:]
+            raise Problem(
+                f"{command[0]} failed; the end of {self._log}:\n" + "\n".join(f"    {line}" for line in lines)
+            )
+        return answer.stdout
