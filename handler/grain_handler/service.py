@@ -20,7 +20,7 @@ from grain_handler.errors import InternalError, OutOfMemory, RequestError
 from grain_handler.memory import keep_freed_memory
 from grain_handler.metrics import Metrics
 from grain_handler.options import parse_options
-from grain_handler.request import Request, parse
+from grain_handler.request import Request, parse, trace_id
 from grain_handler.segment import Segmentation, find_masks, measure
 
 logger = logging.getLogger(__name__)
@@ -87,11 +87,17 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
                 self.metrics.refused(answered)
                 answered = answer.render(answered, self.config, self.checkpoint)
             status, body = answered
+            self._log(i, status)
             self.context.set_response_status(code=status, idx=i)
             self.context.set_response_content_type(i, "application/json")
             bodies.append(body)
         self.metrics.memory()
         return bodies
+
+    def _log(self, i: int, status: int) -> None:
+        """One line for a request that somebody traces; its sender's log has the image id beside the same trace."""
+        if trace := trace_id(self.context.get_all_request_header(i)):
+            logger.info("trace %s: request %s answered %d", trace, self.context.get_request_id(i), status)
 
     def _answer(self, measured: Future[Segmentation]) -> tuple[int, bytes]:
         segmentation = measured.result()
