@@ -82,13 +82,21 @@ class Client:
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
-    def submit(self, image: ImageSource, *, idempotency_key: str | None = None, **options: Any) -> str:
+    def submit(
+        self,
+        image: ImageSource,
+        *,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+        **options: Any,
+    ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
 
         Args:
             image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
             idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
                 key, after a crash or a lost connection, the image has the same id and makes no second job.
+            traceparent: the W3C trace it belongs to, where the caller traces; the result's metadata then names it.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
@@ -107,6 +115,7 @@ class Client:
             submitter=self.submitter,
             content_type=content_type,
             key=idempotency_key,
+            traceparent=traceparent,
         )
         dispatcher = self._running_dispatcher()
         if dispatcher:

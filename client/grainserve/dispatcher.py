@@ -277,7 +277,7 @@ class Dispatcher:
             self._finish(held, outcome)
             self._ended[DONE] += 1
             self.on_done(job, self._age(job))
-            log.info("image %s done", image_id)
+            log.info("%s done", job.about)
             return None
         claim = held.end()
         if held.lost:
@@ -310,6 +310,7 @@ class Dispatcher:
         if outcome is None:
             return self._store.release(claim)
         if isinstance(outcome, ImageRejected):
+            log.info("%s refused: %s", claim.job.about, outcome)
             job = self._store.reject(claim, Failure(outcome.code, str(outcome), outcome.status))
         elif isinstance(outcome, ModelNotFound):
             self._trouble(outcome)
@@ -317,7 +318,7 @@ class Dispatcher:
             if not job.ended:
                 return job
         else:
-            log.warning("attempt %d on image %s failed: %s", claim.job.attempts, claim.job.image_id, outcome)
+            log.warning("attempt %d on %s failed: %s", claim.job.attempts, claim.job.about, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))
         self._ended[FAILED if job.ended else RETRIED] += 1
         return job
@@ -328,7 +329,9 @@ class Dispatcher:
         refusals = 0
         while not held.lost:
             try:
-                result = self._torchserve.predict(job.model, job.version, image, job.options, job.image_id)
+                result = self._torchserve.predict(
+                    job.model, job.version, image, job.options, job.image_id, traceparent=job.traceparent
+                )
             except (TorchServeBusy, TorchServeUnreachable) as error:
                 self._trouble(error)
                 if self._stopping.wait(self._pause(refusals)):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from grainserve.errors import InvalidJob
+from grainserve.trace import trace_id
 
 MAX_ATTEMPTS = 3
 MODEL_PATIENCE = timedelta(hours=1)
@@ -69,6 +70,7 @@ class Job:
         lease: set while running.
         error: why the last attempt failed.
         modelless_since: when TorchServe was first found without the model, unless it has been there since.
+        traceparent: whose trace it belongs to, as W3C writes it; jobs of before 2026-11-22 have none.
     """
 
     image_id: str
@@ -83,6 +85,12 @@ class Job:
     lease: Lease | None = None
     error: Failure | None = None
     modelless_since: datetime | None = None
+    traceparent: str | None = None
+
+    @property
+    def about(self) -> str:
+        """How logs name it."""
+        return f"image {self.image_id}" + (f" (trace {trace_id(self.traceparent)})" if self.traceparent else "")
 
     @property
     def ended(self) -> bool:
@@ -144,6 +152,7 @@ class Job:
             "lease": {"owner": self.lease.owner, "expires": self.lease.expires.isoformat()} if self.lease else None,
             "error": vars(self.error) if self.error else None,
             "modellessSince": self.modelless_since.isoformat() if self.modelless_since else None,
+            "traceparent": self.traceparent,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -171,6 +180,7 @@ class Job:
                 lease=Lease(lease["owner"], datetime.fromisoformat(lease["expires"])) if lease else None,
                 error=Failure(**error) if error else None,
                 modelless_since=datetime.fromisoformat(modelless_since) if modelless_since else None,
+                traceparent=record.get("traceparent"),
             )
         except (ValueError, KeyError, TypeError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault

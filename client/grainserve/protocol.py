@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from grainserve import trace
 from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
     IdempotencyConflict,
@@ -108,6 +109,7 @@ class JobStore:
         submitter: str,
         content_type: str = "application/octet-stream",
         key: str | None = None,
+        traceparent: str | None = None,
     ) -> str:
         """Stores image, job and marker, in this order, and returns the image id.
 
@@ -123,6 +125,7 @@ class JobStore:
             content_type: of the image.
             key: the submitter's own name for this submission. Submitted again under the same key, the image has the
                 same id and makes no second job; what a crash had left out is made good.
+            traceparent: the trace it belongs to, as W3C writes it; a new one when not given.
 
         Raises:
             IdempotencyConflict: another image, or other options, were submitted under this key.
@@ -134,7 +137,8 @@ class JobStore:
             fingerprint = hashlib.sha256(hashlib.sha256(image).digest() + content).hexdigest()
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
         self._create(f"images/{image_id}", image, content_type)
-        job = Job(image_id, submitter, model, version, options, created=self.now())
+        parent = trace.traceparent(traceparent)
+        job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent)
         if (
             not self._create(record_name(image_id), job.to_json(), JSON)
             and key is not None

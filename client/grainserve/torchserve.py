@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from grainserve import trace
 from grainserve.errors import (
     AnswerLost,
     HandlerFailed,
@@ -82,7 +83,14 @@ class TorchServe:
         self._session.close()
 
     def predict(
-        self, model: str, version: str | None, image: bytes, options: Mapping[str, Any], image_id: str
+        self,
+        model: str,
+        version: str | None,
+        image: bytes,
+        options: Mapping[str, Any],
+        image_id: str,
+        *,
+        traceparent: str | None = None,
     ) -> dict[str, Any]:
         """Sends one image and waits for its result.
 
@@ -93,10 +101,13 @@ class TorchServe:
         """
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
+        headers = {trace.HEADER: traceparent} if traceparent else {}
         # A connection of its own: behind a Kubernetes Service connections are what is spread over replicas, and kept
         # ones would never reach a replica that came later. Closed from here, whether the server would keep it or not.
         with requests.Session() as session:
-            response = self._request("POST", self.inference, path, self._timeout, session=session, json=body)
+            response = self._request(
+                "POST", self.inference, path, self._timeout, session=session, json=body, headers=headers
+            )
         if response.status_code != requests.codes.ok:
             raise _error(response, model, version)
         return _result(response)

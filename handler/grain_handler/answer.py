@@ -67,6 +67,8 @@ def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) ->
             "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": options.um_per_px},
             "options": options.model_dump(),
             "warnings": list(image.warnings),
+            # Only where it was asked for: clients of before 2026-11-22 do not know it.
+            **({"traceId": request.trace_id} if request.trace_id else {}),
         },
         "segmentedObjects": [
             {

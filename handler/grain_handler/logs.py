@@ -17,13 +17,13 @@ from grain_handler.segment import Segmentation
 logger = logging.getLogger(__name__)
 
 
-def answered(image_id: str, status: int, found: Segmentation | RequestError) -> None:
-    """One line for each image that has got its answer."""
+def answered(image_id: str, status: int, found: Segmentation | RequestError, trace: str | None) -> None:
+    """One line for each image that has got its answer, with the trace that its sender follows it by."""
     if isinstance(found, Segmentation):
         outcome: dict[str, Any] = {"objects": len(found.masks), "seconds": round(found.seconds, 4)}
     else:
         outcome = {"code": found.code}
-    logger.info(_line("answered", image_id, {"status": status, **outcome}))
+    logger.info(_line("answered", image_id, {"status": status, **outcome, **({"traceId": trace} if trace else {})}))
 
 
 def fault(image_id: str, message: str) -> None:

@@ -22,6 +22,8 @@ from grain_handler.errors import (
 from grain_handler.options import Options, parse_options, shown
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Request:
         image_id: Given by the client, else TorchServe's request id.
         image: The decoded image.
         options: The effective options.
+        trace_id: The trace that its sender named, if any.
     """
 
     image_id: str
     image: DecodedImage
     options: Options
+    trace_id: str | None = None
 
 
 def parse(
@@ -73,10 +77,18 @@ def parse(
             image_id=image_id,
             options=parse_options(options, defaults, text),
             image=decode(image),
+            trace_id=trace_id(headers),
         )
     except RequestError as error:
         error.image_id = image_id
         return error
+
+
+def trace_id(headers: Mapping[str, str]) -> str | None:
+    """The trace id, 32 hexadecimal digits, of a request's `traceparent` header; names in any case."""
+    given = next((value for name, value in headers.items() if name.lower() == "traceparent"), "")
+    found = TRACE.fullmatch(given.strip())
+    return found[1] if found else None
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:

@@ -20,7 +20,7 @@ from grain_handler.errors import InternalError, OutOfMemory, RequestError
 from grain_handler.memory import keep_freed_memory
 from grain_handler.metrics import Metrics
 from grain_handler.options import parse_options
-from grain_handler.request import Request, parse
+from grain_handler.request import Request, parse, trace_id
 from grain_handler.segment import Segmentation, find_masks, measure
 
 Taken = TypeVar("Taken")
@@ -96,7 +96,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
                 self.metrics.refused(rendered)
                 outcome, rendered = rendered, answer.error(rendered)
             status, body = rendered
-            logs.answered(image_id, status, outcome)
+            logs.answered(image_id, status, outcome, trace_id(self.context.get_all_request_header(i)))
             self.context.set_response_status(code=status, idx=i)
             self.context.set_response_content_type(i, "application/json")
             bodies.append(body)

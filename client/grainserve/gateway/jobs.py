@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from grainserve import trace
 from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
 from grainserve.gateway import files, uploads
 from grainserve.gateway.keys import Caller, Rates
@@ -68,7 +69,8 @@ def routes(service: Service) -> APIRouter:
         """Store an image and its job; the work goes on behind it.
 
         Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`; options go with them or into
-        the query. With an `Idempotency-Key` header, a request that is sent again makes no second job.
+        the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The trace of a
+        `traceparent` header (W3C) is the job's, up to the result's metadata.
         """
         if places.locked():
             raise uploads.Busy
@@ -83,6 +85,7 @@ def routes(service: Service) -> APIRouter:
                 submitter=who.name,
                 content_type=given.content_type,
                 key=key,
+                traceparent=request.headers.get(trace.HEADER),
             )
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.name, image_id))

@@ -37,6 +37,7 @@ class FakeTorchServe:
     Attributes:
         script: answers to give in turn; when it is empty, a result.
         requests: (path, JSON) of each prediction, in order.
+        traces: the traceparent header of each prediction, in order.
         management: answers of the management API by path.
         looks: how often the management API was asked.
         before_answer: called in the server's thread before each prediction's answer.
@@ -45,6 +46,7 @@ class FakeTorchServe:
     def __init__(self) -> None:
         self.script: list[Answer] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.traces: list[str | None] = []
         self.management: dict[str, Any] = {}
         self.workers(ready=8)
         self.before_answer: Callable[[], None] = lambda: None
@@ -66,6 +68,7 @@ class FakeTorchServe:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with fake.lock:
                     fake.requests.append((self.path, body))
+                    fake.traces.append(self.headers.get("traceparent"))
                     answer = fake.script.pop(0) if fake.script else (200, fake.result(body))
                 fake.before_answer()
                 if answer is not HANG_UP:

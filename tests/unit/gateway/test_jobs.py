@@ -50,6 +50,14 @@ def test_upload_then_poll_then_result(start: Start, torchserve: FakeTorchServe) 
     assert gateway.ask("GET", f"/images/{image_id}").content == png()
 
 
+def test_an_upload_has_the_trace_of_its_request(gateway: Gateway) -> None:
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    image_ids = [gateway.upload(png(), headers={"traceparent": parent}) for parent in (given, "none of W3C's")]
+    kept, made = (gateway.service.store.job(image_id).traceparent for image_id in image_ids)
+    assert kept == given
+    assert made not in (given, "none of W3C's", None)
+
+
 @pytest.mark.parametrize("form", ["json", "multipart", "raw"])
 def test_the_three_forms_of_an_upload_are_one(gateway: Gateway, form: str) -> None:
     forms: dict[str, dict[str, Any]] = {

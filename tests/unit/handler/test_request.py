@@ -163,3 +163,20 @@ def test_unknown_option_lists_the_known() -> None:
     assert isinstance(answer, errors.UnknownOption)
     assert "pionts_per_side" in answer.message
     assert "points_per_side" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", "4bf92f3577b34da6a3ce929d0e0e4736"),
+        ("00-4bf92f3577b34da6a3ce929d0e0e4736", None),
+        ("[METRICS]x", None),
+        ("", None),
+    ],
+)
+def test_a_trace_is_known_by_its_header_in_any_case(given: str, found: str | None) -> None:
+    for name in ("traceparent", "Traceparent"):
+        request = read({"image": PNG}, **{name: given})
+        assert isinstance(request, Request)
+        assert request.trace_id == found

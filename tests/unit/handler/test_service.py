@@ -72,6 +72,21 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert context.types == {0: "application/json"}
 
 
+def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "grain_handler.logs")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = [
+        {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
+        {"traceparent": f"00-{trace}-00f067aa0ba902b8-01"},
+        {},
+    ]
+    answers, _ = ask([{"image": PNG}, {"body": b"hello"}, {"image": PNG}], headers=headers)
+    assert answers[0]["metadata"]["traceId"] == trace
+    assert "traceId" not in answers[2]["metadata"], "clients that do not trace may not know of it"
+    lines = [json.loads(message) for message in caplog.messages]
+    assert [(line["status"], line.get("traceId")) for line in lines] == [(200, trace), (415, trace), (200, None)]
+
+
 def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "grain_handler.logs")
 
