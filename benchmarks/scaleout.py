@@ -12,7 +12,7 @@ sam_tiny    segments small images on the machine's own cores, which all instance
             out, however many instances there are
 
 Jobs a second are those between a tenth and nine tenths of the jobs; efficiency is against as many times one instance.
-What the autoscaler works with, seconds an image holds a worker by TorchServe's counters, is written beside it.
+TorchServe's counters say how long images waited in its queues and how long they then held a worker.
 
 Writes benchmarks/results/scaleout.json and the table in docs/capacity.md.
 """
@@ -57,7 +57,9 @@ PLACES = 6
 WEIGHTS = "grainserve-weights"
 OPTIONS = {"points": "grid", "points_per_side": 4, "crop_n_layers": 0}
 SIDE = 256
-COUNTERS = ("ts_inference_requests_total", "ts_inference_latency_microseconds", "ts_queue_latency_microseconds")
+CAME, REFUSED = "ts_inference_requests_total", "Requests5XX"
+SPENT, WAITED = "ts_inference_latency_microseconds", "ts_queue_latency_microseconds"
+"""TorchServe's counters: requests that came, answered or not; the waiting is in the time spent."""
 console = Console(width=None if sys.stdout.isatty() else 110)
 
 
@@ -153,40 +155,45 @@ def level(load: Load, running: list[TorchServe], jobs: int, emulator: Emulator, 
         finally:
             for part in parts:
                 part.kill()
-        opened = sum(service.opened.values())
     after = [counters(server) for server in running]
-    grown = [{name: end[name] - begin[name] for name in COUNTERS} for begin, end in zip(before, after, strict=True)]
+    grown = [{name: end[name] - begin[name] for name in end} for begin, end in zip(before, after, strict=True)]
     return {
         "instances": len(running),
-        **figures(parts, grown, opened),
+        **figures(parts, grown),
         "cpu_percent_of_all_cores": busy,
         "unfinished": store.pending.count(10),
     }
 
 
-def figures(parts: list[Part], grown: list[dict[str, float]], opened: int) -> dict[str, Any]:
-    """A level in numbers; `grown` is by how much each TorchServe's counters grew, `opened` how many connections came."""
+def figures(parts: list[Part], grown: list[dict[str, float]]) -> dict[str, Any]:
+    """A level in numbers.
+
+    Args:
+        parts: the dispatchers.
+        grown: by how much each TorchServe's counters grew.
+    """
     times = ended_at(parts)
     first, last = len(times) // 10, len(times) * 9 // 10
-    answered = [round(each["ts_inference_requests_total"]) for each in grown]
+    answered = [round(each[CAME] - each[REFUSED]) for each in grown]
     seconds = times[-1] - times[0]
-    requested, spent, waited = (sum(each[name] for each in grown) for name in COUNTERS)
+    refused, spent, waited = (sum(each[name] for each in grown) for name in (REFUSED, SPENT, WAITED))
     return {
         "jobs": len(times),
         "jobs_per_second": round((last - first) / (times[last] - times[first]), 4),
         "answered_by_torchserve": answered,
         "done_by_dispatcher": [len(ended_at([part])) for part in parts],
         "jobs_per_second_of_each_torchserve": [round(each / seconds, 4) for each in answered],
-        "refused_by_full_queues": opened - sum(answered),
-        "seconds_an_image_holds_a_worker_by_counters": round((spent - waited) / 1e6 / requested, 4),
-        "mean_seconds_in_torchserves_queue": round(waited / 1e6 / requested, 4),
+        "refused_by_full_queues": round(refused),
+        "seconds_an_image_holds_a_worker_by_counters": round((spent - waited) / 1e6 / sum(answered), 4),
+        "mean_seconds_in_torchserves_queue": round(waited / 1e6 / sum(answered), 4),
     }
 
 
 def counters(server: TorchServe) -> dict[str, float]:
     """TorchServe's counters, over all models."""
     text = requests.get(f"{server.metrics}/metrics", timeout=10).text
-    found = {name: re.findall(rf"^{name}\{{.*\}} (\S+)$", text, re.MULTILINE) for name in COUNTERS}
+    names = (CAME, REFUSED, SPENT, WAITED)
+    found = {name: re.findall(rf"^{name}\{{.*\}} (\S+)$", text, re.MULTILINE) for name in names}
     return {name: sum(map(float, values)) for name, values in found.items()}
 
 
@@ -221,10 +228,10 @@ def show(results: dict[str, Any]) -> None:
 def write_page(results: dict[str, Any], page: Path) -> None:
     """Puts the table into the page, between its marks."""
     lines = [
-        f"{results['date']}, {results['machine']['processor']}, {results['machine']['cores']} cores; [raw](../benchmarks/"
-        "results/scaleout.json).",
+        f"{results['date']}, {results['machine']['processor']}, {results['machine']['cores']} cores; "
+        "[raw](../benchmarks/results/scaleout.json).",
         "",
-        "| model | TorchServes, dispatchers | jobs/s | efficiency | of each TorchServe | refused by full queues | CPU |",
+        "| model | TorchServes, dispatchers | jobs/s | efficiency | of each TorchServe | refused, queue full | CPU |",
         "|---|---|---|---|---|---|---|",
     ]
     for model, part in results["models"].items():
@@ -246,6 +253,7 @@ def main() -> int:
     """Measures, shows, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="every part once, small")
+    parser.add_argument("--models", nargs="+", choices=("sleeper", "sam_tiny"), help="these only; no table in the page")
     parser.add_argument("--out", type=Path, help="JSON (default: benchmarks/results/scaleout.json)")
     arguments = parser.parse_args()
     folder = ".run" if arguments.quick else "benchmarks/results"
@@ -269,17 +277,19 @@ def main() -> int:
                 "date": time.strftime("%Y-%m-%d", time.gmtime()),
                 "machine": {**machine(), "python": platform.python_version()},
                 "places_of_a_dispatcher": PLACES,
+                "seconds_that_sleeper_sleeps": sleeper.SECONDS,
                 "settings": render.SETTINGS,
                 "models": {},
             }
             for load, jobs in loads:
+                if arguments.models and load.model not in arguments.models:
+                    continue
                 levels = measure(load, jobs, emulator, scratch / load.model)
                 results["models"][load.model] = {"options": load.options, "levels": levels}
-            results["models"]["sleeper"]["seconds"] = sleeper.SECONDS
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
     show(results)
-    if not arguments.quick:
+    if not arguments.quick and not arguments.models:
         write_page(results, mar.ROOT / "docs" / "capacity.md")
     return 0
 

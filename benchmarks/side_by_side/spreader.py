@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 
 class Spreader:
-    """Forwards connections on a port of loopback to ports of loopback.
-
-    Attributes:
-        port: its own.
-        opened: connections so far, by the port they went to.
-    """
+    """Forwards connections on a port of loopback to ports of loopback."""
 
     def __init__(self, port: int, targets: Sequence[int]) -> None:
         self.port = port
-        self.opened: Counter[int] = Counter()
         self._targets = list(targets)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -40,10 +33,8 @@ class Spreader:
         self._thread.join(10)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = random.choice(self._targets)
-        self.opened[target] += 1
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", target)
+            there, back = await asyncio.open_connection("127.0.0.1", random.choice(self._targets))
         except OSError:
             writer.close()
             return

@@ -29,22 +29,20 @@ def series(name: str, values: str, **labels: str) -> dict[str, str]:
     return {"series": f"{name}{{{named}}}", "values": values}
 
 
-def served(requests: str, latency: str, queue: str, pod: str = "a") -> list[dict[str, str]]:
-    """TorchServe's counters; times in microseconds."""
+def served(images: str, encode: str, masks: str, pod: str = "a") -> list[dict[str, str]]:
+    """What workers count: images answered, seconds of two stages; and a download, which is no image's."""
     return [
-        series("ts_inference_requests_total", requests, pod=pod),
-        series("ts_inference_latency_microseconds", latency, pod=pod),
-        series("ts_queue_latency_microseconds", queue, pod=pod),
+        series("grainserve_grains_thousands_count", images, pod=pod),
+        series("grainserve_stage_seconds_sum", encode, pod=pod, stage="encode"),
+        series("grainserve_stage_seconds_sum", masks, pod=pod, stage="masks"),
+        series("grainserve_stage_seconds_sum", "0+100x90", pod=pod, stage="download"),
     ]
 
 
-# Two pods, an image a minute each: 20 s, of which 15 s in the queue.
-BUSY = [
-    *served("0+1x60", "0+20000000x60", "0+15000000x60"),
-    *served("0+1x60", "0+20000000x60", "0+15000000x60", pod="b"),
-]
+# Two pods, an image a minute each, which takes 1 + 4 s.
+BUSY = [*served("0+1x60", "0+1x60", "0+4x60"), *served("0+1x60", "0+1x60", "0+4x60", pod="b")]
 # As busy for half an hour, then nothing.
-OVER = [*served("0+1x30 30x60", "0+20000000x30 600000000x60", "0+15000000x30 450000000x60")]
+OVER = served("0+1x30 30x60", "0+1x30 30x60", "0+4x30 120x60")
 
 
 @pytest.mark.parametrize(
