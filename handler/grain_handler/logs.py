@@ -17,7 +17,7 @@ from grain_handler.segment import Segmentation
 logger = logging.getLogger(__name__)
 
 
-def answered(image_id: str, status: int, found: Segmentation | RequestError, trace: str | None) -> None:
+def answered(image_id: str, status: int, found: Segmentation | RequestError, trace: str | None = None) -> None:
     """One line for each image that has got its answer, with the trace that its sender follows it by."""
     if isinstance(found, Segmentation):
         outcome: dict[str, Any] = {"objects": len(found.masks), "seconds": round(found.seconds, 4)}

@@ -76,7 +76,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         images = [request.image.pixels for request in requests if isinstance(request, Request)]
         if not images:
             return [(request, None) for request in requests]
-        embeddings = _each(images, partial(self.timed, "encode", self.generator.embed), ", ".join(self.image_ids))
+        every = ", ".join(self.image_ids)
+        embeddings = _each(images, lambda given: self.timed("encode", self.generator.embed, given), every)
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)

@@ -185,7 +185,8 @@ def _versions(given: dict[str, dict[str, object]]) -> dict[str, DeclaredVersion]
     for version, each in versions.items():
         if not SHA256.fullmatch(each.sha256):
             raise ValueError(f"the sha256 of version {version} is not 64 hex digits")
-        if not isinstance(each.loaded, bool) or not (each.workers is None or each.workers >= 1):
+        # What YAML brought may be anything, whatever the annotations say.
+        if each.loaded not in (True, False) or not (each.workers is None or each.workers >= 1):
             raise ValueError(f"of version {version}, loaded is true or false and workers a number from 1 on")
     return versions
 
