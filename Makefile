@@ -58,7 +58,7 @@ sbom: setup ## List every package that is installed, with its licence: docs/sbom
 	@$(RUN) -m tools.sbom docs/sbom.cdx.json
 
 audit: setup ## Look every package up among known vulnerabilities (needs the internet)
-	@$(RUN) -m uv tool run --quiet pip-audit --disable-pip --no-deps --requirement requirements.txt
+	@$(RUN) -m uv tool run --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
 
 lint: setup ## Check style, format and types
 	@$(RUN) -m ruff check .

@@ -21,20 +21,20 @@ OURS = {"grainserve", "grainserve-handler"}
 
 def tidy(bill: dict[str, Any]) -> dict[str, Any]:
     """The bill without what differs between machines: addresses, paths, and the packages of this repository."""
-    components = []
-    for component in bill["components"]:
-        if component["name"] not in OURS:
-            components.append({key: component[key] for key in ("type", "name", "version", "licenses", "purl", "bom-ref") if key in component})
+    kept = ("type", "name", "version", "licenses", "purl", "bom-ref")
+    components = [
+        {key: component[key] for key in kept if key in component}
+        for component in bill["components"]
+        if component["name"] not in OURS
+    ]
     references = {component["bom-ref"] for component in components}
-    return {
-        **{key: bill[key] for key in ("$schema", "bomFormat", "specVersion", "version")},
-        "components": components,
-        "dependencies": [
-            {**each, "dependsOn": kept} if (kept := [one for one in each.get("dependsOn", ()) if one in references]) else {"ref": each["ref"]}
-            for each in bill["dependencies"]
-            if each["ref"] in references
-        ],
-    }
+    dependencies = [
+        each | {"dependsOn": [one for one in each.get("dependsOn", ()) if one in references]}
+        for each in bill["dependencies"]
+        if each["ref"] in references
+    ]
+    head = {key: bill[key] for key in ("$schema", "bomFormat", "specVersion", "version")}
+    return head | {"components": components, "dependencies": dependencies}
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import os
 import time
 from random import Random
 
-SECONDS = 0.5
+SECONDS = 2.0
 MIB = 2**20
 
 
@@ -25,7 +25,7 @@ class Faulty:
             case 1:
                 os.abort()
             case 2:
-                assert len(b"x" * (400 * MIB)) == 400 * MIB
+                assert len(b"x" * (300 * MIB)) == 300 * MIB
             case 3:
                 time.sleep(60)
         return "fine"

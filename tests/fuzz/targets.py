@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any, Protocol
 
@@ -152,7 +153,11 @@ class Upload:
 
     def __init__(self, files: list[bytes]) -> None:
         self._files = files
-        self._loop = asyncio.new_event_loop()
+
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """Of the process that runs cases; who only makes them needs none."""
+        return asyncio.new_event_loop()
 
     def make(self, rng: Random) -> tuple[str, bytes, bytes, int]:
         """Content type, query, body and the size of its pieces."""
