@@ -166,20 +166,24 @@ def test_torchserve_that_is_not_there_is_told_at_once(
 
 def test_models_lists_versions_and_workers(torchserve: FakeTorchServe) -> None:
     workers = [{"status": "READY"}, {"status": "UNLOADING"}]
-    version = {"modelName": "sam_tiny", "modelVersion": "1.0", "workers": workers}
+    version = {"modelName": "sam_tiny", "modelVersion": "1.0", "modelUrl": "a.mar", "minWorkers": 2, "workers": workers}
     torchserve.management = {
         "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},
         "/models/sam_tiny": [version],
         "/models/sam_tiny/all": [version, version | {"modelVersion": "2.0"}],
     }
-    done = run("models")
+    done = run("models", "list")
     assert done.exit_code == 0
     text = re.sub(r"[^\w. ]", " ", words(done.stdout))
     assert re.search(r"sam_tiny +1\.0 +yes +1 of 2", text)
     assert re.search(r"sam_tiny +2\.0 +1 of 2", text)
 
 
-@pytest.mark.parametrize("command", ["submit", "poll", "wait", "analyze", "models", "weights push"])
+@pytest.mark.parametrize(
+    "command",
+    ["submit", "poll", "wait", "analyze", "weights push"]
+    + [f"models {each}" for each in ("list", "register", "scale", "swap", "rollback", "remove", "apply")],
+)
 def test_help_teaches_with_an_example(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.exit_code == 0
