@@ -62,7 +62,8 @@ USER 10001:10001
 EXPOSE 8000
 # The gateway's own word; a dispatcher takes no requests: run it with --no-healthcheck.
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["ready"]
-ENTRYPOINT ["tini", "--", "grainserve"]
+# 143: the gateway ends in order on SIGTERM, and says so by ending of it.
+ENTRYPOINT ["tini", "-e", "143", "--", "grainserve"]
 CMD ["--help"]
 
 # --- The server's environment, and the archives of every model config --------------------------------------
