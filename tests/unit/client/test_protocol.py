@@ -20,7 +20,7 @@ from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, State
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore, Later
 from grainserve.records import LeaseLost
-from grainserve.storage import Bucket, PreconditionFailed, Stored
+from grainserve.storage import Bucket, PreconditionFailed
 from tests.unit.client.results import make_result
 
 Names = Callable[[], set[str]]
@@ -159,37 +159,6 @@ def test_a_renewed_lease_is_not_taken_over(store: JobStore, clock: Clock) -> Non
         taken = store.renew(taken)
         assert isinstance(claim(store, image_id, "two"), Later)
     assert store.job(image_id).attempts == 1
-
-
-@pytest.mark.parametrize("change", ["renew", "release", "attempt_failed", "reject", "postpone"])
-def test_a_renewal_whose_answer_was_lost_does_not_cost_the_lease(store: JobStore, clock: Clock, change: str) -> None:
-    image_id = submit(store)
-    taken = claimed(store, image_id)
-    clock.forward(1)
-    store.renew(taken)  # and `taken` is all that the dispatcher knows
-    clock.forward(1)
-    what = getattr(store, change)(taken, *([DIED] if change in ("attempt_failed", "reject", "postpone") else []))
-    if change == "renew":
-        assert store.renew(what).job == store.job(image_id)
-    else:
-        assert what == store.job(image_id)
-        assert what.lease is None
-
-
-def test_a_claim_does_not_take_what_its_owner_renews_meanwhile(store: JobStore, clock: Clock) -> None:
-    image_id = submit(store)
-    first = claimed(store, image_id)
-    clock.forward(store.lease.total_seconds())
-    read = store.bucket.read
-
-    def renew_after_reading(name: str) -> Stored | None:
-        stored = read(name)
-        store.bucket.read = read  # type: ignore[method-assign]
-        store.renew(first)
-        return stored
-
-    store.bucket.read = renew_after_reading  # type: ignore[method-assign]
-    assert isinstance(claim(store, image_id, "two"), Later)
 
 
 def test_finish_stores_the_result_ends_the_job_and_drops_the_marker(store: JobStore, names: Names) -> None:
