@@ -152,6 +152,12 @@ class Show:
         event["registered"] = registered
         console.print(f"{event['ended']:6.1f} s  {kind} {version}: {event.get('refused', 'switched')}; {registered}")
 
+    def begin(self) -> None:
+        """Away from the stack's version, whose thorough defaults find other grains: before there is load, untried."""
+        self.rollout, rollout = Rollout(self.rollout.versions, self.rollout.declarations, 120.0, 120.0), self.rollout
+        self.swap("begin", "a")
+        self.rollout = rollout
+
     def stop(self) -> None:
         """Tells the clients that it is enough."""
         self._enough.set()
@@ -295,7 +301,7 @@ def main() -> int:
             show = Show(stack, folder)
             with ThreadPoolExecutor(CLIENTS) as pool:
                 try:
-                    show.swap("swap", "a")  # away from the slow defaults, before there is load
+                    show.begin()
                     clients = [pool.submit(show.client) for _ in range(CLIENTS)]
                     for number in range(arguments.swaps):
                         show.swap(("swap", "killed", "swap", "killed old")[number % 4], "ba"[number % 2])

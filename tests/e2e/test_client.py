@@ -123,7 +123,7 @@ def test_analyze_writes_tables_and_pictures_and_goes_on_after_a_bad_image(image:
 
 @pytest.mark.usefixtures("environment")
 def test_models_and_weights_on_the_command_line(stack: Stack, tmp_path: Path) -> None:
-    listed = CliRunner().invoke(app, ["models"])
+    listed = CliRunner().invoke(app, ["models", "list"])
     assert listed.exit_code == 0
     assert re.search(r"sam_tiny\W+1\.0\W+yes\W+1 of 1", listed.output)
     file = tmp_path / "mine.pth"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grainserve.errors import InvalidConfiguration
@@ -30,6 +30,7 @@ VERSIONS = st.dictionaries(
         loaded=st.booleans(),
         workers=st.none() | st.integers(1, 9),
     ),
+    max_size=4,
 )
 
 
@@ -40,7 +41,8 @@ def models(draw: st.DrawFn) -> DeclaredModel:
     return DeclaredModel(draw(name), draw(name), draw(name), versions)
 
 
-@given(st.dictionaries(NAMES, models()))
+@settings(deadline=None)
+@given(st.dictionaries(NAMES, models(), max_size=3))
 def test_what_is_declared_reads_back(declaration: dict[str, DeclaredModel]) -> None:
     """Versions such as 1.0, 010 or 1_0 too, which YAML would take for numbers."""
     assert from_yaml(to_yaml(declaration), "here") == declaration
