@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 import torch
 import yaml
@@ -180,8 +181,9 @@ class Show:
             else:
                 switched = version in there and there[version].default
                 pids = [w.pid for name, each in there.items() if name != version for w in each.workers if switched]
-            if pids and pids[0]:
-                os.kill(pids[0], signal.SIGKILL)
+            workers = {child.pid: child for child in psutil.Process(self.server.pid).children(recursive=True)}
+            if pids and pids[0] in workers:
+                workers[pids[0]].send_signal(signal.SIGKILL)
                 return
             time.sleep(0.02)
 

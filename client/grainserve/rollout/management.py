@@ -174,10 +174,7 @@ class Management:
 
 def _version(entry: dict[str, Any], default: str) -> Version:
     queue = entry.get("jobQueueStatus", {})
-    workers = tuple(
-        Worker(int(worker["pid"]) or None if worker.get("pid") else None, worker["status"] == "READY")
-        for worker in entry["workers"]
-    )
+    workers = tuple(Worker(_pid(worker), worker["status"] == "READY") for worker in entry["workers"])
     return Version(
         model=str(entry["modelName"]),
         version=str(entry["modelVersion"]),
@@ -188,3 +185,9 @@ def _version(entry: dict[str, Any], default: str) -> Version:
         waiting=int(queue.get("pendingRequests", 0)),
         free=int(queue.get("remainingCapacity", 0)),
     )
+
+
+def _pid(worker: dict[str, Any]) -> int | None:
+    """A worker's process id. One that has not started has -1, which to `kill` means every process there is."""
+    pid = int(worker.get("pid") or 0)
+    return pid if pid > 0 else None

@@ -165,7 +165,7 @@ def test_torchserve_that_is_not_there_is_told_at_once(
 
 
 def test_models_lists_versions_and_workers(torchserve: FakeTorchServe) -> None:
-    workers = [{"status": "READY"}, {"status": "UNLOADING"}]
+    workers = [{"status": "READY", "pid": 7}, {"status": "UNLOADING", "pid": -1}]
     version = {"modelName": "sam_tiny", "modelVersion": "1.0", "modelUrl": "a.mar", "minWorkers": 2, "workers": workers}
     torchserve.management = {
         "/models?limit=100": {"models": [{"modelName": "sam_tiny"}]},
