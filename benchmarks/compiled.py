@@ -45,10 +45,10 @@ from grain_handler.memory import keep_freed_memory
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.weights import Checkpoint
 from tools.compile_encoder import difference, random_encoder
+from tools.launch import CALM
 from tools.mar import ROOT
 from tools.problem import MIB, Problem, main_exit
 from tools.stack import weights_file
-from tools.launch import CALM
 from training.synthetic import synthesize
 
 RESULTS = ROOT / "benchmarks" / "results" / "compiled.json"

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.launch import CALM
 from tools.mar import ROOT
 from tools.problem import Problem
-from tools.launch import CALM
 
 PIPELINE = "benchmarks.side_by_side.pipeline"
 
