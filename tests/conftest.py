@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from grain_handler.errors import PackageError
 from tools import ports
 from tools.emulator import Emulator
 from tools.stack import Ports, Stack
+
+# A thread of google-cloud-storage would outlive its test, and hypothesis takes the random numbers it draws for a fault.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ class Capacity:
         most: places at most.
         interval: seconds between two looks, about.
         clock: seconds, from any origin.
+        chance: draws when to look. A generator of its own: a caller's `random.seed` must not set dispatchers in step.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Capacity:
         *,
         interval: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
     ) -> None:
         self._torchserve = torchserve
         self._most = most
         self._interval = interval
         self._clock = clock
+        self._chance = chance or random.Random()
         self._lock = threading.Lock()
         self._free = threading.Condition()
         self._taken = 0
@@ -81,7 +84,7 @@ class Capacity:
         with self._lock:
             if self._clock() - self._looked < self._interval:
                 return
-            self._looked = self._clock() - random.uniform(0, self._interval / 4)  # dispatchers do not look in step
+            self._looked = self._clock() - self._chance.uniform(0, self._interval / 4)  # dispatchers look out of step
             try:
                 workers, waiting = self._torchserve.load()
             except TorchServeUnreachable:

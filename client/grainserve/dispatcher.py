@@ -93,6 +93,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._listing_interval = listing_interval
         self._backoff = backoff
+        self._chance = random.Random()  # its own: a caller's `random.seed` must not set dispatchers in step
         self._inbox = Inbox()
         self._capacity = Capacity(torchserve, concurrency)
         self._stopping = threading.Event()
@@ -189,7 +190,7 @@ class Dispatcher:
                 log.exception("looking for jobs failed")
             self.looks += 1
             if not found:
-                self._stopping.wait(self._listing_interval * random.uniform(0.8, 1.2))
+                self._stopping.wait(self._listing_interval * self._chance.uniform(0.8, 1.2))
 
     def _fetch(self) -> None:
         assert self._courier
@@ -347,7 +348,7 @@ class Dispatcher:
     def _pause(self, refusals: int) -> float:
         """Seconds to back off: doubling up to the longest, with jitter so that dispatchers do not march in step."""
         shortest, longest = self._backoff
-        return random.uniform(shortest, max(shortest, min(longest, shortest * 2.0 ** min(refusals + 1, 30))))
+        return self._chance.uniform(shortest, max(shortest, min(longest, shortest * 2.0 ** min(refusals + 1, 30))))
 
     def _trouble(self, error: GrainserveError) -> None:
         if type(self.problem) is not type(error):
