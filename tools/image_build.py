@@ -64,7 +64,9 @@ class Builder:
         require_disk(folder, NEED_MIB, "Building the images")
         self.folder = folder
         self._log = folder / "build.log"
-        folder.mkdir(parents=True, exist_ok=True)
+        # buildah's caches lie in there, too: removed with the rest.
+        self._scratch = folder / "tmp"
+        self._scratch.mkdir(parents=True, exist_ok=True)
         # Of an earlier run in this folder.
         self._buildah("rm", "--all")
 
@@ -120,7 +122,10 @@ class Builder:
         with self._log.open("ab") as log:
             log.write(f"$ {' '.join(command)}\n".encode())
             log.flush()
-            answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+            environment = {**os.environ, "TMPDIR": str(self._scratch)}
+            answer = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True, check=False
+            )
             log.write(answer.stdout.encode())
         if answer.returncode != 0:
             lines = self._log.read_text(errors="replace").splitlines()[-25:]

@@ -46,7 +46,8 @@ DIFFERENCES = [
     f"The base is Debian {DEBIAN} made by debootstrap instead of nvidia/cuda: no CUDA run-time library and no NVIDIA_* "
     "variables of the base, though torch's own CUDA libraries are in the image as they would be.",
     "Python 3.11 is Debian's; on NVIDIA's Ubuntu, which has none, the build fetches a pinned one with uv.",
-    "No GPU is used: the model runs on the CPU.",
+    "No GPU is used: the model runs on the CPU. TORCH_BACKEND=cpu, torch without CUDA's libraries, is not built.",
+    "No engine asks the HEALTHCHECK; its program, `ready`, is run instead.",
     "Containers have this machine's network, and no limits of memory or CPU.",
 ]
 _READY_S, _END_S = 300.0, 300.0
