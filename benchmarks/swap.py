@@ -43,10 +43,10 @@ from rich.console import Console
 
 from benchmarks.serving import machine, make_image
 from grainserve.errors import GrainserveError
+from grainserve.management import Management
 from grainserve.rollout import trials
 from grainserve.rollout.canary import Limits
 from grainserve.rollout.declared import Declarations
-from grainserve.rollout.management import Management
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import Versions
 from grainserve.storage import Bucket

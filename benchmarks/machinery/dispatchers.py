@@ -23,7 +23,7 @@ def make(places: int) -> Dispatcher:
     """As `grainserve dispatch` makes it."""
     store = JobStore(Bucket(os.environ["GRAINSERVE_BUCKET"]))
     inference, management = os.environ["GRAINSERVE_TORCHSERVE"], os.environ["GRAINSERVE_MANAGEMENT"]
-    return Dispatcher(store, TorchServe(inference, management, connections=places), concurrency=places)
+    return Dispatcher(store, TorchServe(inference, management), concurrency=places)
 
 
 def main(count: int, places: int) -> None:

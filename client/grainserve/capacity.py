@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from grainserve.errors import TorchServeError, TorchServeUnreachable
+from grainserve.management import Management
 from grainserve.torchserve import TorchServe
 
 HEADROOM = 2
@@ -39,7 +40,7 @@ class Capacity:
         clock: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
     ) -> None:
-        self._torchserve = torchserve
+        self._management = torchserve.management
         self._most = most
         self._interval = interval
         self._clock = clock
@@ -56,8 +57,8 @@ class Capacity:
         Raises:
             TorchServeUnreachable, TorchServeError: management does not answer, or not as it should.
         """
-        if self._torchserve.management:
-            self._look()
+        if self._management:
+            self._look(self._management)
         with self._free:
             if self._taken >= self._places:
                 return False
@@ -80,13 +81,13 @@ class Capacity:
         """How many there are, taken ones included."""
         return self._places
 
-    def _look(self) -> None:
+    def _look(self, management: Management) -> None:
         with self._lock:
             if self._clock() - self._looked < self._interval:
                 return
             self._looked = self._clock() - self._chance.uniform(0, self._interval / 4)  # dispatchers look out of step
             try:
-                workers, waiting = self._torchserve.load()
+                workers, waiting = management.load()
             except TorchServeUnreachable:
                 self._places = 0
                 raise

@@ -72,11 +72,7 @@ class Client:
             lease=timedelta(seconds=lease),
             notifications=from_environment(),
         )
-        self.torchserve = TorchServe(
-            config.setting(torchserve, config.TORCHSERVE),
-            config.management(management),
-            connections=concurrency,
-        )
+        self.torchserve = TorchServe(config.setting(torchserve, config.TORCHSERVE), config.management(management))
         self._dispatch = dispatch
         self._concurrency = concurrency
         self._dispatcher: Dispatcher | None = None
@@ -214,7 +210,7 @@ class Client:
         if self._dispatch:
             self.torchserve.ping()
             if self.torchserve.management:
-                self.torchserve.ready(self.model, self.version)
+                self.torchserve.management.ready(self.model, self.version)
 
     def look(self, image_id: str) -> Result | None:
         """Polls once and, where the job goes on, sees to it that this client's dispatcher knows of it.
@@ -243,7 +239,6 @@ class Client:
         if self._dispatcher:
             self._dispatcher.stop(timeout)
             self._dispatcher = None
-        self.torchserve.close()
 
     def __enter__(self) -> Self:
         return self

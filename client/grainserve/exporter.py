@@ -17,19 +17,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from grainserve import config
-from grainserve.errors import GrainserveError, ImageNotFound, InvalidConfiguration, InvalidJob, ModelNotFound
+from grainserve.errors import GrainserveError, ImageNotFound, InvalidConfiguration, InvalidJob
 from grainserve.jobs import Job, State
+from grainserve.management import Management, Version
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
-from grainserve.torchserve import ModelVersion, TorchServe
 
 log = logging.getLogger(__name__)
 
@@ -121,10 +121,9 @@ def from_environment(every: float = LOOK_EVERY) -> list[Source]:
         InvalidConfiguration: it names neither.
     """
     sources: list[Source] = []
-    if management := config.management(None):
-        inference = config.setting(None, config.TORCHSERVE)
-        torchserve = TorchServe(inference, management, read_timeout=every)
-        sources.append(Source("torchserve", lambda: torchserve_gauges(torchserve), every))
+    if url := config.management(None):
+        management = Management(url, every)
+        sources.append(Source("torchserve", lambda: torchserve_gauges(management), every))
     if name := os.environ.get(config.BUCKET):
         store = JobStore(Bucket(name, patience=every))
         sources.append(Source("bucket", lambda: bucket_gauges(store), every))
@@ -151,29 +150,25 @@ def serving(sources: Sequence[Source], host: str, port: int) -> Iterator[str]:
             source.stop()
 
 
-def torchserve_gauges(torchserve: TorchServe) -> Gauges:
+def torchserve_gauges(management: Management) -> Gauges:
     """Workers and queue of every registered version.
 
     Raises:
         TorchServeError: management does not answer, or not as it should.
     """
-    versions: list[ModelVersion] = []
-    for model in torchserve.models():
-        with suppress(ModelNotFound):  # removed meanwhile
-            versions += torchserve.versions(model)
+    versions = [each for model in management.models() for each in management.versions(model).values()]
 
-    def gauge(name: str, text: str, value: Callable[[ModelVersion], float | None]) -> Metric:
+    def gauge(name: str, text: str, value: Callable[[Version], float]) -> Metric:
         family = GaugeMetricFamily(f"grainserve_torchserve_{name}", text, labels=["model", "version"])
         for each in versions:
-            if (known := value(each)) is not None:
-                family.add_metric([each.model, each.version], known)
+            family.add_metric([each.model, each.version], value(each))
         return family
 
     return (
-        gauge("workers", "Workers, whatever their state.", lambda each: each.workers),
+        gauge("workers", "Workers, whatever their state.", lambda each: len(each.workers)),
         gauge("workers_ready", "Workers that are READY.", lambda each: each.workers_ready),
         gauge("queue_depth", "Requests that wait for a worker.", lambda each: each.waiting),
-        gauge("queue_free", "Requests that the queue still takes.", lambda each: each.room),
+        gauge("queue_free", "Requests that the queue still takes.", lambda each: each.free),
         gauge("default", "1 for the version that serves requests which name none.", lambda each: float(each.default)),
     )
 

@@ -63,8 +63,7 @@ def dispatch(
     with reported():
         log_to_terminal()
         store = _store(lease)
-        management = config.management(None)
-        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), management, connections=concurrency)
+        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), config.management(None))
         with stop_signals() as stopping:
             dispatcher = _dispatcher(store, torchserve, concurrency)
             if metrics_port is not None:
@@ -116,11 +115,7 @@ def gateway(  # noqa: PLR0917 - one for each option
         inference = config.setting(None, config.TORCHSERVE)
         if inference == config.NONE and dispatchers:
             raise InvalidConfiguration(f"{config.TORCHSERVE} is {config.NONE!r}: give --dispatch 0 to only take jobs")
-        torchserve = (
-            None
-            if inference == config.NONE
-            else TorchServe(inference, config.management(None), connections=dispatchers + 2)
-        )
+        torchserve = None if inference == config.NONE else TorchServe(inference, config.management(None))
         store = _store(lease)
         service = Service(
             store=store,

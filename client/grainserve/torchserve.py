@@ -1,4 +1,4 @@
-"""TorchServe over HTTP: inference, and the part of management that tells what is ready.
+"""TorchServe over HTTP: inference.
 
 What each status and body means is in `_error`; the facts are TorchServe 0.12's. A 503 alone says nothing: full queue,
 no worker and a failing handler all answer 503, and only the body's `type` tells them apart.
@@ -10,7 +10,6 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import requests
@@ -21,31 +20,13 @@ from grainserve.errors import (
     AnswerLost,
     HandlerFailed,
     ImageRejected,
-    InvalidConfiguration,
     ModelNotFound,
     TorchServeBusy,
     TorchServeError,
     TorchServeUnreachable,
     WorkerDied,
 )
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One version of a registered model, its workers, and how many requests wait in its queue or may yet."""
-
-    model: str
-    version: str
-    default: bool
-    workers: int
-    workers_ready: int
-    waiting: int = 0
-    room: int | None = None
-
-    @property
-    def ready(self) -> bool:
-        """Whether a request would find a worker. `/ping` does not tell: it is healthy while models still load."""
-        return self.workers_ready > 0
+from grainserve.management import Management
 
 
 class TorchServe:
@@ -56,7 +37,10 @@ class TorchServe:
         management: URL of the management API; None where it cannot be reached, as it should be from other machines.
         connect_timeout: seconds to make a connection.
         read_timeout: seconds to wait for an answer; queueing inside TorchServe counts.
-        connections: requests at once.
+
+    Attributes:
+        inference: URL of the inference API.
+        management: its management API, or None.
     """
 
     def __init__(
@@ -66,21 +50,12 @@ class TorchServe:
         *,
         connect_timeout: float = 5.0,
         read_timeout: float = 600.0,
-        connections: int = 8,
     ) -> None:
         self.inference = inference.rstrip("/")
-        self.management = management.rstrip("/") if management else None
-        self._timeout = (connect_timeout, read_timeout)
-        self._management_timeout = (connect_timeout, min(read_timeout, 30.0))
-        self._session = requests.Session()
-        # No retries below us: a request sent twice is work done twice.
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=0)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
-
-    def close(self) -> None:
-        """Closes idle connections."""
-        self._session.close()
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._short_timeout = min(read_timeout, 30.0)
+        self.management = Management(management, self._short_timeout) if management else None
 
     def predict(
         self,
@@ -102,69 +77,10 @@ class TorchServe:
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
         headers = {trace.HEADER: traceparent} if traceparent else {}
-        # A connection of its own: behind a Kubernetes Service connections are what is spread over replicas, and kept
-        # ones would never reach a replica that came later. Closed from here, whether the server would keep it or not.
-        with requests.Session() as session:
-            response = self._request(
-                "POST", self.inference, path, self._timeout, session=session, json=body, headers=headers
-            )
+        response = self._request("POST", path, self._read_timeout, json=body, headers=headers)
         if response.status_code != requests.codes.ok:
             raise _error(response, model, version)
         return _result(response)
-
-    def models(self) -> list[str]:
-        """Returns the names of all registered models."""
-        names: list[str] = []
-        token: str | None = None
-        while True:
-            params = {"limit": "100"} | ({"next_page_token": token} if token else {})
-            answer = self._manage("/models", params)
-            names += [str(model["modelName"]) for model in answer["models"]]
-            token = answer.get("nextPageToken")
-            if not token:
-                return names
-
-    def versions(self, model: str) -> list[ModelVersion]:
-        """Returns every version of a model with its workers.
-
-        Raises:
-            ModelNotFound: it is not registered.
-        """
-        default = {str(entry["modelVersion"]) for entry in self._manage(f"/models/{model}", model=model)}
-        return [
-            ModelVersion(
-                model=str(entry["modelName"]),
-                version=str(entry["modelVersion"]),
-                default=str(entry["modelVersion"]) in default,
-                workers=len(entry["workers"]),
-                workers_ready=sum(worker["status"] == "READY" for worker in entry["workers"]),
-                waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
-                room=entry.get("jobQueueStatus", {}).get("remainingCapacity"),
-            )
-            for entry in self._manage(f"/models/{model}/all", model=model)
-        ]
-
-    def load(self) -> tuple[int, int]:
-        """How many workers are ready, and how many requests wait for one, over all default versions."""
-        workers = waiting = 0
-        for model in self.models():
-            for entry in self._manage(f"/models/{model}", model=model):
-                workers += sum(worker["status"] == "READY" for worker in entry["workers"])
-                waiting += int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0))
-        return workers, waiting
-
-    def ready(self, model: str, version: str | None = None) -> bool:
-        """Whether a version (None: the default one) has a READY worker.
-
-        Raises:
-            ModelNotFound: it is not registered.
-        """
-        matching = [
-            each for each in self.versions(model) if (each.default if version is None else each.version == version)
-        ]
-        if not matching:
-            raise ModelNotFound(model, version)
-        return matching[0].ready
 
     def ping(self) -> None:
         """Checks that the inference API answers at all.
@@ -172,36 +88,20 @@ class TorchServe:
         Raises:
             TorchServeUnreachable: it does not.
         """
-        self._request("GET", self.inference, "/ping", self._management_timeout)
+        self._request("GET", "/ping", self._short_timeout)
 
-    def _manage(self, path: str, params: Mapping[str, str] | None = None, model: str = "") -> Any:
-        if self.management is None:
-            raise InvalidConfiguration("GRAINSERVE_MANAGEMENT is 'none': set it to TorchServe's management address")
-        response = self._request("GET", self.management, path, self._management_timeout, params=params)
-        if response.status_code != requests.codes.ok:
-            raise _error(response, model, None)
+    def _request(self, method: str, path: str, seconds: float, **extra: Any) -> requests.Response:
+        # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
+        # replicas, and kept ones would never reach a replica that came later. No retries below us: a request sent twice
+        # is work done twice.
+        timeout = (self._connect_timeout, seconds)
         try:
-            return response.json()
-        except requests.exceptions.JSONDecodeError:
-            raise HandlerFailed(200, "invalid_answer", f"{path} of the management API is not JSON") from None
-
-    def _request(
-        self,
-        method: str,
-        base: str,
-        path: str,
-        timeout: tuple[float, float],
-        *,
-        session: requests.Session | None = None,
-        **extra: Any,
-    ) -> requests.Response:
-        try:
-            return (session or self._session).request(method, base + path, timeout=timeout, **extra)
+            return requests.request(method, self.inference + path, timeout=timeout, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
-                raise TorchServeUnreachable(f"TorchServe does not answer at {base}") from error
+                raise TorchServeUnreachable(f"TorchServe does not answer at {self.inference}") from error
             raise AnswerLost(
-                f"the connection to {base} broke before an answer came ({type(error).__name__})"
+                f"the connection to {self.inference} broke before an answer came ({type(error).__name__})"
             ) from error
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from grainserve.management import Management
 from grainserve.rollout.declared import Declarations
-from grainserve.rollout.management import Management
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import NotReady, Versions
 from grainserve.storage import Bucket

@@ -55,7 +55,7 @@ class Readiness:
         try:
             if torchserve.management is None:
                 torchserve.ping()
-            elif not torchserve.ready(self._model, self._version):
+            elif not torchserve.management.ready(self._model, self._version):
                 return "no_worker"
         except GrainserveError as error:
             log.warning("not ready: %s", error)

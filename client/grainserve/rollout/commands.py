@@ -13,11 +13,11 @@ from rich.table import Table
 
 from grainserve import config
 from grainserve.errors import GrainserveError, InvalidConfiguration
+from grainserve.management import Management
 from grainserve.protocol import JobStore
 from grainserve.rollout import trials
 from grainserve.rollout.canary import Limits
 from grainserve.rollout.declared import NAME, Declarations, from_yaml
-from grainserve.rollout.management import Management
 from grainserve.rollout.swap import Rollout, Trial
 from grainserve.rollout.versions import Versions
 from grainserve.storage import Bucket
@@ -51,9 +51,8 @@ def list_versions() -> None:
         table = Table("model", "version", "default", "workers ready", "waiting", "archive")
         for model in management.models():
             for each in management.versions(model).values():
-                ready = sum(worker.ready for worker in each.workers)
                 default = "yes" if each.default else ""
-                counts = (f"{ready} of {max(each.wanted, len(each.workers))}", str(each.waiting))
+                counts = (f"{each.workers_ready} of {max(each.wanted, len(each.workers))}", str(each.waiting))
                 table.add_row(each.model, each.version, default, *counts, each.archive)
         console.print(table)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
+from grainserve.management import Management, ManagementRefused, Version
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
-from grainserve.rollout.management import Management, ManagementRefused, Version
 from grainserve.storage import Bucket
 
 Say = Callable[[str], None]
@@ -85,7 +85,7 @@ class Versions:
             found = self.management.version(model, version)
             if found is None:
                 raise NotReady(f"{model} {version} was taken away while it loaded")
-            if found.ready:
+            if found.complete:
                 self.say(f"{model} {version}: ready after {time.monotonic() - began:.1f} s")
                 return found
             pids |= {worker.pid for worker in found.workers if worker.pid}

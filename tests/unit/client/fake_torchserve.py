@@ -65,7 +65,7 @@ class FakeTorchServe:
                     self.reply(*NO_MODEL)
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or "{}")
                 with fake.lock:
                     fake.requests.append((self.path, body))
                     fake.traces.append(self.headers.get("traceparent"))
@@ -93,6 +93,8 @@ class FakeTorchServe:
         entry = {
             "modelName": "sam_tiny",
             "modelVersion": "1.0",
+            "modelUrl": "sam_tiny.mar",
+            "minWorkers": ready,
             "workers": [{"status": "READY"}] * ready,
             "jobQueueStatus": {"pendingRequests": waiting, "remainingCapacity": 100 - waiting},
         }

@@ -48,7 +48,6 @@ def dispatching(
     )
     with dispatcher:
         yield dispatcher
-    server.close()
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -341,7 +340,6 @@ def test_nothing_is_claimed_while_no_worker_is_ready(store: JobStore, torchserve
         torchserve.workers(ready=1)
         until(lambda: ended(store, image_id))
         until(lambda: dispatcher.in_hand == 0)
-    server.close()
 
 
 def test_submitters_are_served_in_turn(store: JobStore, torchserve: FakeTorchServe) -> None:

@@ -20,6 +20,7 @@ from grainserve.dispatcher import Dispatcher
 from grainserve.errors import StorageUnreachable
 from grainserve.exporter import Exporter, Gauges, Source, bucket_gauges, from_environment, serving, torchserve_gauges
 from grainserve.jobs import MAX_ATTEMPTS, Failure, Job
+from grainserve.management import Management
 from grainserve.metrics import SECONDS, measure, offer
 from grainserve.protocol import Claim, JobStore
 from grainserve.torchserve import TorchServe
@@ -61,11 +62,13 @@ def test_every_version_has_its_workers_and_its_queue(torchserve: FakeTorchServe)
     old = {
         "modelName": "sam_tiny",
         "modelVersion": "0.9",
+        "modelUrl": "old.mar",
+        "minWorkers": 2,
         "workers": [{"status": "READY"}, {"status": "UNLOADING"}],
         "jobQueueStatus": {"pendingRequests": 3, "remainingCapacity": 97},
     }
     torchserve.management["/models/sam_tiny/all"] += [old]
-    seen = figures(torchserve_gauges(TorchServe(torchserve.url, torchserve.url)))
+    seen = figures(torchserve_gauges(Management(torchserve.url)))
     assert [of(seen, f"torchserve_{name}", **VERSION) for name in ("workers", "workers_ready", "default")] == [2, 2, 1]
     assert [of(seen, f"torchserve_{name}", **VERSION) for name in ("queue_depth", "queue_free")] == [7, 93]
     older = {"model": "sam_tiny", "version": "0.9"}

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from grainserve.dispatcher import Dispatcher
 from grainserve.exporter import Exporter, bucket_gauges, torchserve_gauges
 from grainserve.gateway.metrics import Metrics
+from grainserve.management import Management
 from grainserve.protocol import JobStore
 from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
@@ -52,7 +53,7 @@ def with_suffixes(histogram: str) -> set[str]:
 def offered(store: JobStore, torchserve: FakeTorchServe) -> set[str]:
     """All names that one can ask for."""
     client = TorchServe(torchserve.url, torchserve.url)
-    gauges = [*torchserve_gauges(client), *bucket_gauges(store), *Exporter([]).collect()]
+    gauges = [*torchserve_gauges(Management(torchserve.url)), *bucket_gauges(store), *Exporter([]).collect()]
     text = asyncio.run(Metrics(store, Dispatcher(store, client)).text()).decode()
     names = of_workers() | RECORDED | {family.name for family in gauges}
     for family in text_string_to_metric_families(text):

@@ -4,7 +4,6 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -19,7 +18,8 @@ from grainserve.errors import (
     TorchServeUnreachable,
     WorkerDied,
 )
-from grainserve.torchserve import ModelVersion, TorchServe
+from grainserve.management import Management
+from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import (
     BUSY,
     HANG_UP,
@@ -34,10 +34,8 @@ from tests.unit.client.results import make_result
 
 
 @pytest.fixture
-def server(torchserve: FakeTorchServe) -> Iterator[TorchServe]:
-    client = TorchServe(torchserve.url, torchserve.url)
-    yield client
-    client.close()
+def server(torchserve: FakeTorchServe) -> TorchServe:
+    return TorchServe(torchserve.url, torchserve.url)
 
 
 def predict(server: TorchServe) -> dict[str, object]:
@@ -75,7 +73,6 @@ def test_every_prediction_opens_a_connection_so_that_a_service_spreads_them() ->
         server = TorchServe(f"http://127.0.0.1:{keeping.server_port}", None)
         for _ in range(3):
             predict(server)
-        server.close()
         keeping.shutdown()
     assert len(set(callers)) == 3
 
@@ -161,7 +158,7 @@ def test_nobody_there(torchserve: FakeTorchServe) -> None:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         server = TorchServe(url, url)
-        for call in (lambda: predict(server), server.ping, server.models):
+        for call in (lambda: predict(server), server.ping, Management(url).models):
             with pytest.raises(TorchServeUnreachable, match=url):
                 call()
 
@@ -174,29 +171,3 @@ def test_an_answer_that_takes_too_long_is_lost() -> None:
         server = TorchServe(url, url, read_timeout=0.2)
         with pytest.raises(AnswerLost, match="ReadTimeout"):
             predict(server)
-        server.close()
-
-
-def describe(version: str, *statuses: str) -> dict[str, object]:
-    workers = [{"id": str(9000 + index), "status": status} for index, status in enumerate(statuses)]
-    return {"modelName": "sam_tiny", "modelVersion": version, "workers": workers}
-
-
-def test_models_versions_and_readiness(server: TorchServe, torchserve: FakeTorchServe) -> None:
-    torchserve.management = {
-        "/models?limit=100": {"nextPageToken": "1", "models": [{"modelName": "sam_tiny", "modelUrl": "a.mar"}]},
-        "/models?limit=100&next_page_token=1": {"models": [{"modelName": "sam_vit_b", "modelUrl": "b.mar"}]},
-        "/models/sam_tiny": [describe("1.0", "READY")],
-        "/models/sam_tiny/all": [describe("1.0", "READY", "UNLOADING"), describe("2.0", "UNLOADING")],
-    }
-    assert server.models() == ["sam_tiny", "sam_vit_b"]
-    assert server.versions("sam_tiny") == [
-        ModelVersion("sam_tiny", "1.0", default=True, workers=2, workers_ready=1),
-        ModelVersion("sam_tiny", "2.0", default=False, workers=1, workers_ready=0),
-    ]
-    assert server.ready("sam_tiny")
-    assert not server.ready("sam_tiny", "2.0")
-    with pytest.raises(ModelNotFound, match=r"sam_tiny version 3\.0"):
-        server.ready("sam_tiny", "3.0")
-    with pytest.raises(ModelNotFound, match="sam_vit_h"):
-        server.ready("sam_vit_h")

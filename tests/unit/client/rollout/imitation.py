@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from grainserve.management import Management, ManagementRefused, Version, Worker
 from grainserve.rollout import archives
-from grainserve.rollout.management import Management, ManagementRefused, Version, Worker
 
 
 class Unplugged(BaseException):

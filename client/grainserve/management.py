@@ -10,12 +10,10 @@ from typing import Any
 
 import requests
 
-from grainserve.errors import GrainserveError, TorchServeUnreachable
-
-DESCRIBE_SECONDS = 30.0
+from grainserve.errors import ModelNotFound, TorchServeError, TorchServeUnreachable
 
 
-class ManagementRefused(GrainserveError):
+class ManagementRefused(TorchServeError):
     """Management answered with an error."""
 
     code = "management_refused"
@@ -64,9 +62,14 @@ class Version:
     free: int
 
     @property
-    def ready(self) -> bool:
-        """Whether all its workers are there and take requests; `/ping` does not tell."""
-        return len(self.workers) >= max(1, self.wanted) and all(worker.ready for worker in self.workers)
+    def workers_ready(self) -> int:
+        """How many of its workers take requests; `/ping` does not tell: it is healthy while models still load."""
+        return sum(worker.ready for worker in self.workers)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its workers are there and take requests."""
+        return len(self.workers) >= max(1, self.wanted) and self.workers_ready == len(self.workers)
 
 
 class Management:
@@ -74,10 +77,12 @@ class Management:
 
     Args:
         url: its address, on loopback as a rule.
+        seconds: to wait for an answer that needs no worker.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: float = 30.0) -> None:
         self.url = url.rstrip("/")
+        self._seconds = seconds
 
     def models(self) -> list[str]:
         """Names of all registered models."""
@@ -96,15 +101,34 @@ class Management:
         try:
             default = str(self._call(f"describe {model}", "GET", f"/models/{model}")[0]["modelVersion"])
             every = self._call(f"describe {model}", "GET", f"/models/{model}/all")
-        except ManagementRefused as error:
-            if error.status == requests.codes.not_found:
-                return {}
-            raise
+        except ModelNotFound:
+            return {}
         return {str(entry["modelVersion"]): _version(entry, default) for entry in every}
 
     def version(self, model: str, version: str) -> Version | None:
         """One version, or None."""
         return self.versions(model).get(version)
+
+    def ready(self, model: str, version: str | None) -> bool:
+        """Whether a version (None: the default one) has a worker that takes requests.
+
+        Raises:
+            ModelNotFound: it is not registered.
+        """
+        for name, each in self.versions(model).items():
+            if each.default if version is None else name == version:
+                return each.workers_ready > 0
+        raise ModelNotFound(model, version)
+
+    def load(self) -> tuple[int, int]:
+        """How many workers take requests, and how many requests wait for one, over all default versions."""
+        workers = waiting = 0
+        for model in self.models():
+            for entry in self._call(f"describe {model}", "GET", f"/models/{model}"):
+                each = _version(entry, str(entry["modelVersion"]))
+                workers += each.workers_ready
+                waiting += each.waiting
+        return workers, waiting
 
     def register(self, archive: str) -> None:
         """Begins to load an archive of the model store; returns before its workers are there.
@@ -153,23 +177,28 @@ class Management:
         method: str,
         path: str,
         parameters: dict[str, str] | None = None,
-        seconds: float = DESCRIBE_SECONDS,
+        seconds: float | None = None,
     ) -> Any:
+        seconds = seconds or self._seconds
         try:
             answer = requests.request(method, self.url + path, params=parameters, timeout=(5.0, seconds))
-        except requests.Timeout as error:
+        except requests.ReadTimeout as error:
             raise ManagementRefused(what, 0, type(error).__name__, f"no answer within {seconds:.0f} s") from error
         except requests.RequestException as error:
             raise TorchServeUnreachable(f"TorchServe's management does not answer at {self.url}") from error
         try:
             body = answer.json()
         except requests.JSONDecodeError:
-            body = {}
-        if not answer.ok:
-            said = body if isinstance(body, dict) else {}
-            kind, message = str(said.get("type", "no type")), str(said.get("message", answer.reason))
-            raise ManagementRefused(what, answer.status_code, kind, message)
-        return body
+            body = None
+        if answer.ok and body is not None:
+            return body
+        said = body if isinstance(body, dict) else {}
+        kind, message = str(said.get("type", "")), str(said.get("message", answer.reason))
+        if kind in ("ModelNotFoundException", "ModelVersionNotFoundException"):
+            raise ModelNotFound(path.split("/")[2], None)
+        if kind in ("", "ResourceNotFoundException", "MethodNotAllowedException"):
+            raise TorchServeUnreachable(f"{answer.url} is no management API: it says {message!r}")
+        raise ManagementRefused(what, answer.status_code, kind, message)
 
 
 def _version(entry: dict[str, Any], default: str) -> Version:
