@@ -73,8 +73,6 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
         value = given.item() if isinstance(given, np.generic) else given
         if value is None:
             continue
-        if isinstance(value, str) and not value.isprintable():
-            raise InvalidOption(f"{name} holds characters that cannot be printed")
         finite = not isinstance(value, float) or math.isfinite(value)
         if not finite or not Draft202012Validator(allowed[name]).is_valid(value):
             raise InvalidOption(f"{name} is {_shown(value)}; it must be {describe_option(name)}")
@@ -119,7 +117,7 @@ def describe_option(name: str) -> str:
     if "enum" in rule:
         return " or ".join(repr(value) for value in rule["enum"] if value is not None)
     if "string" in rule["type"]:
-        return f"a text of {rule['minLength']} to {rule['maxLength']} characters"
+        return f"a text of {rule['minLength']} to {rule['maxLength']} characters, none of them a control character"
     kind = "an integer" if "integer" in rule["type"] else "a number"
     if "exclusiveMinimum" in rule:
         return f"{kind} over {rule['exclusiveMinimum']} and up to {rule['maximum']}"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from grain_handler.errors import InvalidOption, UnknownOption
 
 Share = Annotated[float, Field(ge=0, le=1)]
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def _printed(text: str) -> str:
+    """Labels end in tables and on terminals."""
+    if CONTROL.search(text):
+        raise ValueError("should hold no control character")
+    return text
 
 
 class Options(BaseModel):
@@ -31,7 +40,7 @@ class Options(BaseModel):
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
-        label: Class written to every object.
+        label: Class written to every object; no control characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -49,7 +58,7 @@ class Options(BaseModel):
     mode: Literal["grains", "masks"] = "grains"
     mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
     um_per_px: float | None = Field(default=None, gt=0, le=1e6)
-    label: str = Field(default="grain", min_length=1, max_length=64)
+    label: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed)] = "grain"
 
 
 def shown(value: object) -> str:

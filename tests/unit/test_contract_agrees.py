@@ -7,9 +7,12 @@ from importlib import resources
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from grain_handler import errors
 from grain_handler.options import Options
+from grainserve.contract import validate_options
+from grainserve.errors import InvalidOption
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -39,6 +42,20 @@ def test_an_option_has_the_same_limits_on_both_sides(name: str) -> None:
     ours = limits(Options.model_json_schema()["properties"][name])
     theirs = limits(schema("options.schema.json")["properties"][name])
     assert theirs == ours
+
+
+@pytest.mark.parametrize("character", ["\x00", "\n", "\x1f", "\x7f", "\x9f", "\u2028", "\u2029", "\ud800"])
+def test_both_refuse_a_label_with_a_control_character(character: str) -> None:
+    with pytest.raises(InvalidOption):
+        validate_options({"label": f"quartz{character}"})
+    with pytest.raises(ValidationError):
+        Options(label=f"quartz{character}")
+
+
+@pytest.mark.parametrize("label", ["quartz", "K-feldspar (or?) 2", "é", "石英\u3000粒", "\u00a0"])
+def test_both_take_any_other_label(label: str) -> None:
+    assert validate_options({"label": label}) == {"label": label}
+    assert Options(label=label).label == label
 
 
 def test_the_client_knows_every_error_code() -> None:
