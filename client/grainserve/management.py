@@ -194,8 +194,8 @@ class Management:
             return body
         said = body if isinstance(body, dict) else {}
         kind, message = str(said.get("type", "")), str(said.get("message", answer.reason))
-        if kind in ("ModelNotFoundException", "ModelVersionNotFoundException"):
-            raise ModelNotFound(path.split("/")[2], None)
+        if kind in ("ModelNotFoundException", "ModelVersionNotFoundException") and (named := path.split("/")[2:]):
+            raise ModelNotFound(named[0], named[1] if len(named) > 1 and named[1] != "all" else None)
         if kind in ("", "ResourceNotFoundException", "MethodNotAllowedException"):
             raise TorchServeUnreachable(f"{answer.url} is no management API: it says {message!r}")
         raise ManagementRefused(what, answer.status_code, kind, message)

@@ -40,7 +40,7 @@ def test_models_versions_and_readiness(torchserve: FakeTorchServe) -> None:
 
 REFUSALS = [
     (409, b'{"code": 409, "type": "ConflictStatusException", "message": "it is registered"}', ManagementRefused),
-    (404, b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found: m"}', ModelNotFound),
+    (404, b'{"code": 404, "type": "ModelNotFoundException", "message": "Model not found at: m"}', ManagementRefused),
     (404, b'{"code": 404, "type": "ResourceNotFoundException", "message": "not here"}', TorchServeUnreachable),
     (502, b"<html>no upstream</html>", TorchServeUnreachable),
     (200, b"<html>welcome</html>", TorchServeUnreachable),
