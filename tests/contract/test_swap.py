@@ -16,6 +16,7 @@ import requests
 
 from grainserve.management import Management
 from grainserve.rollout.declared import Declarations
+from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import NotReady, Versions
 from grainserve.storage import Bucket
@@ -75,23 +76,42 @@ def load(server: TorchServe, clients: int) -> Iterator[Load]:
             enough.set()
 
 
+@contextmanager
+def watching(rollout: Rollout) -> Iterator[None]:
+    """`grainserve models apply --watch` at the same TorchServe."""
+    enough = threading.Event()
+
+    def watch() -> None:
+        while not enough.wait(0.3):
+            Reconciliation(rollout).apply(wait=False)
+
+    with ThreadPoolExecutor(1) as pool:
+        watched = pool.submit(watch)
+        try:
+            yield
+        finally:
+            enough.set()
+        watched.result()
+
+
 def test_versions_are_swapped_under_load_without_a_lost_request(
     server: TorchServe, rollout: Rollout, pack_probe: Pack
 ) -> None:
     rollout.swap(pack_probe("1.0", "one", TWO))
-    with load(server, 6) as asked:
+    with load(server, 6) as asked, watching(rollout):
         time.sleep(0.5)
         rollout.swap(pack_probe("2.0", "two", TWO))
         switched = time.monotonic()
         with pytest.raises(NotReady, match="keep ending"):
             rollout.swap(pack_probe("3.0", "broken"))
+        before_back = time.monotonic()
         rollout.rollback("probe")
         back = time.monotonic()
         time.sleep(0.5)
     assert asked.lost == []
-    assert {version for asked_at, version in asked.answers if switched < asked_at < back - 30} <= {"2.0"}
+    # Clients ask anew all the time, and are answered within a second or two.
+    assert {version for asked_at, version in asked.answers if switched < asked_at < before_back - 3} == {"2.0"}
     assert {version for asked_at, version in asked.answers if asked_at > back} == {"1.0"}
-    assert {version for _, version in asked.answers} == {"1.0", "2.0"}
     assert list(rollout.versions.management.versions("probe")) == ["1.0"]
 
 
@@ -114,5 +134,5 @@ def test_apply_brings_back_what_torchserve_forgot(server: TorchServe, rollout: R
     rollout.versions.management.delete("probe", "1.0")
     for file in Path(server.model_store).glob("probe-*"):
         file.unlink()
-    rollout.apply()
+    Reconciliation(rollout).apply()
     assert requests.post(f"{server.inference}/predictions/probe", data=b"x", timeout=60).json()["mark"] == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.contract import validate_result
-from grainserve.errors import GrainserveError, InvalidResult
+from grainserve.errors import GrainserveError, TorchServeBusy
 from grainserve.images import image_bytes
 from grainserve.result import Result
 from grainserve.torchserve import TorchServe
+
+PATIENCE, PAUSE = 300.0, 0.5
+"""Seconds for a queue to take a canary, under whatever load there is, and between two attempts."""
 
 
 class CanaryFailed(GrainserveError):
@@ -72,16 +76,26 @@ class Comparison:
 def ask(
     torchserve: TorchServe, model: str, version: str, image: bytes, *, name: str, options: dict[str, Any] | None = None
 ) -> Result:
-    """One answer of one version, checked against the wire contract.
+    """One answer of one version, with masks, checked against the wire contract. A full queue is waited for.
 
     Raises:
         CanaryFailed: there is none, or it breaks the contract, or another version gave it.
     """
-    try:
-        answer = torchserve.predict(model, version, image, options or {}, "canary")
-        validate_result(answer)
-    except (GrainserveError, InvalidResult) as error:
-        raise CanaryFailed(f"{model} {version} on {name}: {error}") from error
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            answer = torchserve.predict(model, version, image, {**(options or {}), "mask_format": "rle"}, "canary")
+            validate_result(answer)
+        except TorchServeBusy as error:
+            if time.monotonic() > deadline:
+                raise CanaryFailed(
+                    f"{model} {version} had no place for {name} for {PATIENCE:.0f} s: {error}"
+                ) from error
+            time.sleep(PAUSE)
+        except GrainserveError as error:
+            raise CanaryFailed(f"{model} {version} on {name}: {error}") from error
+        else:
+            break
     said = answer["metadata"].get("version")
     if said != version:
         raise CanaryFailed(f"{model} {version} on {name}: its answer is signed by version {said}")

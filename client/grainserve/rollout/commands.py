@@ -15,10 +15,11 @@ from grainserve import config
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.management import Management
 from grainserve.protocol import JobStore
-from grainserve.rollout import trials
 from grainserve.rollout.canary import Limits
-from grainserve.rollout.declared import NAME, Declarations, from_yaml
+from grainserve.rollout.declared import NAME, Declarations, from_yaml, to_yaml
+from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout, Trial
+from grainserve.rollout.trials import Canaries, Shadow
 from grainserve.rollout.versions import Versions
 from grainserve.storage import Bucket
 from grainserve.terminal import console, errors, reported, say_error
@@ -39,14 +40,25 @@ Store = Annotated[
 ]
 ReadySeconds = Annotated[float, typer.Option("--ready-within", help="Seconds for the new version's workers to load.")]
 DrainSeconds = Annotated[
-    float, typer.Option("--drain-within", help="Seconds for the old version to answer all it has.")
+    float,
+    typer.Option("--drain-within", min=0, help="Seconds for a version to answer what it has; 0: it goes at once."),
+]
+TakeOver = Annotated[
+    bool,
+    typer.Option("--take-over", help="Give up a swap that was begun at another TorchServe, if nobody is at it."),
 ]
 
 
 @app.command("list", epilog="Example:  grainserve models list")
-def list_versions() -> None:
+def list_versions(
+    declared: Annotated[bool, typer.Option("--declared", help=f"Show {NAME} instead: what should be loaded.")] = False,
+) -> None:
     """List models, their versions, workers that are ready and requests that wait."""
     with reported():
+        if declared:
+            bucket = Bucket(config.setting(None, config.WEIGHTS_BUCKET))
+            print(to_yaml(Declarations(bucket).read()), end="")
+            return
         management = _management()
         table = Table("model", "version", "default", "workers ready", "waiting", "archive")
         for model in management.models():
@@ -57,7 +69,7 @@ def list_versions() -> None:
         console.print(table)
 
 
-@app.command(epilog="Example:  grainserve models register model_store/sam_tiny.mar")
+@app.command(epilog="Example:  grainserve models register model_store/sam_tiny-2.0.mar")
 def register(
     mar: Mar,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers; default as its model config says.")] = None,
@@ -88,7 +100,7 @@ def scale(
 
 
 @app.command(
-    epilog="Example:  grainserve models swap model_store/sam_tiny.mar --canary sand.png\n\n"
+    epilog="Example:  grainserve models swap model_store/sam_tiny-2.0.mar --canary sand.png\n\n"
     "New weights, whole:  grainserve weights push new.pth --name sam_tiny-2.pth; name that in config/sam_tiny.yaml; "
     "make mar VERSION=2.0; then swap."
 )
@@ -107,6 +119,7 @@ def swap(
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
     drain_within: DrainSeconds = 900.0,
+    take_over: TakeOver = False,
 ) -> None:
     """Switch a model to the version in an archive while it serves, without a lost request.
 
@@ -119,11 +132,12 @@ def swap(
         asked = TorchServe(config.setting(None, config.TORCHSERVE), None)
         tried: list[Trial] = []
         if canary:
-            tried.append(trials.canaries(asked, canary, limits, _say))
+            tried.append(Canaries(asked, canary, limits, _say))
         if shadow:
             store = JobStore(Bucket(config.setting(None, config.BUCKET)))
-            tried.append(trials.shadow(asked, store, shadow / 100, limits, _say))
-        version = _rollout(model_store, ready=ready_within, drain=drain_within, trials=tried).swap(mar)
+            tried.append(Shadow(asked, store, shadow / 100, limits, _say))
+        rollout = _rollout(model_store, ready=ready_within, drain=drain_within, trials=tried, take_over=take_over)
+        version = rollout.swap(mar)
         console.print(f"version {version} is served")
 
 
@@ -133,20 +147,30 @@ def rollback(
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
     drain_within: DrainSeconds = 900.0,
+    take_over: TakeOver = False,
 ) -> None:
     """Switch a model back to the version before, whose archive the bucket keeps, without a lost request."""
     with reported():
-        version = _rollout(model_store, ready=ready_within, drain=drain_within).rollback(model)
+        rollout = _rollout(model_store, ready=ready_within, drain=drain_within, take_over=take_over)
+        version = rollout.rollback(model)
         console.print(f"{model} {version} is served again")
 
 
 @app.command(epilog="Example:  grainserve models remove sam_vit_h 1.0")
 def remove(
-    model: ModelName, version: VersionName, model_store: Store = None, drain_within: DrainSeconds = 900.0
+    model: ModelName,
+    version: VersionName,
+    *,
+    last: Annotated[bool, typer.Option("--last", help="The last version, and the model with it.")] = False,
+    model_store: Store = None,
+    drain_within: DrainSeconds = 900.0,
 ) -> None:
-    """Delete a version when it has answered what it has, and forget it. Not the default one."""
+    """Forget a version and delete it when it has answered what it has. Not the default one, unless it is the last.
+
+    Whoever asks for it by its name must have stopped: what they send while it goes gets no answer.
+    """
     with reported():
-        _rollout(model_store, drain=drain_within).remove(model, version)
+        _rollout(model_store, drain=drain_within).remove(model, version, last=last)
         console.print(f"{model} {version} is gone")
 
 
@@ -164,29 +188,34 @@ def apply(
 ) -> None:
     """Make TorchServe serve what is declared, as after a restart, and beside every replica of it (--watch).
 
-    Versions that nobody declared are left as they are.
+    Versions that nobody declared are left as they are. To begin with: `grainserve models list --declared`.
     """
     with reported():
-        rollout = _rollout(model_store, ready=ready_within, drain=drain_within)
+        reconciliation = Reconciliation(_rollout(model_store, ready=ready_within, drain=drain_within))
         if file:
-            rollout.declarations.write(from_yaml(_text(file), str(file)))
+            reconciliation.declare(from_yaml(_text(file), str(file)))
         while watch:
             try:
-                rollout.apply()
+                reconciliation.apply(wait=False)
             except GrainserveError as error:  # TorchServe is starting, or away: the next look may find it
                 say_error(error)
             time.sleep(watch)
-        rollout.apply()
+        reconciliation.apply()
         console.print("TorchServe serves what is declared")
 
 
 def _rollout(
-    model_store: Path | None, *, ready: float = 900.0, drain: float = 900.0, trials: list[Trial] | None = None
+    model_store: Path | None,
+    *,
+    ready: float = 900.0,
+    drain: float = 900.0,
+    trials: list[Trial] | None = None,
+    take_over: bool = False,
 ) -> Rollout:
     bucket = Bucket(config.setting(None, config.WEIGHTS_BUCKET))
     store = model_store or Path(os.environ.get(config.MODEL_STORE) or "model_store")
     versions = Versions(_management(), store, bucket, _say)
-    return Rollout(versions, Declarations(bucket), ready, drain, trials or [])
+    return Rollout(versions, Declarations(bucket), ready, drain, trials or [], take_over)
 
 
 def _management() -> Management:

@@ -4,7 +4,8 @@
       sam_tiny:
         default: "2.0"
         previous: "1.0"              # where `rollback` goes back to
-        candidate: "3.0"             # while a swap is under way
+        candidate: "3.0"             # while a swap is under way,
+        candidate_at: host (http://…)  # at this TorchServe
         versions:
           "1.0": {sha256: 0f3c…, loaded: false}
           "2.0": {sha256: 9b1d…, loaded: true, workers: 2}
@@ -58,12 +59,14 @@ class DeclaredModel:
         default: the version that requests go to which name none.
         previous: the one before it.
         candidate: one that a swap is bringing up.
+        candidate_at: the TorchServe that it does so at.
         versions: all that are known, by name.
     """
 
     default: str | None = None
     previous: str | None = None
     candidate: str | None = None
+    candidate_at: str | None = None
     versions: dict[str, DeclaredVersion] = field(default_factory=dict)
 
     def with_version(self, version: str, declared: DeclaredVersion) -> DeclaredModel:
@@ -107,10 +110,6 @@ class Declarations:
         """
         return self._read()[0]
 
-    def write(self, declaration: Declaration) -> None:
-        """Puts a declaration in place of whatever there is."""
-        self.change(lambda _: declaration)
-
     def change_model(self, model: str, change: Callable[[DeclaredModel], DeclaredModel]) -> DeclaredModel:
         """Changes one model and returns it as it now is."""
         return self.change(lambda every: {**every, model: change(every.get(model, DeclaredModel()))})[model]
@@ -126,6 +125,7 @@ class Declarations:
             after = change(before)
             if after == before:
                 return before
+            check(after, "what was to be declared")
             try:
                 self.bucket.replace(NAME, to_yaml(after).encode(), "application/yaml", generation)
             except PreconditionFailed:
@@ -171,13 +171,24 @@ def from_yaml(text: str, where: str) -> Declaration:
         raise InvalidConfiguration(
             f"{where} declares no models ({error}): see `grainserve models apply --help`"
         ) from None
+    check(declaration, where)
+    return declaration
+
+
+def check(declaration: Declaration, where: str) -> None:
+    """Checks that versions are what they are named as.
+
+    Raises:
+        InvalidConfiguration: one is not; says which and `where`.
+    """
     for model, declared in declaration.items():
         named = {declared.default, declared.previous, declared.candidate} - {None}
         if unknown := named - declared.versions.keys():
             raise InvalidConfiguration(
                 f"{where}: {model} names versions that it does not list: {sorted(map(str, unknown))}"
             )
-    return declaration
+        if declared.default is not None and not declared.versions[declared.default].loaded:
+            raise InvalidConfiguration(f"{where}: the default version of {model}, {declared.default}, is not loaded")
 
 
 def _versions(given: dict[str, dict[str, object]]) -> dict[str, DeclaredVersion]:

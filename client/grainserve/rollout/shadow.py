@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from grainserve.errors import ImageNotFound, ResultNotFound
+from grainserve.errors import ImageNotFound, InvalidJob, InvalidResult, ResultNotFound
 from grainserve.protocol import JobStore
 from grainserve.result import Result
 
@@ -57,6 +57,6 @@ def sample(store: JobStore, model: str, share: float, chance: random.Random | No
             job, result = store.job(image_id), Result(store.result(image_id))
             if job.model == model and result.has_masks:
                 found.append(Answered(image_id, store.image(image_id), job.options, result))
-        except (ImageNotFound, ResultNotFound):
-            continue  # deleted meanwhile
+        except (ImageNotFound, ResultNotFound, InvalidJob, InvalidResult):
+            continue  # deleted meanwhile, or damaged
     return found

@@ -1,36 +1,43 @@
-"""Changes of what is served: swap, rollback, register, remove, apply.
+"""Changes of what is served: swap, rollback, register, scale, remove.
 
 A swap, step by step; a crash between two of them leaves something that the next call finishes or takes back:
 
 1. the archive goes into the bucket, and the new version is declared as the candidate
-2. it is registered, and its workers get ready
-3. canary images are answered, and the answers compared with the old version's
+2. canary images are answered by the old version; the new one is registered, and its workers get ready
+3. it answers the canary images, near enough
 4. it becomes the default: from here on the swap is only finished, never taken back
 5. it is declared so, and the old version as not loaded
 6. the old version is drained and deleted
+
+Whoever changes a model at a TorchServe, `apply` included, has its turn: a lock in the model store. A candidate of
+another TorchServe is left to those who work there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
-from grainserve.rollout.declared import Declarations, DeclaredModel, DeclaredVersion
-from grainserve.rollout.versions import Versions
-
-Trial = Callable[[str, str, str | None], None]
-"""Tries a version: model, new version, old version or None. Raises when it is not to be switched to."""
+from grainserve.rollout.declared import DeclarationContended, Declarations, DeclaredModel, DeclaredVersion
+from grainserve.rollout.turn import ChangeUnderWay, turn
+from grainserve.rollout.versions import NotReady, Versions
 
 
-class ApplyFailed(GrainserveError):
-    """Some of what is declared could not be brought about."""
+class Trial(Protocol):
+    """What a new version has to pass. Each call raises when it is not to be switched to."""
 
-    code = "apply_failed"
+    def prepare(self, model: str, old: str | None) -> None:
+        """Before the new version is loaded: asks the old one, if there is one."""
+
+    def attempt(self, model: str, version: str) -> None:
+        """Tries the new version."""
 
 
 @dataclass
@@ -42,6 +49,8 @@ class Rollout:
         declarations: what should be loaded.
         ready_seconds: until a version must be ready.
         drain_seconds: until an old version must have answered all.
+        trials: what a new version must pass.
+        take_over: whether a swap that was begun at another TorchServe is given up.
     """
 
     versions: Versions
@@ -49,6 +58,26 @@ class Rollout:
     ready_seconds: float = 900.0
     drain_seconds: float = 900.0
     trials: Sequence[Trial] = ()
+    take_over: bool = False
+
+    @property
+    def here(self) -> str:
+        """Which TorchServe this is."""
+        return f"{socket.gethostname()} ({self.versions.management.url})"
+
+    def turn(self, model: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """Keeps others from changing the model here."""
+        seconds = self.ready_seconds if wait else 0
+        return turn(self.versions.model_store, model, seconds=seconds, say=self.versions.say)
+
+    def declared(self, model: str) -> DeclaredModel:
+        """What is declared of a model."""
+        return self.declarations.read().get(model, DeclaredModel())
+
+    def default(self, model: str) -> str | None:
+        """The version that TorchServe sends requests to which name none."""
+        registered = self.versions.management.versions(model)
+        return next((name for name, each in registered.items() if each.default), None)
 
     def swap(self, path: Path) -> str:
         """Switches a model to the version in an archive, without a lost request; returns the version.
@@ -58,10 +87,12 @@ class Rollout:
         Raises:
             NotReady, CanaryFailed, InvalidConfiguration, …: why nothing was switched.
             NotDrained: it was switched, and the old version is still there: the same call finishes.
+            ChangeUnderWay: somebody else changes the model.
         """
         archive, data = archives.read(path)
         archives.push(archive, data, self.declarations.bucket)
-        self._switch(archive, None)
+        with self.turn(archive.model):
+            self._switch(archive)
         return archive.version
 
     def rollback(self, model: str) -> str:
@@ -71,12 +102,15 @@ class Rollout:
             InvalidConfiguration: there is none.
             And as `swap`.
         """
-        declared = self.declarations.read().get(model, DeclaredModel())
-        if declared.previous is None:
-            raise InvalidConfiguration(f"{model} has no version before {declared.default} to go back to")
-        known = declared.versions[declared.previous]
-        self._switch(declared.archive(model, declared.previous), known.workers)
-        return declared.previous
+        with self.turn(model):
+            declared = self.declared(model)
+            if declared.candidate != declared.previous:  # else it is a rollback that was cut short
+                self.end_interrupted(model)
+                declared = self.declared(model)
+            if declared.previous is None:
+                raise InvalidConfiguration(f"{model} has no version before {declared.default} to go back to")
+            self._switch(declared.archive(model, declared.previous))
+            return declared.previous
 
     def register(self, path: Path, workers: int | None = None) -> Archive:
         """Loads the version in an archive beside the others; the first one of a model is its default.
@@ -87,161 +121,211 @@ class Rollout:
         archive, data = archives.read(path)
         model, version = archive.model, archive.version
         archives.push(archive, data, self.declarations.bucket)
-        self._check_unused(archive)
-        known = self.versions.management.version(model, version) is not None
-        with self._undone(model, version, undo=not known):
-            self.versions.bring_up(archive, workers, self.ready_seconds)
-        new = DeclaredVersion(archive.sha256, workers=workers)
-        self.declarations.change_model(
-            model, lambda each: replace(each.with_version(version, new), default=each.default or version)
-        )
+        with self.turn(model):
+            self._check_unused(archive)
+            self._check_default_loaded(model)
+            known = self.versions.management.version(model, version) is not None
+            with self._undone(model, version, keep=known):
+                self.versions.load(archive, workers)
+                self.versions.wait_ready(model, version, self.ready_seconds)
+            new = DeclaredVersion(archive.sha256, workers=workers)
+            self.declarations.change_model(
+                model, lambda each: replace(each.with_version(version, new), default=each.default or version)
+            )
         return archive
 
     def scale(self, model: str, version: str | None, workers: int) -> str:
         """Sets the number of a version's workers (None: the default one's) and waits for them; returns the version."""
-        registered = self.versions.management.versions(model)
-        version = version or next((name for name, each in registered.items() if each.default), None)
-        if version is None or version not in registered:
-            raise InvalidConfiguration(f"TorchServe has no {model} {version or ''}: `grainserve models list`")
-        self.versions.management.scale(model, version, workers)
-        self.versions.wait_ready(model, version, self.ready_seconds)
+        with self.turn(model):
+            registered = self.versions.management.versions(model)
+            version = version or self.default(model)
+            if version is None or version not in registered:
+                raise InvalidConfiguration(f"TorchServe has no {model} {version or ''}: `grainserve models list`")
+            self.versions.management.scale(model, version, workers)
+            self.versions.wait_ready(model, version, self.ready_seconds)
 
-        def scaled(each: DeclaredModel) -> DeclaredModel:
-            known = each.versions.get(version)
-            return each.with_version(version, replace(known, workers=workers)) if known else each
+            def scaled(each: DeclaredModel) -> DeclaredModel:
+                known = each.versions.get(version)
+                return each.with_version(version, replace(known, workers=workers)) if known else each
 
-        self.declarations.change_model(model, scaled)
+            self.declarations.change_model(model, scaled)
         return version
 
-    def remove(self, model: str, version: str) -> None:
-        """Drains a version that is not the default one, deletes it, and forgets it.
+    def remove(self, model: str, version: str, *, last: bool = False) -> None:
+        """Forgets a version, drains and deletes it. The default one only when there is no other.
+
+        Args:
+            model: its model.
+            version: its name.
+            last: whether the model may go with it.
 
         Raises:
             InvalidConfiguration: it is the default one.
             NotDrained: it still has requests.
         """
-        there = self.versions.management.version(model, version)
-        declared = self.declarations.read().get(model, DeclaredModel())
-        if version == declared.default or (there and there.default):
-            raise InvalidConfiguration(f"{model} {version} is the default version: swap to another one first")
-        self.versions.retire(model, version, self.drain_seconds)
+        with self.turn(model):
+            self.end_interrupted(model)
+            declared = self.declared(model)
+            others = (self.versions.management.versions(model).keys() | declared.versions.keys()) - {version}
+            if version in (declared.default, self.default(model)) and (others or not last):
+                raise InvalidConfiguration(
+                    f"{model} {version} is the default version: swap to another one first; or, to serve {model} no "
+                    "more, remove its other versions, then this one with --last"
+                )
 
-        def without(each: DeclaredModel) -> DeclaredModel:
-            return replace(
-                each.without_version(version),
-                previous=None if each.previous == version else each.previous,
-                candidate=None if each.candidate == version else each.candidate,
-            )
+            def without(each: DeclaredModel) -> DeclaredModel:
+                return replace(
+                    each.without_version(version),
+                    default=None if each.default == version else each.default,
+                    previous=None if each.previous == version else each.previous,
+                )
 
-        self.declarations.change_model(model, without)
+            self.declarations.change_model(model, without)
+            self.versions.retire(model, version, self.drain_seconds)
 
-    def apply(self) -> None:
-        """Makes TorchServe serve what is declared; what nobody declared is left as it is.
+    def retire_unloaded(self, model: str, drain_seconds: float) -> None:
+        """Takes away what is declared as not loaded, or was declared once; not what somebody registered by hand.
 
         Raises:
-            ApplyFailed: some of it could not be done; the rest was.
+            NotReady: the declared default has no worker, so the versions before it are kept.
+            NotDrained: one still has requests.
         """
-        failed = []
-        for model, declared in self.declarations.read().items():
-            try:
-                self._apply(model, declared)
-            except GrainserveError as error:
-                failed.append(f"{model}: {error}")
-        if failed:
-            raise ApplyFailed("; ".join(failed))
+        declared, registered = self.declared(model), self.versions.management.versions(model)
+        leaving = []
+        for name, each in registered.items():
+            known = declared.versions.get(name)
+            unloaded = not known.loaded if known else archives.is_named_here(each.archive)
+            if unloaded and name != declared.candidate:
+                leaving.append(each)
+        if leaving and declared.default:
+            served = registered.get(declared.default)
+            if not (served and served.default and served.workers_ready):
+                raise NotReady(
+                    f"{model} {declared.default} has no worker that is ready, so {leaving[0].version} is kept: "
+                    f"logs/model_log.log may have why; `grainserve models rollback {model}` goes back"
+                )
+        for each in sorted(leaving, key=lambda each: each.default):  # the default one can go last only
+            self.versions.retire(model, each.version, drain_seconds)
+
+    def end_interrupted(self, model: str, *, but: str | None = None) -> None:
+        """Finishes or takes back a swap that was cut short here; of another TorchServe's, only what is given up.
+
+        Args:
+            model: whose.
+            but: a candidate that is left, as the caller goes on with it.
+
+        Raises:
+            ChangeUnderWay: it was begun at another TorchServe.
+        """
+        declared = self.declared(model)
+        candidate = declared.candidate
+        if candidate is None:
+            return
+        if declared.candidate_at != self.here and not self.take_over:
+            raise ChangeUnderWay(
+                f"a swap of {model} to {candidate} was begun at {declared.candidate_at}: finish it there; or, if "
+                "nobody is at it any more, say --take-over"
+            )
+        if candidate == but:
+            return
+        if self.default(model) == candidate and declared.default:
+            self.versions.say(f"{model} {candidate}: the swap to it is finished first")
+            self._complete(model, candidate)
+        else:
+            self.versions.say(f"{model} {candidate}: the interrupted swap to it is taken back")
+            self._take_back(model, candidate, keep=declared.versions[candidate].loaded)
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
-    def _apply(self, model: str, declared: DeclaredModel) -> None:
-        for version, each in declared.versions.items():
-            if each.loaded and version != declared.candidate:
-                self.versions.bring_up(declared.archive(model, version), each.workers, self.ready_seconds)
-        registered = self.versions.management.versions(model)
-        if declared.default in registered and not registered[declared.default].default:
-            self.versions.management.set_default(model, declared.default)
-        self._retire_unloaded(model, declared)
-
-    def _switch(self, archive: Archive, workers: int | None) -> None:
+    def _switch(self, archive: Archive) -> None:
         model, version = archive.model, archive.version
         self._check_unused(archive)
-        self._adopt_default(model)
-        self._end_other_swap(model, version)
-        old = self._default(model)
-        if old != version:
-            new = DeclaredVersion(archive.sha256, loaded=False, workers=workers)
-            self.declarations.change_model(
-                model, lambda each: replace(each.with_version(version, new), candidate=version)
+        self.end_interrupted(model, but=version)
+        self._check_default_loaded(model)
+        old = self.default(model)
+        if old == version and version not in self.declared(model).versions:
+            raise InvalidConfiguration(
+                f"{model} {version} is served already, and nobody knows from which archive: give the new one a version "
+                "of its own (`make mar VERSION=…`)"
             )
-            with self._undone(model, version):
-                self.versions.bring_up(archive, workers, self.ready_seconds)
-                for attempt in self.trials:
-                    attempt(model, version, old)
-            self.versions.management.set_default(model, version)
-            self.versions.say(f"{model} {version}: is the default")
+        self._adopt_default(model)
+        if old != version or not self.declared(model).default:
+            # The first version of a model is TorchServe's default while it loads.
+            self._bring_in(archive, old if old != version else None)
         self._complete(model, version)
+
+    def _bring_in(self, archive: Archive, old: str | None) -> None:
+        """Steps 1 to 4."""
+        model, version = archive.model, archive.version
+        known = self.declared(model).versions.get(version) or DeclaredVersion(archive.sha256, loaded=False)
+        self.declarations.change_model(
+            model,
+            lambda each: replace(each.with_version(version, known), candidate=version, candidate_at=self.here),
+        )
+        with self._undone(model, version, keep=known.loaded, old=old):
+            for trial in self.trials:
+                trial.prepare(model, old)
+            self.versions.load(archive, known.workers)
+            self.versions.wait_ready(model, version, self.ready_seconds)
+            for trial in self.trials:
+                trial.attempt(model, version)
+            if not self.versions.management.ready(model, version):
+                raise NotReady(f"{model} {version} has lost its workers: logs/model_log.log may have why")
+            self.versions.management.set_default(model, version)
+        self.versions.say(f"{model} {version}: is the default")
 
     def _complete(self, model: str, version: str) -> None:
         """The switch has been made: declares it, then takes away what is declared as not loaded."""
 
         def switched(each: DeclaredModel) -> DeclaredModel:
+            if version not in each.versions:
+                raise DeclarationContended(
+                    f"{model} {version} is served, but others took it out of what is declared: swap to it once more"
+                )
             after = each.with_version(version, replace(each.versions[version], loaded=True))
             if each.default not in (None, version):
                 old = each.versions[each.default]
                 after = replace(after.with_version(each.default, replace(old, loaded=False)), previous=each.default)
-            return replace(after, default=version, candidate=None)
+            return replace(after, default=version, candidate=None, candidate_at=None)
 
-        declared = self.declarations.change_model(model, switched)
-        self._retire_unloaded(model, declared)
+        self.declarations.change_model(model, switched)
+        self.retire_unloaded(model, self.drain_seconds)
 
         def pruned(each: DeclaredModel) -> DeclaredModel:
-            kept = {name: one for name, one in each.versions.items() if one.loaded or name == each.previous}
+            named = (each.default, each.previous, each.candidate)
+            kept = {name: one for name, one in each.versions.items() if one.loaded or name in named}
             return replace(each, versions=kept)
 
         self.declarations.change_model(model, pruned)
 
-    def _retire_unloaded(self, model: str, declared: DeclaredModel) -> None:
-        """Takes away what is declared as not loaded, or was declared once; not what somebody registered by hand."""
-        for name, registered in self.versions.management.versions(model).items():
-            known = declared.versions.get(name)
-            unloaded = not known.loaded if known else archives.is_named_here(registered.archive)
-            if unloaded and name != declared.candidate:
-                self.versions.retire(model, name, self.drain_seconds)
-
     @contextmanager
-    def _undone(self, model: str, version: str, *, undo: bool = True) -> Iterator[None]:
-        """Takes a version back, and its candidacy, when what is done with it fails."""
+    def _undone(self, model: str, version: str, *, keep: bool, old: str | None = None) -> Iterator[None]:
+        """Takes a version back, and its candidacy, when what is done with it fails, unless it was switched to."""
         try:
             yield
         except BaseException:  # Ctrl-C as well
-            if undo:
-                self.versions.discard(model, version)
-                self._forget_candidate(model, version)
+            try:
+                if old is None or self.default(model) != version:
+                    self._take_back(model, version, keep=keep)
+            except GrainserveError as failed:
+                self.versions.say(f"{model} {version} could not be taken back: {failed}. The same call again does")
             raise
 
-    def _end_other_swap(self, model: str, version: str) -> None:
-        """Finishes or takes back a swap to another version that was interrupted."""
-        candidate = self.declarations.read().get(model, DeclaredModel()).candidate
-        if candidate is None or candidate == version:
-            return
-        if self._default(model) == candidate:
-            self.versions.say(f"{model} {candidate}: the swap to it is finished first")
-            self._complete(model, candidate)
-        else:
-            self.versions.say(f"{model} {candidate}: the interrupted swap to it is taken back")
-            self.versions.discard(model, candidate)
-            self._forget_candidate(model, candidate)
+    def _take_back(self, model: str, version: str, *, keep: bool) -> None:
+        """Deletes a version, unless it is to be kept, and forgets its candidacy."""
+        if not keep:
+            self.versions.discard(model, version)
+            self.versions.say(f"{model} {version}: taken back")
 
-    def _forget_candidate(self, model: str, version: str) -> None:
         def forgotten(each: DeclaredModel) -> DeclaredModel:
-            kept = each if version in (each.default, each.previous) else each.without_version(version)
-            return replace(kept, candidate=None) if each.candidate == version else each
+            kept = each if keep or version in (each.default, each.previous) else each.without_version(version)
+            return replace(kept, candidate=None, candidate_at=None) if each.candidate == version else kept
 
         self.declarations.change_model(model, forgotten)
 
     def _adopt_default(self, model: str) -> None:
         """Declares the default version where somebody registered it by hand, so that one can go back to it."""
-        old = self._default(model)
-        declared = self.declarations.read().get(model, DeclaredModel())
+        declared, old = self.declared(model), self.default(model)
         if old is None or old in declared.versions:
             return
         registered = self.versions.management.versions(model)[old]
@@ -259,14 +343,18 @@ class Rollout:
         )
 
     def _check_unused(self, archive: Archive) -> None:
-        declared = self.declarations.read().get(archive.model, DeclaredModel()).versions.get(archive.version)
-        if declared and declared.sha256 != archive.sha256:
+        known = self.declared(archive.model).versions.get(archive.version)
+        if known and known.sha256 != archive.sha256:
             raise InvalidConfiguration(
-                f"{archive.model} {archive.version} is declared with another archive (SHA-256 {declared.sha256[:12]}…, "
+                f"{archive.model} {archive.version} is declared with another archive (SHA-256 {known.sha256[:12]}…, "
                 f"this one has {archive.sha256[:12]}…): give the new one a version of its own (`make mar VERSION=…`)"
             )
 
-    def _default(self, model: str) -> str | None:
-        """The version that TorchServe sends requests to."""
-        registered = self.versions.management.versions(model)
-        return next((name for name, each in registered.items() if each.default), None)
+    def _check_default_loaded(self, model: str) -> None:
+        """Refuses to put a version beside none: it would answer before it was tried."""
+        default = self.declared(model).default
+        if default and self.versions.management.version(model, default) is None:
+            raise InvalidConfiguration(
+                f"{model} {default} is declared as the default version and is not loaded here, as after a restart: "
+                "`grainserve models apply` first"
+            )

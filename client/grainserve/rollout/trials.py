@@ -5,48 +5,95 @@ from __future__ import annotations
 from pathlib import Path
 
 from grainserve.protocol import JobStore
+from grainserve.result import Result
 from grainserve.rollout.canary import CanaryFailed, Comparison, Limits, ask, compare, read_images
-from grainserve.rollout.shadow import sample
-from grainserve.rollout.swap import Trial
+from grainserve.rollout.shadow import Answered, sample
 from grainserve.rollout.versions import Say
 from grainserve.torchserve import TorchServe
 
 
-def canaries(torchserve: TorchServe, files: list[Path], limits: Limits, say: Say) -> Trial:
-    """A trial on image files: the new version's answers are valid and near enough to the old version's.
+class Canaries:
+    """Image files: the new version's answers are valid, and near enough to the old version's.
+
+    Args:
+        torchserve: where both versions are.
+        files: the images.
+        limits: what near enough is.
+        say: takes what was found.
 
     Raises:
         InvalidImage: no such file, or an empty one.
     """
-    images = read_images(files)
 
-    def attempt(model: str, version: str, old: str | None) -> None:
+    def __init__(self, torchserve: TorchServe, files: list[Path], limits: Limits, say: Say) -> None:
+        self._torchserve = torchserve
+        self._images = read_images(files)
+        self._limits = limits
+        self._say = say
+        self._before: dict[str, Result] = {}
+
+    def prepare(self, model: str, old: str | None) -> None:
+        """Asks the old version: an image that it cannot measure is no canary, and nothing is loaded for it."""
+        if old:
+            self._before = {name: ask(self._torchserve, model, old, image, name=name) for name, image in self._images}
+
+    def attempt(self, model: str, version: str) -> None:
+        """Asks the new version.
+
+        Raises:
+            CanaryFailed: an answer is none, or too far from the old one.
+        """
         found = []
-        for name, image in images:
-            answer = ask(torchserve, model, version, image, name=name)
-            if old is None:
-                say(f"canary {name}: {len(answer.grains)} grains")
+        for name, image in self._images:
+            answer = ask(self._torchserve, model, version, image, name=name)
+            if name in self._before:
+                found.append(compare(name, self._before[name], answer))
             else:
-                found.append(compare(name, ask(torchserve, model, old, image, name=name), answer))
-        _judge("canary", found, limits, say)
-
-    return attempt
+                self._say(f"canary {name}: {len(answer.grains)} grains")
+        _judge("canary", found, self._limits, self._say)
 
 
-def shadow(torchserve: TorchServe, store: JobStore, share: float, limits: Limits, say: Say) -> Trial:
-    """A trial on a share of the images whose results are in the bucket."""
+class Shadow:
+    """A share of the images whose results are in the bucket.
 
-    def attempt(model: str, version: str, _: str | None) -> None:
-        answered = sample(store, model, share)
-        if not answered:
-            raise CanaryFailed(f"no result of {model} with masks is in bucket {store.bucket.name!r}: nothing to shadow")
+    Args:
+        torchserve: where the new version is.
+        store: images and results.
+        share: see `sample`.
+        limits: what near enough is.
+        say: takes what was found.
+    """
+
+    def __init__(self, torchserve: TorchServe, store: JobStore, share: float, limits: Limits, say: Say) -> None:
+        self._torchserve = torchserve
+        self._store = store
+        self._share = share
+        self._limits = limits
+        self._say = say
+        self._answered: list[Answered] = []
+
+    def prepare(self, model: str, old: str | None) -> None:
+        """Draws the images.
+
+        Raises:
+            CanaryFailed: there is none.
+        """
+        self._answered = sample(self._store, model, self._share)
+        if not self._answered:
+            name = self._store.bucket.name
+            raise CanaryFailed(f"no result of {model} with masks is in bucket {name!r}: nothing to shadow")
+
+    def attempt(self, model: str, version: str) -> None:
+        """Asks the new version.
+
+        Raises:
+            CanaryFailed: an answer is none, or too far from the one before.
+        """
         found = []
-        for each in answered:
-            answer = ask(torchserve, model, version, each.image, name=each.image_id, options=dict(each.options))
+        for each in self._answered:
+            answer = ask(self._torchserve, model, version, each.image, name=each.image_id, options=dict(each.options))
             found.append(compare(each.image_id, each.result, answer))
-        _judge("shadow", found, limits, say)
-
-    return attempt
+        _judge("shadow", found, self._limits, self._say)
 
 
 def _judge(what: str, found: list[Comparison], limits: Limits, say: Say) -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from grainserve.errors import GrainserveError, InvalidConfiguration
-from grainserve.management import Management, ManagementRefused, Version
+from grainserve.errors import GrainserveError, InvalidConfiguration, TorchServeError
+from grainserve.management import Management, Version
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
 from grainserve.storage import Bucket
@@ -19,6 +19,8 @@ Say = Callable[[str], None]
 LOOK_EVERY = 0.2
 DEATHS = 2
 """Workers of a version that end before one was ready: it is broken. TorchServe would try for five minutes."""
+QUESTION = 60.0
+"""Seconds a question may take on its way through a queue; then it is asked again."""
 SETTLE = 0.5
 """Seconds after a new default is set in which requests may still be on their way into the old one's queue."""
 
@@ -51,12 +53,11 @@ class Versions:
         self.bucket = bucket
         self.say = say
 
-    def bring_up(self, archive: Archive, workers: int | None, seconds: float) -> Version:
-        """Registers an archive, unless it is registered already, and waits for its workers.
+    def load(self, archive: Archive, workers: int | None) -> None:
+        """Registers an archive, unless it is registered already, and sets the number of its workers.
 
         Raises:
             InvalidConfiguration: the version is registered with another archive.
-            NotReady: it does not load.
             ArchiveChanged, ManagementRefused: as what it calls.
         """
         model, version = archive.model, archive.version
@@ -71,7 +72,6 @@ class Versions:
             self.say(f"{model} {version}: loading")
         if workers is not None and (there is None or there.wanted != workers):
             self.management.scale(model, version, workers)
-        return self.wait_ready(model, version, seconds)
 
     def wait_ready(self, model: str, version: str, seconds: float) -> Version:
         """Waits until a version has all its workers.
@@ -81,87 +81,87 @@ class Versions:
         """
         began = time.monotonic()
         pids: set[int] = set()
-        while time.monotonic() - began < seconds:
+        while True:
             found = self.management.version(model, version)
             if found is None:
                 raise NotReady(f"{model} {version} was taken away while it loaded")
+            took = time.monotonic() - began
             if found.complete:
-                self.say(f"{model} {version}: ready after {time.monotonic() - began:.1f} s")
+                self.say(f"{model} {version}: ready after {took:.1f} s")
                 return found
             pids |= {worker.pid for worker in found.workers if worker.pid}
             if len(pids) >= (DEATHS + 1) * max(1, found.wanted):
                 raise NotReady(f"{model} {version} does not load, its workers keep ending: logs/model_log.log has why")
+            if took >= seconds:
+                raise NotReady(f"{model} {version} was not ready after {took:.0f} s: logs/model_log.log may have why")
             time.sleep(LOOK_EVERY)
-        raise NotReady(f"{model} {version} was not ready after {seconds:.0f} s: logs/model_log.log may have why")
 
     def retire(self, model: str, version: str, seconds: float) -> None:
         """Takes a version away when it has answered all that it was asked. One that is not there is fine.
 
+        Args:
+            model: its model.
+            version: its name.
+            seconds: for it to answer; 0 takes it away at once, whatever it holds.
+
         Raises:
             NotDrained: it has not in time; it is left as it is.
         """
-        found = self.management.version(model, version)
-        if found is None:
+        if self.management.version(model, version) is None:
             return
-        deadline = time.monotonic() + seconds
-        if any(worker.ready for worker in found.workers):
+        if seconds:
             time.sleep(SETTLE)
-            self._drain(model, version, deadline)
-        self.management.delete(model, version)
-        self.say(f"{model} {version}: drained and gone")
+            self._drain(model, version, time.monotonic() + seconds)
+        self.discard(model, version)
+        self.say(f"{model} {version}: {'drained and gone' if seconds else 'gone'}")
 
     def discard(self, model: str, version: str) -> None:
-        """Takes a version away at once, whatever it was asked: nobody depends on it yet."""
+        """Takes a version away at once, whatever it was asked."""
         if self.management.version(model, version):
             self.management.delete(model, version)
-            self.say(f"{model} {version}: taken back")
 
     def _drain(self, model: str, version: str, deadline: float) -> None:
-        """Waits until the queue is empty, then until every worker has answered a question that came after it."""
-        while self._look(model, version, deadline).waiting:
-            time.sleep(LOOK_EVERY)
+        """Waits until nothing is queued, then until every worker has answered a question that came after it.
+
+        A worker that died and came back has a new process id and nothing in hand. What is asked of the version by its
+        name meanwhile is waited for as well, while it is in the queue.
+        """
         answered: set[int] = set()
-        while True:
-            # A worker that died and came back has a new pid and nothing in hand.
-            ready = [worker for worker in self._look(model, version, deadline).workers if worker.ready]
-            open_pids = {worker.pid for worker in ready} - answered
-            if not open_pids:
+        while found := self.management.version(model, version):
+            pids = {worker.pid for worker in found.workers if worker.ready and worker.pid}
+            if not found.waiting and pids <= answered:
                 return
-            said = self._ask_each(model, version, len(ready), deadline)
-            if said and len(ready) == 1:
-                return  # one worker answers in the order of the queue
-            pids = {int(each["pid"]) for each in said if "pid" in each}
-            if said and not pids:
+            if time.monotonic() > deadline:
                 raise NotDrained(
-                    f"{model} {version} has {len(ready)} workers and its handler does not tell which of them answers, "
-                    "so nobody knows when all are done: it is left; scale it to one worker, then do the same again"
+                    f"{model} {version} still has requests ({found.waiting} in its queue, {len(pids)} workers): it is "
+                    f"left; do the same again later, which goes on from here. `grainserve models remove {model} "
+                    f"{version} --drain-within 0` takes it away with what it holds"
                 )
-            answered |= pids
+            if not found.waiting:
+                answered |= self._ask_each(found, len(pids), deadline)
+            time.sleep(LOOK_EVERY)
 
-    def _look(self, model: str, version: str, deadline: float) -> Version:
-        found = self.management.version(model, version)
-        if found is None:
-            raise NotDrained(f"{model} {version} was taken away by another while it was drained")
-        if time.monotonic() > deadline:
-            raise NotDrained(
-                f"{model} {version} still has requests ({found.waiting} in its queue): it is left; do the same again "
-                "later, which goes on from here"
-            )
-        return found
-
-    def _ask_each(self, model: str, version: str, count: int, deadline: float) -> list[dict[str, Any]]:
-        """Sends as many questions as there are workers through the queue; the answers that came."""
+    def _ask_each(self, version: Version, count: int, deadline: float) -> set[int]:
+        """Sends as many questions as there are workers through the queue; the process ids of those that answered."""
+        asked = (version.model, version.version, max(1.0, min(QUESTION, deadline - time.monotonic())))
 
         def ask(_: int) -> dict[str, Any] | None:
             try:
-                return self.management.pass_through(model, version, max(1.0, deadline - time.monotonic()))
-            except ManagementRefused as error:  # its worker died, or the queue is full
-                self.say(f"{model} {version}: {error}")
-                time.sleep(LOOK_EVERY)
+                return self.management.pass_through(*asked)
+            except TorchServeError as error:  # its worker died, the queue is full, or it took too long: look again
+                self.say(f"{version.model} {version.version}: {error}")
                 return None
 
         with ThreadPoolExecutor(count) as pool:
-            return [answer for answer in pool.map(ask, range(count)) if answer is not None]
+            said = [answer for answer in pool.map(ask, range(count)) if answer is not None]
+        if said and count == 1:  # one worker answers in the order of the queue
+            return {worker.pid for worker in version.workers if worker.ready and worker.pid}
+        if said and not any("pid" in each for each in said):
+            raise NotDrained(
+                f"{version.model} {version.version} has {count} workers and its handler does not tell which of them "
+                "answers, so nobody knows when all are done: it is left; scale it to one worker, then do the same again"
+            )
+        return {int(each["pid"]) for each in said if "pid" in each}
 
     def _is_of(self, there: Version, archive: Archive) -> bool:
         """Whether a registered version is of this archive."""

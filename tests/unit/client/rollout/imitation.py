@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,29 +44,52 @@ class Plug:
 
 
 class ImitatedManagement(Management):
-    """Versions in a dictionary; what TorchServe refuses is refused.
+    """Versions in a dictionary; what TorchServe refuses is refused, and what it loses is lost.
+
+    Time passes with each look at the versions: workers take what is queued, one request each, and end it some looks
+    later. A question goes through the queue: it is answered by somebody who is free, or will be first.
 
     Attributes:
         broken: archives whose workers never get ready.
-        deleted: (model, version, requests it still had), in order.
+        slow: archives that are ready some looks after they were registered.
+        queued: requests in the queue of a version, by its name.
+        busy: looks until a worker has answered the request it has, by process id.
+        lost: requests that a deleted version still had, by its name.
+        at_each_look: called at each look at the versions.
     """
 
-    def __init__(self, model_store: Path) -> None:
-        super().__init__("http://nowhere")
+    def __init__(self, model_store: Path, url: str = "http://nowhere") -> None:
+        super().__init__(url)
         self.model_store = model_store
         self.registered: dict[str, dict[str, Version]] = {}
         self.broken: set[str] = set()
-        self.deleted: list[tuple[str, str, int]] = []
+        self.slow: dict[str, int] = {}
+        self.queued: dict[str, int] = {}
+        self.busy: dict[int, int] = {}
+        self.lost: dict[str, int] = {}
+        self.at_each_look: Callable[[], None] = lambda: None
+        self._asked: Counter[int] = Counter()
         self._pids = 100
 
     def models(self) -> list[str]:
         return list(self.registered)
 
     def versions(self, model: str) -> dict[str, Version]:
+        self.at_each_look()
+        self.busy = {pid: left - 1 for pid, left in self.busy.items() if left > 1}
         found = self.registered.get(model, {})
-        for name, each in found.items():
+        for name, each in list(found.items()):
+            workers = each.workers
             if each.archive in self.broken:  # TorchServe tries again and again
-                found[name] = replace(each, workers=self._workers(1, ready=False))
+                workers = self._workers(1, ready=False)
+            elif self.slow.get(each.archive):
+                self.slow[each.archive] -= 1
+                workers = tuple(replace(worker, ready=not self.slow[each.archive]) for worker in workers)
+            for worker in workers:
+                if worker.ready and worker.pid and worker.pid not in self.busy and self.queued.get(name):
+                    self.queued[name] -= 1
+                    self.busy[worker.pid] = 5
+            found[name] = replace(each, workers=workers, waiting=self.queued.get(name, 0))
         return dict(found)
 
     def register(self, archive: str) -> None:
@@ -90,12 +114,28 @@ class ImitatedManagement(Management):
         found = self.registered[model]
         if found[version].default and len(found) > 1:
             raise ManagementRefused("delete", 403, "InvalidModelVersionException", "it is the default")
-        self.deleted.append((model, version, found.pop(version).waiting))
+        gone = found.pop(version)
+        lost = self.queued.pop(version, 0) + sum(worker.pid in self.busy for worker in gone.workers)
+        if lost:
+            self.lost[version] = lost
         if not found:
             del self.registered[model]
 
     def pass_through(self, model: str, version: str, seconds: float) -> dict[str, Any]:
-        return {"pid": self.registered[model][version].workers[0].pid}
+        ready = [worker.pid for worker in self.registered[model][version].workers if worker.ready and worker.pid]
+        free = [pid for pid in ready if pid not in self.busy]
+        if not free:  # the question waits in the queue
+            first = min(ready, key=lambda pid: self.busy[pid])
+            del self.busy[first]
+            free = [first]
+        asked = min(free, key=lambda pid: self._asked[pid])
+        self._asked[asked] += 1
+        return {"pid": asked}
+
+    def replace_workers(self, model: str, version: str, *, ready: bool = True) -> None:
+        """New workers in place of those there are, which lose what they have in hand."""
+        found = self.registered[model]
+        found[version] = replace(found[version], workers=self._workers(found[version].wanted, ready=ready))
 
     def default(self, model: str) -> str:
         """The default version."""

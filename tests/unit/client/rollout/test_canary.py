@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from numpy.typing import NDArray
 
 from grainserve.protocol import JobStore
 from grainserve.result import Result
+from grainserve.rollout import canary
 from grainserve.rollout.canary import CanaryFailed, Comparison, Limits, agreement, ask, compare
 from grainserve.rollout.shadow import sample
+from grainserve.rollout.trials import Canaries
 from grainserve.torchserve import TorchServe
-from tests.unit.client.fake_torchserve import BUSY, FakeTorchServe
+from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
 from tests.unit.client.results import DISCS, make_result
 from tests.unit.client.test_protocol import claimed, submit
 
@@ -81,12 +85,43 @@ def test_an_answer_of_another_version_or_none_fails(torchserve: FakeTorchServe) 
     assert len(ask(server, "sam_tiny", version, b"image", name="sand.png").grains) == len(DISCS)
     with pytest.raises(CanaryFailed, match="signed by version"):
         ask(server, "sam_tiny", "9.9", b"image", name="sand.png")
-    torchserve.script = [BUSY]
-    with pytest.raises(CanaryFailed, match=r"sand\.png"):
+    torchserve.script = [TOO_LARGE]
+    with pytest.raises(CanaryFailed, match=r"sand\.png.*scale it down"):
         ask(server, "sam_tiny", version, b"image", name="sand.png")
     torchserve.script = [(200, b'{"metadata": {}, "segmentedObjects": []}')]
     with pytest.raises(CanaryFailed, match="required property"):
         ask(server, "sam_tiny", version, b"image", name="sand.png")
+
+
+def test_a_full_queue_is_waited_for(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Canaries are asked under load."""
+    monkeypatch.setattr(canary, "PAUSE", 0.001)
+    server, version = TorchServe(torchserve.url, None), make_result("x")["metadata"]["version"]
+    torchserve.script = [BUSY] * 5
+    assert ask(server, "sam_tiny", version, b"image", name="sand.png").grains
+    assert len(torchserve.requests) == 6
+    monkeypatch.setattr(canary, "PATIENCE", 0.0)
+    torchserve.script = [BUSY] * 5
+    with pytest.raises(CanaryFailed, match=r"no place for sand\.png"):
+        ask(server, "sam_tiny", version, b"image", name="sand.png")
+
+
+def test_canaries_ask_the_old_version_first_and_both_for_masks(torchserve: FakeTorchServe, tmp_path: Path) -> None:
+    file = tmp_path / "sand.png"
+    file.write_bytes(b"image")
+    said: list[str] = []
+    version = make_result("x")["metadata"]["version"]
+    trial = Canaries(TorchServe(torchserve.url, None), [file], Limits(), said.append)
+    torchserve.script = [TOO_LARGE]
+    with pytest.raises(CanaryFailed, match="scale it down"):
+        trial.prepare("sam_tiny", version)
+    trial.prepare("sam_tiny", version)
+    trial.attempt("sam_tiny", version)
+    assert "label maps agree to 1.000" in said[0]
+    assert {body["mask_format"] for _, body in torchserve.requests} == {"rle"}
+    torchserve.script = [(200, json.dumps(make_result("x", masks=[])).encode())]
+    with pytest.raises(CanaryFailed, match="grains became 0"):
+        trial.attempt("sam_tiny", version)
 
 
 def test_a_shadow_is_a_share_of_what_was_answered_with_masks(store: JobStore) -> None:

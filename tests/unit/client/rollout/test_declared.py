@@ -21,6 +21,7 @@ from grainserve.rollout.declared import (
 )
 from grainserve.storage import Bucket
 
+SHA = "ab" * 32
 NAMES = st.from_regex(r"[a-z0-9._]{1,8}", fullmatch=True)
 VERSIONS = st.dictionaries(
     NAMES,
@@ -38,7 +39,8 @@ VERSIONS = st.dictionaries(
 def models(draw: st.DrawFn) -> DeclaredModel:
     versions = draw(VERSIONS)
     name = st.sampled_from([None, *versions])
-    return DeclaredModel(draw(name), draw(name), draw(name), versions)
+    default = draw(st.sampled_from([None, *(name for name, each in versions.items() if each.loaded)]))
+    return DeclaredModel(default, draw(name), draw(name), draw(st.none() | st.just("host (http://x)")), versions)
 
 
 @settings(deadline=None)
@@ -59,6 +61,7 @@ def test_what_is_declared_reads_back(declaration: dict[str, DeclaredModel]) -> N
         ("models: {m: {versions: {'1.0': {}}}}", "sha256"),
         ("models: {m: {surprise: 1, versions: {}}}", "surprise"),
         ("models: {m: {default: '2.0', versions: {}}}", r"does not list: \['2\.0'\]"),
+        (f"models: {{m: {{default: '2.0', versions: {{'2.0': {{sha256: {SHA}, loaded: false}}}}}}}}", "is not loaded"),
     ],
 )
 def test_a_file_that_declares_nothing_is_told(text: str, what: str) -> None:
