@@ -7,14 +7,18 @@ A real TorchServe serves sam_tiny; 16 clients ask it for the same small image, e
 As a dispatcher does, a client sends again what was turned away for want of a place (503, backpressure), and what died
 with a worker that we kill; a request is lost when it gets no answer at all, or any other error. Meanwhile `grainserve
 models swap` (the code behind it) goes back and forth between two checkpoints, sam_tiny's and a copy whose weights are
-jittered a little, with a canary image each time. Between the swaps others are tried that must not go through:
+jittered a little, with a canary image each time, and `models apply --watch` looks every second. Of the swaps
 
-    broken      its checkpoint does not load
-    canary      its checkpoint finds other grains: weights jittered a lot
-    killed      the new version's worker is killed (-9) while it loads: TorchServe starts another, the swap goes on
-    killed old  the old version's worker is killed while it is drained
+    killed      loses the new version's worker (kill -9) while it loads: TorchServe starts another, the swap goes on
+    killed old  loses the old version's worker while it is drained: TorchServe starts another, its queue is answered
+    broken      must not go through: its checkpoint does not load
+    canary      must not go through: its checkpoint finds other grains, its weights are jittered a lot
 
-Writes benchmarks/results/swap.json, with every single answer, and docs/images/swap.png.
+Latency is from the first time a request was sent to its answer. An answer is of a wrong version when that version was
+not the default at any moment in between.
+
+Writes benchmarks/results/swap.json, with every single answer, and docs/images/swap.png. Exit code 1 when a request was
+lost, an answer was of a wrong version, or a swap did not end as it should.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +48,11 @@ from rich.console import Console
 from benchmarks.serving import machine, make_image
 from grainserve.errors import GrainserveError
 from grainserve.management import Management
-from grainserve.rollout import trials
 from grainserve.rollout.canary import Limits
 from grainserve.rollout.declared import Declarations
+from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout
+from grainserve.rollout.trials import Canaries
 from grainserve.rollout.versions import Versions
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
@@ -81,6 +86,22 @@ class Traffic:
     again: dict[str, int] = field(default_factory=dict)
 
 
+class Noting(Management):
+    """Management that notes when each default was set.
+
+    Attributes:
+        switched: before and after the last call, as `time.monotonic` tells; None: there was none yet.
+    """
+
+    switched: tuple[float, float] | None = None
+
+    def set_default(self, model: str, version: str) -> None:
+        """Sets it."""
+        before = time.monotonic()
+        super().set_default(model, version)
+        self.switched = (before, time.monotonic())
+
+
 class Show:
     """The servers, the clients, the events."""
 
@@ -88,7 +109,7 @@ class Show:
         self.folder = folder
         self.server = stack.torchserve
         self.environment = stack.environment
-        self.management = Management(self.server.management)
+        self.management = Noting(self.server.management)
         self.torchserve = TorchServe(self.server.inference, None)
         self.image = make_image(SIDE)
         self.canary = folder / "canary.png"
@@ -100,8 +121,9 @@ class Show:
         self._enough = threading.Event()
         bucket = Bucket(stack.environment["GRAINSERVE_WEIGHTS_BUCKET"])
         versions = Versions(self.management, self.server.model_store, bucket, self._say)
-        canaries = trials.canaries(self.torchserve, [self.canary], Limits(), self._say)
-        self.rollout = Rollout(versions, Declarations(bucket), 120.0, 120.0, [canaries])
+        self.untried = Rollout(versions, Declarations(bucket), 120.0, 120.0)
+        canaries = Canaries(self.torchserve, [self.canary], Limits(), self._say)
+        self.rollout = replace(self.untried, trials=[canaries])
         for name, jitter in JITTER.items():
             stack.emulator.upload(bucket.name, _jittered(folder, name, jitter))
 
@@ -124,7 +146,7 @@ class Show:
                         self.traffic.lost.append(f"{asked:.1f} s: {error!r}")
                         break
                     if answer.ok:
-                        self.traffic.answers.append((asked, self.now, answer.json()["metadata"]["version"]))
+                        self.traffic.answers.append((asked, self.now, str(answer.json()["metadata"]["version"])))
                         break
                     reason = _may_be_sent_again(answer)
                     if reason is None:
@@ -132,22 +154,30 @@ class Show:
                         break
                     self.traffic.again[reason] = self.traffic.again.get(reason, 0) + 1
                     time.sleep(0.2)
-                    asked = self.now
 
-    def swap(self, kind: str, checkpoint: str) -> None:
+    def watch(self) -> None:
+        """Looks as `grainserve models apply --watch 1` does."""
+        while not self._enough.wait(1.0):
+            Reconciliation(self.untried).apply(wait=False)
+
+    def swap(self, kind: str, checkpoint: str, rollout: Rollout | None = None) -> None:
         """One swap, or one that must not go through, and what became of it."""
         self._number += 1
         version = f"1.{self._number}"
         event: dict[str, Any] = {"kind": kind, "version": version, "began": round(self.now, 2)}
         self.events.append(event)
         archive = self._pack(version, checkpoint)
-        killer = threading.Thread(target=self._kill, args=(version, kind))
+        over, self.management.switched = threading.Event(), None
+        killer = threading.Thread(target=self._kill, args=(version, kind, event, over))
         killer.start()
         try:
-            self.rollout.swap(archive)
+            (rollout or self.rollout).swap(archive)
         except GrainserveError as error:
             event["refused"] = str(error)[:300]
+        over.set()
         killer.join()
+        if self.management.switched:
+            event["switched"] = [round(moment - self.began, 3) for moment in self.management.switched]
         event["ended"] = round(self.now, 2)
         registered = list(self.management.versions(MODEL))
         event["registered"] = registered
@@ -155,9 +185,7 @@ class Show:
 
     def begin(self) -> None:
         """Away from the stack's version, whose thorough defaults find other grains: before there is load, untried."""
-        self.rollout, rollout = Rollout(self.rollout.versions, self.rollout.declarations, 120.0, 120.0), self.rollout
-        self.swap("begin", "a")
-        self.rollout = rollout
+        self.swap("begin", "a", self.untried)
 
     def stop(self) -> None:
         """Tells the clients that it is enough."""
@@ -171,10 +199,9 @@ class Show:
         file.write_text(yaml.safe_dump(config))
         return mar.pack(MODEL, version, config=file, out=self.folder / f"{MODEL}-{version}.mar")
 
-    def _kill(self, version: str, kind: str) -> None:
+    def _kill(self, version: str, kind: str, event: dict[str, Any], over: threading.Event) -> None:
         """Kills -9 the worker that a kind of swap is about, once."""
-        deadline = time.monotonic() + 120
-        while kind in ("killed", "killed old") and time.monotonic() < deadline:
+        while kind in ("killed", "killed old") and not over.wait(0.02):
             there = self.management.versions(MODEL)
             if kind == "killed":
                 pids = [worker.pid for worker in there[version].workers] if version in there else []
@@ -184,24 +211,41 @@ class Show:
             workers = {child.pid: child for child in psutil.Process(self.server.pid).children(recursive=True)}
             if pids and pids[0] in workers:
                 workers[pids[0]].send_signal(signal.SIGKILL)
+                event["killed"] = round(self.now, 2)
                 return
-            time.sleep(0.02)
 
     def _say(self, words: str) -> None:
-        if words.endswith("is the default"):
-            self.events[-1]["switched"] = self.now
         console.print(f"{self.now:6.1f} s    [dim]{words}[/]")
 
 
-def wrong_versions(show: Show) -> int:
-    """Answers to requests asked after a switch, and before the next swap began, by another version."""
-    switches = [(event["switched"], event["version"]) for event in show.events if "switched" in event]
-    wrong = 0
-    for asked, _, version in show.traffic.answers:
-        served = [name for at, name in switches if at <= asked]
-        later = [name for at, name in switches if at > asked]
-        # What was asked just before the next switch may be resolved after it.
-        wrong += bool(served) and version not in (served[-1], *later)
+def wrong_versions(answers: list[tuple[float, float, str]], switches: list[tuple[float, float, str]]) -> int:
+    """Answers by a version that was not the default at any moment from question to answer.
+
+    Args:
+        answers: asked, answered, by which version.
+        switches: between which two moments which version became the default, in order.
+    """
+    spans = [
+        (begun, following[1] if following else float("inf"), version)
+        for (begun, _, version), following in zip(switches, [*switches[1:], None], strict=True)
+    ]
+    return sum(
+        not any(version == served and begin <= answered and asked <= end for begin, end, served in spans)
+        for asked, answered, version in answers
+    )
+
+
+def not_as_expected(events: list[dict[str, Any]]) -> list[str]:
+    """Swaps that did not end as their kind should."""
+    wrong = []
+    for event in events:
+        goes_through = event["kind"] not in ("broken", "canary")
+        if goes_through == ("refused" in event) or goes_through != ("switched" in event):
+            wrong.append(f"{event['kind']} {event['version']}: {event.get('refused', 'went through')}")
+        if event["kind"].startswith("killed") and "killed" not in event:
+            wrong.append(f"{event['kind']} {event['version']}: no worker was killed")
+        if len(event["registered"]) != 1:
+            wrong.append(f"{event['kind']} {event['version']}: {event['registered']} are registered after it")
     return wrong
 
 
@@ -218,7 +262,12 @@ def summarise(show: Show) -> dict[str, Any]:
         "refused": {kind: sum(e["kind"] == kind and "refused" in e for e in show.events) for kind in kinds},
         "answers": len(times),
         "lost": len(show.traffic.lost),
-        "wrong_version_after_the_switch": wrong_versions(show),
+        "wrong_version": wrong_versions(
+            show.traffic.answers,
+            [(*event["switched"], event["version"]) for event in show.events if "switched" in event],
+        ),
+        "killed_workers": sum("killed" in event for event in show.events),
+        "not_as_expected": not_as_expected(show.events),
         "sent_again": show.traffic.again,
         "latency_seconds": {
             "median": round(statistics.median(times), 3),
@@ -245,7 +294,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.plot(*zip(*points, strict=True), ".", markersize=1.5, color=colours[index % 2])
     for event in results["events"]:
         if "switched" in event:
-            axes.axvline(event["switched"], color="0.75", linewidth=0.6, zorder=0)
+            axes.axvline(event["switched"][1], color="0.75", linewidth=0.6, zorder=0)
         elif "refused" in event:
             axes.axvspan(event["began"], event["ended"], color="#d62728", alpha=0.12, linewidth=0, zorder=0)
     axes.set(xlabel="time, s", ylabel="latency, s", ylim=(0, None))
@@ -301,10 +350,10 @@ def main() -> int:
         with stack:
             os.environ.update(stack.environment)
             show = Show(stack, folder)
-            with ThreadPoolExecutor(CLIENTS) as pool:
+            with ThreadPoolExecutor(CLIENTS + 1) as pool:
                 try:
                     show.begin()
-                    clients = [pool.submit(show.client) for _ in range(CLIENTS)]
+                    clients = [pool.submit(show.client) for _ in range(CLIENTS)] + [pool.submit(show.watch)]
                     for number in range(arguments.swaps):
                         show.swap(("swap", "killed", "swap", "killed old")[number % 4], "ba"[number % 2])
                         if number % 4 == 1:
@@ -326,7 +375,8 @@ def main() -> int:
     arguments.out.write_text(json.dumps(results) + "\n")
     draw(results, arguments.picture)
     console.print_json(json.dumps(results["summary"]))
-    return int(bool(show.traffic.lost) or results["summary"]["wrong_version_after_the_switch"] > 0)
+    summary = results["summary"]
+    return int(bool(summary["lost"] or summary["wrong_version"] or summary["not_as_expected"]))
 
 
 if __name__ == "__main__":
