@@ -277,7 +277,7 @@ def test_a_job_waits_until_torchserve_takes_it(
     told: list[tuple[int, int]] = []
     torchserve.script = script.copy()
     dispatcher = Dispatcher(store, TorchServe(torchserve.url, None), listing_interval=0.05, backoff=(0.01, 0.02))
-    dispatcher.on_taken = lambda job, _: told.append((job.attempts, len(torchserve.requests)))  # type: ignore[attr-defined]
+    dispatcher.on_taken = lambda job, _: told.append((job.attempts, len(torchserve.requests)))
     image_id = submit(store, 1)[0]
     with dispatcher:
         while not store.job(image_id).ended:
