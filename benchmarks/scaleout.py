@@ -53,7 +53,7 @@ from tools.torchserve import Ports, TorchServe
 
 INSTANCES = (1, 2, 3)
 PLACES = 6
-"""Requests that each dispatcher keeps at TorchServe; 48 for eight pods in deploy/."""
+"""Requests that each dispatcher keeps at TorchServe; deploy/ has 24 in all, for two to eight pods."""
 WEIGHTS = "grainserve-weights"
 OPTIONS = {"points": "grid", "points_per_side": 4, "crop_n_layers": 0}
 SIDE = 256

@@ -4,7 +4,8 @@
     python -m tools.render --check    writes nothing, exit code 1 when what is committed is another
 
 Also copies what pods read of this repository's configuration into deploy/base/config/: kustomize reads no files outside
-its folder, and with the copies `kubectl apply -k` needs no flag.
+its folder, and with the copies `kubectl apply -k` needs no flag. And wraps what Prometheus and Grafana read into a
+cluster's objects: deploy/monitoring/rules.yaml and dashboard.yaml.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,14 @@ from tools.properties import CONFIG
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = ("gpu", "cpu")
+KSERVE = "kserve"
+RENDERED = (*OVERLAYS, KSERVE)
 HEAD = "# Rendered from deploy/overlays/{overlay} by `make render`; edit those files.\n"
+WRAPPED = "# Written by `make render`; edit {source}.\n"
+FOREIGN = {"InferenceService"}
+"""Kinds that are not Kubernetes' own: their schemas are not among those that the output is held against."""
+PREDICTOR = "grainserve-predictor"
+"""The Deployment that KServe makes of the InferenceService `grainserve`."""
 
 SETTINGS = {"job_queue_size": "4"}
 """Lines of config.properties that differ in a cluster. A short queue, because its wait counts towards the dispatchers'
@@ -40,6 +49,26 @@ def configuration() -> dict[Path, str]:
     return {
         folder / "config.properties": _changed(CONFIG.read_text(), SETTINGS),
         folder / "metrics.yaml": (ROOT / "config" / "metrics.yaml").read_text(),
+    }
+
+
+def monitoring() -> dict[Path, str]:
+    """Alerts as the Prometheus Operator takes them, and the dashboard as Grafana's sidecar does."""
+    folder = DEPLOY / "monitoring"
+    alerts, dashboard = folder / "alerts.yaml", folder / "dashboard.json"
+    rule: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
+    rule |= {"metadata": {"name": "grainserve", "namespace": "grainserve"}}
+    metadata = {"name": "grainserve-dashboard", "namespace": "monitoring", "labels": {"grafana_dashboard": "1"}}
+    panel = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+    return {
+        folder / "rules.yaml": WRAPPED.format(source=alerts.name)
+        + yaml.safe_dump(rule, sort_keys=False)
+        + "spec:\n"
+        + textwrap.indent(alerts.read_text(), "  "),
+        folder / "dashboard.yaml": WRAPPED.format(source=dashboard.name)
+        + yaml.safe_dump(panel, sort_keys=False)
+        + "data:\n  grainserve.json: |\n"
+        + textwrap.indent(dashboard.read_text(), "    "),
     }
 
 
@@ -76,13 +105,66 @@ def render(overlay: str) -> str:
     return HEAD.format(overlay=overlay) + done.stdout
 
 
+def kserve(text: str) -> str:
+    """The `gpu` overlay as rendered, with an InferenceService of the same pod in place of TorchServe's Deployment.
+
+    Its pods have the same labels, so that Services, policies and the budget are theirs; the autoscaler gets KServe's
+    Deployment for its target.
+    """
+    documents = text.removeprefix(HEAD.format(overlay="gpu")).split("\n---\n")
+    return HEAD.format(overlay="gpu") + "\n---\n".join(map(_for_kserve, documents)).rstrip("\n") + "\n"
+
+
+def _for_kserve(document: str) -> str:
+    given = yaml.safe_load(document)
+    which = (given["kind"], given["metadata"]["name"])
+    if which == ("HorizontalPodAutoscaler", "torchserve"):
+        given["spec"]["scaleTargetRef"]["name"] = PREDICTOR
+        return _dumped(given)
+    if which != ("Deployment", "torchserve"):
+        return document
+    template = given["spec"]["template"]
+    server = template["spec"]["containers"][0]
+    server["name"] = "kserve-container"  # by which KServe knows it
+    for variable in server["env"]:
+        if limit := variable.get("valueFrom", {}).get("resourceFieldRef"):
+            limit["containerName"] = server["name"]
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": PREDICTOR.removesuffix("-predictor"),
+            "namespace": given["metadata"]["namespace"],
+            "labels": given["metadata"]["labels"],
+            "annotations": {
+                # A plain Deployment: Knative takes neither the sidecars nor a drain of minutes.
+                "serving.kserve.io/deploymentMode": "Standard",
+                "serving.kserve.io/autoscalerClass": "external",
+            },
+        },
+        "spec": {
+            "predictor": {
+                "minReplicas": 2,
+                "labels": template["metadata"]["labels"],
+                "deploymentStrategy": given["spec"]["strategy"],
+                **template["spec"],
+            }
+        },
+    }
+    return _dumped(service)
+
+
+def _dumped(given: dict[str, Any]) -> str:
+    return str(yaml.safe_dump(given, width=1000)).rstrip("\n")
+
+
 def find_kubectl() -> str | None:
     """Where kubectl is."""
     return shutil.which("kubectl")
 
 
 def rendered(overlay: str) -> Path:
-    """The committed output of an overlay."""
+    """The committed output of an overlay, or of `kserve`."""
     return DEPLOY / "rendered" / f"{overlay}.yaml"
 
 
@@ -104,6 +186,8 @@ def invalid(text: str) -> list[str]:
     found = []
     for version in VERSIONS:
         for each in objects(text):
+            if each["kind"] in FOREIGN:
+                continue
             try:
                 kubernetes_validate.validate(each, version, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -119,8 +203,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the committed files are others")
     arguments = parser.parse_args()
-    stale = _settle(configuration(), write=not arguments.check)
+    stale = _settle(configuration() | monitoring(), write=not arguments.check)
     output = {rendered(overlay): render(overlay) for overlay in OVERLAYS}
+    output[rendered(KSERVE)] = kserve(output[rendered("gpu")])
     stale += _settle(output, write=not arguments.check)
     for file, text in output.items():
         if problems := invalid(text):

@@ -70,8 +70,10 @@ class Dispatcher:
     Attributes:
         problem: why nothing moves at the moment, or None.
         looks: how often it has looked at `pending/`.
-        on_claimed: told of each attempt that begins, and how many seconds after the job was submitted.
-        on_done: told of each result that was stored, likewise.
+        on_taken: told of each attempt whose request TorchServe took, and how many seconds after the job was submitted
+            that was sent; of what a full queue refused it is not.
+        on_answered: told of each result that came, and how many seconds after its request was sent.
+        on_done: told of each result that was stored, and how many seconds after the job was submitted.
     """
 
     def __init__(
@@ -85,7 +87,8 @@ class Dispatcher:
     ) -> None:
         self.problem: GrainserveError | None = None
         self.looks = 0
-        self.on_claimed: Callable[[Job, float], None] = _tell_nobody
+        self.on_taken: Callable[[Job, float], None] = _tell_nobody
+        self.on_answered: Callable[[dict[str, Any], float], None] = _tell_nobody
         self.on_done: Callable[[Job, float], None] = _tell_nobody
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._store = store
@@ -267,7 +270,6 @@ class Dispatcher:
         """Does a claimed job. Returns as `_look_at`."""
         job = held.claim.job
         image_id = job.image_id
-        self.on_claimed(job, self._age(job))
         try:
             image = self._store.image(image_id)
         except ImageNotFound:
@@ -329,6 +331,7 @@ class Dispatcher:
         job = held.claim.job
         refusals = 0
         while not held.lost:
+            age, sent = self._age(job), time.monotonic()
             try:
                 result = self._torchserve.predict(
                     job.model, job.version, image, job.options, job.image_id, traceparent=job.traceparent
@@ -339,9 +342,13 @@ class Dispatcher:
                     return None
                 refusals += 1
             except TorchServeError as error:
+                if not isinstance(error, ModelNotFound):  # which waits on
+                    self.on_taken(job, age)
                 return error
             else:
                 self.problem = None
+                self.on_taken(job, age)
+                self.on_answered(result, time.monotonic() - sent)
                 return result
         return None
 
@@ -356,5 +363,5 @@ class Dispatcher:
         self.problem = error
 
 
-def _tell_nobody(_job: Job, _seconds: float) -> None:
+def _tell_nobody(_what: object, _seconds: float) -> None:
     """What a dispatcher does with its times where nobody asked for them."""

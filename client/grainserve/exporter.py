@@ -37,7 +37,7 @@ COUNTED = 5000
 """Unfinished jobs are counted, and their ages known, up to this: five listing calls."""
 SAMPLED = 16
 """Records read to learn in which state unfinished jobs are."""
-STATES = ("queued", "delayed", "running", "abandoned")
+STATES = ("queued", "delayed", "running", "abandoned", "unreadable")
 LOOK_EVERY = 10.0
 """Seconds between two looks at a source."""
 TOO_OLD = 4
@@ -166,6 +166,7 @@ def torchserve_gauges(management: Management) -> Gauges:
 
     return (
         gauge("workers", "Workers, whatever their state.", lambda each: len(each.workers)),
+        gauge("workers_wanted", "Workers that it should have.", lambda each: each.wanted),
         gauge("workers_ready", "Workers that are READY.", lambda each: each.workers_ready),
         gauge("queue_depth", "Requests that wait for a worker.", lambda each: each.waiting),
         gauge("queue_free", "Requests that the queue still takes.", lambda each: each.free),
@@ -203,7 +204,7 @@ def bucket_gauges(store: JobStore, counted: int = COUNTED, sampled: int = SAMPLE
     sample = GaugeMetricFamily(
         "grainserve_pending_sampled_jobs",
         f"States of up to {sampled} unfinished jobs drawn at random: queued; delayed until the next attempt; running; "
-        "abandoned by a dispatcher whose lease ran out. A share of the sample, not a count of all.",
+        "abandoned by a dispatcher whose lease ran out; or their record is unreadable. Shares, not counts.",
         labels=["state"],
     )
     for state in STATES:
@@ -215,7 +216,9 @@ def _states(store: JobStore, tickets: Sequence[Ticket]) -> Counter[str]:
     def state(ticket: Ticket) -> str | None:
         try:
             return _state(store, store.job(ticket.image_id))
-        except (ImageNotFound, InvalidJob):  # deleted meanwhile, or damaged by hand
+        except InvalidJob:  # damaged by hand, and nobody works on it
+            return "unreadable"
+        except ImageNotFound:  # deleted meanwhile
             return None
 
     with ThreadPoolExecutor(max(1, len(tickets))) as pool:

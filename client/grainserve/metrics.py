@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
 from grainserve.dispatcher import DONE, FAILED, RETRIED, Dispatcher
@@ -21,11 +23,19 @@ def measure(dispatcher: Dispatcher, registry: CollectorRegistry) -> None:
     waited, took = (
         Histogram(name, text, ("model",), registry=registry, buckets=SECONDS)
         for name, text in (
-            ("grainserve_job_wait_seconds", "From submission to the first attempt, s."),
+            ("grainserve_job_wait_seconds", "From submission to the first request that TorchServe took, s."),
             ("grainserve_job_seconds", "From submission to the stored result, s."),
         )
     )
-    dispatcher.on_claimed = lambda job, seconds: _first(waited, job, seconds)
+    queued = Histogram(
+        "grainserve_queue_seconds",
+        "Time that an answered request spent outside the worker, in TorchServe's queue and on the way, s.",
+        ("model", "version"),
+        registry=registry,
+        buckets=SECONDS,
+    )
+    dispatcher.on_taken = lambda job, seconds: _first(waited, job, seconds)
+    dispatcher.on_answered = lambda result, seconds: _outside(queued, result, seconds)
     dispatcher.on_done = lambda job, seconds: took.labels(job.model).observe(seconds)
 
 
@@ -40,3 +50,10 @@ def offer(dispatcher: Dispatcher, host: str, port: int) -> int:
 def _first(waited: Histogram, job: Job, seconds: float) -> None:
     if job.attempts == 1:
         waited.labels(job.model).observe(seconds)
+
+
+def _outside(queued: Histogram, result: dict[str, Any], seconds: float) -> None:
+    """Notes a round trip less the worker's share of it. What an answer lacks is not for figures to fail at."""
+    match result["metadata"]:
+        case {"model": str(model), "version": str(version), "processTime": float() | int() as busy}:
+            queued.labels(model, version).observe(max(0.0, seconds - busy))

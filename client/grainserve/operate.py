@@ -16,6 +16,7 @@ import typer
 from grainserve import config
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
+from grainserve.gateway.service import AT_ONCE, LOOPBACK, Service
 from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
@@ -85,6 +86,9 @@ def gateway(  # noqa: PLR0917 - one for each option
     dispatchers: Annotated[
         int, typer.Option("--dispatch", min=0, help="Jobs at once in this process; 0 leaves them to `dispatch`.")
     ] = 2,
+    uploads: Annotated[
+        int, typer.Option(min=1, help="Uploads at once, of up to 120 MiB of memory each; more are told to wait.")
+    ] = AT_ONCE,
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
     ] = None,
@@ -106,7 +110,6 @@ def gateway(  # noqa: PLR0917 - one for each option
 
             from grainserve.gateway.app import create_app  # noqa: PLC0415
             from grainserve.gateway.keys import Keys  # noqa: PLC0415
-            from grainserve.gateway.service import LOOPBACK, Service  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
         log_to_terminal()
@@ -124,6 +127,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             version=version,
             keys=Keys.read(keys) if keys else Keys({}),
             dispatcher=_dispatcher(store, torchserve, dispatchers) if torchserve and dispatchers else None,
+            uploads=uploads,
             grace=grace,
             origins=tuple(cors_origin or ()),
             # Where others may reach it, they do so by names that only they know.

@@ -99,6 +99,22 @@ def test_a_failed_initialize_leaves_a_version_without_workers(server: TorchServe
     assert predict(server, "probe/2.0").json()["mark"] == "mended"
 
 
+def test_ping_fails_once_a_model_has_not_loaded_for_long_and_metrics_answers(
+    server: TorchServe, pack_probe: Pack
+) -> None:
+    """Why Kubernetes asks for the metrics, and not for /ping, whether to start the container again."""
+    # Five minutes where it is not said.
+    config = "minWorkers: 1\nmaxWorkers: 1\nmaxRetryTimeoutInSec: 3\n"
+    shutil.copy(pack_probe("1.0", "broken", config), server.model_store / "broken.mar")
+    assert manage(server, "POST", "models", url="broken.mar", synchronous="false").ok
+    while (answer := requests.get(f"{server.inference}/ping", timeout=TIMEOUT)).ok:
+        time.sleep(0.2)
+    assert (answer.status_code, answer.json()) == (500, {"status": "Unhealthy"})
+    # The models that are well serve on.
+    assert server.ready("sam_tiny", "1.0")
+    assert requests.get(f"{server.metrics}/metrics", timeout=TIMEOUT).ok
+
+
 def test_unknown_model(server: TorchServe) -> None:
     for path in ("nothing", "nothing/1.0"):
         answer = predict(server, path)

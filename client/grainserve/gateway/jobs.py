@@ -37,7 +37,7 @@ class Wanted(Which):
 
 def routes(service: Service) -> APIRouter:
     """The routes, over a service."""
-    router, rates, places = APIRouter(), Rates(), asyncio.Semaphore(uploads.AT_ONCE)
+    router, rates, places = APIRouter(), Rates(), asyncio.Semaphore(service.uploads)
 
     async def caller(request: Request) -> Caller:
         """Who asks, if they may, and may now."""
@@ -73,7 +73,7 @@ def routes(service: Service) -> APIRouter:
         `traceparent` header (W3C) is the job's, up to the result's metadata.
         """
         if places.locked():
-            raise uploads.Busy
+            raise uploads.Busy(service.uploads)
         async with places:
             given = await uploads.read(request, who.max_bytes)
             image_id = await run_in_threadpool(

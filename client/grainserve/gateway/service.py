@@ -9,6 +9,8 @@ from grainserve.gateway.keys import Keys
 from grainserve.protocol import JobStore
 from grainserve.torchserve import TorchServe
 
+AT_ONCE = 16
+"""Uploads under way in one gateway, where it is told no other number."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -23,6 +25,7 @@ class Service:
         version: its version; None for TorchServe's default one.
         keys: who may come in.
         dispatcher: works on jobs in this process, started and stopped with it; None leaves that to others.
+        uploads: under way at once, at most.
         grace: seconds its jobs in hand may take at the end.
         origins: web origins that may call (CORS).
         hosts: names that requests may be addressed to while there are no keys; None for any.
@@ -34,6 +37,7 @@ class Service:
     version: str | None
     keys: Keys
     dispatcher: Dispatcher | None = None
+    uploads: int = AT_ONCE
     grace: float = 25.0
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = LOOPBACK

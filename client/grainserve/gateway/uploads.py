@@ -31,8 +31,8 @@ HEADER_READS = 50_000
 """Pillow's, of an image's header: three or so for each part of the file."""
 READ_SECONDS = 60.0
 """Time for a body to arrive: one that drips holds a place."""
-AT_ONCE = 16
-"""Uploads under way in one gateway. The largest, as JSON, takes 120 MB while it is parsed."""
+LARGEST_MIB = 120
+"""Memory that an upload takes at the most: as JSON of the largest image, while it is parsed."""
 
 
 class Busy(GrainserveError):
@@ -40,8 +40,8 @@ class Busy(GrainserveError):
 
     code = "busy"
 
-    def __init__(self) -> None:
-        super().__init__(f"{AT_ONCE} uploads are under way, and more are not taken at once: send it again in a second")
+    def __init__(self, at_once: int) -> None:
+        super().__init__(f"{at_once} uploads are under way, and more are not taken at once: send it again in a second")
 
 
 @dataclass(frozen=True)

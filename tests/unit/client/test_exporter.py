@@ -14,8 +14,10 @@ from datetime import timedelta
 
 import pytest
 import requests
+from google.cloud import storage
 from prometheus_client import CollectorRegistry, Metric
 
+from grainserve import jobs
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import StorageUnreachable
 from grainserve.exporter import Exporter, Gauges, Source, bucket_gauges, from_environment, serving, torchserve_gauges
@@ -24,7 +26,7 @@ from grainserve.management import Management
 from grainserve.metrics import SECONDS, measure, offer
 from grainserve.protocol import Claim, JobStore
 from grainserve.torchserve import TorchServe
-from tests.unit.client.fake_torchserve import FakeTorchServe
+from tests.unit.client.fake_torchserve import BUSY, NO_MODEL, WORKER_DIED, Answer, FakeTorchServe
 from tests.unit.client.test_operate import run
 
 VERSION = {"model": "sam_tiny", "version": "1.0"}
@@ -63,16 +65,17 @@ def test_every_version_has_its_workers_and_its_queue(torchserve: FakeTorchServe)
         "modelName": "sam_tiny",
         "modelVersion": "0.9",
         "modelUrl": "old.mar",
-        "minWorkers": 2,
+        "minWorkers": 3,
         "workers": [{"status": "READY"}, {"status": "UNLOADING"}],
         "jobQueueStatus": {"pendingRequests": 3, "remainingCapacity": 97},
     }
     torchserve.management["/models/sam_tiny/all"] += [old]
     seen = figures(torchserve_gauges(Management(torchserve.url)))
-    assert [of(seen, f"torchserve_{name}", **VERSION) for name in ("workers", "workers_ready", "default")] == [2, 2, 1]
+    counts = ("workers_wanted", "workers", "workers_ready", "default")
+    assert [of(seen, f"torchserve_{name}", **VERSION) for name in counts] == [2, 2, 2, 1]
     assert [of(seen, f"torchserve_{name}", **VERSION) for name in ("queue_depth", "queue_free")] == [7, 93]
     older = {"model": "sam_tiny", "version": "0.9"}
-    assert [of(seen, f"torchserve_{name}", **older) for name in ("workers", "workers_ready", "default")] == [2, 1, 0]
+    assert [of(seen, f"torchserve_{name}", **older) for name in counts] == [3, 2, 1, 0]
     assert of(seen, "torchserve_queue_depth", **older) == 3
 
 
@@ -114,6 +117,15 @@ def test_the_states_of_a_sample_are_told(store: JobStore) -> None:
     assert states["queued"] is not None
     assert (states["running"], states["abandoned"], states["queued"] + delay) == (1, 1, 2)
     assert store.job(queued).attempts == 0
+
+
+def test_a_damaged_record_is_told(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
+    """Nobody works on it, and its marker stays."""
+    damaged, _ = submit(store, 2)
+    gcs.bucket(bucket_name).blob(f"jobs/{damaged}.json").upload_from_string(b"{}")
+    seen = figures(bucket_gauges(store))
+    assert [of(seen, "pending_sampled_jobs", state=state) for state in ("unreadable", "queued")] == [1, 1]
+    assert of(seen, "pending_jobs") == 2
 
 
 def test_a_long_queue_costs_a_few_calls(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +251,10 @@ def test_a_dispatcher_tells_how_long_jobs_waited_and_took(store: JobStore, torch
     assert registry.get_sample_value("grainserve_job_wait_seconds_count", model) == 1
     assert registry.get_sample_value("grainserve_job_seconds_count", model) == 1
     assert registry.get_sample_value("grainserve_jobs_ended", {"how": "done"}) == 1
+    # The answer says 1.5 s, which it did not take: nothing was spent outside the worker.
+    answered = {"model": "sam_tiny", "version": "1.0"}
+    assert registry.get_sample_value("grainserve_queue_seconds_count", answered) == 1
+    assert registry.get_sample_value("grainserve_queue_seconds_sum", answered) == 0
     assert (registry.get_sample_value("grainserve_job_seconds_sum", model) or 0) < SECONDS[-1]
 
 
@@ -248,8 +264,45 @@ def test_only_a_first_attempt_tells_how_long_a_job_waited(store: JobStore, torch
     measure(dispatcher, registry)
     job = store.job(submit(store, 1)[0])
     for attempts in range(1, MAX_ATTEMPTS + 1):
-        dispatcher.on_claimed(replace(job, attempts=attempts), 3.0)
+        dispatcher.on_taken(replace(job, attempts=attempts), 3.0)
     assert registry.get_sample_value("grainserve_job_wait_seconds_count", {"model": "sam_tiny"}) == 1
+
+
+@pytest.mark.parametrize("script", [[BUSY] * 3, [NO_MODEL] * 3, [WORKER_DIED]], ids=["full queue", "no model", "died"])
+def test_a_job_waits_until_torchserve_takes_it(
+    store: JobStore, torchserve: FakeTorchServe, script: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told once, at the request that was taken, whatever became of that."""
+    monkeypatch.setattr(jobs, "MODEL_PAUSE", timedelta(seconds=0.01))
+    told: list[tuple[int, int]] = []
+    torchserve.script = script.copy()
+    dispatcher = Dispatcher(store, TorchServe(torchserve.url, None), listing_interval=0.05, backoff=(0.01, 0.02))
+    dispatcher.on_taken = lambda job, _: told.append((job.attempts, len(torchserve.requests)))
+    image_id = submit(store, 1)[0]
+    with dispatcher:
+        while not store.job(image_id).ended:
+            time.sleep(0.02)
+    assert told == ([(1, 1), (2, 2)] if script == [WORKER_DIED] else [(1, 4)])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spent"),
+    [
+        ({"model": "m", "version": "2.0", "processTime": 1.5}, 2.5),
+        ({"model": "m", "version": "2.0", "processTime": 9}, 0.0),
+        ({"model": "m", "version": 2, "processTime": 1.5}, None),
+        ({"model": "m"}, None),
+        (None, None),
+    ],
+)
+def test_what_an_answer_did_not_spend_at_the_worker_is_the_queues(
+    store: JobStore, torchserve: FakeTorchServe, metadata: object, spent: float | None
+) -> None:
+    registry = CollectorRegistry()
+    dispatcher = Dispatcher(store, TorchServe(torchserve.url, torchserve.url))
+    measure(dispatcher, registry)
+    dispatcher.on_answered({"metadata": metadata}, 4.0)
+    assert registry.get_sample_value("grainserve_queue_seconds_sum", {"model": "m", "version": "2.0"}) == spent
 
 
 def test_a_dispatchers_figures_are_offered_on_a_port(store: JobStore, torchserve: FakeTorchServe) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +18,7 @@ from grainserve.gateway.metrics import Metrics
 from grainserve.management import Management
 from grainserve.protocol import JobStore
 from grainserve.torchserve import TorchServe
+from tests.promtool import promtool
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tools.mar import ROOT
 
@@ -100,18 +98,9 @@ def test_panels_do_not_overlap_and_have_names_of_their_own() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def promtool(*arguments: str) -> None:
-    """Runs Prometheus' own tool, which PROMTOOL may name."""
-    tool = shutil.which(os.environ.get("PROMTOOL", "promtool"))
-    if tool is None:
-        pytest.skip("there is no promtool (Debian: package prometheus): alerts are not tried out")
-    done = subprocess.run([tool, *arguments], cwd=MONITORING, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_alerts_are_raised_when_they_should_be_and_only_then() -> None:
-    promtool("check", "rules", "alerts.yaml")
-    promtool("test", "rules", "alerts_test.yaml")
+    promtool("check", "rules", "alerts.yaml", folder=MONITORING)
+    promtool("test", "rules", "alerts_test.yaml", folder=MONITORING)
 
 
 def test_each_alert_and_each_recorded_figure_is_tried() -> None:

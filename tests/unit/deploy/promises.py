@@ -15,6 +15,8 @@ Check = Callable[[list[Object]], Iterator[str]]
 MANAGEMENT = {8081, 7070, 7071}
 """Ports of what registers code, and of gRPC, which nothing uses."""
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+DNS = {"169.254.169.254/32", "169.254.20.10/32"}
+"""Of Cloud DNS for GKE, and of NodeLocal DNSCache."""
 BY_HAND = {"gateway-keys"}
 """Secrets that docs/kubernetes.md says how to make."""
 
@@ -118,8 +120,8 @@ def probes_mean_it(objects: list[Object]) -> Iterator[str]:
             for probe in ("startupProbe", "readinessProbe"):
                 if container.get(probe, {}).get("exec", {}).get("command") != ["/usr/local/bin/ready"]:
                     yield f"{where}: {probe} does not ask for a READY worker"
-            if container.get("livenessProbe", {}).get("exec"):
-                yield f"{where}: a model that does not load would have it restarted"
+            if container.get("livenessProbe", {}).get("httpGet") != {"path": "/metrics", "port": "metrics"}:
+                yield f"{where}: a model that does not load would have it restarted, /ping fails with it"
 
 
 def management_has_no_port(objects: list[Object]) -> Iterator[str]:
@@ -250,9 +252,11 @@ def services_find_ports(objects: list[Object]) -> Iterator[str]:
         if not selected:
             yield f"{name(service)}: selects no pod"
         for each in selected:
-            named = {port["name"] for container in containers(each) for port in container.get("ports", [])}
+            opened = [port for container in containers(each) for port in container.get("ports", [])]
+            # Names of a sidecar's ports are looked up from Kubernetes 1.32 on.
+            named = {port["name"] for container in pod(each)["containers"] for port in container.get("ports", [])}
             for port in service["spec"]["ports"]:
-                if port["targetPort"] not in named:
+                if port["targetPort"] not in named | {port["containerPort"] for port in opened}:
                     yield f"{name(service)}: {port['targetPort']} is no port of its pods"
 
 
@@ -309,24 +313,19 @@ def identities_are_apart(objects: list[Object]) -> Iterator[str]:
             yield f"{where}: secrets in the environment"
 
 
-def scaling_has_targets(objects: list[Object]) -> Iterator[str]:
-    """Autoscalers point at what is there, at its size nobody else sets; TorchServe's looks at what falls again."""
-    for scaler in kind(objects, "HorizontalPodAutoscaler"):
-        target = scaler["spec"]["scaleTargetRef"]
-        found = [each for each in objects if name(each) == f"{target['kind']}/{target['name']}"]
-        if not found:
-            yield f"{name(scaler)}: {target['kind']}/{target['name']} is not there"
-        if any("replicas" in each["spec"] for each in found):
-            yield f"{name(scaler)}: every apply would set the replicas back"
-        if scaler["spec"]["minReplicas"] < 2:
-            yield f"{name(scaler)}: one replica is none while its node is emptied"
-        for metric in scaler["spec"]["metrics"]:
-            source = metric[metric["type"].lower()]
-            named = source.get("metric", {}).get("name", "")
-            if named.startswith("ts_"):
-                yield f"{name(scaler)}: {named} is a counter of TorchServe's, which never falls"
-            if metric["type"] == "External" and source["target"]["type"] != "AverageValue":
-                yield f"{name(scaler)}: {named} is a sum, to be shared by the replicas"
+def names_are_found(objects: list[Object]) -> Iterator[str]:
+    """Every pod may ask for names, also where those who answer are no pods."""
+    for each in kind(objects, *WORKLOADS):
+        asked = {
+            to["ipBlock"]["cidr"]
+            for policy in _policies(objects, each)
+            for rule in policy["spec"].get("egress", [])
+            if {("UDP", 53), ("TCP", 53)} <= {(port["protocol"], port["port"]) for port in rule["ports"]}
+            for to in rule["to"]
+            if "ipBlock" in to
+        }
+        if not asked >= DNS:
+            yield f"{name(each)}: may not ask {', '.join(sorted(DNS - asked))} for names"
 
 
 CHECKS: list[Check] = [
@@ -345,5 +344,5 @@ CHECKS: list[Check] = [
     policies_select_pods,
     references_exist,
     identities_are_apart,
-    scaling_has_targets,
+    names_are_found,
 ]

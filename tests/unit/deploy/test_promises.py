@@ -10,19 +10,34 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.deploy import promises
-from tests.unit.deploy.promises import CHECKS, Check, Object, containers, kind, pod
+from tests.unit.deploy import promises, sizes
+from tests.unit.deploy.promises import Check, Object, containers, kind, pod
 from tools.mar import ROOT
-from tools.render import DEPLOY, OVERLAYS, objects, rendered
+from tools.render import DEPLOY, OVERLAYS, PREDICTOR, RENDERED, objects, rendered
 
+CHECKS = [*promises.CHECKS, *sizes.CHECKS]
 Break = Callable[[list[Object]], None]
 
 
 def load(overlay: str) -> list[Object]:
-    return objects(rendered(overlay).read_text())
+    """The objects of a rendered file, with the Deployment that KServe makes in place of its InferenceService."""
+    every = objects(rendered(overlay).read_text())
+    return [deployment(each) if each["kind"] == "InferenceService" else each for each in every]
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
+def deployment(service: Object) -> Object:
+    predictor = dict(service["spec"]["predictor"])
+    labels, strategy = predictor.pop("labels"), predictor.pop("deploymentStrategy")
+    assert predictor.pop("minReplicas") == 2
+    template = {"metadata": {"labels": labels}, "spec": predictor}
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": PREDICTOR, "labels": service["metadata"]["labels"]},
+        "spec": {"selector": {"matchLabels": {}}, "strategy": strategy, "template": template},
+    }
+
+
+@pytest.mark.parametrize("overlay", RENDERED)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_every_promise_is_kept(overlay: str, check: Check) -> None:
     assert list(check(load(overlay))) == []
@@ -69,6 +84,11 @@ def open_management_by_policy(every: list[Object]) -> None:
     policy(every, "torchserve")["ingress"][0]["ports"] = [{"protocol": "TCP", "port": 8080, "endPort": 8082}]
 
 
+def set_option(every: list[Object], deployment: str, option: str, value: str) -> None:
+    given = container(every, deployment)["args"]
+    given[given.index(option) + 1] = value
+
+
 def listen_everywhere(every: list[Object]) -> None:
     held = config(every)
     held["config.properties"] = held["config.properties"].replace(
@@ -104,6 +124,10 @@ BREAKS: list[tuple[Check, Break]] = [
         lambda e: drop(spec(e, "gateway"), "automountServiceAccountToken"),
     ),
     (promises.probes_mean_it, probe_by_ping),
+    (
+        promises.probes_mean_it,
+        lambda e: container(e, "torchserve")["livenessProbe"].update(httpGet={"path": "/ping", "port": "inference"}),
+    ),
     (promises.probes_mean_it, lambda e: drop(container(e, "torchserve"), "startupProbe")),
     (promises.probes_mean_it, lambda e: drop(container(e, "gateway"), "livenessProbe")),
     (
@@ -152,6 +176,38 @@ BREAKS: list[tuple[Check, Break]] = [
         lambda e: found(e, "Service", "torchserve")["spec"]["ports"][0].update(targetPort="management"),
     ),
     (
+        promises.services_find_ports,
+        lambda e: found(e, "Service", "torchserve-metrics")["spec"]["ports"][1].update(targetPort="exporter"),
+    ),
+    (
+        promises.services_find_ports,
+        lambda e: found(e, "Service", "dispatcher-metrics")["spec"]["ports"][1].update(targetPort=9104),
+    ),
+    (promises.names_are_found, lambda e: drop(policy(e, "storage")["egress"][0]["to"], 1)),
+    (promises.names_are_found, lambda e: drop(policy(e, "storage")["egress"][0]["ports"], 0)),
+    (sizes.memory_holds_the_worst, lambda e: drop(container(e, "gateway")["args"], slice(-2, None))),
+    (sizes.memory_holds_the_worst, lambda e: set_option(e, "gateway", "--uploads", "16")),
+    (
+        sizes.memory_holds_the_worst,
+        lambda e: spec(e, "gateway")["volumes"][1]["emptyDir"].update(sizeLimit="128Mi"),
+    ),
+    (
+        sizes.memory_holds_the_worst,
+        lambda e: container(e, "gateway")["resources"]["limits"].update({"ephemeral-storage": "256Mi"}),
+    ),
+    (
+        sizes.memory_holds_the_worst,
+        lambda e: container(e, "dispatcher")["resources"]["limits"].update(memory="512Mi"),
+    ),
+    (sizes.requests_suit_the_workers, lambda e: set_option(e, "dispatcher", "--concurrency", "24")),
+    (sizes.requests_suit_the_workers, lambda e: set_option(e, "dispatcher", "--concurrency", "2")),
+    (
+        sizes.requests_suit_the_workers,
+        lambda e: found(e, "HorizontalPodAutoscaler", "torchserve")["spec"]["metrics"][0]["pods"]["target"].update(
+            averageValue="2"
+        ),
+    ),
+    (
         promises.policies_select_pods,
         lambda e: policy(e, "torchserve")["podSelector"]["matchLabels"].update({"app.kubernetes.io/name": "server"}),
     ),
@@ -177,12 +233,12 @@ BREAKS: list[tuple[Check, Break]] = [
     ),
     (promises.identities_are_apart, lambda e: drop(found(e, "ServiceAccount", "gateway")["metadata"], "annotations")),
     (
-        promises.scaling_has_targets,
+        sizes.scaling_has_targets,
         lambda e: found(e, "HorizontalPodAutoscaler", "torchserve")["spec"]["scaleTargetRef"].update(name="server"),
     ),
-    (promises.scaling_has_targets, lambda e: found(e, "Deployment", "torchserve")["spec"].update(replicas=2)),
+    (sizes.scaling_has_targets, lambda e: found(e, "Deployment", "torchserve")["spec"].update(replicas=2)),
     (
-        promises.scaling_has_targets,
+        sizes.scaling_has_targets,
         lambda e: found(e, "HorizontalPodAutoscaler", "torchserve")["spec"]["metrics"][1]["external"]["metric"].update(
             name="ts_queue_latency_microseconds"
         ),
@@ -240,20 +296,26 @@ def test_torchserve_knows_the_weights_bucket_alone() -> None:
         assert "GRAINSERVE_BUCKET" not in {each["name"] for each in container.get("env", [])}
 
 
-KSERVE: list[Check] = [
-    promises.images_are_pinned,
-    promises.resources_are_bounded,
-    promises.pods_are_locked,
-    promises.containers_are_locked,
-    promises.probes_mean_it,
-    promises.management_has_no_port,
-    promises.ends_are_clean,
-]
+def test_a_gpu_is_required_where_there_is_one() -> None:
+    """A hundred times slower on the CPU is no way to serve."""
+    needed = {
+        overlay: {"name": "GRAINSERVE_REQUIRE_GPU", "value": "1"} in containers(server)[0]["env"]
+        for overlay in OVERLAYS
+        for server in [found(load(overlay), "Deployment", "torchserve")]
+    }
+    assert needed == {"gpu": True, "cpu": False}
 
 
-@pytest.mark.parametrize("check", KSERVE, ids=lambda check: check.__name__)
-def test_kserves_pod_keeps_the_promises_of_pods(check: Check) -> None:
-    service = yaml.safe_load((DEPLOY / "kserve" / "inferenceservice.yaml").read_text())
-    template = {"metadata": {"labels": {}}, "spec": service["spec"]["predictor"]}
-    as_deployment = {"kind": "Deployment", "metadata": service["metadata"], "spec": {"template": template}}
-    assert list(check([as_deployment])) == []
+def test_kserves_pods_are_those_of_the_gpu_overlay() -> None:
+    ours = found(load("gpu"), "Deployment", "torchserve")
+    theirs = found(load("kserve"), "Deployment", PREDICTOR)
+    pods = [copy.deepcopy(each["spec"]["template"]) for each in (ours, theirs)]
+    assert pods[1]["spec"]["containers"][0]["name"] == "kserve-container"
+    text = str(pods[1]).replace("kserve-container", "torchserve")
+    assert yaml.safe_load(text) == pods[0]
+    assert theirs["spec"]["strategy"] == ours["spec"]["strategy"]
+    others = [each for each in load("gpu") if each != ours]
+    assert [each for each in load("kserve") if each not in others] == [
+        theirs,
+        found(load("kserve"), "HorizontalPodAutoscaler", "torchserve"),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tools import render
 from tools.problem import Problem
@@ -30,6 +31,25 @@ def test_a_setting_that_is_not_there_cannot_be_changed(tmp_path: Path, monkeypat
         render.configuration()
 
 
+def test_what_prometheus_and_grafana_read_is_in_the_clusters_objects() -> None:
+    folder = render.DEPLOY / "monitoring"
+    for file, text in render.monitoring().items():
+        assert file.read_text() == text, "run `make render`"
+    rules, dashboard = (yaml.safe_load((folder / name).read_text()) for name in ("rules.yaml", "dashboard.yaml"))
+    assert rules["kind"] == "PrometheusRule"
+    assert rules["spec"] == yaml.safe_load((folder / "alerts.yaml").read_text())
+    assert dashboard["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    (text,) = dashboard["data"].values()
+    assert text == (folder / "dashboard.json").read_text()
+
+
+def test_the_committed_inferenceservice_is_fresh() -> None:
+    """It is made of the committed gpu overlay, without kubectl."""
+    assert render.rendered("kserve").read_text() == render.kserve(render.rendered("gpu").read_text()), (
+        "run `make render`"
+    )
+
+
 @pytest.mark.parametrize("overlay", render.OVERLAYS)
 def test_the_committed_output_is_fresh(overlay: str) -> None:
     if render.find_kubectl() is None:
@@ -37,7 +57,7 @@ def test_the_committed_output_is_fresh(overlay: str) -> None:
     assert render.rendered(overlay).read_text() == render.render(overlay), "run `make render`"
 
 
-@pytest.mark.parametrize("overlay", render.OVERLAYS)
+@pytest.mark.parametrize("overlay", render.RENDERED)
 def test_kubernetes_schemas_take_it_and_no_unknown_field(overlay: str) -> None:
     pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed, which holds the schemas")
     text = render.rendered(overlay).read_text()

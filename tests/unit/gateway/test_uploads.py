@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from grainserve.gateway import uploads
-from tests.unit.gateway.conftest import Gateway, png
+from grainserve.gateway.service import AT_ONCE
+from tests.unit.gateway.conftest import Gateway, Start, png
 from tests.unit.gateway.test_jobs import failure
 
 Names = Callable[[], set[str]]
@@ -134,11 +135,14 @@ def dripping(gateway: Gateway, count: int, kind: str = "image/png") -> Iterator[
         yield drips
 
 
-def test_more_uploads_than_memory_holds_are_sent_away(gateway: Gateway) -> None:
-    with dripping(gateway, uploads.AT_ONCE):
+@pytest.mark.parametrize("at_once", [AT_ONCE, 2])
+def test_more_uploads_than_memory_holds_are_sent_away(start: Start, at_once: int) -> None:
+    gateway = start(uploads=at_once)
+    with dripping(gateway, at_once):
         while (answer := gateway.ask("POST", "/upload", data=png())).status_code == 202:
             time.sleep(0.01)
         assert failure(answer, 503) == "busy"
+        assert f"{at_once} uploads" in answer.text
         assert answer.headers["Retry-After"] == "1"
         assert gateway.ask("GET", "/image-analysis?imageId=a").status_code == 404, "polls go on"
     while gateway.ask("POST", "/upload", data=png()).status_code == 503:

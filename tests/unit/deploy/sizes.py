@@ -1,0 +1,96 @@
+"""What every rendered set of objects promises of memory, disk, replicas and requests under way; see `promises.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from grainserve.gateway.keys import MAX_MIB
+from grainserve.gateway.uploads import LARGEST_MIB
+from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod
+
+IDLE_MIB = 110
+"""A gateway or a dispatcher with nothing to do; measured."""
+PLACE_MIB = 120
+"""What a dispatcher's place takes at the most: the largest image (24 MiB), three steps to its request (32 MiB each)."""
+UNITS = {"Mi": 1, "Gi": 1024}
+
+
+def scaling_has_targets(objects: list[Object]) -> Iterator[str]:
+    """Autoscalers point at what is there, at its size nobody else sets; TorchServe's looks at what falls again."""
+    for scaler in kind(objects, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        found = [each for each in objects if name(each) == f"{target['kind']}/{target['name']}"]
+        if not found:
+            yield f"{name(scaler)}: {target['kind']}/{target['name']} is not there"
+        if any("replicas" in each["spec"] for each in found):
+            yield f"{name(scaler)}: every apply would set the replicas back"
+        if scaler["spec"]["minReplicas"] < 2:
+            yield f"{name(scaler)}: one replica is none while its node is emptied"
+        for metric in scaler["spec"]["metrics"]:
+            source = metric[metric["type"].lower()]
+            named = source.get("metric", {}).get("name", "")
+            if named.startswith("ts_"):
+                yield f"{name(scaler)}: {named} is a counter of TorchServe's, which never falls"
+            if metric["type"] == "External" and source["target"]["type"] != "AverageValue":
+                yield f"{name(scaler)}: {named} is a sum, to be shared by the replicas"
+
+
+def option(container: Object, named: str) -> int | None:
+    """A number among a container's arguments."""
+    given = container.get("args", [])
+    return int(given[given.index(named) + 1]) if named in given else None
+
+
+def mib(quantity: str) -> int:
+    """An amount of memory or disk, MiB."""
+    return int(quantity[:-2]) * UNITS[quantity[-2:]]
+
+
+def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
+    """Of what strangers send: nobody can have a pod killed for its memory or its disk."""
+    for each in kind(objects, *WORKLOADS):
+        disk = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in pod(each).get("volumes", [])}
+        for container in pod(each)["containers"]:
+            where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
+            places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
+            needed = IDLE_MIB + places * PLACE_MIB + (uploads or 0) * LARGEST_MIB
+            if mib(limits["memory"]) < needed:
+                yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
+            if container.get("args", [""])[0] == "gateway":
+                if uploads is None:
+                    yield f"{where}: nobody says how many uploads fit"
+                # A form lies in /tmp while it comes in.
+                elif mib(disk["tmp"]) < uploads * MAX_MIB:
+                    yield f"{where}: {uploads} forms do not fit into /tmp"
+            written = [disk[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
+            if any(mib(size) > mib(limits["ephemeral-storage"]) for size in written):
+                yield f"{where}: killed before its /tmp is full"
+
+
+def requests_suit_the_workers(objects: list[Object]) -> Iterator[str]:
+    """Dispatchers keep the most pods busy that the autoscaler makes, and not many more than that.
+
+    Full queues ask for no pods: dispatchers fill them however few jobs there are.
+    """
+    scalers = [each for each in kind(objects, "HorizontalPodAutoscaler") if each["metadata"]["name"] == "torchserve"]
+    queue = next(
+        int(found[1])
+        for each in kind(objects, "ConfigMap")
+        if (found := re.search(r"^job_queue_size=(\d+)$", each["data"].get("config.properties", ""), re.MULTILINE))
+    )
+    for scaler in scalers:
+        most = scaler["spec"]["maxReplicas"]
+        for each in kind(objects, "Deployment"):
+            for container in pod(each)["containers"]:
+                places = (option(container, "--concurrency") or 0) * each["spec"].get("replicas", 1)
+                if places and not 2 * most <= places <= 4 * most:
+                    yield f"{name(each)}: {places} requests for {most} workers"
+        for metric in scaler["spec"]["metrics"]:
+            asked = metric.get("pods", {"metric": {}})
+            depth = asked["metric"].get("name") == "grainserve_queue_depth"
+            if depth and int(asked["target"]["averageValue"]) < queue:
+                yield f"{name(scaler)}: full queues ask for more pods, however short the backlog"
+
+
+CHECKS: list[Check] = [scaling_has_targets, memory_holds_the_worst, requests_suit_the_workers]
