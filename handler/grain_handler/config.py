@@ -14,7 +14,8 @@ from grain_handler.errors import DeviceError
 from grain_handler.precision import resolve
 
 REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
-"""Environment variable; set, and not to 0: a worker without a GPU does not start, where ViT-H would take half a minute an image."""
+"""Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
+image."""
 
 SECTION = "grainserve"
 """The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""

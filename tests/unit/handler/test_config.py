@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,7 +12,7 @@ from tests.unit.handler.context import Context
 
 
 def context(gpu: int | None) -> Context:
-    made = Context("weights.pth", precision="fp32")
+    made = Context("nowhere/weights.pth", precision="fp32")
     made.system_properties["gpu_id"] = gpu
     return made
 
@@ -56,11 +54,10 @@ def test_without_one_it_runs_on_the_cpu(
 @WITHOUT
 @pytest.mark.parametrize("required", ["1", "true"])
 def test_or_does_not_start_where_there_must_be_one(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: int | None, seen: bool, why: str, required: str
+    monkeypatch: pytest.MonkeyPatch, gpu: int | None, seen: bool, why: str, required: str
 ) -> None:
     monkeypatch.setenv("GRAINSERVE_REQUIRE_GPU", required)
     see_gpus(monkeypatch, seen)
-    monkeypatch.chdir(tmp_path)
     # Before it looks for weights, which are not there.
     with pytest.raises(DeviceError, match=why):
         GrainHandler().initialize(context(gpu))
