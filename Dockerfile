@@ -98,8 +98,11 @@ COPY tools/__init__.py tools/java.py tools/launch.py tools/mar.py tools/problem.
 COPY image image
 RUN ln -s /opt/grainserve/image/bin/ready /opt/grainserve/image/bin/drain /usr/local/bin/ \
     && install -d -o 10001 -g 10001 /var/lib/grainserve /var/lib/grainserve/model_store /var/lib/grainserve/weights
-# GOMP_SPINCOUNT: see tools/launch.py.
-ENV GOMP_SPINCOUNT=3000 \
+# GKE mounts the driver into these two folders, which CUDA's images no longer name: without the one TorchServe, which
+# asks nvidia-smi, gives no worker a GPU, and without the other torch finds no driver. GOMP_SPINCOUNT: see tools/launch.py.
+ENV PATH=$PATH:/usr/local/nvidia/bin \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+    GOMP_SPINCOUNT=3000 \
     GRAINSERVE_MODEL_STORE=/var/lib/grainserve/model_store \
     GRAINSERVE_WEIGHTS_CACHE=/var/lib/grainserve/weights
 USER 10001:10001

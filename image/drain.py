@@ -7,11 +7,14 @@ of its Services at the same moment as it calls preStop. What still arrives while
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ DRAINING = Path(tempfile.gettempdir(), "grainserve-draining")
 """There from the beginning of a drain until the container ends."""
 
 SETTLE, DRAIN = "GRAINSERVE_SETTLE_SECONDS", "GRAINSERVE_DRAIN_SECONDS"
-_PAUSE = 0.2
+_PAUSE, _LOOK = 0.2, 1.0
 
 
 def drain(management: Management, *, settle: float, patience: float, marker: Path = DRAINING) -> bool:
@@ -35,32 +38,63 @@ def drain(management: Management, *, settle: float, patience: float, marker: Pat
         marker: The file that says so to `ready`.
 
     Returns:
-        Whether it is idle; False when `patience` ran out.
-
-    Raises:
-        Unreachable: TorchServe does not answer.
+        Whether it is idle, as it is when nothing listens there; False when `patience` ran out, or TorchServe ended.
     """
     first = not marker.exists()
     marker.touch()
+    if not management.listens():
+        say(f"nothing to drain: nobody listens at {management.url}")
+        return True
     if first:
         time.sleep(settle)
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        taken = management.requests_taken()
-        versions = _versions(management)
-        if not any(map(_queued, versions)):
-            for described in versions:
-                _pass_barriers(management, described, deadline)
-            # Nothing was queued, each worker has answered since, and no request came meanwhile.
-            if time.monotonic() < deadline and management.requests_taken() == taken:
+    while time.monotonic() < deadline and management.listens():
+        # A machine under load answers late, and a model may be deleted between two questions: neither says it is idle.
+        with suppress(Refused, Unreachable):
+            if _idle(management, deadline):
                 return True
         time.sleep(_PAUSE)
     return False
 
 
-def pending(management: Management) -> int:
-    """Requests that wait for a worker, over all versions."""
-    return sum(map(_queued, _versions(management)))
+def left(management: Management) -> str:
+    """What is lost when TorchServe ends now, in words."""
+    try:
+        queued = str(sum(map(_queued, _versions(management))))
+    except (Refused, Unreachable) as error:
+        queued = f"nobody knows how many ({error})"
+    return f"requests in queues: {queued}; those that workers have in hand come on top"
+
+
+def limits(environment: Mapping[str, str]) -> tuple[float, float]:
+    """Seconds to settle, and to wait after that.
+
+    Raises:
+        ValueError: A variable is no number of seconds; the message names it.
+    """
+    return _seconds(environment, SETTLE, "5"), _seconds(environment, DRAIN, "600")
+
+
+def _seconds(environment: Mapping[str, str], variable: str, usual: str) -> float:
+    text = environment.get(variable, usual)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{variable}={text} is no number of seconds")
+    return seconds
+
+
+def _idle(management: Management, deadline: float) -> bool:
+    taken = management.requests_taken()
+    versions = _versions(management)
+    if any(map(_queued, versions)):
+        return False
+    for described in versions:
+        _pass_barriers(management, described["modelName"], described["modelVersion"], deadline)
+    # Nothing was queued, each worker has answered since, and no request came meanwhile.
+    return time.monotonic() < deadline and management.requests_taken() == taken
 
 
 def _versions(management: Management) -> list[dict[str, Any]]:
@@ -71,65 +105,84 @@ def _queued(described: dict[str, Any]) -> int:
     return int(described["jobQueueStatus"]["pendingRequests"])
 
 
-def _pass_barriers(management: Management, described: dict[str, Any], deadline: float) -> None:
+def _pass_barriers(management: Management, model: str, version: str, deadline: float) -> None:
     """Returns when every READY worker of a version has answered a barrier, or at the deadline.
 
     A barrier goes to whichever worker is free, so they are sent until those that were busy have had one too.
     """
-    model, version = described["modelName"], described["modelVersion"]
     answered: set[int] = set()
-    while missing := _workers(described) - answered:
+    while missing := (ready := _workers(management, model, version)) - answered:
         if time.monotonic() > deadline:
             return
         pids = _barriers(management, model, version, len(missing), deadline)
         # A handler that does not tell its process id is known by being the only one.
-        answered |= _workers(described) if pids == [None] and len(_workers(described)) == 1 else {*filter(None, pids)}
-        if _workers(described) <= answered:
-            return
+        answered |= ready if pids == [None] and len(ready) == 1 else {*filter(None, pids)}
         time.sleep(_PAUSE)
-        described = next((each for each in management.versions(model) if each["modelVersion"] == version), _GONE)
 
 
-_GONE: dict[str, Any] = {"workers": []}
-
-
-def _workers(described: dict[str, Any]) -> set[int]:
-    return {worker["pid"] for worker in described["workers"] if worker["status"] == "READY"}
+def _workers(management: Management, model: str, version: str) -> set[int]:
+    """Process ids of a version's READY workers; none when it was deleted."""
+    found = [each["workers"] for each in management.versions(model) if each["modelVersion"] == version]
+    return {worker["pid"] for workers in found for worker in workers if worker["status"] == "READY"}
 
 
 def _barriers(management: Management, model: str, version: str, count: int, deadline: float) -> list[int | None]:
-    """Sends barriers at once; returns the process ids in those answers that came."""
+    """Sends barriers at once; returns the process ids in those answers that came.
 
-    def one(_: int) -> list[int | None]:
-        try:
-            return [management.barrier(model, version, timeout=max(1.0, deadline - time.monotonic()))]
-        except Refused:  # the queue is full, the worker died, or the version was deleted: the next round tells
-            return []
+    It sends no second one while the first is in the queue, where it would take the place of a request.
+    """
+    pids: list[int | None] = []
 
-    with ThreadPoolExecutor(max_workers=count) as pool:
-        return [pid for pids in pool.map(one, range(count)) for pid in pids]
+    def send() -> None:
+        # Refused: the queue is full, the worker died, or the version was deleted. The next round tells.
+        with suppress(Refused, Unreachable):
+            pids.append(management.barrier(model, version, timeout=max(_LOOK, deadline - time.monotonic())))
+
+    # Nobody waits for those that get no answer.
+    threads = [threading.Thread(target=send, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    while waiting := [thread for thread in threads if thread.is_alive()]:
+        waiting[0].join(_LOOK)
+        if time.monotonic() > deadline or (waiting[0].is_alive() and _deleted(management, model, version)):
+            break
+    return list(pids)
+
+
+def _deleted(management: Management, model: str, version: str) -> bool:
+    """Whether a version is gone, and with it, unanswered, what was in its queue."""
+    try:
+        return version not in [each["modelVersion"] for each in management.versions(model)]
+    except Refused:
+        return True
+    except Unreachable:
+        return False
 
 
 def from_environment(management: Management) -> bool:
-    """Drains for as long as the environment variables say, and logs how it ended."""
+    """Drains for as long as the environment variables say, and logs how it ended.
+
+    Raises:
+        ValueError: They do not say so in numbers.
+    """
+    settle, patience = limits(os.environ)
     began = time.monotonic()
-    patience = float(os.environ.get(DRAIN, "600"))
-    try:
-        idle = drain(management, settle=float(os.environ.get(SETTLE, "5")), patience=patience)
-    except Unreachable as error:
-        say(f"nothing to drain: {error}")
-        return True
+    idle = drain(management, settle=settle, patience=patience)
     seconds = time.monotonic() - began
     if idle:
         say(f"drained in {seconds:.1f} s: no request is queued or worked on")
     else:
-        say(f"not idle after {seconds:.0f} s ({DRAIN}={patience:.0f}): {pending(management)} requests wait", "ERROR")
+        say(f"not idle after {seconds:.0f} s ({DRAIN}={patience:.0f}); {left(management)}", "ERROR")
     return idle
 
 
 def main() -> int:
     """Command line entry: `drain`, what a preStop hook calls."""
-    return 0 if from_environment(Management()) else 1
+    try:
+        return 0 if from_environment(Management()) else 1
+    except ValueError as error:
+        say(str(error), "ERROR")
+        return 1
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ ARCHIVES = ROOT / "models"
 """The .mar files that come with the image."""
 
 SCRATCH = Path(tempfile.gettempdir(), "torchserve")
-HOME = "/var/lib/grainserve"
 _START_S, _STOP_S, _LOG_S = 120.0, 30.0, 5.0
 
 
@@ -51,18 +50,28 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
         "metrics_address": f"http://0.0.0.0:{port(METRICS_PORT, 8082)}",
         "grpc_inference_port": str(grpc),
         "grpc_management_port": str(grpc + 1),
-        "model_store": environment.get("GRAINSERVE_MODEL_STORE", f"{HOME}/model_store"),
+        "model_store": str(model_store(environment)),
         "metrics_config": str(ROOT / "config" / "metrics.yaml"),
     }
 
 
-def stock(store: Path, archives: Path = ARCHIVES) -> None:
+def model_store(environment: Mapping[str, str]) -> Path:
+    """Where TorchServe finds archives."""
+    return Path(environment.get("GRAINSERVE_MODEL_STORE", "/var/lib/grainserve/model_store"))
+
+
+def archives(environment: Mapping[str, str]) -> list[str]:
+    """File names of the archives to register at the start."""
+    return [f"{name}.mar" for name in environment.get("GRAINSERVE_MODELS", "").split()]
+
+
+def stock(store: Path, source: Path = ARCHIVES) -> None:
     """Puts the image's own archives into the model store, in place of what an older image put there.
 
     A swapped version has a file name of its own, and stays.
     """
     store.mkdir(parents=True, exist_ok=True)
-    for archive in sorted(archives.glob("*.mar")):
+    for archive in sorted(source.glob("*.mar")):
         partial = store / f".{archive.name}.partial"
         shutil.copyfile(archive, partial)
         partial.replace(store / archive.name)
@@ -83,11 +92,12 @@ class Server:
             Exit code: 0 after a drain; 1 when requests were left at its end, or TorchServe ended by itself.
         """
         in_force = settings(os.environ)
+        drain.limits(os.environ)  # said now, not when there are requests to lose
         # A container that is started again keeps its volumes, and /tmp may be one.
         drain.DRAINING.unlink(missing_ok=True)
         shutil.rmtree(SCRATCH, ignore_errors=True)
         SCRATCH.mkdir(parents=True)
-        stock(Path(in_force["model_store"]))
+        stock(model_store(os.environ))
         command = launch.command(java.find().path, in_force, SCRATCH, LOG_CONFIG)
         self._java = subprocess.Popen(
             command,
@@ -102,17 +112,18 @@ class Server:
         self._log.start()
         management = Management()
         try:
-            self._register(management, os.environ.get("GRAINSERVE_MODELS", "").split())
+            self._register(management, archives(os.environ))
             while self._java.poll() is None and not self._signals:
                 time.sleep(0.2)
-            if not self._signals:
+            drained = self._signals > 0 and self._drained(management)
+            if self._java.poll() is not None:
                 say(f"TorchServe ended by itself, exit code {self._java.returncode}", "ERROR")
                 return 1
-            return 0 if self._drained(management) else 1
+            return 0 if drained else 1
         finally:
             self._end()
 
-    def _register(self, management: Management, models: list[str]) -> None:
+    def _register(self, management: Management, files: list[str]) -> None:
         deadline = time.monotonic() + _START_S
         while not self._signals:
             try:
@@ -124,9 +135,9 @@ class Server:
                 if time.monotonic() > deadline:
                     raise Problem(f"TorchServe does not start: {error}") from error
                 time.sleep(0.2)
-        for model in models if not self._signals else []:
-            management.register(f"{model}.mar")
-            say(f"{model} is registered; its workers load")
+        for archive in files if not self._signals else []:
+            management.register(archive)
+            say(f"{archive} is registered; its workers load")
 
     def _drained(self, management: Management) -> bool:
         """Drains; a second signal ends that at once."""
@@ -136,7 +147,7 @@ class Server:
             if self._signals > heard:
                 child.kill()
                 child.wait()
-                say(f"told twice to end: {drain.pending(management)} requests are given up", "ERROR")
+                say(f"told twice to end; given up, {drain.left(management)}", "ERROR")
                 return False
             time.sleep(0.1)
         return child.returncode == 0

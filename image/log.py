@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 def say(message: str, level: str = "INFO", logger: str = "image") -> None:
     """Prints one line of log."""
     time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    print(json.dumps({"time": time, "level": level, "logger": logger, "message": message}), flush=True)
+    line = json.dumps({"time": time, "level": level, "logger": logger, "message": message})
+    # print() would write the line's end by itself, and another thread's line could come between.
+    print(f"{line}\n", end="", flush=True)
 
 
 def pass_on(lines: Iterable[str]) -> None:

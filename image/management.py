@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from http.client import HTTPException
+from socket import create_connection
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 PORT, METRICS_PORT = "GRAINSERVE_MANAGEMENT_PORT", "GRAINSERVE_METRICS_PORT"
@@ -19,7 +20,7 @@ _opener = build_opener(ProxyHandler({}))
 
 
 class Unreachable(Exception):
-    """TorchServe does not answer: not yet, or no longer."""
+    """TorchServe does not answer: not yet, no longer, or too late."""
 
 
 class Refused(Exception):
@@ -32,11 +33,24 @@ class Management:
     Args:
         url: Its address; that of this container when not given.
         metrics_url: Address of its metrics, likewise.
+        patience: Seconds to wait for what it can tell at once.
     """
 
-    def __init__(self, url: str | None = None, metrics_url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, metrics_url: str | None = None, patience: float = 5) -> None:
         self.url = url or f"http://127.0.0.1:{os.environ.get(PORT, '8081')}"
         self.metrics_url = metrics_url or f"http://127.0.0.1:{os.environ.get(METRICS_PORT, '8082')}/metrics"
+        self.patience = patience
+
+    def listens(self) -> bool:
+        """Whether connections are taken at its address; one that only takes long is no refusal."""
+        address = urlsplit(self.url)
+        try:
+            create_connection((address.hostname, address.port), self.patience).close()
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def models(self) -> list[str]:
         """Names of all registered models."""
@@ -78,12 +92,12 @@ class Management:
         """Has an archive of the model store loaded; its workers start in the background."""
         self._ask("POST", "models", {"url": archive, "synchronous": "false"}, timeout=60)
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, timeout: float = 5) -> Any:
+    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, timeout: float | None = None) -> Any:
         return json.loads(self._read(method, f"{self.url}/{path}?{urlencode(query or {})}", timeout))
 
-    def _read(self, method: str, url: str, timeout: float = 5) -> bytes:
+    def _read(self, method: str, url: str, timeout: float | None = None) -> bytes:
         try:
-            with _opener.open(Request(url, method=method), timeout=timeout) as answer:
+            with _opener.open(Request(url, method=method), timeout=timeout or self.patience) as answer:
                 body: bytes = answer.read()
                 return body
         except HTTPError as error:

@@ -157,6 +157,13 @@ def check_walls(container: Container, ground: Ground, checks: Checks) -> None:
     checks.that(managed in local, "management listens on loopback")
 
 
+def check_driver(server: Image, checks: Checks) -> None:
+    """Where GKE mounts the driver, TorchServe and torch look."""
+    paths = dict(pair.split("=", 1) for pair in server.config["Env"])
+    named = "/usr/local/nvidia/bin" in paths["PATH"].split(":") and paths["LD_LIBRARY_PATH"].split(":")
+    checks.that(named == ["/usr/local/nvidia/lib64"], "GKE's driver would be found", paths)
+
+
 def check_log(container: Container, image_ids: set[str], checks: Checks) -> dict[str, int]:
     """Every line is JSON; every image has one of its own."""
     lines = [json.loads(line) for line in container.log.read_text().splitlines()]
@@ -226,6 +233,7 @@ def serve(server: Image, client: Image, emulator: Emulator, folder: Path, checks
         ready = wait_ready(container, began)
         checks.that(True, f"a worker of {MODEL} was ready after {ready:.1f} s, its weights from the bucket")
         check_walls(container, ground, checks)
+        check_driver(server, checks)
         began = time.monotonic()
         _, status, grains = predict(ground, "first", image)
         first = time.monotonic() - began

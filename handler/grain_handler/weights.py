@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import os
+import re
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlparse
 
 import google_crc32c
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.cloud import storage
 
@@ -31,8 +35,12 @@ RANGE_BYTES = 32 * 1024 * 1024
 
 READ_BYTES = 4 * 1024 * 1024
 
-KEPT = 2
-"""Generations of an object that stay in the cache: what a version swap goes to and may come back from."""
+KEPT = 4
+"""Files that stay in the cache, of all buckets and names: what a version swap goes to and may come back from, and
+enough for a few models beside each other."""
+
+FRESH_SECONDS = 600
+"""So long a file stays anyway: another worker may have been given its path and not opened it yet."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / str(blob.generation)
     checkpoint = Checkpoint(target, uri, str(blob.generation), blob.crc32c, "cache")
-    with FileLock(target.with_name(target.name + ".lock")):
+    with FileLock(_lock(target)):
         if target.exists() and target.stat().st_size == blob.size:
             target.touch()
             return checkpoint
@@ -107,19 +115,34 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
                 "nothing was kept, try again"
             )
         partial.replace(target)
-    _forget(folder)
+    _forget(cache)
     return replace(checkpoint, source="download")
 
 
-def _forget(folder: Path) -> None:
-    """Removes all but the generations, whole or in part, that were fetched last.
+def _forget(cache: Path) -> None:
+    """Removes all but the files, whole or in part, that were fetched last: each release may have a name of its own.
 
     A worker that has a removed one mapped keeps it: the disk is freed when that worker ends.
     """
-    files = [file for file in folder.iterdir() if file.suffix != ".lock"]
-    for old in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[KEPT:]:
-        old.unlink(missing_ok=True)
-        logger.info("removed %s, an old generation, from the cache", old)
+    files = [file for file in cache.glob("*/*/*") if re.fullmatch(r"\d+(\.partial)?", file.name)]
+    for old in sorted(files, key=_age)[KEPT:]:
+        # Whoever has the lock is about to use it.
+        with suppress(Timeout), FileLock(_lock(old), blocking=False):
+            if _age(old) > FRESH_SECONDS:
+                old.unlink(missing_ok=True)
+                logger.info("removed %s from the cache: %d others were fetched later", old, KEPT)
+
+
+def _lock(file: Path) -> Path:
+    return file.with_name(file.name.removesuffix(".partial") + ".lock")
+
+
+def _age(file: Path) -> float:
+    """Seconds since a file was fetched; infinite when another worker has removed or renamed it."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _split(uri: str) -> tuple[str, str, int | None]:

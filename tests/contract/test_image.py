@@ -23,7 +23,7 @@ from tests.contract.conftest import Pack
 from tools import ports
 from tools.mar import ROOT
 
-SECONDS = 1.0
+SECONDS, LONG = 1.0, 30.0
 # Without torch or the rest of the handler, so that its workers start in a moment; the whole handler is run in the image
 # (tools/image_test.py), and what it logs is tested in tests/unit/handler/test_logs.py.
 ENTRY = f"""
@@ -40,7 +40,7 @@ class Slow:
         if context.get_request_header(0, "describe"):
             return [{{"pid": os.getpid()}}]
         image_id = bytes(rows[0]["body"]).decode()
-        time.sleep({SECONDS})
+        time.sleep({LONG} if image_id == "long" else {SECONDS})
         print('said "so" \\\\ with \\ttabs and ünïcode')
         print(json.dumps({{"event": "answered", "imageId": image_id, "status": 200}}), flush=True)
         return [image_id]
@@ -68,7 +68,8 @@ class Container:
 
 
 @pytest.fixture
-def container(pack_probe: Pack, tmp_path: Path) -> Iterator[Container]:
+def container(request: pytest.FixtureRequest, pack_probe: Pack, tmp_path: Path) -> Iterator[Container]:
+    """An entrypoint with two workers; a test's parameter changes its environment."""
     store = tmp_path / "store"
     store.mkdir()
     archive = pack_probe("1.0", "slow", f"minWorkers: {WORKERS}\nmaxWorkers: {WORKERS}\n", ENTRY)
@@ -85,6 +86,7 @@ def container(pack_probe: Pack, tmp_path: Path) -> Iterator[Container]:
         "GRAINSERVE_MODELS": "probe",
         "GRAINSERVE_SETTLE_SECONDS": "1",
         "GRAINSERVE_DRAIN_SECONDS": "60",
+        **getattr(request, "param", {}),
     }
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -165,3 +167,20 @@ def test_requests_in_flight_and_late_ones_are_answered_before_the_end(container:
     # A request costs its own two lines and none of TorchServe's.
     begin, end = (lines.index(line) for line in (events[0], events[-1]))
     assert end - begin + 1 <= 2 * len(given)
+
+
+@pytest.mark.parametrize("container", [{"GRAINSERVE_DRAIN_SECONDS": "3"}], indirect=True)
+def test_a_request_that_outlasts_the_drain_is_no_drain(container: Container) -> None:
+    """Nothing is queued, and one of two workers says nothing."""
+    wait_until_loaded(container)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(container.predict, "long")
+        while container.management.requests_taken() < 1:
+            time.sleep(0.05)
+        container.process.send_signal(signal.SIGTERM)
+        assert container.process.wait(60) == 1
+        with pytest.raises(requests.ConnectionError):
+            answer.result()
+    lines = [json.loads(line) for line in container.log.read_text().splitlines()]
+    (said,) = [line for line in lines if line.get("logger") == "image" and line["level"] == "ERROR"]
+    assert "not idle" in said["message"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from uuid import uuid4
 import google_crc32c
 import numpy as np
 import pytest
+from filelock import FileLock
 from google.cloud.storage import Blob
 
 from grain_handler import weights
@@ -22,19 +25,19 @@ from tools.emulator import Emulator
 
 RANGE = 64 * 1024
 CONTENT = np.random.default_rng(0).bytes(3 * RANGE + 100)
-Put = Callable[[bytes], str]
+Put = Callable[..., str]
 
 
 @pytest.fixture
 def put(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Uploads content under the same name in a bucket of the test's own; returns its URI."""
+    """Uploads content, under the same name if none is given, in a bucket of the test's own; returns its URI."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
     monkeypatch.setattr(weights, "RANGE_BYTES", RANGE)
     bucket = emulator.create_bucket(f"weights-{uuid4().hex}")
 
-    def upload(content: bytes) -> str:
-        bucket.blob("folder/my sam.pth").upload_from_string(content)
-        return f"gs://{bucket.name}/folder/my sam.pth"
+    def upload(content: bytes, name: str = "folder/my sam.pth") -> str:
+        bucket.blob(name).upload_from_string(content)
+        return f"gs://{bucket.name}/{name}"
 
     return upload
 
@@ -72,20 +75,65 @@ def test_the_second_worker_downloads_nothing(put: Put, ranges: list[int], tmp_pa
     assert ranges == []
 
 
-def test_the_generations_fetched_last_stay(put: Put, ranges: list[int], tmp_path: Path) -> None:
+def aged(path: Path, seconds: float) -> Path:
+    """Makes a file of the cache one that was fetched so long ago."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+@pytest.mark.parametrize("name", ["sam-{}.pth", "sam.pth"], ids=["a name for each release", "generations of one name"])
+def test_the_files_fetched_last_stay(put: Put, ranges: list[int], tmp_path: Path, name: str) -> None:
     uris, kept = [], []
     for number in range(weights.KEPT + 2):
-        uri = put(bytes([number]) + CONTENT)
+        uri = put(bytes([number]) + CONTENT, name.format(number))
         fetched = weights.fetch(uri, tmp_path)
         uris.append(f"{uri}#{fetched.generation}")
-        kept.append(fetched.path)
+        kept.append(aged(fetched.path, 10_000 - number))
         # Whoever goes on using the first one keeps it.
         assert kept[0].exists()
-        kept[0].touch()
-    assert [path.exists() for path in kept] == [True, *[False] * 2, *[True] * (weights.KEPT - 1)]
+        aged(kept[0], 9_000 - number)
+    assert [path.exists() for path in kept] == [True, False, False, *[True] * (weights.KEPT - 1)]
     ranges.clear()
     weights.fetch(uris[-1], tmp_path)
     assert ranges == []
+
+
+def test_what_was_fetched_a_moment_ago_stays(put: Put, tmp_path: Path) -> None:
+    """A worker may have its path and not have opened it yet."""
+    kept = [weights.fetch(put(CONTENT, f"sam-{number}.pth"), tmp_path).path for number in range(weights.KEPT + 2)]
+    for number, path in enumerate(kept):
+        aged(path, weights.FRESH_SECONDS - 60 - number)
+    kept.append(weights.fetch(put(CONTENT, "new.pth"), tmp_path).path)
+    assert all(path.exists() for path in kept)
+
+
+def test_what_another_worker_is_fetching_stays(put: Put, tmp_path: Path) -> None:
+    old = [
+        aged(weights.fetch(put(CONTENT, f"sam-{number}.pth"), tmp_path).path, 10_000 - number)
+        for number in range(weights.KEPT)
+    ]
+    with FileLock(old[0].with_name(old[0].name + ".lock")):
+        weights.fetch(put(CONTENT, "new.pth"), tmp_path)
+        assert all(path.exists() for path in old)
+    weights.fetch(put(CONTENT, "newer.pth"), tmp_path)
+    assert [path.exists() for path in old] == [False, False, True, True]
+
+
+def test_interrupted_downloads_count_and_nothing_else_is_touched(put: Put, tmp_path: Path) -> None:
+    partial = partial_of(put(CONTENT, "interrupted.pth"), tmp_path)
+    partial.write_bytes(CONTENT[:RANGE])
+    aged(partial, 20_000)
+    mine = [tmp_path / "sam_vit_h.pth", partial.parent / "notes.txt", tmp_path / "2024" / "1"]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        aged(file, 30_000)
+    for number in range(weights.KEPT):
+        assert partial.exists()
+        aged(weights.fetch(put(CONTENT, f"sam-{number}.pth"), tmp_path).path, 10_000)
+    assert not partial.exists()
+    assert all(file.exists() for file in mine)
 
 
 def test_many_workers_at_once_download_once(put: Put, ranges: list[int], tmp_path: Path) -> None:

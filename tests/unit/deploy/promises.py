@@ -124,6 +124,30 @@ def probes_mean_it(objects: list[Object]) -> Iterator[str]:
                 yield f"{where}: a model that does not load would have it restarted, /ping fails with it"
 
 
+def readiness_names_a_model(objects: list[Object]) -> Iterator[str]:
+    """`ready` asks for a worker of the model that the dispatchers ask for; of none, any model's would do."""
+    for where, container in every_container(objects):
+        if container.get("readinessProbe", {}).get("exec"):
+            variables = {each["name"]: each for each in container.get("env", [])}
+            given = variables.get("GRAINSERVE_MODEL", {}).get("valueFrom", {}).get("configMapKeyRef", {})
+            if not given.get("name", "").startswith("settings") or given.get("key") != "GRAINSERVE_MODEL":
+                yield f"{where}: ready with a worker of any model"
+
+
+def volumes_fit_the_limits(objects: list[Object]) -> Iterator[str]:
+    """A pod is evicted when its volumes on disk hold more than its containers' limits come to."""
+    for each in kind(objects, *WORKLOADS):
+        drives = [volume["emptyDir"] for volume in pod(each).get("volumes", []) if "emptyDir" in volume]
+        held = sum(_bytes(drive["sizeLimit"]) for drive in drives if drive.get("medium") != "Memory")
+        allowed = sum(_bytes(container["resources"]["limits"]["ephemeral-storage"]) for container in containers(each))
+        if held > allowed:
+            yield f"{name(each)}: volumes may hold {held / 2**30:.1f} GiB, its limits are {allowed / 2**30:.1f} GiB"
+
+
+def _bytes(quantity: str) -> int:
+    return int(quantity[:-2]) * {"Mi": 2**20, "Gi": 2**30}[quantity[-2:]]
+
+
 def management_has_no_port(objects: list[Object]) -> Iterator[str]:
     """No container and no Service offers it, and it listens on loopback."""
     for where, container in every_container(objects):
@@ -334,6 +358,8 @@ CHECKS: list[Check] = [
     pods_are_locked,
     containers_are_locked,
     probes_mean_it,
+    readiness_names_a_model,
+    volumes_fit_the_limits,
     management_has_no_port,
     management_has_no_way_in,
     everything_is_denied_but,

@@ -76,6 +76,13 @@ def remove(every: list[Object], what: str, named: str) -> None:
     every.remove(found(every, what, named))
 
 
+def variable(every: list[Object], named: str) -> Object:
+    """A variable of TorchServe's container."""
+    given: Object
+    (given,) = (each for each in container(every, "torchserve")["env"] if each["name"] == named)
+    return given
+
+
 def probe_by_ping(every: list[Object]) -> None:
     container(every, "torchserve")["readinessProbe"] = {"httpGet": {"path": "/ping", "port": "inference"}}
 
@@ -130,6 +137,15 @@ BREAKS: list[tuple[Check, Break]] = [
     ),
     (promises.probes_mean_it, lambda e: drop(container(e, "torchserve"), "startupProbe")),
     (promises.probes_mean_it, lambda e: drop(container(e, "gateway"), "livenessProbe")),
+    (promises.readiness_names_a_model, lambda e: variable(e, "GRAINSERVE_MODEL").update(name="GRAINSERVE_MODELS")),
+    (
+        promises.readiness_names_a_model,
+        lambda e: variable(e, "GRAINSERVE_MODEL")["valueFrom"]["configMapKeyRef"].update(key="GRAINSERVE_BUCKET"),
+    ),
+    (
+        promises.volumes_fit_the_limits,
+        lambda e: container(e, "torchserve")["resources"]["limits"].update({"ephemeral-storage": "16Gi"}),
+    ),
     (
         promises.management_has_no_port,
         lambda e: container(e, "torchserve")["ports"].append({"name": "management", "containerPort": 8081}),

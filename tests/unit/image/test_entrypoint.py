@@ -62,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
 for name in ("management", "metrics"):
     port = int(settings[name + "_address"].rsplit(":", 1)[1])
     threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever, daemon=True).start()
-time.sleep(float(os.environ["FAKE_SECONDS"]))
+end = time.monotonic() + float(os.environ["FAKE_SECONDS"])
+while time.monotonic() < end and not os.path.exists(os.environ["FAKE_END"]):
+    time.sleep(0.05)
 sys.exit(7)
 """
 
@@ -94,6 +96,7 @@ class Container:
                     "GRAINSERVE_MODEL_STORE": str(folder / "store"),
                     "GRAINSERVE_SETTLE_SECONDS": "0",
                     "FAKE_SECONDS": "30",
+                    "FAKE_END": str(folder / "end"),
                     "FAKE_PENDING": "0",
                     **environment,
                 },
@@ -116,7 +119,7 @@ def test_it_registers_serves_and_ends_after_a_drain(tmp_path: Path) -> None:
     # Left by a container that died in its drain: /tmp may be a volume.
     (tmp_path / "grainserve-draining").touch()
     container = Container(tmp_path, GRAINSERVE_MODELS="swapped")
-    container.wait_for("swapped is registered")
+    container.wait_for("swapped.mar is registered")
     assert not (tmp_path / "grainserve-draining").exists()
     assert container.process.poll() is None
     container.process.send_signal(signal.SIGTERM)
@@ -129,7 +132,7 @@ def test_it_registers_serves_and_ends_after_a_drain(tmp_path: Path) -> None:
 
 def test_a_second_signal_gives_up_what_waits(tmp_path: Path) -> None:
     container = Container(tmp_path, GRAINSERVE_MODELS="swapped", FAKE_PENDING="3")
-    container.wait_for("swapped is registered")
+    container.wait_for("swapped.mar is registered")
     began = time.monotonic()
     container.process.send_signal(signal.SIGTERM)
     time.sleep(1)
@@ -137,15 +140,32 @@ def test_a_second_signal_gives_up_what_waits(tmp_path: Path) -> None:
     container.process.send_signal(signal.SIGTERM)
     assert container.process.wait(20) == 1
     assert time.monotonic() - began < 15
-    assert container.said("3 requests are given up")
+    assert container.said("given up, requests in queues: 3")
 
 
 def test_a_drain_that_takes_too_long_is_an_error(tmp_path: Path) -> None:
     container = Container(tmp_path, GRAINSERVE_MODELS="swapped", FAKE_PENDING="3", GRAINSERVE_DRAIN_SECONDS="0.5")
-    container.wait_for("swapped is registered")
+    container.wait_for("swapped.mar is registered")
     container.process.send_signal(signal.SIGTERM)
     assert container.process.wait(20) == 1
-    assert container.said("3 requests wait")
+    assert container.said("requests in queues: 3")
+
+
+def test_java_that_ends_in_a_drain_is_an_error(tmp_path: Path) -> None:
+    container = Container(tmp_path, GRAINSERVE_MODELS="swapped", FAKE_PENDING="3")
+    container.wait_for("swapped.mar is registered")
+    container.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    (tmp_path / "end").touch()
+    assert container.process.wait(20) == 1
+    assert container.said("exit code 7")
+
+
+@pytest.mark.parametrize("variable", ["GRAINSERVE_SETTLE_SECONDS", "GRAINSERVE_DRAIN_SECONDS"])
+def test_limits_of_a_drain_that_are_none_are_said_at_the_start(tmp_path: Path, variable: str) -> None:
+    container = Container(tmp_path, **{variable: "soon"})
+    assert container.process.wait(20) == 1
+    assert container.said(f"{variable}=soon is no number of seconds")
 
 
 def test_it_ends_when_java_does(tmp_path: Path) -> None:

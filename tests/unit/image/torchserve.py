@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -32,9 +32,16 @@ class Model:
 
 @dataclass
 class Fake:
-    """All of one TorchServe."""
+    """All of one TorchServe.
+
+    Attributes:
+        just_deleted: Models that are in one more list, and gone when they are asked for.
+        delays: Seconds that the next answers take, of those that are no barriers.
+    """
 
     models: dict[str, Model] = field(default_factory=dict)
+    just_deleted: list[str] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
     taken: int = 0
     barriers: int = 0
     turn: Iterator[int] = field(default_factory=count)
@@ -65,17 +72,20 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlparse(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         parts = url.path.strip("/").split("/")
+        if "customized" not in query and self.fake.delays:
+            time.sleep(self.fake.delays.pop(0))
         if parts == ["metrics"]:
             self._send(
                 200, f'# HELP x\nts_inference_requests_total{{model_name="a"}} {float(self.fake.taken)}\n'.encode()
             )
         elif parts == ["models"]:
-            names, begin = sorted(self.fake.models), int(query["next_page_token"])
+            names, begin = sorted([*self.fake.models, *self.fake.just_deleted]), int(query["next_page_token"])
             page: dict[str, Any] = {"models": [{"modelName": name} for name in names[begin : begin + 2]]}
             if begin + 2 < len(names):
                 page["nextPageToken"] = str(begin + 2)
             self._json(200, page)
         elif parts[1] not in self.fake.models:
+            self.fake.just_deleted = [name for name in self.fake.just_deleted if name != parts[1]]
             self._json(404, {"code": 404, "type": "ModelNotFoundException", "message": "not found"})
         elif query.get("customized") == "true":
             self._json(200, [self.fake.answer_barrier(parts[1])])
@@ -88,23 +98,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked waits no longer
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def serving(fake: Fake) -> Iterator[Management]:
-    """Serves the fake on a free port of loopback."""
+def serving(fake: Fake, patience: float = 5) -> Iterator[Management]:
+    """Serves the fake on a free port of loopback, for whoever waits that many seconds for an answer."""
     handler = type("Handler", (_Handler,), {"fake": fake})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
         try:
-            yield Management(url, f"{url}/metrics")
+            yield Management(url, f"{url}/metrics", patience)
         finally:
             server.shutdown()
             thread.join()

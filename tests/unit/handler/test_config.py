@@ -1,0 +1,63 @@
+"""What a worker is told: where it runs; a section that is wrong is in test_service.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from grain_handler.config import ModelConfig
+from grain_handler.errors import DeviceError
+from grain_handler.service import GrainHandler
+from tests.unit.handler.context import Context
+
+
+def context(gpu: int | None) -> Context:
+    made = Context("nowhere/weights.pth", precision="fp32")
+    made.system_properties["gpu_id"] = gpu
+    return made
+
+
+def see_gpus(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+
+
+@pytest.mark.parametrize("required", ["", "0", "1"])
+def test_a_worker_runs_on_the_gpu_that_it_was_given(monkeypatch: pytest.MonkeyPatch, required: str) -> None:
+    monkeypatch.setenv("GRAINSERVE_REQUIRE_GPU", required)
+    see_gpus(monkeypatch, True)
+    assert ModelConfig.read(context(3)).device == torch.device("cuda", 3)
+
+
+WITHOUT = pytest.mark.parametrize(
+    ("gpu", "seen", "why"),
+    [
+        (None, False, "TorchServe, which asks nvidia-smi, gave this worker none, and torch .* finds no driver"),
+        (None, True, "TorchServe, which asks nvidia-smi, gave this worker none, and torch finds one"),
+        (0, False, "it was given GPU 0, and torch .* finds no driver"),
+    ],
+)
+
+
+@WITHOUT
+@pytest.mark.parametrize("required", [None, "", "0"])
+def test_without_one_it_runs_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, gpu: int | None, seen: bool, why: str, required: str | None
+) -> None:
+    del why
+    monkeypatch.delenv("GRAINSERVE_REQUIRE_GPU", raising=False)
+    if required is not None:
+        monkeypatch.setenv("GRAINSERVE_REQUIRE_GPU", required)
+    see_gpus(monkeypatch, seen)
+    assert ModelConfig.read(context(gpu)).device == torch.device("cpu")
+
+
+@WITHOUT
+@pytest.mark.parametrize("required", ["1", "true"])
+def test_or_does_not_start_where_there_must_be_one(
+    monkeypatch: pytest.MonkeyPatch, gpu: int | None, seen: bool, why: str, required: str
+) -> None:
+    monkeypatch.setenv("GRAINSERVE_REQUIRE_GPU", required)
+    see_gpus(monkeypatch, seen)
+    # Before it looks for weights, which are not there.
+    with pytest.raises(DeviceError, match=why):
+        GrainHandler().initialize(context(gpu))
