@@ -1,6 +1,6 @@
 """Builds both images, and shows that the server's loses no request when it is told to end.
 
-    python -m tools.image_test            what `make image-test` runs (root; buildah and debootstrap; 40 GB, 15 minutes)
+    python -m tools.image_test            what `make image-test` runs (root; buildah and debootstrap; 40 GB, 20 minutes)
 
 No container engine is needed: buildah builds in a chroot on a bare Debian, and the containers are processes with
 mounts and process ids of their own, the image's user and a read-only root. docs/image.md says what that leaves open.
@@ -12,6 +12,8 @@ import argparse
 import io
 import json
 import platform
+import signal
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -289,6 +291,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave what was built, for another run on the same folder")
     parser.add_argument("--out", type=Path, default=OUT, help="file of findings")
     arguments = parser.parse_args()
+    # `timeout` sends it; what was built is tens of GB, and is removed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="grainserve-image-"))
     checks = Checks()
     builder = Builder(folder)
