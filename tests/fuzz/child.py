@@ -44,14 +44,13 @@ def main(module: str, seed: int, first: int, end: int) -> None:
     made: dict[str, Target] = imported.targets()
     space = (_status("VmSize") + SPACE_KIB) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    # What an input takes, and not what others have left to Python's collector.
     gc.collect()
     gc.freeze()
     base = _status("VmRSS")
     print(base, flush=True)
     for index in range(first, end):
-        gc.collect()
         name, case = draw(made, seed, index)
+        gc.collect()  # what others have left to Python's collector is theirs
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is from here on
         faulthandler.dump_traceback_later(imported.SECONDS, exit=True)
         begin, words = time.perf_counter(), None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import secrets
 import subprocess
@@ -34,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGETS = "tests.fuzz.targets"
 BATCH = 10_000
 """Inputs a child; the next starts with fresh memory."""
+MALLOC = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+"""Large blocks go back to the system when they are freed: glibc would keep some, to be counted as the next input's."""
 ENOUGH = 50
 """Faults of a batch, after which the rest would tell nothing new."""
 
@@ -107,7 +110,7 @@ def _child(module: str, seed: int, first: int, end: int, report: Report) -> int:
     command = [sys.executable, "-m", "tests.fuzz.child", module, *map(str, (seed, first, end))]
     with (
         tempfile.TemporaryFile("w+") as words,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, cwd=ROOT) as child,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words, text=True, cwd=ROOT, env=MALLOC) as child,
     ):
         assert child.stdout is not None
         started = child.stdout.readline()
