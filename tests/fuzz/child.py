@@ -50,6 +50,7 @@ def main(module: str, seed: int, first: int, end: int) -> None:
     print(base, flush=True)
     for index in range(first, end):
         name, case = draw(made, seed, index)
+        time.sleep(1e-4)  # lets a thread that has answered let go of what it was asked
         gc.collect()  # what others have left to Python's collector is theirs
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is from here on
         faulthandler.dump_traceback_later(imported.SECONDS, exit=True)
