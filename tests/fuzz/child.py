@@ -2,13 +2,14 @@
 
     python -m tests.fuzz.child tests.fuzz.targets SEED FIRST END
 
-prints its peak of memory in KiB, then a JSON line an input: [index, target, outcome, milliseconds, peak, traceback
-or null].
+prints its memory in KiB, then a JSON line an input: [index, target, outcome, milliseconds, the most memory held over
+that meanwhile in KiB, traceback or null]. It ends behind an input that held too much.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import resource
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.fuzz.targets import Target
 
-ADDRESS_SPACE = 8 * 2**30
-"""Keeps the machine alive; what counts is the memory used, which `run` holds to a limit."""
+SPACE_KIB = 1024 * 1024
+"""More addresses than this a process does not get, so that the machine lives; memory is held to each target's limit."""
 
 
 def draw(made: Mapping[str, Target], seed: int, index: int) -> tuple[str, object]:
@@ -37,14 +38,21 @@ def draw(made: Mapping[str, Target], seed: int, index: int) -> tuple[str, object
 
 def main(module: str, seed: int, first: int, end: int) -> None:
     """Runs the inputs from `first` up to `end`."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")  # Pillow's words on damaged files; a worker prints each once
     imported = importlib.import_module(module)
     made: dict[str, Target] = imported.targets()
-    print(_peak(), flush=True)
+    space = (_status("VmSize") + SPACE_KIB) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    gc.collect()
+    gc.freeze()
+    base = _status("VmRSS")
+    print(base, flush=True)
     for index in range(first, end):
         name, case = draw(made, seed, index)
+        time.sleep(1e-4)  # lets a thread that has answered let go of what it was asked
+        gc.collect()  # what others have left to Python's collector is theirs
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is from here on
         faulthandler.dump_traceback_later(imported.SECONDS, exit=True)
         begin, words = time.perf_counter(), None
         try:
@@ -53,13 +61,19 @@ def main(module: str, seed: int, first: int, end: int) -> None:
             outcome, words = f"!{type(error).__name__}", traceback.format_exc()[-4000:]
         took = (time.perf_counter() - begin) * 1000
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps([index, name, outcome, round(took, 3), _peak(), words]), flush=True)
+        del case
+        added = _status("VmHWM") - base
+        if too_much := added > made[name].memory_mib * 1024:
+            outcome, words = "!Memory", f"{added / 1024:.0f} MiB more than before the first input\n{words or outcome}"
+        print(json.dumps([index, name, outcome, round(took, 3), added, words]), flush=True)
+        if too_much:  # what it left would be counted as the next one's
+            return
 
 
-def _peak() -> int:
-    # Not getrusage's, which begins with that of the process that started this one.
+def _status(of: str) -> int:
+    # getrusage's peak begins with that of the process that started this one.
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0])
+    return int(status.partition(f"{of}:")[2].split()[0])
 
 
 if __name__ == "__main__":

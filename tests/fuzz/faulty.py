@@ -14,6 +14,7 @@ class Faulty:
     """Each fault once in a while."""
 
     share = 1.0
+    memory_mib = 256
 
     def make(self, rng: Random) -> int:
         return rng.randrange(10)
@@ -25,7 +26,7 @@ class Faulty:
             case 1:
                 os.abort()
             case 2:
-                assert len(b"x" * (300 * MIB)) == 300 * MIB
+                assert len(b"x" * (400 * MIB)) == 400 * MIB
             case 3:
                 time.sleep(60)
         return "fine"

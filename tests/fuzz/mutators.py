@@ -28,6 +28,24 @@ def mutate(data: bytes, others: list[bytes], rng: Random) -> bytes:
     return data
 
 
+def swell(data: bytes, size: int, rng: Random) -> bytes:
+    """The file in so many bytes: by parts that its format lets anybody add, few or millions, or by bytes behind it."""
+    room = max(0, size - len(data))
+    if data.startswith(b"\x89PNG"):
+        body = bytes(min(rng.choice((0, 100, 65_000, 2**20, size)), max(0, room - 12)))
+        kind = rng.choice((b"prVt", b"IDAT", b"tEXt"))
+        part = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        place = 33  # behind IHDR
+    elif data.startswith(b"\xff\xd8"):
+        body = bytes(rng.choice((0, 100, 65_533)))
+        part = rng.choice((b"\xff\xe1", b"\xff\xee", b"\xff\xfe")) + struct.pack(">H", len(body) + 2) + body
+        place = 2
+    else:
+        part, place = rng.choice((b"\0", b"\xff", rng.randbytes(1000))), len(data)
+    grown = data[:place] + part * (room // len(part)) + data[place:]
+    return grown + bytes(max(0, size - len(grown)))
+
+
 # Blind ----------------------------------------------------------------------------------------------------------------
 
 

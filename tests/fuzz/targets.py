@@ -24,17 +24,24 @@ from grain_handler.request import Request, parse
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway import uploads
 from grainserve.gateway.app import _answer_error
+from grainserve.gateway.keys import MAX_MIB, MIB
 from tests.fuzz import values
 from tests.fuzz.files import make_files
-from tests.fuzz.mutators import mutate
+from tests.fuzz.mutators import mutate, swell
 
-SECONDS = 10.0
-"""For one input; then its process ends with a traceback."""
+LARGE = 0.002
+"""Share of inputs as large as they may be: each takes a hundred times as long as another."""
+LARGE_MIB = 256
+"""An upload of 24 MiB as JSON takes 160 MiB: the input, the body, that as text, its image in base64 and the image."""
+MEMORY_MIB = 128
+"""For the others; the largest image takes 60 MiB."""
+SECONDS = 30.0
+"""For one input, on a machine that others keep busy; then its process ends with a traceback."""
 DEFAULTS = {"pred_iou_thresh": 0.5}
+MAX_BYTES = MAX_MIB * MIB
+"""Of an upload, as the gateway takes them."""
 ANSWER_BYTES = 64 * 1024
 """No refusal is longer, however much was sent: TorchServe ends a worker whose answer is over its limit."""
-MAX_BYTES = 4 * 2**20
-"""Of an upload here."""
 
 
 class Target(Protocol):
@@ -42,6 +49,9 @@ class Target(Protocol):
 
     share: float
     """Of all inputs."""
+
+    memory_mib: int
+    """What a process may hold while it runs one, over what it held before its first."""
 
     def make(self, rng: Random) -> Any:
         """A case, the same for the same chance."""
@@ -58,11 +68,13 @@ class Row:
         files: to begin from.
         share: of all inputs.
         body: makes the row.
+        memory_mib: that may be held.
     """
 
     files: list[bytes]
     share: float
     body: Callable[[Random, list[bytes]], dict[str, Any]]
+    memory_mib: int = MEMORY_MIB
 
     def make(self, rng: Random) -> tuple[dict[str, Any], dict[str, str]]:
         kind = rng.choice(("application/json", "APPLICATION/JSON; x", "text/plain", "\xff"))
@@ -131,6 +143,7 @@ class Header:
     """An image's header, as the gateway reads it."""
 
     share = 0.15
+    memory_mib = MEMORY_MIB
 
     def __init__(self, files: list[bytes]) -> None:
         self._files = files
@@ -146,13 +159,27 @@ class Header:
             return error.code
 
 
+Body = Callable[[Random, list[bytes]], tuple[str, bytes]]
+"""Makes a content type and a body."""
+
+
+@dataclass
 class Upload:
-    """A whole upload to the gateway: JSON, a form, or bytes, arriving in pieces."""
+    """A whole upload to the gateway: JSON, a form, or bytes, arriving in pieces.
 
-    share = 0.2
+    Args:
+        files: to begin from.
+        share: of all inputs.
+        bodies: one of them makes the body.
+        pieces: sizes in which it arrives.
+        memory_mib: that may be held.
+    """
 
-    def __init__(self, files: list[bytes]) -> None:
-        self._files = files
+    files: list[bytes]
+    share: float
+    bodies: tuple[Body, ...]
+    pieces: tuple[int, ...]
+    memory_mib: int = MEMORY_MIB
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -162,20 +189,20 @@ class Upload:
     def make(self, rng: Random) -> tuple[str, bytes, bytes, int]:
         """Content type, query, body and the size of its pieces."""
         query = rng.choice((b"", b"", b"um_per_px=2.5", b"label=%ff%00", b"min_area=7&min_area=8", rng.randbytes(12)))
-        kind, body = rng.choice((_json_body, _form_body, _raw_body))(rng, self._files)
-        return kind, query, body, rng.choice((1 << 16, 1 << 16, 100))
+        kind, body = rng.choice(self.bodies)(rng, self.files)
+        return kind, query, body, rng.choice(self.pieces)
 
     def run(self, case: tuple[str, bytes, bytes, int]) -> str:
-        return self._loop.run_until_complete(self._run(*case))
+        return self._loop.run_until_complete(self.arrive(*case))
 
-    async def _run(self, kind: str, query: bytes, body: bytes, piece: int) -> str:
-        pieces = [body[at : at + piece] for at in range(0, len(body), piece)] or [b""]
-        messages = [{"type": "http.request", "body": each, "more_body": True} for each in pieces]
-        messages[-1]["more_body"] = False
-        coming = iter(messages)
+    async def arrive(self, kind: str, query: bytes, body: bytes, piece: int) -> str:
+        """Sends it, piece by piece."""
+        starts = iter(range(0, len(body) or 1, piece))
 
         async def receive() -> Message:
-            return next(coming)
+            start = next(starts)
+            more = start + piece < len(body)
+            return {"type": "http.request", "body": body[start : start + piece], "more_body": more}
 
         headers = [(b"content-type", kind.encode("latin-1")), (b"content-length", str(len(body)).encode())]
         scope = {"type": "http", "method": "POST", "path": "/upload", "query_string": query, "headers": headers}
@@ -188,6 +215,8 @@ class Upload:
             assert len(answer.body) <= ANSWER_BYTES
             return error.code
         except HTTPException as error:  # Starlette's, of a form that cannot be parsed
+            if error.status_code >= 500:
+                raise
             return f"http_{error.status_code}"
         finally:
             await request.close()
@@ -258,6 +287,57 @@ def _raw_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
     return rng.choice(("", "image/png", "text/plain")), mutate(rng.choice(files), files, rng)
 
 
+# As large as production takes them, and a little over ----------------------------------------------------------------
+
+
+def large_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
+    match rng.randrange(3):
+        case 0:
+            return {"body": bytearray(_large_file(rng, files))}
+        case 1:
+            given: dict[str, Any] = json.loads(_large_json(rng, files)[1])
+            return {"body": given}
+        case _:
+            return form_row(rng, files) | {"image": _large_file(rng, files)}
+
+
+def _large_file(rng: Random, files: list[bytes]) -> bytes:
+    file = rng.choice(files) if rng.random() < 0.5 else mutate(rng.choice(files), files, rng)
+    return swell(file, MAX_BYTES + rng.choice((-100_000, -1, 0, 1)), rng)
+
+
+def _large_json(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    """An image in base64, whole or with one bad letter, or something else of its length."""
+    size = MAX_BYTES * 4 // 3
+    match rng.randrange(7):
+        case 0:
+            body = b'{"image": "", "label": "%s"}' % (b"x" * size)
+        case 1:
+            body = b'{"image": "", "%s": 1}' % (b"x" * size)
+        case 2:
+            body = b'{"image": "%s"}' % (b"\\u00e9" * (size // 6))
+        case 3:
+            body = b'{"image": "%s"}' % ("é".encode() * (size // 2))
+        case _:
+            text = bytearray(base64.b64encode(_large_file(rng, files)))
+            if rng.random() < 0.3:
+                text[rng.randrange(len(text))] = ord(rng.choice("=-_ "))
+            body = b'{"image": "%s", "um_per_px": 2.5}' % text
+    return "application/json", body
+
+
+def _large_form(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    name, kind = rng.choice(("image", "image", "label", "x")), rng.choice((b"image/png", b"text/plain"))
+    head = b"--edge\r\nContent-Disposition: %s\r\nContent-Type: %s\r\n\r\n"
+    disposition = rng.choice(DISPOSITIONS[:2]).format(name).encode()
+    body = head % (disposition, kind) + _large_file(rng, files) + b"\r\n--edge--\r\n"
+    return "multipart/form-data; boundary=edge", body
+
+
+def _large_raw(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    return "image/png", _large_file(rng, files)
+
+
 def _assert_answer(error: dict[str, str]) -> None:
     assert error["message"]
     answer = json.dumps({"error": error}, allow_nan=False, ensure_ascii=False).encode()
@@ -268,9 +348,11 @@ def targets() -> dict[str, Target]:
     """All of them, by name."""
     files = make_files()
     return {
-        "handler_raw": Row(files, 0.4, raw_row),
+        "handler_raw": Row(files, 0.4 - 2 * LARGE, raw_row),
         "handler_json": Row(files, 0.15, json_row),
         "handler_form": Row(files, 0.1, form_row),
         "gateway_header": Header(files),
-        "gateway_upload": Upload(files),
+        "gateway_upload": Upload(files, 0.2, (_json_body, _form_body, _raw_body), (1 << 16, 1 << 16, 100)),
+        "handler_large": Row(files, LARGE, large_row, LARGE_MIB),
+        "gateway_large": Upload(files, LARGE, (_large_json, _large_form, _large_raw), (1 << 16,), LARGE_MIB),
     }
