@@ -53,6 +53,10 @@ MAX_SCANS = 256
 """Of a JPEG; cameras write up to 10. The decoder passes over the whole image for each, and a scan may have 12 bytes."""
 MAX_READS = 50_000
 """Pillow's of a file: three or so for each of its parts. 24 MiB of empty parts would keep it busy for ten seconds."""
+RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
+"""The field of a BMP's header that says so."""
+RUN_LENGTH_BYTES = 3 * 2**20
+"""Two for each pixel of the largest image, and more. Pillow reads them in Python: 24 MiB take it three seconds and more."""
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow's readers raise on damaged files."""
@@ -93,6 +97,8 @@ def decode(data: bytes) -> DecodedImage:
     try:
         if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
             raise DecompressionBomb(f"the JPEG has more than {MAX_SCANS} scans: save it again as a usual JPEG")
+        if kind == "BMP" and data[30:34] in RUN_LENGTHS and len(data) > RUN_LENGTH_BYTES:
+            raise DecompressionBomb("the BMP's run lengths are longer than any image needs: save it as PNG")
         # A run-length encoded BMP is read by the byte, and has no parts.
         picture = Image.open(io.BytesIO(data) if kind == "BMP" else _Parts(data), formats=[kind])
     except Image.DecompressionBombError as error:

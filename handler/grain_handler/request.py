@@ -81,7 +81,10 @@ def parse(
         )
     except RequestError as error:
         error.image_id = image_id
-        return error
+        # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
+        # refusal would stay until Python's collector comes by.
+        error.__context__ = None
+        return error.with_traceback(None)
 
 
 def trace_id(headers: Mapping[str, str]) -> str | None:

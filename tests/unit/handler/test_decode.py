@@ -148,6 +148,16 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
         decode(usual[:-2] + last * 20_000 + usual[-2:])
 
 
+def test_a_bmp_of_run_lengths_is_no_longer_than_an_image_needs() -> None:
+    """Pillow reads them in Python, a byte after the other."""
+    header = bytearray(encoded(np.zeros((1024, 1024), np.uint8), "BMP")[: 54 + 1024])
+    header[30:34] = (1).to_bytes(4, "little")
+    rows = (b"\xff\7" * 4 + b"\4\7" + b"\0\0") * 1024
+    assert (decode(bytes(header) + rows + b"\0\1").pixels == 7).all()
+    with pytest.raises(errors.DecompressionBomb, match="run lengths"):
+        decode(bytes(header) + rows + bytes(3 * 2**20))
+
+
 PARTS: dict[str, Callable[[bytes], bytes]] = {
     "PNG": lambda file: file[:33] + _png_chunk(b"prVt") * 1_500_000 + file[33:],
     "JPEG": lambda file: file[:2] + b"\xff\xfe\0\2" * 4_000_000 + file[2:],

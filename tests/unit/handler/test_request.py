@@ -180,3 +180,11 @@ def test_a_trace_is_known_by_its_header_in_any_case(given: str, found: str | Non
         request = read({"image": PNG}, **{name: given})
         assert isinstance(request, Request)
         assert request.trace_id == found
+
+
+def test_a_refusal_does_not_hold_on_to_its_request() -> None:
+    for row in ({"body": {"image": "!" * 9}}, {"body": PNG[:60]}, {"image": PNG, "points": b"x"}):
+        refusal = parse(row, {}, "request-0", {})
+        assert isinstance(refusal, errors.RequestError)
+        assert refusal.__traceback__ is None
+        assert refusal.__context__ is None
