@@ -202,18 +202,20 @@ class Management:
 
 
 def _version(entry: dict[str, Any], default: str) -> Version:
-    queue = entry.get("jobQueueStatus", {})
-    workers = tuple(Worker(_pid(worker), worker["status"] == "READY") for worker in entry["workers"])
-    return Version(
-        model=str(entry["modelName"]),
-        version=str(entry["modelVersion"]),
-        default=str(entry["modelVersion"]) == default,
-        archive=str(entry["modelUrl"]),
-        workers=workers,
-        wanted=int(entry["minWorkers"]),
-        waiting=int(queue.get("pendingRequests", 0)),
-        free=int(queue.get("remainingCapacity", 0)),
-    )
+    try:
+        queue = entry.get("jobQueueStatus", {})
+        return Version(
+            model=str(entry["modelName"]),
+            version=str(entry["modelVersion"]),
+            default=str(entry["modelVersion"]) == default,
+            archive=str(entry["modelUrl"]),
+            workers=tuple(Worker(_pid(worker), worker["status"] == "READY") for worker in entry["workers"]),
+            wanted=int(entry["minWorkers"]),
+            waiting=int(queue.get("pendingRequests", 0)),
+            free=int(queue.get("remainingCapacity", 0)),
+        )
+    except KeyError as error:
+        raise TorchServeUnreachable(f"what answers as management describes a version without {error}") from None
 
 
 def _pid(worker: dict[str, Any]) -> int | None:

@@ -56,7 +56,7 @@ MAX_READS = 50_000
 RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
 """The field of a BMP's header that says so."""
 RUN_LENGTH_BYTES = 3 * 2**20
-"""Two for each pixel of the largest image, and more. Pillow reads them in Python: 24 MiB take it three seconds and more."""
+"""Two for each pixel of the largest image, and more. Pillow reads them in Python: 24 MiB take it seconds."""
 
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow's readers raise on damaged files."""

@@ -57,7 +57,8 @@ class Stub:
         waiting = max(0, self.held - self.workers)
         workers = [{"status": "READY"}] * self.workers
         status = {"pendingRequests": waiting, "remainingCapacity": self.queue - waiting}
-        return [{"modelName": "sam_tiny", "modelVersion": "1.0", "workers": workers, "jobQueueStatus": status}]
+        named = {"modelName": "sam_tiny", "modelVersion": "1.0", "modelUrl": "sam_tiny.mar", "minWorkers": len(workers)}
+        return [{**named, "workers": workers, "jobQueueStatus": status}]
 
 
 def main() -> None:

@@ -57,6 +57,12 @@ def test_each_refusal_has_its_error(
     assert type(error.value) is kind
 
 
+def test_what_describes_a_version_otherwise_is_no_torchserve(torchserve: FakeTorchServe) -> None:
+    torchserve.management["/models/sam_tiny"] = [{"modelName": "sam_tiny", "modelVersion": "1.0"}]
+    with pytest.raises(TorchServeUnreachable, match="without 'modelUrl'"):
+        Management(torchserve.url).load()
+
+
 def test_a_worker_that_has_not_started_has_no_process_id(torchserve: FakeTorchServe) -> None:
     """TorchServe says -1, which to `kill` would mean every process."""
     workers = [{"status": "UNLOADING", "pid": -1}, {"status": "READY", "pid": 70}, {"status": "UNLOADING"}]
