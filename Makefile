@@ -86,7 +86,7 @@ bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploa
 swap-show: setup ## Swap versions back and forth under load, and count what is lost (15 minutes)
 	@$(RUN) -m benchmarks.swap
 
-bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (half an hour, nothing else running)
+bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (15 minutes, nothing else running)
 	@$(RUN) -m benchmarks.scaleout
 
 render: setup ## Render deploy/ into deploy/rendered and hold it against Kubernetes' schemas (needs kubectl)

@@ -1,6 +1,6 @@
 """Scale-out: one, two and three TorchServes with as many dispatchers, all on one bucket, as deploy/ sets them up.
 
-    python -m benchmarks.scaleout            everything (half an hour, nothing else on the machine)
+    python -m benchmarks.scaleout            everything (15 minutes, nothing else on the machine)
     python -m benchmarks.scaleout --quick    every part once, small, to see whether it works: .run/scaleout.json
 
 Real TorchServes with one worker each and deploy/'s short queues, real dispatcher processes that know no management, the
@@ -261,10 +261,10 @@ def main() -> int:
     tiny = weights_file("sam_tiny")
     image = make_image(SIDE)
     loads = [
-        (Load("sleeper", pack_sleeper, image, {}), 12 if arguments.quick else 200),
+        (Load("sleeper", pack_sleeper, image, {}), 12 if arguments.quick else 100),
         (
             Load("sam_tiny", lambda at: mar.pack("sam_tiny", "1.0", out=at / "sam_tiny.mar"), image, OPTIONS),
-            6 if arguments.quick else 100,
+            6 if arguments.quick else 60,
         ),
     ]
     with tempfile.TemporaryDirectory(prefix="scaleout-", ignore_cleanup_errors=True) as name:

@@ -11,7 +11,7 @@ import psutil
 from benchmarks.machinery.bench import PLACES, SECONDS, Bench, submit, wait_for
 from tests.faults.world import Part
 
-LINE = re.compile(r"^(\S+ \S+),(\d+) INFO image \S+ done$")
+LINE = re.compile(r"^(\S+ \S+),(\d+) INFO image \S+(?: \(trace \S+\))? done$")
 
 
 def throughput(bench: Bench, dispatchers: int, jobs: int) -> dict[str, Any]:

@@ -31,6 +31,8 @@ LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
 REPORT_EVERY = 60.0
 """Seconds between two lines of a dispatcher that say how far it is."""
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
 Concurrency = Annotated[
     int, typer.Option(min=1, help="Jobs at once at most; two for each of TorchServe's workers are of use.")
 ]
@@ -225,7 +227,7 @@ def _is_loopback(host: str) -> bool:
 
 def log_to_terminal() -> None:
     """One line an event, to standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
 
 
 class stop_signals:  # noqa: N801 - reads as a verb where it is used
