@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,37 @@ from PIL import Image, UnidentifiedImageError
 from grainserve.errors import InvalidResult, MasksMissing
 
 
-def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class Window:
+    """A mask as the part of its frame that holds it: a frame of 20 megapixels has thousands of small masks.
+
+    Attributes:
+        x: column of the patch's left edge, px.
+        y: row of its top edge, px.
+        patch: h × w, bool; a True in each outer row and column, or 0 × 0 where the mask is empty.
+    """
+
+    x: int
+    y: int
+    patch: NDArray[np.bool_]
+
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of the patch in the frame."""
+        return slice(self.y, self.y + self.patch.shape[0]), slice(self.x, self.x + self.patch.shape[1])
+
+    @property
+    def area(self) -> int:
+        """Pixel count."""
+        return int(np.count_nonzero(self.patch))
+
+
+def decode_window(mask: Any, height: int, width: int) -> Window:
     """Decodes one mask, whatever its format.
 
     Args:
         mask: COCO run-length mask, base64 PNG or polygon, as in the result.
         height: frame height, px.
         width: frame width, px.
-
-    Returns:
-        H × W, bool.
 
     Raises:
         MasksMissing: the mask is null.
@@ -41,11 +63,29 @@ def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
     raise InvalidResult(f"a mask is a {type(mask).__name__}, not RLE, PNG or polygon")
 
 
-def paint_labels(masks: Sequence[NDArray[np.bool_]], ids: Sequence[int], height: int, width: int) -> NDArray[np.int32]:
+def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
+    """Decodes one mask on its whole frame, H × W, bool; else as `decode_window`."""
+    frame = np.zeros((height, width), bool)
+    window = decode_window(mask, height, width)
+    frame[window.slices()] = window.patch
+    return frame
+
+
+def encode_rle(window: Window, height: int, width: int) -> dict[str, Any]:
+    """Encodes a mask as the wire's COCO run lengths: {"size": [height, width], "counts": text}."""
+    strip = np.zeros((window.patch.shape[1], height), bool)  # the frame runs column by column
+    strip[:, window.slices()[0]] = window.patch.T
+    edges = np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False)) + window.x * height
+    runs = np.diff(edges, prepend=0, append=height * width).tolist()
+    # A mask that ends with the frame ends the list: there is no empty run behind it.
+    return {"size": [height, width], "counts": _packed(runs if runs[-1] or len(runs) == 1 else runs[:-1])}
+
+
+def paint_labels(windows: Sequence[Window], ids: Sequence[int], height: int, width: int) -> NDArray[np.int32]:
     """Paints masks into one label map, the largest first, so that a mask inside another stays visible.
 
     Args:
-        masks: n arrays, H × W, bool.
+        windows: n masks.
         ids: n labels, 1 or more.
         height: frame height, px.
         width: frame width, px.
@@ -54,12 +94,12 @@ def paint_labels(masks: Sequence[NDArray[np.bool_]], ids: Sequence[int], height:
         H × W, int32; 0 is background.
     """
     labels = np.zeros((height, width), np.int32)
-    for index in sorted(range(len(masks)), key=lambda index: -int(np.count_nonzero(masks[index]))):
-        labels[masks[index]] = ids[index]
+    for index in sorted(range(len(windows)), key=lambda index: -windows[index].area):
+        labels[windows[index].slices()][windows[index].patch] = ids[index]
     return labels
 
 
-def _from_rle(mask: dict[str, Any], height: int, width: int) -> NDArray[np.bool_]:
+def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     """COCO compressed run lengths: column by column, background first.
 
     Decoded here rather than by pycocotools, whose C code trusts what it is given.
@@ -72,8 +112,25 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> NDArray[np.bool_
     _check_size(mask_height, mask_width, height, width)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
         raise InvalidResult(f"the run lengths of a mask do not add up to {width} × {height} px")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape((height, width), order="F")
+    ends = np.cumsum(runs)
+    inside = [(end - run, end) for run, end in zip(runs[1::2], ends[1::2].tolist(), strict=True) if run]
+    if not inside:
+        return _cropped(np.zeros((0, 0), bool), 0, 0)
+    # Only the columns that the mask has are unpacked.
+    first, last = inside[0][0] // height, (inside[-1][1] - 1) // height + 1
+    patch = np.zeros((last - first) * height, bool)
+    for start, end in inside:
+        patch[start - first * height : end - first * height] = True
+    return _cropped(patch.reshape((height, last - first), order="F"), first, 0)
+
+
+def _cropped(frame: NDArray[np.bool_], x: int, y: int) -> Window:
+    """The window of a frame whose first pixel is at column x and row y."""
+    rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
+    if not rows.size:
+        return Window(0, 0, np.zeros((0, 0), bool))
+    cut = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Window(x + int(columns[0]), y + int(rows[0]), np.ascontiguousarray(cut))
 
 
 def _run_lengths(counts: str) -> list[int]:
@@ -96,11 +153,25 @@ def _run_lengths(counts: str) -> list[int]:
     return runs
 
 
-def _from_png(mask: str, height: int, width: int) -> NDArray[np.bool_]:
+def _packed(runs: Sequence[int]) -> str:
+    """Packs run lengths, the inverse of `_run_lengths`."""
+    text: list[str] = []
+    for index, run in enumerate(runs):
+        value = run - runs[index - 2] if index > 2 else run
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != (-1 if bits & 0x10 else 0)
+            text.append(chr(48 + bits + (0x20 if more else 0)))
+    return "".join(text)
+
+
+def _from_png(mask: str, height: int, width: int) -> Window:
     try:
         with Image.open(io.BytesIO(base64.b64decode(mask, validate=True))) as image:
             _check_size(image.height, image.width, height, width)
-            return np.asarray(image.convert("1"), dtype=bool)
+            return _cropped(np.asarray(image.convert("1"), dtype=bool), 0, 0)
     except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InvalidResult(f"a mask is no base64 PNG: {error}") from error
 
@@ -111,22 +182,27 @@ def _check_size(mask_height: int, mask_width: int, height: int, width: int) -> N
         raise InvalidResult(f"a mask is {mask_width} × {mask_height} px, its image {width} × {height} px")
 
 
-def _from_rings(rings: list[list[float]], height: int, width: int) -> NDArray[np.bool_]:
+def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
     """Fills rings of pixel-corner coordinates by the even-odd rule.
 
     A pixel belongs when its centre does: a scan along each row of centres toggles at each edge it crosses.
     """
-    toggles = np.zeros((height, width + 1), np.int32)
-    for ring in rings:
-        try:
-            points = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
-        except (TypeError, ValueError) as error:
-            raise InvalidResult(f"a mask is no polygon: {error}") from error
+    try:
+        outlines = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
+    except (TypeError, ValueError) as error:
+        raise InvalidResult(f"a mask is no polygon: {error}") from error
+    if not any(points.size for points in outlines):
+        return _cropped(np.zeros((0, 0), bool), 0, 0)
+    low, high = (limit(np.concatenate(outlines), axis=0) for limit in (np.min, np.max))
+    left, top = np.clip(np.floor(low), 0, (width, height)).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(high), 0, (width, height)).astype(int).tolist()
+    toggles = np.zeros((bottom - top, right - left + 1), np.int32)
+    for points in outlines:
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
-            top, bottom = min(y0, y1), max(y0, y1)
-            rows = np.arange(max(0, int(np.ceil(top - 0.5))), min(height, int(np.ceil(bottom - 0.5))))
+            start, end = min(y0, y1), max(y0, y1)
+            rows = np.arange(max(top, int(np.ceil(start - 0.5))), min(bottom, int(np.ceil(end - 0.5))))
             if rows.size:  # a horizontal edge crosses no row of centres
                 crossing = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-                columns = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.intp)
-                np.add.at(toggles, (rows, columns), 1)
-    return np.asarray(np.cumsum(toggles[:, :-1], axis=1) % 2 == 1)
+                columns = np.clip(np.ceil(crossing - 0.5), left, right).astype(np.intp)
+                np.add.at(toggles, (rows - top, columns - left), 1)
+    return _cropped(np.cumsum(toggles[:, :-1], axis=1) % 2 == 1, left, top)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from grainserve.contract import schema
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
-from grainserve.masks import decode_mask, paint_labels
+from grainserve.masks import Window, decode_window, paint_labels
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 
 if (
@@ -158,6 +158,15 @@ class Result:
         return all(grain.mask is not None for grain in self.grains)
 
     @cached_property
+    def windows(self) -> list[Window]:
+        """Each grain's mask as the part of the frame that holds it.
+
+        Raises:
+            MasksMissing: the result was asked for with mask_format `none`.
+        """
+        return [decode_window(grain.mask, self.height, self.width) for grain in self.grains]
+
+    @cached_property
     def label_map(self) -> NDArray[np.int32]:
         """H × W, int32: each pixel's grain id, 0 for background.
 
@@ -166,8 +175,7 @@ class Result:
         Raises:
             MasksMissing: the result was asked for with mask_format `none`.
         """
-        masks = [decode_mask(grain.mask, self.height, self.width) for grain in self.grains]
-        return paint_labels(masks, [grain.id for grain in self.grains], self.height, self.width)
+        return paint_labels(self.windows, [grain.id for grain in self.grains], self.height, self.width)
 
     @property
     def size_unit(self) -> str:
