@@ -25,6 +25,8 @@ if (
 ):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
     import pandas as pd
 
+    from grainserve.exports.formats import FormatName
+
 _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
@@ -221,6 +223,25 @@ class Result:
         from grainserve.overlay import draw_overlay  # noqa: PLC0415
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
+
+    def export(
+        self, path: str | PathLike[str], format: FormatName | None = None, image: ImageSource | None = None
+    ) -> None:
+        """Writes the result as a file for another program; `exports.formats.FORMATS` has every format.
+
+        Args:
+            path: where.
+            format: as what; None for what the path's ending says.
+            image: the image, for an overlay and for its name in COCO's JSON.
+
+        Raises:
+            InvalidOption: no such format, or the ending does not say which.
+            ExtraMissing: a library is not installed.
+            MasksMissing: the result has none, and this format is made of them.
+        """
+        from grainserve.exports import formats  # noqa: PLC0415
+
+        formats.write(self, path, format, image)
 
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""
