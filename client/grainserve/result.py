@@ -25,8 +25,6 @@ if (
 ):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
     import pandas as pd
 
-    from grainserve.exports.formats import FormatName
-
 _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
@@ -225,13 +223,16 @@ class Result:
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
     def export(
-        self, path: str | PathLike[str], format: FormatName | None = None, image: ImageSource | None = None
+        self,
+        path: str | PathLike[str],
+        format: str | None = None,  # noqa: A002 - as Pillow calls it
+        image: ImageSource | None = None,
     ) -> None:
-        """Writes the result as a file for another program; `exports.formats.FORMATS` has every format.
+        """Writes the result as a file for another program; docs/exports.md says which.
 
         Args:
             path: where.
-            format: as what; None for what the path's ending says.
+            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
             image: the image, for an overlay and for its name in COCO's JSON.
 
         Raises:

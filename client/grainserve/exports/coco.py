@@ -53,9 +53,7 @@ def write_coco(results: Sequence[Result], names: Sequence[str], path: Path) -> N
             {"id": number, "file_name": name, "width": result.width, "height": result.height}
             for number, (result, name) in enumerate(zip(results, names, strict=True), start=1)
         ],
-        "categories": [
-            {"id": number, "name": name, "supercategory": "grain"} for name, number in categories.items()
-        ],
+        "categories": [{"id": number, "name": name, "supercategory": "grain"} for name, number in categories.items()],
         "annotations": annotations,
     }
     path.write_text(json.dumps(data, allow_nan=False, ensure_ascii=False), encoding="utf-8")

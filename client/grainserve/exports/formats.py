@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from grainserve.errors import ExtraMissing, InvalidOption
 from grainserve.exports import coco, geojson, labels, rois, table
@@ -16,9 +17,21 @@ from grainserve.images import ImageSource
 if TYPE_CHECKING:
     from grainserve.result import Result
 
-FormatName = Literal[
-    "json", "csv", "overlay", "sizes", "parquet", "geojson", "geojson-map", "qupath", "coco", "labels", "roi"
-]
+
+class FormatName(StrEnum):
+    """What a format is called, on the command line and in requests."""
+
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    GEOJSON = "geojson"
+    GEOJSON_MAP = "geojson-map"
+    QUPATH = "qupath"
+    COCO = "coco"
+    LABELS = "labels"
+    ROI = "roi"
+    OVERLAY = "overlay"
+    SIZES = "sizes"
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class Format:
         write_together: writes several results, whose images have these names, into one file; None where there is no
             such file.
         needs_masks: whether a result without masks cannot be written so.
-        needs: a module of the extra `exports` that must be installed.
+        library: what it needs of the extra `exports`.
     """
 
     ending: str
@@ -40,83 +53,90 @@ class Format:
     write: Callable[[Result, Path, ImageSource | None], None]
     write_together: Callable[[Sequence[Result], Sequence[str], Path], None] | None = None
     needs_masks: bool = False
-    needs: str | None = None
+    library: str | None = None
+
+    def check_library(self) -> None:
+        """Checks, before any work, that the format can be written here.
+
+        Raises:
+            ExtraMissing: its library is not installed.
+        """
+        if self.library and find_spec(self.library) is None:
+            raise ExtraMissing(self.library, "exports")
 
 
 FORMATS: dict[FormatName, Format] = {
-    "json": Format(".json", "application/json", lambda result, path, _: result.to_json(path)),
-    "csv": Format(
+    FormatName.JSON: Format(".json", "application/json", lambda result, path, _: result.to_json(path)),
+    FormatName.CSV: Format(
         ".csv",
         "text/csv; charset=utf-8",
         lambda result, path, _: result.to_csv(path),
         write_together=table.write_pooled_csv,
     ),
-    "overlay": Format(
-        "_overlay.png",
-        "image/png",
-        lambda result, path, image: result.overlay(path, image),
-        needs_masks=True,
-    ),
-    "sizes": Format("_sizes.png", "image/png", lambda result, path, _: result.histogram(path)),
-    "parquet": Format(
+    FormatName.PARQUET: Format(
         ".parquet",
         "application/vnd.apache.parquet",
         lambda result, path, _: table.write_parquet(result, path),
         write_together=table.write_pooled_parquet,
-        needs="pyarrow",
+        library="pyarrow",
     ),
-    "geojson": Format(
+    FormatName.GEOJSON: Format(
         ".geojson",
         "application/geo+json",
         lambda result, path, _: geojson.write_geojson(result, path),
         needs_masks=True,
     ),
-    "geojson-map": Format(
+    FormatName.GEOJSON_MAP: Format(
         "_map.geojson",
         "application/geo+json",
         lambda result, path, _: geojson.write_map(result, path),
         needs_masks=True,
     ),
-    "qupath": Format(
+    FormatName.QUPATH: Format(
         "_qupath.geojson",
         "application/geo+json",
         lambda result, path, _: geojson.write_qupath(result, path),
         needs_masks=True,
     ),
-    "coco": Format(
+    FormatName.COCO: Format(
         "_coco.json",
         "application/json",
         lambda result, path, image: coco.write_coco([result], [_image_name(result, image)], path),
         write_together=coco.write_coco,
         needs_masks=True,
     ),
-    "labels": Format(
+    FormatName.LABELS: Format(
         "_labels.ome.tif",
         "image/tiff",
         lambda result, path, _: labels.write_labels(result, path),
         needs_masks=True,
     ),
-    "roi": Format(
+    FormatName.ROI: Format(
         "_rois.zip",
         "application/zip",
         lambda result, path, _: rois.write_rois(result, path),
         needs_masks=True,
     ),
+    FormatName.OVERLAY: Format(
+        "_overlay.png",
+        "image/png",
+        lambda result, path, image: result.overlay(path, image),
+        needs_masks=True,
+    ),
+    FormatName.SIZES: Format("_sizes.png", "image/png", lambda result, path, _: result.histogram(path)),
 }
 
-USUAL: tuple[FormatName, ...] = ("json", "csv", "sizes", "overlay")
+USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
 """What the command line writes unless told otherwise."""
 
 
-def write(
-    result: Result, path: str | PathLike[str], name: FormatName | None = None, image: ImageSource | None = None
-) -> None:
+def write(result: Result, path: str | PathLike[str], name: str | None = None, image: ImageSource | None = None) -> None:
     """Writes a result as one kind of file.
 
     Args:
         result: what to write.
         path: where.
-        name: as what; None for what the path's ending says.
+        name: as what, a `FormatName`; None for what the path's ending says.
         image: the image, for an overlay and for its name in COCO's JSON.
 
     Raises:
@@ -124,24 +144,13 @@ def write(
         ExtraMissing: a library is not installed.
         MasksMissing: the result has none, and this format is made of them.
     """
-    name = format_of(path) if name is None else name
-    check_formats([name])
-    FORMATS[name].write(result, Path(path), image)
-
-
-def check_formats(names: Sequence[str]) -> None:
-    """Checks, before any work, that these formats exist and can be written here.
-
-    Raises:
-        InvalidOption: there is no such format.
-        ExtraMissing: a library is not installed.
-    """
-    for name in names:
-        form = FORMATS.get(name)  # type: ignore[call-overload] - a caller without types may give any text
-        if form is None:
-            raise InvalidOption(f"unknown format {name!r}: there are {', '.join(FORMATS)}")
-        if form.needs and find_spec(form.needs) is None:
-            raise ExtraMissing(form.needs, "exports")
+    if name is None:
+        name = format_of(path)
+    elif name not in FORMATS:
+        raise InvalidOption(f"unknown format {name!r}: there are {', '.join(FORMATS)}")
+    form = FORMATS[FormatName(name)]
+    form.check_library()
+    form.write(result, Path(path), image)
 
 
 def format_of(path: str | PathLike[str]) -> FormatName:

@@ -35,9 +35,7 @@ def write_qupath(result: Result, path: Path) -> None:
     _write(result, path, "px from the image's top left corner, y down", lambda point: point, _detection)
 
 
-def _write(
-    result: Result, path: Path, about: str, place: Place, properties: Callable[[Grain], dict[str, Any]]
-) -> None:
+def _write(result: Result, path: Path, about: str, place: Place, properties: Callable[[Grain], dict[str, Any]]) -> None:
     mirrored = place((0, 1))[1] < place((0, 0))[1]
     features = [
         {

@@ -69,8 +69,6 @@ def _write_parquet(frame: pd.DataFrame, metadata: list[dict[str, object]], path:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    fields = [
-        field.with_metadata({"unit": unit(field.name)}) if unit(field.name) else field for field in table.schema
-    ]
+    fields = [field.with_metadata({"unit": unit(field.name)}) if unit(field.name) else field for field in table.schema]
     about = {**table.schema.metadata, b"grainserve": json.dumps(metadata).encode()}
     pq.write_table(table.cast(pa.schema(fields, about)), path)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from grainserve import trace
 from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
+from grainserve.exports.formats import FormatName
 from grainserve.gateway import files, uploads
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
@@ -32,7 +33,7 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: files.Format = Field("json", description="json, or what `grainserve analyze` writes: csv, overlay, sizes")
+    format: FormatName = Field("json", description="as what: json, or any other that `grainserve export` writes")
 
 
 def routes(service: Service) -> APIRouter:
