@@ -119,6 +119,7 @@ def submit(
 def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
     with reported(), Client(dispatch=False) as client:
+        _check_files(to, out)
         result = client.poll(image_id)
         if result is None:
             typer.echo(client.state(image_id).value)
@@ -130,6 +131,7 @@ def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
 def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = None) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported(), Client() as client:
+        _check_files(to, out)
         _deliver(_wait_with_bar(client, image_id, timeout), out, to)
 
 
@@ -169,18 +171,17 @@ def analyze(
     """
     with reported():
         options = given_options(ctx.params)
-        for name in to or ():
-            FORMATS[name].check_library()
+        _check_files(to, out)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            failed = _analyze_each(client, images, out, to, timeout, options)
+            failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, to: To, timeout: float | None, options: dict[str, Any]
+    client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
     client.check()
@@ -253,6 +254,14 @@ def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Resu
     with _bar() as progress:
         task = progress.add_task("measuring", total=1, note="")
         return client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
+
+
+def _check_files(to: To, out: Path | None) -> None:
+    """Tells before any work what would keep the files from being written."""
+    if to and out is None:
+        raise InvalidOption("--to names files to write: give --out, a folder for them")
+    for name in to or ():
+        FORMATS[name].check_library()
 
 
 def _deliver(result: Result, out: Path | None, to: To) -> None:

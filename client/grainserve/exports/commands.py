@@ -38,28 +38,27 @@ def export(
         bool, typer.Option("--together", help="All results in one file: grains.csv, .parquet, _coco.json.")
     ] = False,
 ) -> None:
-    """Write results as files for other programs.
+    """Write results as files for other programs; docs/exports.md says which reads what.
 
-    json, csv, parquet (tables), geojson (px, y down), geojson-map (y up, µm where there is a scale), qupath, coco,
-    labels (OME-TIFF), roi (ImageJ), overlay, sizes (PNG). docs/exports.md says which program reads which.
+    Tables: csv, parquet.
+
+    Outlines: geojson (px, y down), geojson-map (y up; µm where there is a scale), qupath, roi (ImageJ).
+
+    Masks: coco, labels (OME-TIFF). Pictures: overlay, sizes.
     """
     with reported():
-        for name in to:
-            FORMATS[name].check_library()
-        out.mkdir(parents=True, exist_ok=True)
+        for each in to:
+            FORMATS[each].check_library()
         read = [_read(path) for path in results]
         pictures = [_image_of(path, images) for path in results]
+        names = unique_names(results)
+        out.mkdir(parents=True, exist_ok=True)
         if together:
-            written = _write_together(
-                read, [image or path for image, path in zip(pictures, results, strict=True)], to, out
-            )
+            shown = [image.name if image else name for image, name in zip(pictures, names, strict=True)]
+            written = [_write_together(read, shown, each, out) for each in to]
         else:
-            names = unique_names(results)
-            written = [
-                file
-                for result, name, image in zip(read, names, pictures, strict=True)
-                for file in write_files(result, out, name, image, to)
-            ]
+            each_result = zip(read, names, pictures, strict=True)
+            written = [file for one, name, image in each_result for file in write_files(one, out, name, image, to)]
         for file in written:
             typer.echo(file)
 
@@ -86,16 +85,14 @@ def _image_of(result: Path, folder: Path | None) -> Path | None:
     return found[0]
 
 
-def _write_together(results: list[Result], files: list[Path], to: list[FormatName], out: Path) -> list[Path]:
-    written = []
-    for name in to:
-        form = FORMATS[name]
-        if form.write_together is None:
-            able = ", ".join(each for each, other in FORMATS.items() if other.write_together)
-            raise InvalidOption(f"{name} has one file a result: --together is for {able}")
-        written.append(out / f"{TOGETHER}{form.ending}")
-        form.write_together(results, [file.name for file in files], written[-1])
-    return written
+def _write_together(results: list[Result], names: list[str], form: FormatName, out: Path) -> Path:
+    write = FORMATS[form].write_together
+    if write is None:
+        able = ", ".join(name for name, other in FORMATS.items() if other.write_together)
+        raise InvalidOption(f"{form} makes a file for each result: --together is for {able}")
+    path = out / f"{TOGETHER}{FORMATS[form].ending}"
+    write(results, names, path)
+    return path
 
 
 def add_to(app: typer.Typer) -> None:

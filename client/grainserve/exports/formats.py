@@ -163,11 +163,11 @@ def format_of(path: str | PathLike[str]) -> FormatName:
     exact = [name for name, form in FORMATS.items() if file.endswith(form.ending)]
     if exact:
         return max(exact, key=lambda name: len(FORMATS[name].ending))
-    alike = [name for name, form in FORMATS.items() if Path(form.ending).suffix == Path(file).suffix]
+    alike = [name for name, form in FORMATS.items() if Path(f"x{form.ending}").suffix == Path(file).suffix]
     if len(alike) == 1:
         return alike[0]
     which = f"may be {' or '.join(alike)}" if alike else "is of no known kind"
-    raise InvalidOption(f"{file} {which}: give format=, one of {', '.join(FORMATS)}")
+    raise InvalidOption(f"{Path(path).name} {which}: give format=, one of {', '.join(FORMATS)}")
 
 
 def _image_name(result: Result, image: ImageSource | None) -> str:
