@@ -33,7 +33,7 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: FormatName = Field("json", description="as what: json, or any other that `grainserve export` writes")
+    format: FormatName = Field(FormatName.JSON, description="as what: json, or any other that `grainserve export` writes")
 
 
 def routes(service: Service) -> APIRouter:
@@ -93,7 +93,7 @@ def routes(service: Service) -> APIRouter:
         where = f"/image-analysis?imageId={image_id}"
         return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
 
-    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 503))
+    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known) -> Response:
         """The result (200), or where the job is (202): its state, the attempts begun, and its position.
 
