@@ -33,7 +33,7 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: FormatName = Field(FormatName.JSON, description="as what: json, or any other that `grainserve export` writes")
+    format: FormatName = Field(FormatName.JSON, description="as what `grainserve export` writes; json by default")
 
 
 def routes(service: Service) -> APIRouter:
