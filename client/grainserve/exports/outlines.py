@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from grainserve.masks import Window
 
@@ -29,6 +28,8 @@ def polygons(window: Window) -> list[Polygon]:
         the frame, not closed, turning by 90° at each. Seen with y down, outer rings run clockwise and holes the other
         way, so that the shoelace formula gives outer rings a positive area and holes a negative one.
     """
+    from scipy import ndimage  # noqa: PLC0415
+
     pieces, _ = ndimage.label(window.patch)
     outer: dict[int, Ring] = {}
     holes: dict[int, list[Ring]] = defaultdict(list)
