@@ -41,6 +41,15 @@ class InvalidConfiguration(GrainserveError, ValueError):
     code = "invalid_configuration"
 
 
+class ExtraMissing(GrainserveError, ImportError):
+    """A library of an optional extra is not installed."""
+
+    code = "extra_missing"
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed: pip install 'grainserve[{extra}]'")
+
+
 # GCS -----------------------------------------------------------------------------------------------------------------
 
 

@@ -222,6 +222,28 @@ class Result:
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str | None = None,  # noqa: A002 - as Pillow calls it
+        image: ImageSource | None = None,
+    ) -> None:
+        """Writes the result as a file for another program; docs/exports.md says which.
+
+        Args:
+            path: where.
+            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
+            image: the image, for an overlay and for its name in COCO's JSON.
+
+        Raises:
+            InvalidOption: no such format, or the ending does not say which.
+            ExtraMissing: a library is not installed.
+            MasksMissing: the result has none, and this format is made of them.
+        """
+        from grainserve.exports import formats  # noqa: PLC0415
+
+        formats.write(self, path, format, image)
+
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""
         from grainserve import plots  # noqa: PLC0415

@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import (
+    ExtraMissing,
     GrainserveError,
     IdempotencyConflict,
     ImageNotFound,
@@ -54,6 +55,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidImageId: 404,
     ImageNotFound: 404,
     Busy: 503,
+    ExtraMissing: 501,
     Unauthorized: 401,
     IdempotencyConflict: 409,
     JobFailed: 410,
