@@ -139,8 +139,9 @@ def label_grains(boundaries: NDArray[np.bool_]) -> Labels:
     """
     from scipy import ndimage  # noqa: PLC0415
 
-    labels, _ = ndimage.label(~boundaries)  # by sides: a boundary one pixel thin may go from corner to corner
-    return labels.astype(np.int32)
+    labels = np.zeros(boundaries.shape, np.int32)
+    ndimage.label(~boundaries, output=labels)  # by sides: a boundary one pixel thin may go from corner to corner
+    return labels
 
 
 def _over_fields(values: Sequence[float]) -> Interval:

@@ -15,7 +15,8 @@ Labels = NDArray[np.int32]
 STEP = 1.0
 """Px. A line that runs along a rastered boundary crosses its steps over and over: shorter runs of a label are no grain.
 
-Of hexagons 30 px apart, mean intercepts read 19 % short with these steps counted and 2 % long without (docs/statistics.md).
+Of hexagons 30 px across, mean intercepts read 19 % short with these steps counted and 2 % long without
+(docs/statistics.md).
 """
 
 
@@ -53,7 +54,7 @@ def intercepts(labels: Labels, paths: Iterable[Path]) -> tuple[float, float]:
     A grain that a line ends in counts ½, so that in a field full of grains this is the number of boundaries crossed.
     """
     counted = [_intercepts(labels[path.rows, path.columns], path) for path in paths]
-    return sum(count for count, _ in counted), sum(length for _, length in counted)
+    return float(sum(count for count, _ in counted)), float(sum(length for _, length in counted))
 
 
 def _intercepts(label: Labels, path: Path) -> tuple[float, float]:

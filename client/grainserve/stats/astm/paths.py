@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, cos, hypot, pi, radians, sin
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
@@ -70,8 +70,8 @@ def line_grid(height: int, width: int) -> Iterator[Path]:
 
 
 def three_circles(height: int, width: int) -> Iterator[Path]:
-    """Abrams' three concentric circles, diameters 3 : 2 : 1, the largest as wide as the frame's shorter side."""
-    radius = min(height, width) / 2
+    """Abrams' three concentric circles, diameters 3 : 2 : 1, the largest one px narrower than the frame."""
+    radius = (min(height, width) - 1) / 2
     for part in (3, 2, 1):
         yield circle(width / 2, height / 2, radius * part / 3)
 
@@ -80,9 +80,9 @@ def pattern(height: int, width: int) -> Iterator[Path]:
     """The figure of E112 in the middle of the frame: three circles, two diagonals, a horizontal and a vertical line.
 
     Lines and circles are 500 mm long each in the figure: circles of 79.58, 53.05 and 26.53 mm diameter, diagonals of
-    150 mm, the other two of 100 mm below and left of them.
+    150 mm, the other two of 100 mm below and left of them. The frame's shorter side is 110 mm.
     """
-    mm = min(height, width) / (150 / 2**0.5)
+    mm = min(height, width) / 110
     x, y = width / 2, height / 2
     for diameter in (79.58, 53.05, 26.53):
         yield circle(x, y, diameter / 2 * mm)
@@ -93,9 +93,10 @@ def pattern(height: int, width: int) -> Iterator[Path]:
     yield line(x - half, y - half, x - half, y + half)
 
 
-def _path(x: ArrayLike, y: ArrayLike, lengths: Floats, *, closed: bool) -> Path:
-    rows, columns = (np.floor(each).astype(np.intp) for each in (y, x))
-    return Path(rows, columns, lengths, closed)
+def _path(x: Floats, y: Floats, lengths: Floats, *, closed: bool) -> Path:
+    real = lengths > 1e-9  # rounding cuts twice where a path goes through a pixel's corner
+    rows, columns = (np.floor(each[real]).astype(np.intp) for each in (y, x))
+    return Path(rows, columns, lengths[real], closed)
 
 
 def _crossings(start: float, end: float) -> Floats:
