@@ -130,7 +130,7 @@ def summarise(
         area=population(sample, "area", resampling, edge_correction=edge_correction),
         orientation=orientation(sample, "number", edge_correction=edge_correction),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
-        grain_size_numbers=grain_size_numbers(sample, astm),
+        grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
     )
 

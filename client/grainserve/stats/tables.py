@@ -168,7 +168,9 @@ def _interval(interval: Interval, form: str = ".4g") -> str:
 
 
 def _number(value: float, form: str = ".4g") -> str:
-    return format(value, form) if isfinite(value) else ""
+    if not isfinite(value):
+        return ""
+    return format(value, form if abs(value) < 10_000 else ".0f")
 
 
 def _grains(count: int) -> str:
