@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isnan
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -168,7 +168,7 @@ def _interval(interval: Interval, form: str = ".4g") -> str:
 
 
 def _number(value: float, form: str = ".4g") -> str:
-    if not isfinite(value):
+    if isnan(value):
         return ""
     return format(value, form if abs(value) < 10_000 else ".0f")
 

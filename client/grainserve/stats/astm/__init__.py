@@ -151,4 +151,4 @@ def _over_fields(values: Sequence[float]) -> Interval:
     if n < 2:
         return Interval(mean)
     half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / sqrt(n)
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(mean - half, 0.0), mean + half)
