@@ -41,8 +41,7 @@ def test_whole_images_are_drawn_where_they_differ() -> None:
     image = np.repeat(np.arange(6), 100)
     sample = make_sample(np.exp(random.normal(3, 0.3, 6)[image] + random.normal(0, 0.1, 600)), image=image)
     by_image, by_grain = (
-        population(sample, "number", Resampling(by, 500), edge_correction=True).mean  # type: ignore[arg-type]
-        for by in ("image", "grain")
+        population(sample, "number", Resampling(by, 500), edge_correction=True).mean for by in ("image", "grain")
     )
     assert by_image.value == by_grain.value
     assert by_image.low is not None

@@ -32,7 +32,7 @@ def normal_in_phi(mean: float, sd: float, n: int = 20_000) -> np.ndarray[tuple[i
 def test_percentiles_are_those_of_the_one_curve() -> None:
     sizes = np.random.default_rng(0).lognormal(3, 0.5, 100)
     for weighting in ("number", "area"):
-        curve = size_curve(sizes, np.pi / 4 * sizes**2, weighting)  # type: ignore[arg-type]
+        curve = size_curve(sizes, np.pi / 4 * sizes**2, weighting)
         found = measured(sizes, weighting).percentiles
         assert {percent: size.value for percent, size in found.items()} == pytest.approx(
             {percent: curve.percentile(percent) for percent in PERCENTS}
@@ -152,7 +152,7 @@ def test_the_order_of_grains_does_not_matter(sizes: list[float], random: object)
 @given(SIZES)
 def test_grains_of_equal_area_weigh_alike_by_number_and_by_area(sizes: list[float]) -> None:
     sample = dataclasses.replace(make_sample(sizes), area=np.full(len(sizes), 7.0))
-    number, area = (population(sample, each, NONE, edge_correction=True) for each in ("number", "area"))  # type: ignore[arg-type]
+    number, area = (population(sample, each, NONE, edge_correction=True) for each in ("number", "area"))
     assert [each.value for each in area.percentiles.values()] == pytest.approx(
         [each.value for each in number.percentiles.values()]
     )

@@ -124,8 +124,8 @@ def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
         if disc.any():
             down, across = disc.any(1).nonzero()[0], disc.any(0).nonzero()[0]
             box = (np.ptp(across) + 1, np.ptp(down) + 1)
-            edge = (low + [across[0], down[0]] == 0).any() or (low + [across[-1], down[-1]] == side - 1).any()
-            seen.append((disc.sum(), *box, edge))
+            first, last = low + np.array([across[0], down[0]]), low + np.array([across[-1], down[-1]])
+            seen.append((disc.sum(), *box, (first == 0).any() or (last == side - 1).any()))
     area, width, height, edge = np.array(seen, dtype=np.float64).T
     sample = make_sample(2 * np.sqrt(area / np.pi))
     frame = {"inclusion": (1 - width / side) * (1 - height / side), "touches_edge": edge > 0}
