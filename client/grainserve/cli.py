@@ -44,6 +44,7 @@ from grainserve.options import (
 from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
+from grainserve.stats import commands as statistics
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
 exporting.add_to(app)
 operate.add_to(app)
+statistics.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]

@@ -32,6 +32,7 @@ class FormatName(StrEnum):
     ROI = "roi"
     OVERLAY = "overlay"
     SIZES = "sizes"
+    STATISTICS = "statistics"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ FORMATS: dict[FormatName, Format] = {
         needs_masks=True,
     ),
     FormatName.SIZES: Format("_sizes.png", "image/png", lambda result, path, _: result.histogram(path)),
+    FormatName.STATISTICS: Format(
+        "_statistics.json",
+        "application/json",
+        lambda result, path, _: result.statistics().to_json(path),
+    ),
 }
 
 USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
@@ -143,6 +149,7 @@ def write(result: Result, path: str | PathLike[str], name: str | None = None, im
         InvalidOption: no such format, or the ending does not say which.
         ExtraMissing: a library is not installed.
         MasksMissing: the result has none, and this format is made of them.
+        NoGrains: statistics of a result without grains that sizes could be taken from.
     """
     if name is None:
         name = format_of(path)

@@ -25,6 +25,7 @@ def render(data: dict[str, Any], form: formats.FormatName, fetch_image: Callable
     Raises:
         MasksMissing: a format that is made of masks, of a result without.
         ExtraMissing: a library is not installed here.
+        NoGrains: statistics of a result without grains that sizes could be taken from.
     """
     if form == "json":
         return JSONResponse(data)

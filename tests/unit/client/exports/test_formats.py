@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grainserve.errors import ExtraMissing, InvalidOption, MasksMissing
+from grainserve.errors import ExtraMissing, InvalidOption, MasksMissing, NoGrains
 from grainserve.exports import formats
 from grainserve.exports.formats import FORMATS, FormatName, format_of
 from grainserve.result import Result
@@ -56,7 +56,12 @@ def test_only_formats_made_of_masks_want_masks(name: FormatName, tmp_path: Path)
             result.export(tmp_path / "x", name)
     else:
         result.export(tmp_path / "x", name)
-    Result(make_result(masks=[])).export(tmp_path / "empty", name)  # no grains are no masks missing
+    empty = Result(make_result(masks=[]))
+    if name is FormatName.STATISTICS:
+        with pytest.raises(NoGrains):
+            empty.export(tmp_path / "empty", name)
+    else:
+        empty.export(tmp_path / "empty", name)  # no grains are no masks missing
 
 
 def test_an_overlay_is_drawn_on_the_image_given(tmp_path: Path) -> None:
