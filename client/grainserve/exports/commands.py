@@ -80,8 +80,8 @@ def _image_of(result: Path, folder: Path | None) -> Path | None:
     found = sorted(path for path in folder.iterdir() if path.stem == result.stem and path.is_file())
     found = [path for path in found if path.suffix.lower() != ".json"]
     if len(found) != 1:
-        which = " and ".join(path.name for path in found) or "no file"
-        raise InvalidImage(f"the image of {result} would be {which} in {folder}: one file of its name is wanted")
+        which = " and ".join(path.name for path in found) or f"no image named {result.stem}"
+        raise InvalidImage(f"{folder} has {which} for {result}: one is wanted")
     return found[0]
 
 

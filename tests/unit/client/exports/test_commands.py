@@ -70,7 +70,14 @@ def test_an_image_that_is_not_one_is_told(more: str | None, results: list[Path],
         (tmp_path / "scans" / "sand.png").unlink()
     done = run(*results, "--to", "overlay", "--out", tmp_path / "out", "--images", tmp_path / "scans")
     assert done.exit_code == 1
-    assert ("sand.jpg and sand.png" if more else "no file") in done.output
+    assert ("sand.jpg and sand.png" if more else "no image named sand") in done.output
+
+
+def test_a_file_that_is_no_result_is_named(results: list[Path], tmp_path: Path) -> None:
+    assert run(results[0], "--to", "coco", "--out", tmp_path).exit_code == 0
+    done = run(*sorted(tmp_path.glob("*.json")), "--to", "csv", "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "sand_coco.json: this is not a result" in " ".join(done.output.split())
 
 
 def test_a_result_without_masks_is_told_for_formats_made_of_them(tmp_path: Path) -> None:
