@@ -73,30 +73,41 @@ def _side(grain: Integers, row: Integers, reach: Integers) -> Side:
         grain, row, reach = grain[keep], row[keep], reach[keep]
 
 
-def convex_areas(right: Side, left: Side) -> Integers:
-    """Counts the pixels in each hull, as scikit-image's `area_convex`; n, px."""
-    top = right.row[right.first]
-    height = np.append(right.row[right.first[1:] - 1], right.row[-1]) - top + 1
-    below = np.cumsum(height) - height
-    return np.add.reduceat(_extent(right, top, below, height) + _extent(left, top, below, height) + 1, below)
+def convex_areas(right: Side, left: Side, top: Integers, height: Integers) -> Integers:
+    """Counts the pixels in each hull, as scikit-image's `area_convex`.
+
+    Args:
+        right: Right sides of the hulls of pixel centres.
+        left: Left sides.
+        top: n; first rows of the boxes, px.
+        height: n; of the boxes, px.
+
+    Returns:
+        n, px.
+    """
+    first = np.cumsum(height) - height
+    return np.add.reduceat(_extents(right, top, height) + _extents(left, top, height) + 1, first)
 
 
-def _extent(side: Side, top: Integers, first: Integers, height: Integers) -> Integers:
-    """The last pixel inside on each row of the grains, which lie one under the other from rows `first` on."""
-    rows = np.arange(first[-1] + height[-1])
-    edge = np.interp(rows, first[side.grain] + side.row - top[side.grain], side.reach)
-    above, under = np.roll(edge, 1), np.roll(edge, -1)
-    last = first + height - 1
-    above[first], under[last] = edge[first], edge[last]
-    # The diamond: half a pixel out, or half a pixel up or down. Vertices lie on rows, so the edge between is straight.
-    widened = edge + np.maximum(0.5, (np.maximum(above, under) - edge) / 2)
-    # What is not whole is 1/2048 or more from it: slopes are over 1023 rows at most.
+def _extents(side: Side, top: Integers, height: Integers) -> Integers:
+    """The last pixel inside on each row of each grain."""
+    # All boxes one under the other.
+    after = np.cumsum(height)
+    first, last = after - height, after - 1
+    edge = np.interp(np.arange(after[-1]), (first - top)[side.grain] + side.row, side.reach)
+    above, below = np.roll(edge, 1), np.roll(edge, -1)
+    above[first], below[last] = edge[first], edge[last]
+    # The diamond: half a pixel out, or half a pixel up or down, where the edge is straight: vertices lie on rows.
+    widened = edge + np.maximum(0.5, (np.maximum(above, below) - edge) / 2)
+    # What is not whole is over 1/2048 away from it: an edge comes down 1023 rows at most.
     return np.floor(widened + 1e-6).astype(np.int64)
 
 
 def feret_diameters(right: Side, left: Side, width: Integers, height: Integers) -> Feret:
-    """Measures by calipers on the hulls of pixel corners (M. Shamos, 1978: the widest of antipodal pairs; G. Toussaint,
-    1983: the narrowest lies against an edge).
+    """Measures by calipers on the hulls of pixel corners.
+
+    The largest width is between an antipodal pair (M. Shamos, 1978), the smallest lies against an edge (G. Toussaint,
+    1983).
 
     Args:
         right: Right sides of the hulls of pixel centres.

@@ -35,8 +35,9 @@ PARTS = {
 }
 """Keys whose value is an object."""
 
-LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
 AREAS = ("area", "holeArea")
+LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
+"""Keys with a twin in µm², in µm."""
 
 
 def measure_labels(
@@ -56,13 +57,13 @@ def measure_labels(
     Raises:
         ValueError: There is a gap in the labels.
     """
-    return _measure(labels, image, hole_areas, um_per_px, (0, 0), labels.shape)
+    return _measure(labels, image, hole_areas, um_per_px, origin=(0, 0), frame=labels.shape)
 
 
 def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) -> Properties:
     """Measures one mask by itself, as `measure_labels` does a grain; for masks that may overlap."""
-    labels, origin = mask.patch.astype(np.int32), (mask.y, mask.x)
-    (properties,) = _measure(labels, image[mask.window()], [mask.hole_area], um_per_px, origin, image.shape)
+    labels, around = mask.patch.astype(np.int32), image[mask.window()]
+    (properties,) = _measure(labels, around, [mask.hole_area], um_per_px, origin=(mask.y, mask.x), frame=image.shape)
     return properties
 
 
@@ -71,6 +72,7 @@ def _measure(
     image: NDArray[np.uint8],
     hole_areas: Sequence[int],
     um_per_px: float | None,
+    *,
     origin: tuple[int, int],
     frame: tuple[int, ...],
 ) -> list[Properties]:
@@ -108,7 +110,7 @@ def _measure(
         "circularity": _ratio(4 * math.pi * area, perimeter**2),
         "aspectRatio": _ratio(ellipse.major, ellipse.minor),
         "roundness": _ratio(4 * area, math.pi * ellipse.major**2),
-        "solidity": area / convex_areas(right, left),
+        "solidity": area / convex_areas(right, left, y0, y1 - y0),
         "eccentricity": ellipse.eccentricity,
         "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),
         "lowPrecision": diameter < LOW_PRECISION_DIAMETER,
@@ -116,8 +118,8 @@ def _measure(
         "intensityStd": deviation,
     }
     if um_per_px is not None:
-        measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
         measured |= {f"{name}_um2": measured[name] * um_per_px**2 for name in AREAS}
+        measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
     columns = {name: _values(name, values) for name, values in measured.items()}
     return [dict(zip(columns, grain, strict=True)) for grain in zip(*columns.values(), strict=True)]
 
