@@ -31,6 +31,8 @@ _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
     "meanIntensity": ("r", "g", "b"),
+    "intensityStd": ("r", "g", "b"),
+    "centroid_um": ("x", "y"),
 }
 _WHOLE = {"id", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"}
 _BOOLEAN = {"touchesEdge", "lowPrecision"}
