@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 from skimage.measure import regionprops
 
+from grain_handler import texture
 from grain_handler.masks import Mask
 
 Properties = dict[str, Any]
@@ -43,17 +44,19 @@ def measure_labels(
     Returns:
         One dict a grain, in the order of the labels.
     """
+    textures = texture.describe(labels, image)
     return [
-        _scaled(_properties(region, (0, 0), labels.shape, hole_areas[region.label - 1]), um_per_px)
-        for region in regionprops(labels, intensity_image=image)
+        _scaled(_properties(region, (0, 0), labels.shape, hole_areas[region.label - 1]) | {"texture": made}, um_per_px)
+        for region, made in zip(regionprops(labels, intensity_image=image), textures, strict=True)
     ]
 
 
 def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) -> Properties:
     """Measures one mask by itself, as `measure_labels` does a grain; for masks that may overlap."""
     rows, columns = mask.window()
-    (region,) = regionprops(mask.patch.astype(np.int32), intensity_image=image[rows, columns])
-    return _scaled(_properties(region, (mask.y, mask.x), image.shape[:2], mask.hole_area), um_per_px)
+    patch, pixels = mask.patch.astype(np.int32), image[rows, columns]
+    (region,), (made,) = regionprops(patch, intensity_image=pixels), texture.describe(patch, pixels)
+    return _scaled(_properties(region, (mask.y, mask.x), image.shape[:2], mask.hole_area) | {"texture": made}, um_per_px)
 
 
 def _properties(region: Any, origin: tuple[int, int], frame: tuple[int, ...], hole_area: int) -> Properties:

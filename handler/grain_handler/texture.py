@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Texture = dict[str, float | None]
 
@@ -36,7 +37,7 @@ def describe(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> list[Textur
         The last three are None for a grain without any such block, which is one pixel wide.
     """
     count = int(labels.max(initial=0))
-    grey = (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.float32)
+    grey = np.asarray(Image.fromarray(image).convert("L")).astype(np.float32)
     entropies = _entropies(labels, grey, count)
 
     corner = labels[:-1, :-1]

@@ -82,6 +82,7 @@ def make_properties(mask: NDArray[np.bool_], um_per_px: float | None = None) -> 
         "touchesEdge": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         "lowPrecision": diameter < 10,
         "meanIntensity": [120.5, 140.0, 90.0],
+        "texture": {"entropy": 1.5, "gradientMean": 4.0, "gradientStd": 3.0, "coherence": 0.2},
     }
     if um_per_px is not None:
         properties |= {f"{name}_um": properties[name] * um_per_px for name in lengths}
@@ -131,6 +132,8 @@ def make_result(
             {
                 "id": number,
                 "class": "grain",
+                "classConfidence": None,
+                "classSource": "given",
                 "score": 0.9,
                 "mask": encode(mask, mask_format),
                 "properties": make_properties(mask, um_per_px),

@@ -104,8 +104,9 @@ def test_no_masks_is_told_with_what_to_do() -> None:
 def test_dataframe_has_flat_columns(um_per_px: float | None) -> None:
     frame = Result(make_result(um_per_px=um_per_px)).to_dataframe()
     assert len(frame) == len(DISCS)
-    assert list(frame.columns[:8]) == [
-        *("id", "class", "score", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"),
+    assert list(frame.columns[:10]) == [
+        *("id", "class", "classConfidence", "classSource", "score"),
+        *("boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"),
     ]
     assert {"centroid_x", "centroid_y", "meanIntensity_r", "meanIntensity_g", "meanIntensity_b"} <= set(frame.columns)
     assert ("area_um2" in frame.columns) == (um_per_px is not None)

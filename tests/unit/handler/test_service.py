@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from grain_handler import compiled, service
+from grain_handler.classify import given
 from grain_handler.masks import Mask
 from grain_handler.models import build_sam_tiny
 from grain_handler.request import Request, parse
@@ -31,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def found(request: Request, properties: dict[str, Any] | None = None) -> Segmentation:
     mask = Mask(1, 2, np.ones((3, 4), bool), 0.9, 0.8)
-    return Segmentation(request, [mask], [properties or {"area": 12}], 0.5)
+    return Segmentation(request, [mask], [properties or {"area": 12}], given(request.options.label, 1), 0.5)
 
 
 Ask = Callable[..., tuple[list[Any], Context]]
@@ -49,7 +50,7 @@ def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         handler.initialize(context)
         monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
         monkeypatch.setattr(service, "find_masks", lambda _generator, request, embedding: step(request))
-        monkeypatch.setattr(service, "measure", lambda segmentation: segmentation)
+        monkeypatch.setattr(service, "measure", lambda segmentation, _classifier: segmentation)
         bodies = handler.handle(rows, context)
         return [json.loads(body) if isinstance(body, bytes) else body for body in bodies], context
 
@@ -169,7 +170,7 @@ def test_an_image_is_measured_while_the_next_ones_masks_are_made(
             second_begun.set()
         return found(request)
 
-    def measure(segmentation: Segmentation) -> Segmentation:
+    def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
         assert second_begun.wait(timeout=20), "measuring must not hold up the next image"
         return segmentation
 
