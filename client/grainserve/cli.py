@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from grainserve import config, operate, weights
+from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
 from grainserve.images import image_bytes
@@ -56,6 +57,7 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
+app.add_typer(classifier_app, name="classifier")
 operate.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]

@@ -56,7 +56,9 @@ def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) 
     rows, columns = mask.window()
     patch, pixels = mask.patch.astype(np.int32), image[rows, columns]
     (region,), (made,) = regionprops(patch, intensity_image=pixels), texture.describe(patch, pixels)
-    return _scaled(_properties(region, (mask.y, mask.x), image.shape[:2], mask.hole_area) | {"texture": made}, um_per_px)
+    return _scaled(
+        _properties(region, (mask.y, mask.x), image.shape[:2], mask.hole_area) | {"texture": made}, um_per_px
+    )
 
 
 def _properties(region: Any, origin: tuple[int, int], frame: tuple[int, ...], hole_area: int) -> Properties:
