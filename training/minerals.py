@@ -44,8 +44,8 @@ class Mineral:
 
 
 MINERALS: Mapping[str, Mineral] = {
-    "quartz": Mineral((0.93, 0.93, 0.91), specks=0.12),
-    "feldspar": Mineral((0.87, 0.84, 0.78), spread=0.02, clouds=0.045, lamellae=0.035),
+    "quartz": Mineral((0.92, 0.92, 0.90), clouds=0.015, specks=0.12),
+    "feldspar": Mineral((0.88, 0.85, 0.79), spread=0.02, clouds=0.045, lamellae=0.03),
     "biotite": Mineral((0.55, 0.36, 0.19), spread=0.09, clouds=0.02, cleavage=0.22),
     "hornblende": Mineral((0.42, 0.52, 0.30), spread=0.07, clouds=0.03, cleavage=0.12),
     "garnet": Mineral((0.84, 0.66, 0.63), spread=0.02, clouds=0.03, specks=0.45),
@@ -130,7 +130,7 @@ def _bands(rng: Generator, labels: Labels, period: float) -> FloatMap:
 def _photograph(rng: Generator, light: FloatMap) -> NDArray[np.uint8]:
     """Uneven light, exposure, white balance, lens and sensor of one set-up; H × W × 3, uint8."""
     height, width = light.shape[:2]
-    image = light * np.exp(rng.normal(0, 0.015) + rng.normal(0, 0.01, 3)).astype(np.float32)
+    image = light * np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.01, 3)).astype(np.float32)
     image = image * (1 + 0.012 * smooth_noise(rng, height, width, 0.7 * max(height, width)))[..., None]
     image = ndimage.gaussian_filter(image, (0.7, 0.7, 0))
     image = image + 0.008 * rng.standard_normal(image.shape).astype(np.float32)

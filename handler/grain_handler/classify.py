@@ -142,7 +142,7 @@ def load(file: Checkpoint) -> Classifier:
     return Classifier(file, content)
 
 
-def _is_ours(pipeline: object) -> bool:
+def _is_ours(pipeline: Any) -> bool:
     """Whether it is exactly the pipeline that is trained, step by step."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
     from sklearn.pipeline import Pipeline  # noqa: PLC0415

@@ -47,7 +47,7 @@ def describe(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> list[Textur
     up = (grey[:-1, 1:] - grey[1:, :-1])[whole]
 
     def sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.bincount(owner, values, minlength=count + 1)[1:]
+        return np.bincount(owner, values, minlength=count + 1)[1:].astype(np.float64)
 
     blocks = np.bincount(owner, minlength=count + 1)[1:]
     some = np.maximum(blocks, 1)

@@ -75,7 +75,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(first, *others, box=SIMPLE_HEAD, pad_edge=False)
     table.columns[0].no_wrap = True
     for column in table.columns[1:]:
-        column.justify, column.no_wrap = "right", True
+        column.justify = "right"
     return table
 
 

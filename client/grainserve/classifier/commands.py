@@ -31,7 +31,7 @@ def train(
     threshold: Annotated[
         str,
         typer.Option(
-            help="Probability under which a grain is unknown: auto, or 0 to 1. Auto: 95 % of the named right."
+            help="Probability under which a grain is unknown; auto: 95 % of the named are right."
         ),
     ] = "auto",
     with_size: Annotated[

@@ -88,7 +88,9 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
     try:
-        table = pd.read_csv(path, dtype={column: "str"}, keep_default_na=False, na_values=dict.fromkeys(features, [""]))
+        # "NA" is a class somebody may have; only an empty measurement is none.
+        no_value = {name: [""] for name in features}
+        table = pd.read_csv(path, dtype={column: "str"}, keep_default_na=False, na_values=no_value)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise LabelledTableError(f"{path} is no CSV table: {error}") from error
     missing = [name for name in (column, *features) if name not in table.columns]
