@@ -108,7 +108,9 @@ def figures(tests: Sequence[Measured], named: Sequence[Sequence[Named]]) -> dict
         "grains": len(truth),
         "named": round(float(is_named.mean()), 4),
         "named_rightly": round(float((names == truth)[is_named].mean()), 4),
-        "confusion": {row: {name: int(((truth == row) & (names == name)).sum()) for name in columns} for row in MINERALS},
+        "confusion": {
+            row: {name: int(((truth == row) & (names == name)).sum()) for name in columns} for row in MINERALS
+        },
         "unknown": {row: round(float((names[truth == row] == UNKNOWN).mean()), 4) for row in MINERALS},
     }
 

@@ -30,9 +30,7 @@ def train(
     column: Annotated[str, typer.Option(help="Column with the classes.")] = "class",
     threshold: Annotated[
         str,
-        typer.Option(
-            help="Probability under which a grain is unknown; auto: 95 % of the named are right."
-        ),
+        typer.Option(help="Probability under which a grain is unknown; auto: 95 % of the named are right."),
     ] = "auto",
     with_size: Annotated[
         bool, typer.Option("--with-size", help="Also learn the size in µm; all images then need a scale.")
