@@ -40,15 +40,15 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.defaults = parse_options(self.config.defaults, {}, text=False)
         self.checkpoint = self.timed("download", weights.fetch, self.config.checkpoint, self.config.cache)
         self.metrics.fetched(self.checkpoint)
+        self.classifier = None
+        if self.config.classifier:
+            self.classifier = classify.load(weights.fetch(self.config.classifier, self.config.cache))
         sam = models.load(self.config.model, self.checkpoint, self.config.device)
         self.package, encoder = None, None
         if self.config.encoder_package:
             self.package = weights.fetch(self.config.encoder_package, self.config.cache)
             encoder = compiled.load(self.package, sam.image_encoder, self.config.model, self.config.precision)
         self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder)
-        self.classifier = None
-        if self.config.classifier:
-            self.classifier = classify.load(weights.fetch(self.config.classifier, self.config.cache))
         self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 

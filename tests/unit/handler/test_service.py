@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from grain_handler import compiled, service
-from grain_handler.classify import given
+from grain_handler.classify import Classifier, given
+from grain_handler.errors import ClassifierError
 from grain_handler.masks import Mask
 from grain_handler.models import build_sam_tiny
 from grain_handler.request import Request, parse
@@ -19,6 +21,7 @@ from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
+from tests.unit.labelled import as_properties, draw, make_classifier
 
 PNG = encoded(gradient(), "PNG")
 
@@ -156,6 +159,36 @@ def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(
     alone = [json.loads(handler.handle([row], context)[0])["segmentedObjects"] for row in rows]
     assert together == alone
     assert all(alone), "the images have objects to compare"
+
+
+def test_a_worker_with_a_classifier_names_classes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_classifier(tmp_path).save(tmp_path / "minerals.skops")
+    monkeypatch.setenv("MINERALS", str(tmp_path / "minerals.skops"))
+    handler = service.GrainHandler()
+    handler.initialize(Context(checkpoint, classifier="${MINERALS}"))
+    (quartz,) = draw(np.random.default_rng(1), 0.0, 1)
+
+    def measured(request: Request, classifier: Classifier) -> Segmentation:
+        segmentation = found(request, as_properties(quartz))
+        return replace(segmentation, classes=classifier.name(segmentation.properties))
+
+    monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+    monkeypatch.setattr(service, "find_masks", lambda _generator, request, _embedding: request)
+    monkeypatch.setattr(service, "measure", measured)
+    answer = json.loads(handler.handle([{"image": PNG, "label": b"sand"}], handler.context)[0])
+    (grain,) = answer["segmentedObjects"]
+    assert (grain["class"], grain["classSource"]) == ("quartz", "classifier")
+    assert grain["classConfidence"] > 0.99
+    about = answer["metadata"]["classifier"]
+    assert about == handler.describe_handle()["classifier"]
+    assert (about["uri"], about["classes"]) == (str(tmp_path / "minerals.skops"), ["biotite", "quartz"])
+
+
+def test_a_worker_with_a_file_that_is_no_classifier_does_not_start(checkpoint: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"sam_tiny\.pth cannot be read, it is damaged or no classifier"):
+        service.GrainHandler().initialize(Context(checkpoint, classifier=str(checkpoint)))
 
 
 def test_an_image_is_measured_while_the_next_ones_masks_are_made(
