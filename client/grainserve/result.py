@@ -29,6 +29,8 @@ _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
     "meanIntensity": ("r", "g", "b"),
+    "intensityStd": ("r", "g", "b"),
+    "centroid_um": ("x", "y"),
     "texture": ("entropy", "gradientMean", "gradientStd", "coherence"),
 }
 _WHOLE = {"id", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"}

@@ -6,10 +6,13 @@ import json
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from grain_handler import errors
+from grain_handler.measure import measure_labels
 from grain_handler.options import Options
 from grainserve.contract import validate_options
 from grainserve.errors import InvalidOption
@@ -62,3 +65,15 @@ def test_the_client_knows_every_error_code() -> None:
     codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
     text = json.dumps(schema("error.schema.json"))
     assert all(f'"{code}"' in text for code in codes)
+
+
+@pytest.mark.parametrize("um_per_px", [None, 2.5])
+def test_the_result_schema_has_every_measurement_and_says_what_it_is(um_per_px: float | None) -> None:
+    labels = np.zeros((9, 9), np.int32)
+    labels[0, 0], labels[2:5, 2:8] = 1, 2
+    properties = schema("result.schema.json")["$defs"]["properties"]
+    known = {name for name in properties["properties"] if um_per_px or "_um" not in name}
+    for measured in measure_labels(labels, np.zeros((9, 9, 3), np.uint8), [0, 0], um_per_px):
+        assert list(measured) == [name for name in properties["properties"] if name in known]
+        Draft202012Validator(properties).validate(measured)
+    assert all(each["description"] for each in properties["properties"].values())

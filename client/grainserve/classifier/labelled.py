@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHAPE = ("circularity", "aspectRatio", "roundness", "solidity", "eccentricity")
-COLOUR = ("meanIntensity_r", "meanIntensity_g", "meanIntensity_b")
+COLOUR = tuple(f"{name}_{channel}" for name in ("meanIntensity", "intensityStd") for channel in "rgb")
 TEXTURE = ("texture_entropy", "texture_gradientMean", "texture_gradientStd", "texture_coherence")
 FEATURES = (*SHAPE, *COLOUR, *TEXTURE)
 """Columns of the table that do not change with the magnification: what classes are told apart by."""

@@ -82,10 +82,12 @@ def make_properties(mask: NDArray[np.bool_], um_per_px: float | None = None) -> 
         "touchesEdge": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         "lowPrecision": diameter < 10,
         "meanIntensity": [120.5, 140.0, 90.0],
+        "intensityStd": [8.5, 7.25, 0.0],
         "texture": {"entropy": 1.5, "gradientMean": 4.0, "gradientStd": 3.0, "coherence": 0.2},
     }
     if um_per_px is not None:
         properties |= {f"{name}_um": properties[name] * um_per_px for name in lengths}
+        properties["centroid_um"] = {axis: value * um_per_px for axis, value in properties["centroid"].items()}
         properties |= {f"{name}_um2": properties[name] * um_per_px**2 for name in ("area", "holeArea")}
     return properties
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from grain_handler.masks import Mask, crop_to_content
-from grain_handler.measure import feret, measure_labels, measure_mask
+from grain_handler.measure import measure_labels, measure_mask
 
 FRAME = 300
 
@@ -136,18 +136,19 @@ def test_scale_adds_twins_and_changes_nothing_else() -> None:
     assert {name: scaled[name] for name in plain} == plain
     assert scaled["area_um2"] == pytest.approx(plain["area"] * 6.25)
     assert scaled["feretMax_um"] == pytest.approx(plain["feretMax"] * 2.5)
+    assert scaled["centroid_um"]["x"] == pytest.approx(plain["centroid"]["x"] * 2.5)
     assert not any(name.endswith(("_um", "_um2")) for name in plain)
 
 
-def test_intensity_is_the_mean_of_each_channel() -> None:
+def test_intensities_are_of_each_channel() -> None:
     labels = np.zeros((10, 10), np.int32)
     labels[:5], labels[5:] = 1, 2
     image = np.zeros((10, 10, 3), np.uint8)
     image[:5] = (10, 20, 30)
     image[5:, ::2] = (100, 0, 50)
     first, second = measure_labels(labels, image, [0, 0], None)
-    assert first["meanIntensity"] == [10, 20, 30]
-    assert second["meanIntensity"] == [50, 0, 25]
+    assert (first["meanIntensity"], first["intensityStd"]) == ([10, 20, 30], [0, 0, 0])
+    assert (second["meanIntensity"], second["intensityStd"]) == ([50, 0, 25], [50, 0, 25])
 
 
 def test_a_mask_by_itself_is_measured_like_a_grain() -> None:
@@ -163,8 +164,15 @@ def test_a_mask_by_itself_is_measured_like_a_grain() -> None:
             assert as_mask[name] == (pytest.approx(value) if value is not None else None), name
 
 
-def test_feret_of_a_single_row() -> None:
-    longest, narrowest, angle = feret(np.ones((1, 7), bool))
-    assert longest == pytest.approx(math.hypot(7, 1))
-    assert narrowest == pytest.approx(1)
-    assert min(angle, 180 - angle) < 9
+def test_a_single_row_has_a_direction_and_no_aspect_ratio() -> None:
+    found = measured(np.pad(np.ones((1, 7), bool), 2))
+    assert found["feretMax"] == pytest.approx(math.hypot(7, 1))
+    assert found["feretMin"] == 1
+    assert min(found["feretAngle"], 180 - found["feretAngle"]) < 9
+    assert found["orientationFromX"] == 0
+    assert found["minorAxisLength"] == 0
+    assert found["aspectRatio"] is None
+
+
+def test_an_image_without_grains() -> None:
+    assert measure_labels(np.zeros((4, 5), np.int32), np.zeros((4, 5, 3), np.uint8), [], 1.5) == []
