@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from grainserve import config, operate, weights
+from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
 from grainserve.exports import commands as exporting
@@ -61,6 +62,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
 exporting.add_to(app)
+app.add_typer(classifier_app, name="classifier")
 operate.add_to(app)
 statistics.add_to(app)
 

@@ -158,6 +158,21 @@ class WaitTimeout(GrainserveError, TimeoutError):
         self.problem = problem
 
 
+# Classifiers ---------------------------------------------------------------------------------------------------------
+
+
+class LabelledTableError(GrainserveError, ValueError):
+    """A labelled table cannot be learnt from."""
+
+    code = "labelled_table"
+
+
+class InvalidClassifier(GrainserveError, ValueError):
+    """A classifier's file cannot be read, or grains are told apart too badly to make one."""
+
+    code = "invalid_classifier"
+
+
 # TorchServe ----------------------------------------------------------------------------------------------------------
 
 
