@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Layout:
         overlap = 2 * largest_grain
         return cls(width, height, overlap, _starts(width, overlap), _starts(height, overlap))
 
-    @property
+    @cached_property
     def tiles(self) -> list[Box]:
         """The tiles, row by row."""
         width, height = min(self.width, SIDE), min(self.height, SIDE)
