@@ -97,8 +97,9 @@ def merge(layout: Layout, sightings: Sequence[Sighting], *, overlapping: bool = 
     for group in _agreeing(whole, meetings):
         x, y = np.mean([whole[index].box.centre for index in group], axis=0)
         owner = layout.owner((float(x), float(y)))
-        chosen = next((index for index in group if whole[index].tile == owner), None)
-        if chosen is None:
+        if layout.cuts(tiles[owner], whole[group[0]].box):  # larger than the overlap: whoever sees it whole has the say
+            chosen = max(group, key=lambda index: whole[index].score)
+        elif (chosen := next((index for index in group if whole[index].tile == owner), -1)) < 0:
             continue
         grains.append(chosen)
         if layout.holders(whole[chosen].box) > 1:
