@@ -227,8 +227,8 @@ class TilesDisagree(GrainserveError):
 
     def __init__(self, odd: int, count: int, what: str) -> None:
         super().__init__(
-            f"{odd} of {count} tiles were measured with another {what} than the last one, which must have been replaced "
-            "meanwhile; they are forgotten: analyze the image again, and only they are measured anew"
+            f"{odd} of {count} tiles were measured with another {what} than the last one: it was replaced meanwhile. "
+            "They are forgotten: analyze the image again, and only they are measured anew"
         )
 
 

@@ -24,9 +24,7 @@ def test_tiles_cover_the_image_evenly_and_overlap_by_twice_the_largest_grain(lay
 
 
 @given(layout=layouts, data=st.data())
-def test_the_owner_of_a_grain_smaller_than_the_overlap_sees_the_whole_of_it(
-    layout: Layout, data: st.DataObject
-) -> None:
+def test_the_owner_of_a_grain_smaller_than_the_overlap_sees_it_whole(layout: Layout, data: st.DataObject) -> None:
     width, height = (
         data.draw(st.integers(1, min(layout.overlap - 1, length)), label="side")
         for length in (layout.width, layout.height)

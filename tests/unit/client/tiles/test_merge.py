@@ -135,16 +135,16 @@ def test_every_grain_that_a_tile_sees_whole_comes_once_and_no_other(scene: tuple
 # Disagreement --------------------------------------------------------------------------------------------------------
 
 
-def square(tile: int, x: int, y: int, width: int, height: int, score: float = 0.9) -> Sighting:
-    return Sighting(tile, Window(x, y, np.ones((height, width), bool)), {"score": score})
+def block(tile: int, x: int, y: int, width: int, score: float = 0.9) -> Sighting:
+    return Sighting(tile, Window(x, y, np.ones((50, width), bool)), {"score": score})
 
 
 TWO = Layout.of(1792, 1000, 128)  # the seam is at 896
 
 
 def test_both_or_neither_of_two_tiles_may_own_what_they_see() -> None:
-    both = [square(0, 870, 100, 50, 50), square(1, 872, 100, 50, 50)]
-    neither = [square(0, 872, 300, 50, 50), square(1, 870, 300, 50, 50)]
+    both = [block(0, 870, 100, 50), block(1, 872, 100, 50)]
+    neither = [block(0, 872, 300, 50), block(1, 870, 300, 50)]
     merged = merge(TWO, [*both, *neither])
     assert len(merged.grains) == 2
     assert merged.agreement == 1.0
@@ -152,20 +152,20 @@ def test_both_or_neither_of_two_tiles_may_own_what_they_see() -> None:
 
 @pytest.mark.parametrize(("better", "kept"), [(0, 1), (1, 1)])
 def test_of_two_that_claim_the_same_pixels_the_better_stays(better: int, kept: int) -> None:
-    merged_in_one = square(0, 840, 100, 100, 50, 0.9 if better == 0 else 0.5)
-    half = square(1, 900, 100, 40, 50, 0.7)
+    merged_in_one = block(0, 840, 100, 100, 0.9 if better == 0 else 0.5)
+    half = block(1, 900, 100, 40, 0.7)
     found = merge(TWO, [merged_in_one, half]).grains
     assert found == [[merged_in_one, half][better]]
     assert len(found) == kept
 
 
 def test_a_small_claim_trims_nothing_and_is_counted() -> None:
-    left, right = square(0, 840, 100, 54, 50), square(1, 892, 100, 50, 50, 0.6)
+    left, right = block(0, 840, 100, 54), block(1, 892, 100, 50, 0.6)
     merged = merge(TWO, [left, right])
     assert merged.grains == [left, right]
     assert merged.shared == 2 * 50 < CLAIM * right.area
 
 
 def test_masks_that_may_overlap_have_no_conflicts() -> None:
-    cluster, part = square(0, 840, 100, 100, 50), square(1, 900, 100, 40, 50)
+    cluster, part = block(0, 840, 100, 100), block(1, 900, 100, 40)
     assert len(merge(TWO, [cluster, part], overlapping=True).grains) == 2

@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from grainserve.masks import Window
+from grainserve.masks import Window, encode_rle
 from grainserve.tiles.layout import Box, Layout
 from grainserve.tiles.merge import Sighting
+from tests.unit.client.results import make_properties, make_result
 
 Segmenter = Callable[[Box], list[tuple[Window, float]]]
 """A tile → masks in the image and their scores."""
@@ -68,7 +70,7 @@ class Truth:
         labels = self.labels[tile.slices]
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
             if box is not None:
-                pieces, count = ndimage.label(labels[box] == label)
+                pieces, _ = ndimage.label(labels[box] == label)
                 for piece, part in enumerate(ndimage.find_objects(pieces), start=1):
                     x, y = (tile.x + box[1].start + part[1].start, tile.y + box[0].start + part[0].start)
                     found.append(Window(x, y, pieces[part] == piece))
@@ -135,3 +137,20 @@ def _cropped(window: Window) -> Window:
     rows, columns = np.flatnonzero(window.patch.any(axis=1)), np.flatnonzero(window.patch.any(axis=0))
     patch = window.patch[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Window(window.x + int(columns[0]), window.y + int(rows[0]), patch)
+
+
+def tile_result(bright: NDArray[np.bool_], image_id: str, um_per_px: float | None) -> dict[str, Any]:
+    """The answer of a TorchServe whose model finds each bright piece of a tile."""
+    height, width = bright.shape
+    result = make_result(image_id, um_per_px=um_per_px, masks=[])
+    result["metadata"]["image"] |= {"width": width, "height": height}
+    for number, window in enumerate(Truth(ndimage.label(bright)[0]).within(Box(0, 0, width, height)), start=1):
+        properties = make_properties(window.patch, um_per_px)
+        for name in ("boundingBox", "centroid"):
+            properties[name] |= {"x": properties[name]["x"] + window.x, "y": properties[name]["y"] + window.y}
+        # A tile's own frame: wrong for the image.
+        properties["touchesEdge"] = window.x == 0 or window.y == 0
+        mask = encode_rle(window, height, width)
+        grain = {"id": number, "class": "grain", "score": 0.9, "mask": mask, "properties": properties}
+        result["segmentedObjects"].append(grain)
+    return result
