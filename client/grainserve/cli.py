@@ -203,22 +203,22 @@ def _analyze_each(
                 say_error(error, str(image))
             progress.advance(task)
         progress.reset(task, total=sum(len(work.image_ids) for *_, work in begun), description="measuring")
-        before = 0
+        ended = 0
         for image, name, work in begun:
             try:
                 result = client.finish(
                     work,
                     timeout,
                     lambda _, problem: _note(progress, task, problem),
-                    lambda done, _, before=before: progress.update(task, completed=before + done),
+                    lambda *_: progress.advance(task),
                 )
                 write_files(result, out, name, image)
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
-            before += len(work.image_ids)
-            progress.update(task, completed=before)
+            ended += len(work.image_ids)
+            progress.update(task, completed=ended)
     console.print(f"files are in {escape(str(out))}")
     return failed
 

@@ -60,15 +60,14 @@ def test_count_and_d50_hold_to_the_truth_as_one_tile_s_do(truth: Truth) -> None:
 def test_no_seam_is_visible(truth: Truth, faults: dict[str, float]) -> None:
     """Grains at seams are as many, and of the same sizes, as elsewhere, measured by the truth there."""
     merged = [each.window for each in merge(LAYOUT, sightings(LAYOUT, truth.faulty(3, **faults))).grains]
+    windows = {"found": merged, "true": truth.windows}
+    away = {name: distance_to_seam(each) for name, each in windows.items()}
+    sizes = {name: diameters(each) for name, each in windows.items()}
     ratios = []
-    for here in (lambda away: away < 40, lambda away: (away >= 40) & (away < 128), lambda away: away >= 128):
-        found, true = (
-            diameters([each for each, kept in zip(windows, here(distance_to_seam(windows)), strict=True) if kept])
-            for windows in (merged, truth.windows)
-        )
-        ratios.append(
-            [len(found) / len(true), *(np.percentile(found, [25, 50, 75]) / np.percentile(true, [25, 50, 75]))]
-        )
+    for nearest, furthest in ((0, 40), (40, 128), (128, SIDE)):
+        found, true = (sizes[name][(away[name] >= nearest) & (away[name] < furthest)] for name in ("found", "true"))
+        quartiles = np.percentile(found, [25, 50, 75]) / np.percentile(true, [25, 50, 75])
+        ratios.append([len(found) / len(true), *quartiles])
     seam, overlap, core = np.array(ratios)
     assert seam == pytest.approx(core, abs=0.05)
     assert overlap == pytest.approx(core, abs=0.05)
