@@ -15,6 +15,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from grainserve import config, operate, weights
@@ -47,6 +48,8 @@ from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
 from grainserve.stats import commands as statistics
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
+from grainserve.tiles.layout import LARGEST_GRAIN
+from grainserve.work import Work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +70,11 @@ operate.add_to(app)
 statistics.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
+AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+LargestGrain = Annotated[
+    int,
+    typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
+]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
 Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
 Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
@@ -142,11 +150,12 @@ def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = N
 @app.command(
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
-    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50"
+    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
     ctx: typer.Context,
-    images: Images,
+    images: AnyImages,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
@@ -166,18 +175,21 @@ def analyze(
     label: Label = None,
     model: Model = None,
     version: Version = None,
+    largest_grain: LargestGrain = LARGEST_GRAIN,
     timeout: Timeout = None,
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
-    NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others.
+    NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
     """
     with reported():
         options = given_options(ctx.params)
         _check_files(to, out)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
+            options["largest_grain"] = largest_grain
             failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
@@ -191,28 +203,35 @@ def _analyze_each(
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
-    submitted: list[tuple[Path, str, str]] = []
+    begun: list[tuple[Path, str, Work]] = []
     with _bar() as progress:
         task = progress.add_task("submitting", total=len(images), note="")
         for image, name in zip(images, names, strict=True):
             try:
-                submitted.append((image, name, client.submit(image, **options)))
+                begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
             progress.advance(task)
-        progress.reset(task, total=len(submitted), description="measuring")
-        for image, name, image_id in submitted:
+        progress.reset(task, total=sum(len(work.image_ids) for *_, work in begun), description="measuring")
+        ended = 0
+        for image, name, work in begun:
             try:
-                result = client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
+                result = client.finish(
+                    work,
+                    timeout,
+                    lambda _, problem: _note(progress, task, problem),
+                    lambda *_: progress.advance(task),
+                )
                 write_files(result, out, name, image, to)
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
-            progress.advance(task)
+            ended += len(work.image_ids)
+            progress.update(task, completed=ended)
     console.print(f"files are in {escape(str(out))}")
     return failed
 
@@ -244,7 +263,8 @@ def push(
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     note = TextColumn("[yellow]{task.fields[note]}")
     return Progress(*columns, note, console=console, transient=True, disable=not console.is_terminal)
 

@@ -121,7 +121,8 @@ class JobFailed(GrainserveError):
 
     def __init__(self, image_id: str, code: str, reason: str, attempts: int, status: int | None = None) -> None:
         times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        super().__init__(f"{reason} ({code}, after {times}, image id {image_id})")
+        way = "; `analyze` cuts it into tiles" if code == "image_too_large" else ""
+        super().__init__(f"{reason}{way} ({code}, after {times}, image id {image_id})")
         self.image_id = image_id
         self.code = code
         self.reason = reason
@@ -238,6 +239,21 @@ class ImageRejected(TorchServeError):
         super().__init__(reason)
         self.status = status
         self.code = code
+
+
+# Large images --------------------------------------------------------------------------------------------------------
+
+
+class TilesDisagree(GrainserveError):
+    """The tiles of one image were not measured by the same model, version and checkpoint."""
+
+    code = "tiles_disagree"
+
+    def __init__(self, odd: int, count: int, what: str) -> None:
+        super().__init__(
+            f"{odd} of {count} tiles were measured with another {what} than the last one: it was replaced meanwhile. "
+            "They are forgotten: analyze the image again, and only they are measured anew"
+        )
 
 
 # Results -------------------------------------------------------------------------------------------------------------

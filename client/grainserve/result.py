@@ -103,13 +103,13 @@ class Result:
 
     Args:
         data: the result as TorchServe answered it.
-        fetch_image: brings the submitted image's bytes, for `overlay`; None where there is no way to.
+        fetch_image: brings the submitted image, for `overlay`; None where there is no way to.
 
     Raises:
         InvalidResult: it is not a result.
     """
 
-    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], bytes] | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], ImageSource] | None = None) -> None:
         self._data = data
         self._fetch_image = fetch_image
         try:
