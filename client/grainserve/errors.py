@@ -234,3 +234,30 @@ class MasksMissing(GrainserveError, ValueError):
         super().__init__(
             "this result holds no masks (mask_format was 'none'): submit the image again with mask_format='rle'"
         )
+
+
+# Scale ---------------------------------------------------------------------------------------------------------------
+
+
+class ScaleError(GrainserveError, ValueError):
+    """The scale cannot be told from the image."""
+
+    code = "scale_error"
+
+
+class ScaleNotFound(ScaleError):
+    """Neither the file nor a bar in the picture says a scale."""
+
+    code = "scale_not_found"
+
+
+class ScaleNumberMissing(ScaleError):
+    """There is a scale bar, but the number beside it could not be read."""
+
+    code = "scale_number_missing"
+
+
+class ScaleConflict(ScaleError):
+    """Two sources say different scales, or pixels are not square."""
+
+    code = "scale_conflict"
