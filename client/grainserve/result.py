@@ -142,6 +142,12 @@ class Result:
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
 
+    @property
+    def scale_source(self) -> str | None:
+        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
+        source = self.metadata["units"].get("scaleSource")
+        return None if source is None else str(source)
+
     def to_dict(self) -> dict[str, Any]:
         """The result as TorchServe answered it."""
         return dict(self._data)

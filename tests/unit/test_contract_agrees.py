@@ -48,11 +48,12 @@ def test_an_option_has_the_same_limits_on_both_sides(name: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\n", "\x1f", "\x7f", "\x9f", "\u2028", "\u2029", "\ud800"])
-def test_both_refuse_a_label_with_a_control_character(character: str) -> None:
+@pytest.mark.parametrize("name", ["label", "scale_source"])
+def test_both_refuse_a_text_with_a_control_character(name: str, character: str) -> None:
     with pytest.raises(InvalidOption):
-        validate_options({"label": f"quartz{character}"})
+        validate_options({name: f"quartz{character}"})
     with pytest.raises(ValidationError):
-        Options(label=f"quartz{character}")
+        Options.model_validate({name: f"quartz{character}"})
 
 
 @pytest.mark.parametrize("label", ["quartz", "K-feldspar (or?) 2", "é", "石英\u3000粒", "\u00a0"])
