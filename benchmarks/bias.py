@@ -41,7 +41,7 @@ DIAMETERS = (5, 7, 10, 15, 20, 30, 50, 100, 200)
 ANGLES = tuple(7.5 * i for i in range(24))
 PLACES = 4
 SEED = 2026
-COLOURS = ("#1f5a92", "#c8691c", "#8c2d04", "#4d9221", "#7b3294")
+COLOURS = ("#1f5a92", "#c8691c", "#333333", "#4d9221", "#7b3294")
 
 TABLED = ("disc", "ellipse 2 : 1", "rectangle 2 : 1")
 TABLED_DIAMETERS = (5, 10, 20, 50, 100, 200)

@@ -29,12 +29,12 @@ class Shape:
 
     @property
     def length(self) -> float:
-        """px."""
+        """Side or full axis, px."""
         return math.sqrt(self.area * self.aspect * (4 / math.pi if self.kind == "ellipse" else 1))
 
     @property
     def width(self) -> float:
-        """px."""
+        """Side or full axis, px."""
         return self.length / self.aspect
 
     @property
