@@ -102,7 +102,9 @@ def opened(image: ImageSource) -> Iterator[Image.Image]:
             yield picture
     except UnidentifiedImageError:
         raise
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise InvalidImage("the image has more than 179 megapixels, Pillow's limit: cut it or scale it down") from error
+    except (OSError, ValueError) as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 

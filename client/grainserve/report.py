@@ -68,6 +68,10 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
         f"{result.metadata['model']} {result.metadata['version']}, {seconds:.1f} s, image id {result.image_id}",
         soft_wrap=True,
     )
+    if tiles := result.metadata.get("tiles"):
+        known = tiles["agreement"] is not None
+        agreed = f"; they agree on {tiles['agreement']:.0%} of the grains that several see whole" if known else ""
+        console.print(f"{tiles['count']} tiles that overlap by {tiles['overlap']} px or more{agreed}", soft_wrap=True)
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:

@@ -89,22 +89,17 @@ def merge(layout: Layout, sightings: Sequence[Sighting], *, overlapping: bool = 
         sightings: of all tiles.
         overlapping: whether grains of one tile may overlap (mode `masks`); nothing then conflicts.
     """
-    tiles = layout.tiles
-    whole = [each for each in sightings if not layout.cuts(tiles[each.tile], each.box)]
+    whole = [each for each in sightings if not layout.cuts(layout.tiles[each.tile], each.box)]
     meetings = list(_meetings(layout, whole))
     grains: list[int] = []
     visible = confirmed = 0
     for group in _agreeing(whole, meetings):
-        x, y = np.mean([whole[index].box.centre for index in group], axis=0)
-        owner = layout.owner((float(x), float(y)))
-        if layout.cuts(tiles[owner], whole[group[0]].box):  # larger than the overlap: whoever sees it whole has the say
-            chosen = max(group, key=lambda index: whole[index].score)
-        elif (chosen := next((index for index in group if whole[index].tile == owner), -1)) < 0:
-            continue
-        grains.append(chosen)
-        if layout.holders(whole[chosen].box) > 1:
-            visible += 1
-            confirmed += len(group) > 1
+        chosen = _chosen(layout, whole, group)
+        if chosen is not None:
+            grains.append(chosen)
+            if layout.holders(whole[chosen].box) > 1:
+                visible += 1
+                confirmed += len(group) > 1
     kept, shared = (grains, 0) if overlapping else _without_conflicts(whole, grains, meetings)
     return Merged(
         grains=sorted((whole[index] for index in kept), key=_reading_order),
@@ -112,6 +107,17 @@ def merge(layout: Layout, sightings: Sequence[Sighting], *, overlapping: bool = 
         shared=shared,
         too_large=[max(each.box.width, each.box.height) for each in sightings if not layout.holders(each.box)],
     )
+
+
+def _chosen(layout: Layout, sightings: Sequence[Sighting], group: Sequence[int]) -> int | None:
+    """Which sighting of a grain counts; None where the tile that has the say did not see it."""
+    x, y = np.mean([sightings[index].box.centre for index in group], axis=0)
+    owner = layout.owner((float(x), float(y)))
+    best = max(group, key=lambda index: (sightings[index].tile == owner, sightings[index].score))
+    if sightings[best].tile == owner:
+        return best
+    # A grain larger than the overlap may lie whole in another tile than the one that owns its middle.
+    return best if layout.cuts(layout.tiles[owner], sightings[best].box) else None
 
 
 def _meetings(layout: Layout, sightings: Sequence[Sighting]) -> Iterator[tuple[int, int, int]]:

@@ -276,5 +276,6 @@ def test_the_command_line_measures_a_large_image_beside_a_small_one(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}{ending}" for name in ("mosaic", "small") for ending in (".json", ".csv", "_overlay.png", "_sizes.png")
     }
+    assert "2 tiles that overlap by 200 px or more; they agree on 100% of the grains" in done.output
     saved = Result.from_json(tmp_path / "out" / "mosaic.json")
     assert (saved.width, saved.metadata["tiles"]["overlap"]) == (WIDTH, 200)
