@@ -34,6 +34,7 @@ from grainserve.options import (
     PointsPerBatch,
     PointsPerSide,
     PredIou,
+    ScaleSource,
     Stability,
     UmPerPx,
     given_options,
@@ -41,6 +42,8 @@ from grainserve.options import (
 from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
+from grainserve.scale import commands as scale_commands
+from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 
 app = typer.Typer(
@@ -56,6 +59,7 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
+scale_commands.add_to(app)
 operate.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
@@ -75,6 +79,9 @@ def submit(
     images: Images,
     *,
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -107,7 +114,9 @@ def submit(
         with Client(model=model, version=version, dispatch=False) as client:
             for image in images:
                 # One submission may be of many images, each with a key of its own.
-                image_id = client.submit(image, idempotency_key=key and f"{key}/{image}", **options)
+                image_id = client.submit(
+                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                )
                 typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
 
 
@@ -140,6 +149,9 @@ def analyze(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -166,7 +178,7 @@ def analyze(
         options = given_options(ctx.params)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            failed = _analyze_each(client, images, out, timeout, options)
+            failed = _analyze_each(client, images, out, timeout, options | {"scale": scale, "bar_um": bar_um})
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)

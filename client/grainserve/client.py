@@ -21,6 +21,7 @@ from grainserve.notifications import from_environment
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore, check_submitter
 from grainserve.result import Result
+from grainserve.scale import Mode, with_scale
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
 
@@ -84,6 +85,8 @@ class Client:
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
         **options: Any,
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
@@ -93,15 +96,19 @@ class Client:
             idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
                 key, after a crash or a lost connection, the image has the same id and makes no second job.
             traceparent: the W3C trace it belongs to, where the caller traces; the result's metadata then names it.
+            scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
+                the picture.
+            bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range.
+            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, or an array that is no image.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
-        checked = validate_options(options)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         data, content_type = image_bytes(image)
         image_id = self.store.submit(
             data,
@@ -187,7 +194,9 @@ class Client:
         """
         return self.wait(self.submit_now(image, **options), timeout, progress)
 
-    def submit_now(self, image: ImageSource, **options: Any) -> str:
+    def submit_now(
+        self, image: ImageSource, *, scale: Mode | None = None, bar_um: float | None = None, **options: Any
+    ) -> str:
         """Submits an image that somebody will wait for: nothing is stored where the work could not be done.
 
         Raises:
@@ -196,7 +205,7 @@ class Client:
         """
         validate_options(options)
         self.check()
-        return self.submit(image, **options)
+        return self.submit(image, scale=scale, bar_um=bar_um, **options)
 
     def check(self) -> None:
         """Checks, where this client does the work, that TorchServe answers and has the model.

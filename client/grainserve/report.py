@@ -64,6 +64,9 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
         f"{result.metadata['model']} {result.metadata['version']}, {seconds:.1f} s, image id {result.image_id}",
         soft_wrap=True,
     )
+    if result.um_per_px is not None:
+        source = result.scale_source or "given"
+        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(source)})", soft_wrap=True)
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:

@@ -22,7 +22,7 @@ SLENDER = 5.0
 """A plain bar is at least this many times longer than thick."""
 
 UNEVEN = 60
-"""Levels of 255 between the 10th and the 90th percentile of a bar's colour at most: JPEG makes 40 of a thin red line."""
+"""Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
 
 ALIKE, CONTRAST_DIVIDED = 40, 96
 """Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
@@ -83,7 +83,7 @@ def scale_bar(bars: Sequence[Bar]) -> Bar:
 
 
 def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
-    """Finds what may be a scale bar: long, straight, thin, of one colour (or of alternating segments), level or upright.
+    """Finds what may be a scale bar: long, straight, thin, of one colour or of alternating segments, level or upright.
 
     Each colour channel is searched for bright and for dark rectangles that stand out from what lies above and below
     them (a top-hat), so that a coloured bar is found on a texture in which it would be lost in grey.
@@ -176,9 +176,7 @@ def _ends(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
     return stack.x0 + 3 - _covered(left), stack.x1 - 3 + _covered(right)
 
 
-def _share(
-    frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int
-) -> NDArray[np.float64]:
+def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
     """How much of each pixel the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
     beside = np.median(frame[_core(stack), outside], axis=0)
     apart = np.array(_colour(frame, stack)) - beside
@@ -200,7 +198,7 @@ def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
     for rows in (slice(max(0, stack.y0 - 1 - reach), stack.y0 - 1), slice(stack.y1 + 1, stack.y1 + 1 + reach)):
         tall = (_share(frame, stack, (rows, columns), stack.x0 - 3) > 0.5).mean(axis=0) >= 0.5
         left, right = int(tall[:widest].sum()), int(tall[-widest:].sum())
-        if 0 < min(left, right) and max(left, right) < widest and tall[widest:-widest].mean() < 0.2:
+        if min(left, right) > 0 and max(left, right) < widest and tall[widest:-widest].mean() < 0.2:
             thick = max(thick, (left + right) / 2)
     return thick
 
