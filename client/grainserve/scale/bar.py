@@ -12,15 +12,21 @@ from numpy.typing import NDArray
 from grainserve.errors import ScaleConflict, ScaleNotFound
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 
-SHORTEST, LONGEST = 0.03, 0.9
-"""A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer."""
+SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.15, 0.9
+"""A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer. Straight grain
+boundaries look like bars that are upright or 1 px thick, and rows of grains like bars of three segments, so of these
+only long ones count."""
 
 SHORTEST_PX, SHORTEST_SEGMENT = 24, 12
 SLENDER = 5.0
 """A plain bar is at least this many times longer than thick."""
 
 UNEVEN = 60
-"""Levels of 255 between the 10th and the 90th percentile of a bar's colour at most: JPEG makes 40 of a thin red line."""
+"""Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
+
+ALIKE, CONTRAST_DIVIDED = 40, 96
+"""Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
+dark and a light one at least. Rows of grains are neither as alike nor as plain."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def scale_bar(bars: Sequence[Bar]) -> Bar:
 
 
 def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
-    """Finds what may be a scale bar: long, straight, thin, of one colour (or of alternating segments), level or upright.
+    """Finds what may be a scale bar: long, straight, thin, of one colour or of alternating segments, level or upright.
 
     Each colour channel is searched for bright and for dark rectangles that stand out from what lies above and below
     them (a top-hat), so that a coloured bar is found on a texture in which it would be lost in grey.
@@ -92,8 +98,9 @@ def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
     for turned in (False, True):
         frame = np.ascontiguousarray(pixels.transpose(1, 0, 2)) if turned else pixels
         for bar in _level_bars(frame):
-            upright = replace(bar, x=bar.y, y=bar.x, width=bar.height, height=bar.width) if turned else bar
-            bars.append(upright)
+            common = bar.segments > 3 or (bar.segments == 1 and bar.height > 1 and not turned)
+            if common or bar.width >= SHORTEST_RARE * frame.shape[1]:
+                bars.append(replace(bar, x=bar.y, y=bar.x, width=bar.height, height=bar.width) if turned else bar)
     bars.sort(key=lambda bar: (-bar.segments, -bar.contrast))
     kept: list[Bar] = []
     for bar in bars:
@@ -124,8 +131,8 @@ def _inside(stack: Stack, width: int, height: int) -> bool:
 
 def _plain(frame: NDArray[np.uint8], plane: NDArray[np.int16], stack: Stack) -> Iterator[Bar]:
     if _is_even(frame, stack) and (contrast := _contrast(plane, stack)) >= CONTRAST:
-        before, after = _ends(plane, stack)
-        length = after - before - _tick(plane, stack, contrast)
+        before, after = _ends(frame, stack)
+        length = after - before - _tick(frame, stack)
         yield Bar(stack.x0, stack.y0, stack.length, stack.thickness, length, 1, contrast, _colour(frame, stack))
 
 
@@ -157,14 +164,24 @@ def _contrast(plane: NDArray[np.int16], stack: Stack) -> float:
     return float(min(*(np.percentile(side, 5) for side in sides), *ends))
 
 
-def _ends(plane: NDArray[np.int16], stack: Stack) -> tuple[float, float]:
+def _ends(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
     """Where a bar begins and ends along x, px: pixels it covers in part count by their share."""
-    profile = plane[_core(stack)].mean(axis=0)
-    inside = float(np.median(profile[stack.x0 + 1 : stack.x1 - 1]))
-    before, after = float(profile[stack.x0 - 3]), float(profile[stack.x1 + 2])
-    left = _covered((profile[stack.x0 - 2 : stack.x0 + 2] - before) / (inside - before))
-    right = _covered((profile[stack.x1 - 2 : stack.x1 + 2] - after) / (inside - after))
-    return stack.x0 + 2 - left, stack.x1 - 2 + right
+    left, right = (
+        _share(frame, stack, (_core(stack), columns), outside).mean(axis=0)
+        for columns, outside in (
+            (slice(stack.x0 - 3, stack.x0 + 3), stack.x0 - 3),
+            (slice(stack.x1 - 3, stack.x1 + 3), stack.x1 + 2),
+        )
+    )
+    return stack.x0 + 3 - _covered(left), stack.x1 - 3 + _covered(right)
+
+
+def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
+    """How much of each pixel the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
+    beside = np.median(frame[_core(stack), outside], axis=0)
+    apart = np.array(_colour(frame, stack)) - beside
+    share: NDArray[np.float64] = (frame[part] - beside) @ apart / (apart @ apart)
+    return share
 
 
 def _covered(share: NDArray[np.float64]) -> float:
@@ -173,51 +190,50 @@ def _covered(share: NDArray[np.float64]) -> float:
     return float(whole.sum())
 
 
-def _tick(plane: NDArray[np.int16], stack: Stack, contrast: float) -> float:
+def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
     """Thickness of the ticks at both ends, px; 0 where there are none."""
-    inside = float(np.median(plane[_core(stack), stack.x0 + 1 : stack.x1 - 1]))
-    bar = np.abs(plane - inside) < contrast / 2
-    widest = max(2, stack.length // 6)
-    found = []
-    for end, inwards in ((stack.x0, 1), (stack.x1 - 1, -1)):
-        columns = end + inwards * np.arange(-1, widest)
-        reach = max(2, stack.thickness // 2)
-        above = bar[max(0, stack.y0 - reach) : max(0, stack.y0 - 1), columns]
-        below = bar[stack.y1 + 1 : stack.y1 + reach, columns]
-        tall = np.vstack([each for each in (above, below) if each.shape[0]] or [np.zeros((1, columns.size), bool)])
-        found.append(int(tall.any(axis=0).sum()))
-    return (found[0] + found[1]) / 2 if min(found) > 0 and max(found) <= widest / 2 else 0.0
+    reach, widest = max(2, stack.thickness // 2), max(4, stack.length // 8)
+    columns = slice(stack.x0, stack.x1)
+    thick = 0.0
+    for rows in (slice(max(0, stack.y0 - 1 - reach), stack.y0 - 1), slice(stack.y1 + 1, stack.y1 + 1 + reach)):
+        tall = (_share(frame, stack, (rows, columns), stack.x0 - 3) > 0.5).mean(axis=0) >= 0.5
+        left, right = int(tall[:widest].sum()), int(tall[-widest:].sum())
+        if min(left, right) > 0 and max(left, right) < widest and tall[widest:-widest].mean() < 0.2:
+            thick = max(thick, (left + right) / 2)
+    return thick
 
 
 def _alternating(
     frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
 ) -> Iterator[Bar]:
     """Chains of rectangles of one length with gaps of the same length between them."""
-    blocks = sorted(
-        (each for each in found if 0.2 <= each.thickness / each.length <= 3 and _is_even(frame, each)),
-        key=lambda each: each.x0,
-    )
-    while blocks:
-        chain = [blocks.pop(0)]
-        for block in blocks:
-            if _follows(chain[-1], block):
-                chain.append(block)
-        blocks = [block for block in blocks if block not in chain]
-        if len(chain) < 2:
-            continue
-        bar = _divided(frame, plane, mask, chain)
+    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
+    if not blocks:
+        return
+    following = _following(blocks)
+    begins = set(following) - set(following.values())
+    for begin in sorted(begins):
+        chain = [begin]
+        while chain[-1] in following:
+            chain.append(following[chain[-1]])
+        bar = _divided(frame, plane, mask, [blocks[each] for each in chain])
         if bar is not None and bar.length >= shortest:
             yield bar
 
 
-def _follows(one: Stack, other: Stack) -> bool:
-    shared = min(one.y1, other.y1) - max(one.y0, other.y0)
-    length = (one.length + other.length) / 2
-    return (
-        shared >= 0.7 * max(one.thickness, other.thickness)
-        and abs(one.length - other.length) <= max(2.0, 0.1 * length)
-        and abs(other.x0 - one.x1 - length) <= max(2.0, 0.2 * length)
-    )
+def _following(blocks: Sequence[Stack]) -> dict[int, int]:
+    """The block that follows each along x at the distance of a gap of its own length, of those that have one."""
+    x0, x1, y0, y1 = np.array([(each.x0, each.x1, each.y0, each.y1) for each in blocks]).T
+    length, thickness = x1 - x0, y1 - y0
+    following = {}
+    for one in range(len(blocks)):
+        near = np.abs(x0 - x1[one] - length[one]) <= np.maximum(2.0, 0.2 * length[one])
+        near &= np.abs(length - length[one]) <= np.maximum(2.0, 0.1 * length[one])
+        shared = np.minimum(y1, y1[one]) - np.maximum(y0, y0[one])
+        near &= shared >= 0.7 * np.maximum(thickness, thickness[one])
+        if near.any():
+            following[one] = int(near.argmax())
+    return following
 
 
 def _divided(
@@ -226,7 +242,8 @@ def _divided(
     gaps = [Stack(one.x1, other.x0, one.y0, one.y1) for one, other in pairwise(chain)]
     inside = [float(np.median(plane[_core(each), each.x0 + 2 : each.x1 - 2])) for each in (*chain, *gaps)]
     contrast = min(inside[: len(chain)]) - max(inside[len(chain) :])
-    if contrast < CONTRAST or not all(_is_even(frame, gap) for gap in gaps):
+    alike = all(np.ptp([_colour(frame, each) for each in kind], axis=0).max() <= ALIKE for kind in (chain, gaps))
+    if contrast < CONTRAST_DIVIDED or not alike or not all(_is_even(frame, each) for each in (*chain, *gaps)):
         return None
     numbers = np.arange(len(chain))
     # Outlines make dark segments longer and light ones shorter; from begin to begin both are in it once.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,25 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
     return _agreed(said, pixels, bar_um)
 
 
+def with_scale(
+    image: ImageSource, options: Mapping[str, Any], mode: Mode | None, bar_um: float | None
+) -> dict[str, Any]:
+    """Completes the options of a request with the scale of its image, where one is to be found.
+
+    Raises:
+        InvalidOption: a scale is given as well, or a bar's length without `auto`.
+        And as `find_scale`.
+    """
+    if mode is None:
+        if bar_um is not None:
+            raise InvalidOption("bar_um is for a scale bar that is to be found: give scale='auto' (--scale auto)")
+        return dict(options)
+    if options.get("um_per_px") is not None or options.get("scale_source") is not None:
+        raise InvalidOption("um_per_px and scale_source are for a scale that is known: leave scale out, or leave them")
+    found = find_scale(image, mode, bar_um)
+    return {**options, "um_per_px": found.um_per_px, "scale_source": found.source}
+
+
 def _agreed(said: Scale, pixels: NDArray[np.uint8], bar_um: float | None) -> Scale:
     """What the file says, unless a bar that can be read says otherwise."""
     try:
@@ -87,7 +107,9 @@ def _bar_scale(pixels: NDArray[np.uint8], bar: Bar, bar_um: float | None, data: 
 
 def _of_bar(bar: Bar, um: float) -> Scale:
     divided = f" of {bar.segments} segments" if bar.segments > 1 else ""
-    return Scale(um / bar.length, f"scale bar{divided}, {bar.length:.1f} px = {length_text(um)}".replace(".0 px", " px"))
+    return Scale(
+        um / bar.length, f"scale bar{divided}, {bar.length:.1f} px = {length_text(um)}".replace(".0 px", " px")
+    )
 
 
 def _print_resolution(data: bytes) -> str:

@@ -153,11 +153,14 @@ def _beside(image: Path) -> Iterator[tuple[str, Side]]:
     for path in (image.with_suffix(".txt"), image.with_suffix(".TXT")):
         if path.is_file():
             text = path.read_bytes()[:65536].decode("latin-1")
-            bar, marker = re.search(r"^\$\$SM_MICRON_BAR (\d+)", text, re.M), re.search(r"^\$\$SM_MICRON_MARKER (.+)", text, re.M)
+            bar, marker = (
+                re.search(r"^\$\$SM_MICRON_BAR (\d+)", text, re.MULTILINE),
+                re.search(r"^\$\$SM_MICRON_MARKER (.+)", text, re.MULTILINE),
+            )
             lengths = lengths_um(marker[1]) if marker else []
             if bar and int(bar[1]) and len(lengths) == 1:
                 yield f"JEOL {path.name}", (lengths[0] / int(bar[1]),) * 2
-            size = re.search(r"^PixelSize=([\d.]+)", text, re.M)
+            size = re.search(r"^PixelSize=([\d.]+)", text, re.MULTILINE)
             nm = _in_um(size[1], "nm") if size and "[SemImageFile]" in text else None
             if nm:
                 yield f"Hitachi {path.name}", (nm, nm)

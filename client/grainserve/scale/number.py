@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from grainserve.errors import ScaleConflict
 from grainserve.scale.bar import Bar
-from grainserve.scale.units import length_text, lengths_um
+from grainserve.scale.units import lengths_um
 
-TEXT_HEIGHT = 60
-"""Tesseract reads letters of about 30 px best, half of a line's height."""
+ENOUGH, CERTAIN, MAJORITY = 3, 4, 0.75
+"""A length counts when so many renderings read it and so large a share of those that read any; so many are certain."""
+
+WIDE = 400
+"""A cut this large, px, is of a bar whose letters are large as well, and enlarged less."""
 
 
 def can_read() -> bool:
@@ -30,31 +34,24 @@ def can_read() -> bool:
 def read_length(pixels: NDArray[np.uint8], bar: Bar) -> float | None:
     """Reads the length written above, below or beside a bar.
 
-    The same letters are read in several renderings: as they are, inverted, and by their distance from white, black and
-    the bar's own colour. What two of them read alike is taken; what only one read is not.
+    On a texture one reading in five is wrong ("2400.0" for "400.0"), so the letters are read in up to 24 renderings:
+    by their distance from white, black and the bar's own colour, in two sizes and two cuts, and a majority decides.
 
     Args:
         pixels: H × W × 3, uint8.
         bar: the bar.
 
     Returns:
-        µm; None where no number with a unit of length was read. Tesseract's English reads µ as u or p: "pm" is µm,
+        µm; None where no length is read alike often enough. Tesseract's English reads µ as u, p, y or j: "pm" is µm,
         picometres being no scale of a picture of grains.
-
-    Raises:
-        ScaleConflict: different numbers were read.
     """
-    votes: dict[float, int] = {}
+    votes: Counter[float] = Counter()
     for picture in _renderings(pixels, bar):
-        for length in set(lengths_um(_text(picture))):
-            votes[length] = votes.get(length, 0) + 1
-    read = sorted(length for length, count in votes.items() if count >= 2)
-    if len(read) > 1:
-        raise ScaleConflict(
-            f"beside the scale bar ({bar}) these lengths can be read: {', '.join(map(length_text, read))}; say which "
-            "it is: bar_um (--bar-um)"
-        )
-    return read[0] if read else None
+        votes.update({length for length in lengths_um(_text(picture)) if length > 0})
+        (best, count), *others = votes.most_common(2) or [(0.0, 0)]
+        if count == CERTAIN and not others:
+            break
+    return best if count >= max(ENOUGH, MAJORITY * votes.total()) else None
 
 
 def _text(picture: Image.Image) -> str:
@@ -67,26 +64,17 @@ def _text(picture: Image.Image) -> str:
 
 def _renderings(pixels: NDArray[np.uint8], bar: Bar) -> Iterator[Image.Image]:
     """Dark letters on white, enlarged."""
-    for reach in (0.5, 1.0):
+    colours = dict.fromkeys(((255, 255, 255), (0, 0, 0), bar.colour))
+    for reach, tolerance, colour in product((0.4, 0.7), (80, 160), colours):
         crop = _beside(pixels, bar, reach)
-        factor = max(1, round(4 * TEXT_HEIGHT / max(crop.shape[0], TEXT_HEIGHT)))
-        grey = crop.mean(axis=2)
-        for shown in (
-            grey,
-            255 - grey,
-            *(_distance(crop, colour) for colour in ((255, 255, 255), (0, 0, 0), bar.colour)),
-        ):
-            picture = Image.fromarray(np.rint(shown).astype(np.uint8))
+        apart = np.abs(crop.astype(np.int16) - np.array(colour, np.int16)).max(axis=2)
+        picture = Image.fromarray(np.minimum(apart * (255 / tolerance), 255).astype(np.uint8))
+        for factor in (2, 4) if max(picture.size) <= WIDE else (1, 2):
             yield picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
 
 
-def _distance(crop: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.float64]:
-    """0 where the crop has the colour, 255 from a distance of 80 levels in any channel on."""
-    apart = np.abs(crop.astype(np.int16) - np.array(colour, np.int16)).max(axis=2)
-    return np.minimum(apart * (255 / 80), 255).astype(np.float64)
-
-
 def _beside(pixels: NDArray[np.uint8], bar: Bar, reach: float) -> NDArray[np.uint8]:
+    """What lies around a bar, up to `reach` of its length away."""
     height, width = pixels.shape[:2]
     margin = int(np.clip(reach * bar.length, 40, 160))
     x0, x1 = max(0, bar.x - margin), min(width, bar.x + bar.width + margin)

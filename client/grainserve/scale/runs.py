@@ -28,10 +28,12 @@ class Stack:
 
     @property
     def length(self) -> int:
+        """Along the rows, px."""
         return self.x1 - self.x0
 
     @property
     def thickness(self) -> int:
+        """Across them, px."""
         return self.y1 - self.y0
 
 
@@ -72,8 +74,7 @@ def stacks(mask: NDArray[np.bool_], shortest: int) -> list[Stack]:
     rows_of = np.bincount(group)
     means = [np.bincount(group, each) / rows_of for each in (start, end)]
     spreads = [
-        np.bincount(group, (each - mean[group]) ** 2) / rows_of
-        for each, mean in zip((start, end), means, strict=True)
+        np.bincount(group, (each - mean[group]) ** 2) / rows_of for each, mean in zip((start, end), means, strict=True)
     ]
     straight = (spreads[0] < SPREAD**2) & (spreads[1] < SPREAD**2)
     first = ndimage.minimum(row, group, np.arange(count))

@@ -11,7 +11,17 @@ from grainserve.errors import ScaleError
 AGREEMENT = 0.03
 """Two scales further apart than this share disagree: a bar drawn by hand is rarely off by more."""
 
-UM = {"pm": 1e-6, "nm": 1e-3, "um": 1.0, "micron": 1.0, "microns": 1.0, "mm": 1e3, "cm": 1e4, "inch": 25_400.0, "m": 1e6}
+UM = {
+    "pm": 1e-6,
+    "nm": 1e-3,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "mm": 1e3,
+    "cm": 1e4,
+    "inch": 25_400.0,
+    "m": 1e6,
+}
 """Micrometres in a unit, by its name in lower case with the µ as u."""
 
 LENGTH = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?)\s*(nm|[uµμ]m|mm|cm|m)(?![a-zµμ])", re.IGNORECASE)
