@@ -4,8 +4,8 @@
     python -m benchmarks.classes --masks truth           # 15 s: on the true outlines only
 
 Thin sections with known minerals (training.minerals) are measured as the worker measures, labelled with the truth and
-written as tables; `grainserve classifier train` learns from six of them, and the worker's own code names the grains
-of six others. Once on the true outlines, once on those that sam_tiny finds, where a grain's true mineral is the one that
+written as tables; `grainserve classifier train` learns from six of them, and the worker's own code names the grains of
+six others. Once on the true outlines, once on those that sam_tiny finds, where a grain's true mineral is the one that
 most of its pixels are. Then each mineral in turn is left out of the tables. Writes benchmarks/results/classes.json and,
 of the last outlines, docs/images/classes.png.
 """

@@ -1,4 +1,4 @@
-"""What docs/classes.md does, with a real worker: tables of results, a classifier learnt from them, its classes."""
+"""What docs/classes.md does, with a real worker: tables of results, a classifier learnt from them, classes named."""
 
 from __future__ import annotations
 

@@ -73,9 +73,8 @@ def _rejection(classifier: Classifier) -> Table:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(first, *others, box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].no_wrap = True
     for column in table.columns[1:]:
-        column.justify = "right"
+        column.justify, column.overflow = "right", "fold"
     return table
 
 

@@ -16,7 +16,8 @@ from grainserve.errors import LabelledTableError
 if TYPE_CHECKING:
     import pandas as pd
 
-SHAPE = ("circularity", "aspectRatio", "roundness", "solidity", "eccentricity")
+# Aspect ratio and eccentricity are roundness again, on scales with long tails.
+SHAPE = ("circularity", "roundness", "solidity")
 COLOUR = tuple(f"{name}_{channel}" for name in ("meanIntensity", "intensityStd") for channel in "rgb")
 TEXTURE = ("texture_entropy", "texture_gradientMean", "texture_gradientStd", "texture_coherence")
 FEATURES = (*SHAPE, *COLOUR, *TEXTURE)

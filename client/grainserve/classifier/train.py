@@ -13,7 +13,6 @@ from grainserve.classifier.model import (
     NOVEL,
     UNKNOWN,
     Classifier,
-    distances,
     fit,
     fitted_temperature,
     named,
@@ -73,9 +72,9 @@ def _fitted(data: Labelled) -> tuple[Classifier, _Unseen]:
     known = np.unique(data.classes)
     shares, away = np.zeros((len(data.classes), len(known))), np.zeros(len(data.classes))
     for learnt, held_out in _folds(data)[1]:
-        pipeline = fit(data.values[learnt], data.classes[learnt])
-        shares[held_out] = pipeline.predict_proba(data.values[held_out])
-        away[held_out] = distances(pipeline, data.values[held_out])
+        fitted = fit(data.values[learnt], data.classes[learnt])
+        shares[held_out] = fitted.shares(data.values[held_out])
+        away[held_out] = fitted.away(data.values[held_out])
     temperature = fitted_temperature(shares, np.searchsorted(known, data.classes))
     farthest = float(np.quantile(away, 1 - NOVEL))
     classifier = Classifier(data.features, fit(data.values, data.classes), temperature, farthest, threshold=0.0)

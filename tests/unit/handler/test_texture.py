@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -70,6 +70,7 @@ def test_no_grains() -> None:
     assert describe(np.zeros((5, 6), np.int32), rgb(np.zeros((5, 6)))) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_what_lies_outside_does_not_count(seed: int) -> None:
     """Each of several grains has the texture it has alone on a ground of another colour."""

@@ -44,10 +44,10 @@ def test_classes_far_apart_are_told_apart(tmp_path: Path) -> None:
     assert card["novelty"] == {"biotite": 1, "opaque": 1, "quartz": 1}
 
 
-def test_two_percent_of_known_grains_may_be_unlike_all(tmp_path: Path) -> None:
+def test_five_percent_of_known_grains_may_be_unlike_all(tmp_path: Path) -> None:
     classifier = make_classifier(tmp_path, {"quartz": 200, "biotite": 200})
     names, _ = classifier.name(draw(np.random.default_rng(99), 0.0, 1000))
-    assert 0.005 < (names == UNKNOWN).mean() < 0.05
+    assert 0.01 < (names == UNKNOWN).mean() < 0.08
 
 
 def test_a_confidence_is_how_often_it_is_right() -> None:
@@ -115,18 +115,19 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         load(tmp_path / "a.skops")
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), hotness=st.floats(1.0, 8.0))
 def test_the_temperature_undoes_what_was_too_sure(seed: int, hotness: float) -> None:
     """Probabilities that are right, made too sure by a power, are right again at that temperature."""
     rng = np.random.default_rng(seed)
     right = rng.dirichlet([1.0, 1.0, 1.0], 3000)
-    truth = np.array([rng.choice(3, p=row) for row in right])
+    truth = (right.cumsum(axis=1) > rng.uniform(size=(3000, 1))).argmax(axis=1)
     too_sure = softened(right, 1 / hotness)
     assert fitted_temperature(too_sure, truth) == pytest.approx(hotness, rel=0.15)
     assert softened(too_sure, hotness) == pytest.approx(right, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_a_higher_threshold_names_fewer(one: float, other: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
