@@ -40,7 +40,7 @@ class Options(BaseModel):
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
-        label: Class written to every object; no control characters.
+        label: Class of every object, unless the model config names a classifier; no control characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
