@@ -108,7 +108,7 @@ def tables(results: Mapping[str, Any]) -> str:
     ]
     for row in results["by_angle"]:
         if row["form"] != "disc":
-            cells = [f"{row['perimeter'][str(angle)]:+.1f}" for angle in TABLED_ANGLES]
+            cells = [f"{row['perimeter'][str(angle)]:+z.1f}" for angle in TABLED_ANGLES]
             lines.append(_row([row["form"], *cells]))
     return "\n".join(lines)
 
@@ -118,7 +118,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(bias: float, scatter: float) -> str:
-    return f"{bias:+.1f} ± {scatter:.1f}"
+    return f"{bias:+z.1f} ± {scatter:.1f}"
 
 
 PANELS = ("perimeter", "circularity", "minorAxisLength", "feretMax", "feretMin", "solidity")
