@@ -25,16 +25,19 @@ if (
 ):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
     import pandas as pd
 
+    from grainserve.stats import Summary
+
 _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
     "meanIntensity": ("r", "g", "b"),
     "intensityStd": ("r", "g", "b"),
     "centroid_um": ("x", "y"),
+    "texture": ("entropy", "gradientMean", "gradientStd", "coherence"),
 }
 _WHOLE = {"id", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"}
 _BOOLEAN = {"touchesEdge", "lowPrecision"}
-_TEXT = {"class"}
+_TEXT = {"class", "classSource"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,13 @@ class Grain:
 
     Attributes:
         id: 1 or more; its value in the label map.
-        label: its class.
+        label: its class, "unknown" where a classifier would not say.
         score: 0 to 1.
         mask: as in the result (`mask_format`), None with `none`.
         properties: measurements under their wire names, px, px² and degrees, with `_um` twins when a scale was given.
+        class_confidence: probability of the likeliest class, 0…1; 0 for a grain like none that the classifier knows.
+            None where the label was given.
+        class_source: who named the class, "given" or "classifier".
     """
 
     id: int
@@ -54,6 +60,8 @@ class Grain:
     score: float
     mask: Any
     properties: Mapping[str, Any]
+    class_confidence: float | None = None
+    class_source: str = "given"
 
     @property
     def area(self) -> int:
@@ -73,7 +81,13 @@ class Grain:
 
     def row(self) -> dict[str, Any]:
         """The grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
-        row: dict[str, Any] = {"id": self.id, "class": self.label, "score": self.score}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "class": self.label,
+            "classConfidence": self.class_confidence,
+            "classSource": self.class_source,
+            "score": self.score,
+        }
         for name, value in self.properties.items():
             if name not in _PARTS:
                 row[name] = value
@@ -89,13 +103,13 @@ class Result:
 
     Args:
         data: the result as TorchServe answered it.
-        fetch_image: brings the submitted image's bytes, for `overlay`; None where there is no way to.
+        fetch_image: brings the submitted image, for `overlay`; None where there is no way to.
 
     Raises:
         InvalidResult: it is not a result.
     """
 
-    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], bytes] | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], ImageSource] | None = None) -> None:
         self._data = data
         self._fetch_image = fetch_image
         try:
@@ -104,10 +118,7 @@ class Result:
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
             scale = self.metadata["units"]["umPerPx"]
-            self.grains = [
-                Grain(int(each["id"]), str(each["class"]), float(each["score"]), each["mask"], each["properties"])
-                for each in data["segmentedObjects"]
-            ]
+            self.grains = [_grain(each) for each in data["segmentedObjects"]]
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidResult(f"this is not a result: {error!r}") from error
         self.um_per_px = None if scale is None else float(scale)
@@ -123,10 +134,19 @@ class Result:
             data = json.loads(Path(path).read_bytes())
         except ValueError as error:
             raise InvalidResult(f"{path} is not JSON: {error}") from error
-        return cls(data)
+        try:
+            return cls(data)
+        except InvalidResult as error:
+            raise InvalidResult(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
+
+    @property
+    def scale_source(self) -> str | None:
+        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
+        source = self.metadata["units"].get("scaleSource")
+        return None if source is None else str(source)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as TorchServe answered it."""
@@ -198,6 +218,16 @@ class Result:
         """D_p in `size_unit`: the equivalent diameter that p % of the grains (by number or area) is finer than."""
         return self.size_curve(weighting).percentile(percent)
 
+    def statistics(self, **options: Any) -> Summary:
+        """The statistics of the image's grains: sizes with intervals, their classes, orientation, ASTM grain sizes.
+
+        Args:
+            options: as `grainserve.stats.summarise`, which pools several images as well.
+        """
+        from grainserve.stats import Sample, summarise  # noqa: PLC0415
+
+        return summarise(Sample.of([self]), **options)
+
     def overlay(self, path: str | PathLike[str], image: ImageSource | None = None) -> None:
         """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.
 
@@ -224,6 +254,28 @@ class Result:
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str | None = None,  # noqa: A002 - as Pillow calls it
+        image: ImageSource | None = None,
+    ) -> None:
+        """Writes the result as a file for another program; docs/exports.md says which.
+
+        Args:
+            path: where.
+            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
+            image: the image, for an overlay and for its name in COCO's JSON.
+
+        Raises:
+            InvalidOption: no such format, or the ending does not say which.
+            ExtraMissing: a library is not installed.
+            MasksMissing: the result has none, and this format is made of them.
+        """
+        from grainserve.exports import formats  # noqa: PLC0415
+
+        formats.write(self, path, format, image)
+
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""
         from grainserve import plots  # noqa: PLC0415
@@ -237,8 +289,22 @@ class Result:
         )
 
 
+def _grain(data: Mapping[str, Any]) -> Grain:
+    # Results of before 2026-11-22 do not say who named the class.
+    confidence, source = data.get("classConfidence"), data.get("classSource", "given")
+    return Grain(
+        id=int(data["id"]),
+        label=str(data["class"]),
+        score=float(data["score"]),
+        mask=data["mask"],
+        properties=data["properties"],
+        class_confidence=None if confidence is None else float(confidence),
+        class_source=str(source),
+    )
+
+
 def _columns(scaled: bool) -> list[str]:
-    columns = ["id", "class", "score"]
+    columns = ["id", "class", "classConfidence", "classSource", "score"]
     for name in schema("result")["$defs"]["properties"]["properties"]:
         if scaled or not name.endswith(("_um", "_um2")):
             columns += [f"{name}_{part}" for part in _PARTS[name]] if name in _PARTS else [name]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from grain_handler import texture
 from grain_handler.hull import convex_areas, feret_diameters, hull_sides
 from grain_handler.masks import Mask
 from grain_handler.moments import areas, ellipses, intensities
@@ -121,6 +122,7 @@ def _measure(
         measured |= {f"{name}_um2": measured[name] * um_per_px**2 for name in AREAS}
         measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
     columns = {name: _values(name, values) for name, values in measured.items()}
+    columns["texture"] = texture.describe(labels, image)
     return [dict(zip(columns, grain, strict=True)) for grain in zip(*columns.values(), strict=True)]
 
 
