@@ -11,6 +11,7 @@ from grainserve.client import Client
 from grainserve.errors import WaitTimeout
 from grainserve.images import ImageSource
 from grainserve.result import Result
+from grainserve.tiles.layout import LARGEST_GRAIN
 
 
 class AsyncClient:
@@ -56,11 +57,17 @@ class AsyncClient:
         image: ImageSource,
         *,
         timeout: float | None = None,
+        largest_grain: int = LARGEST_GRAIN,
         **options: Any,
     ) -> Result:
         """See `Client.analyze`."""
-        image_id = await asyncio.to_thread(self.client.submit_now, image, **options)
-        return await self.wait(image_id, timeout)
+        loop = asyncio.get_running_loop()
+        begun, results = loop.time(), list[Result]()
+        work = await asyncio.to_thread(self.client.begin, image, largest_grain=largest_grain, **options)
+        for image_id in work.image_ids:
+            left = None if timeout is None else max(0.0, timeout - (loop.time() - begun))
+            results.append(await self.wait(image_id, left))
+        return await asyncio.to_thread(work.result, results)
 
     async def close(self, timeout: float | None = None) -> None:
         """See `Client.close`."""

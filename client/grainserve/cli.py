@@ -15,12 +15,16 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from grainserve import config, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
+from grainserve.exports import commands as exporting
+from grainserve.exports.commands import To
+from grainserve.exports.formats import FORMATS
 from grainserve.images import image_bytes
 from grainserve.options import (
     BoxNms,
@@ -35,6 +39,7 @@ from grainserve.options import (
     PointsPerBatch,
     PointsPerSide,
     PredIou,
+    ScaleSource,
     Stability,
     UmPerPx,
     given_options,
@@ -42,7 +47,12 @@ from grainserve.options import (
 from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
+from grainserve.scale import commands as scale_commands
+from grainserve.scale.commands import BarUm, ScaleMode
+from grainserve.stats import commands as statistics
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
+from grainserve.tiles.layout import LARGEST_GRAIN
+from grainserve.work import Work
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,15 +67,23 @@ app = typer.Typer(
 weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
+exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
+scale_commands.add_to(app)
 operate.add_to(app)
+statistics.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
+AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+LargestGrain = Annotated[
+    int,
+    typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
+]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
 Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
 Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
 Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default for ever.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, NAME_overlay.png and NAME_sizes.png.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, … as --to says.")]
 
 
 @app.command(
@@ -77,6 +95,9 @@ def submit(
     images: Images,
     *,
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -109,39 +130,48 @@ def submit(
         with Client(model=model, version=version, dispatch=False) as client:
             for image in images:
                 # One submission may be of many images, each with a key of its own.
-                image_id = client.submit(image, idempotency_key=key and f"{key}/{image}", **options)
+                image_id = client.submit(
+                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                )
                 typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(image_id: ImageId, out: Out = None) -> None:
+def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
     with reported(), Client(dispatch=False) as client:
+        _check_files(to, out)
         result = client.poll(image_id)
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, out)
+        _deliver(result, out, to)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
-def wait(image_id: ImageId, out: Out = None, timeout: Timeout = None) -> None:
+def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = None) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported(), Client() as client:
-        _deliver(_wait_with_bar(client, image_id, timeout), out)
+        _check_files(to, out)
+        _deliver(_wait_with_bar(client, image_id, timeout), out, to)
 
 
 @app.command(
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
-    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50"
+    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
     ctx: typer.Context,
-    images: Images,
+    images: AnyImages,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
+    to: To = None,
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -157,52 +187,63 @@ def analyze(
     label: Label = None,
     model: Model = None,
     version: Version = None,
+    largest_grain: LargestGrain = LARGEST_GRAIN,
     timeout: Timeout = None,
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
-    NAME_sizes.png (grain sizes). An image that is refused does not stop the others.
+    NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
     """
     with reported():
         options = given_options(ctx.params)
+        _check_files(to, out)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            failed = _analyze_each(client, images, out, timeout, options)
+            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
+            failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, timeout: float | None, options: dict[str, Any]
+    client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
-    submitted: list[tuple[Path, str, str]] = []
+    begun: list[tuple[Path, str, Work]] = []
     with _bar() as progress:
         task = progress.add_task("submitting", total=len(images), note="")
         for image, name in zip(images, names, strict=True):
             try:
-                submitted.append((image, name, client.submit(image, **options)))
+                begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
             progress.advance(task)
-        progress.reset(task, total=len(submitted), description="measuring")
-        for image, name, image_id in submitted:
+        progress.reset(task, total=sum(len(work.image_ids) for *_, work in begun), description="measuring")
+        ended = 0
+        for image, name, work in begun:
             try:
-                result = client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
-                write_files(result, out, name, image)
+                result = client.finish(
+                    work,
+                    timeout,
+                    lambda _, problem: _note(progress, task, problem),
+                    lambda *_: progress.advance(task),
+                )
+                write_files(result, out, name, image, to)
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
-            progress.advance(task)
+            ended += len(work.image_ids)
+            progress.update(task, completed=ended)
     console.print(f"files are in {escape(str(out))}")
     return failed
 
@@ -234,7 +275,8 @@ def push(
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     note = TextColumn("[yellow]{task.fields[note]}")
     return Progress(*columns, note, console=console, transient=True, disable=not console.is_terminal)
 
@@ -250,9 +292,17 @@ def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Resu
         return client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
 
 
-def _deliver(result: Result, out: Path | None) -> None:
+def _check_files(to: To, out: Path | None) -> None:
+    """Tells before any work what would keep the files from being written."""
+    if to and out is None:
+        raise InvalidOption("--to names files to write: give --out, a folder for them")
+    for name in to or ():
+        FORMATS[name].check_library()
+
+
+def _deliver(result: Result, out: Path | None, to: To) -> None:
     print_result(result, result.image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, result.image_id, None):
+        for path in write_files(result, out, result.image_id, None, to):
             typer.echo(path)

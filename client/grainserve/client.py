@@ -15,16 +15,21 @@ from grainserve import config
 from grainserve.contract import validate_options
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
-from grainserve.images import ImageSource, image_bytes
+from grainserve.images import ImageSource, frame_size, image_bytes
 from grainserve.jobs import State
 from grainserve.notifications import from_environment
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore, check_submitter
 from grainserve.result import Result
+from grainserve.scale import Mode, with_scale
 from grainserve.storage import Bucket
+from grainserve.tiles.jobs import fetched, submit
+from grainserve.tiles.layout import LARGEST_GRAIN, SIDE
 from grainserve.torchserve import TorchServe
+from grainserve.work import Work
 
 Progress = Callable[[State, GrainserveError | None], None]
+JobsDone = Callable[[int, int], None]
 
 
 class Client:
@@ -84,6 +89,9 @@ class Client:
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        version: str | None = None,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
         **options: Any,
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
@@ -93,20 +101,25 @@ class Client:
             idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
                 key, after a crash or a lost connection, the image has the same id and makes no second job.
             traceparent: the W3C trace it belongs to, where the caller traces; the result's metadata then names it.
+            version: model version; None for the client's.
+            scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
+                the picture.
+            bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range.
+            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, or an array that is no image.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
-        checked = validate_options(options)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         data, content_type = image_bytes(image)
         image_id = self.store.submit(
             data,
             model=self.model,
-            version=self.version,
+            version=version or self.version,
             options=checked,
             submitter=self.submitter,
             content_type=content_type,
@@ -177,26 +190,84 @@ class Client:
         return found
 
     def analyze(
-        self, image: ImageSource, *, timeout: float | None = None, progress: Progress | None = None, **options: Any
+        self,
+        image: ImageSource,
+        *,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        largest_grain: int = LARGEST_GRAIN,
+        on_done: JobsDone | None = None,
+        **options: Any,
     ) -> Result:
         """Submits an image and waits for its result.
 
+        An image over 1024 px is cut into tiles, each of them a job, whose grains are merged; called again after a crash
+        it goes on with the jobs that are there.
+
+        Args:
+            image: see `submit`.
+            timeout: seconds for all of it; None waits for as long as it takes.
+            progress: see `wait`.
+            largest_grain: largest extent of a grain expected, px; tiles overlap by twice that.
+            on_done: called after each job with how many are done, and of how many.
+            **options: see `submit`.
+
         Raises:
             TorchServeUnreachable, ModelNotFound: as `check`, at once.
+            TilesDisagree: the checkpoint was replaced while the tiles were measured.
             And as `submit` and `wait`.
         """
-        return self.wait(self.submit_now(image, **options), timeout, progress)
+        return self.finish(self.begin(image, largest_grain=largest_grain, **options), timeout, progress, on_done)
 
-    def submit_now(self, image: ImageSource, **options: Any) -> str:
-        """Submits an image that somebody will wait for: nothing is stored where the work could not be done.
+    def begin(
+        self,
+        image: ImageSource,
+        *,
+        largest_grain: int = LARGEST_GRAIN,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
+        **options: Any,
+    ) -> Work:
+        """Submits an image that somebody will wait for, in tiles where it is large.
+
+        Nothing is stored where the work could not be done.
 
         Raises:
             TorchServeUnreachable, ModelNotFound: as `check`.
             And as `submit`.
         """
-        validate_options(options)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         self.check()
-        return self.submit(image, **options)
+        if max(frame_size(image) or (0, 0)) > SIDE:
+            return submit(self, image, largest_grain, checked)
+        return Work((self.submit(image, **checked),), lambda results: results[0])
+
+    def finish(
+        self,
+        work: Work,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        on_done: JobsDone | None = None,
+    ) -> Result:
+        """Waits for the result of what `begin` began; arguments and errors as `analyze`."""
+        begun, results = time.monotonic(), list[Result]()
+        for image_id in work.image_ids:
+            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
+            results.append(self.wait(image_id, left, progress))
+            if on_done:
+                on_done(len(results), len(work.image_ids))
+        return work.result(results)
+
+    def default_version(self) -> str | None:
+        """The version that requests without one go to; None where TorchServe's management is not to be asked.
+
+        Raises:
+            TorchServeUnreachable: it does not answer.
+            ModelNotFound: it does not have the model.
+        """
+        if not (self._dispatch and self.torchserve.management):
+            return None
+        return self.torchserve.management.default_version(self.model).version
 
     def check(self) -> None:
         """Checks, where this client does the work, that TorchServe answers and has the model.
@@ -255,7 +326,8 @@ class Client:
         return self._result(loaded.image_id, loaded.to_dict())
 
     def _result(self, image_id: str, data: dict[str, Any]) -> Result:
-        return Result(data, fetch_image=lambda: self.store.image(image_id))
+        tiles = data["metadata"].get("tiles")
+        return Result(data, fetch_image=lambda: fetched(self, tiles) if tiles else self.store.image(image_id))
 
     def _running_dispatcher(self) -> Dispatcher | None:
         if self._closed:

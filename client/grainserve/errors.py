@@ -41,6 +41,15 @@ class InvalidConfiguration(GrainserveError, ValueError):
     code = "invalid_configuration"
 
 
+class ExtraMissing(GrainserveError, ImportError):
+    """A library of an optional extra is not installed."""
+
+    code = "extra_missing"
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed: pip install 'grainserve[{extra}]'")
+
+
 # GCS -----------------------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +121,8 @@ class JobFailed(GrainserveError):
 
     def __init__(self, image_id: str, code: str, reason: str, attempts: int, status: int | None = None) -> None:
         times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        super().__init__(f"{reason} ({code}, after {times}, image id {image_id})")
+        way = "; `analyze` cuts it into tiles" if code == "image_too_large" else ""
+        super().__init__(f"{reason}{way} ({code}, after {times}, image id {image_id})")
         self.image_id = image_id
         self.code = code
         self.reason = reason
@@ -231,6 +241,21 @@ class ImageRejected(TorchServeError):
         self.code = code
 
 
+# Large images --------------------------------------------------------------------------------------------------------
+
+
+class TilesDisagree(GrainserveError):
+    """The tiles of one image were not measured by the same model, version and checkpoint."""
+
+    code = "tiles_disagree"
+
+    def __init__(self, odd: int, count: int, what: str) -> None:
+        super().__init__(
+            f"{odd} of {count} tiles were measured with another {what} than the last one: it was replaced meanwhile. "
+            "They are forgotten: analyze the image again, and only they are measured anew"
+        )
+
+
 # Results -------------------------------------------------------------------------------------------------------------
 
 
@@ -249,3 +274,88 @@ class MasksMissing(GrainserveError, ValueError):
         super().__init__(
             "this result holds no masks (mask_format was 'none'): submit the image again with mask_format='rle'"
         )
+
+
+# Statistics ----------------------------------------------------------------------------------------------------------
+
+
+class NoResults(GrainserveError, ValueError):
+    """A sample of no images."""
+
+    code = "no_results"
+
+    def __init__(self) -> None:
+        super().__init__("a sample needs at least one result")
+
+
+class NoGrains(GrainserveError, ValueError):
+    """A sample without a grain that a size could be taken from."""
+
+    code = "no_grains"
+
+    def __init__(self, name: str, grains: int) -> None:
+        super().__init__(
+            f"sample {name!r} has no grains to take sizes from"
+            + (
+                f": the frame cuts all {grains}, so leave the edge correction off, or image more of it"
+                if grains
+                else ""
+            )
+        )
+
+
+class MixedScales(GrainserveError, ValueError):
+    """Images with and without a scale in one sample: their sizes cannot be pooled."""
+
+    code = "mixed_scales"
+
+    def __init__(self, unscaled: list[str]) -> None:
+        super().__init__(
+            f"{len(unscaled)} of the sample's images have no scale ({', '.join(unscaled[:3])}"
+            f"{', …' if len(unscaled) > 3 else ''}) and others have one: submit them with um_per_px, or leave them out"
+        )
+
+
+class NoScale(GrainserveError, ValueError):
+    """A figure that is defined in millimetres was asked for of an image without a scale."""
+
+    code = "no_scale"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is defined in millimetres, and the image has no scale: submit it with um_per_px")
+
+
+class NothingCounted(GrainserveError, ValueError):
+    """A field without a grain that a method of ASTM E112 could count."""
+
+    code = "nothing_counted"
+
+    def __init__(self, method: str, field: str) -> None:
+        super().__init__(f"{field} has no grains that {method} could count: leave it out, or use another method")
+
+
+# Scale ---------------------------------------------------------------------------------------------------------------
+
+
+class ScaleError(GrainserveError, ValueError):
+    """The scale cannot be told from the image."""
+
+    code = "scale_error"
+
+
+class ScaleNotFound(ScaleError):
+    """Neither the file nor a bar in the picture says a scale."""
+
+    code = "scale_not_found"
+
+
+class ScaleNumberMissing(ScaleError):
+    """There is a scale bar, but the number beside it could not be read."""
+
+    code = "scale_number_missing"
+
+
+class ScaleConflict(ScaleError):
+    """Two sources say different scales, or pixels are not square."""
+
+    code = "scale_conflict"

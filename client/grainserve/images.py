@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import mimetypes
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from grainserve.errors import InvalidImage
 
 ImageSource = str | PathLike[str] | bytes | NDArray[Any]
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+"""What the handler reads, and so the client."""
+STRIP = 256
+"""Rows of deep grey levels that are stretched at once: as floats they take four times the file's memory."""
 
 
 def image_bytes(image: ImageSource) -> tuple[bytes, str]:
@@ -44,6 +52,12 @@ def image_bytes(image: ImageSource) -> tuple[bytes, str]:
 
 
 def _png(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    _from_array(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
     colour = array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
     if not (colour or grey) or 0 in array.shape:
@@ -51,35 +65,90 @@ def _png(array: NDArray[Any]) -> bytes:
             f"an array of shape {array.shape} and dtype {array.dtype} is no image: give H × W, H × W × 3 or H × W × 4 "
             "of uint8, or H × W of uint16"
         )
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def frame_size(image: ImageSource) -> tuple[int, int] | None:
+    """Reads an image's width and height, px, from its header; None where that is none of `FORMATS`.
+
+    Raises:
+        InvalidImage: no such file, an array that is no image, or more than Pillow's limit of 179 megapixels.
+    """
+    try:
+        with opened(image) as picture:
+            return picture.size
+    except UnidentifiedImageError:
+        return None
+
+
+@contextmanager
+def opened(image: ImageSource) -> Iterator[Image.Image]:
+    """Opens an image; its pixels are decoded when they are first asked for.
+
+    Raises:
+        InvalidImage: as `frame_size`, or its pixels turn out to be damaged.
+        UnidentifiedImageError: it is none of `FORMATS`.
+    """
+    source = _from_array(image) if isinstance(image, np.ndarray) else io.BytesIO(image_bytes(image)[0])
+    try:
+        if isinstance(source, Image.Image):
+            yield source
+            return
+        with warnings.catch_warnings():
+            # Pillow warns from half its limit on: mosaics of microscopes are that large.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(source, formats=FORMATS)
+        with picture:
+            yield picture
+    except UnidentifiedImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InvalidImage("the image has more than 179 megapixels, Pillow's limit: cut it or scale it down") from error
+    except (OSError, ValueError) as error:
+        raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
 def display_pixels(image: ImageSource) -> NDArray[np.uint8]:
     """Decodes an image for display, upright as it was measured.
 
     Returns:
-        H × W × 3, uint8: EXIF orientation applied, transparency over white, 16-bit grey rescaled by its range.
+        H × W × 3, uint8; see `upright_rgb`.
 
     Raises:
         InvalidImage: it cannot be read.
     """
-    data, _ = image_bytes(image)
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I") or upright.mode == "F":
-                return _grey_to_rgb(np.asarray(upright, dtype=np.float64))
-            if upright.has_transparency_data:
-                layer = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-            return np.asarray(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        with opened(image) as picture:
+            return upright_rgb(picture)
+    except UnidentifiedImageError as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
-def _grey_to_rgb(grey: NDArray[np.float64]) -> NDArray[np.uint8]:
+def upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """A picture's pixels as the handler sees them.
+
+    Returns:
+        H × W × 3, uint8: EXIF orientation applied, transparency over white, deep grey levels stretched from the
+        picture's own darkest to its own brightest.
+
+    Raises:
+        ValueError: pixels are NaN or infinite.
+    """
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _stretched(np.asarray(upright))
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(upright.convert("RGB"))
+
+
+def _stretched(grey: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = float(grey.min()), float(grey.max())
-    scaled = np.zeros(grey.shape) if high == low else (grey - low) * (255.0 / (high - low))
-    return np.repeat(np.rint(scaled).astype(np.uint8)[..., None], 3, axis=2)
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it has pixels that are NaN or infinite")
+    rgb = np.zeros((*grey.shape, 3), np.uint8)
+    for top in range(0, grey.shape[0] if high > low else 0, STRIP):
+        strip = grey[top : top + STRIP].astype(np.float64)
+        rgb[top : top + STRIP] = np.rint((strip - low) * (255.0 / (high - low))).astype(np.uint8)[..., None]
+    return rgb

@@ -115,10 +115,21 @@ class Management:
         Raises:
             ModelNotFound: it is not registered.
         """
-        for name, each in self.versions(model).items():
-            if each.default if version is None else name == version:
-                return each.workers_ready > 0
-        raise ModelNotFound(model, version)
+        found = self.default_version(model) if version is None else self.version(model, version)
+        if found is None:
+            raise ModelNotFound(model, version)
+        return found.workers_ready > 0
+
+    def default_version(self, model: str) -> Version:
+        """The version that requests without one go to.
+
+        Raises:
+            ModelNotFound: the model is not registered.
+        """
+        for each in self.versions(model).values():
+            if each.default:
+                return each
+        raise ModelNotFound(model, None)
 
     def load(self) -> tuple[int, int]:
         """How many workers take requests, and how many requests wait for one, over all default versions."""

@@ -39,6 +39,17 @@ class Window:
         """Pixel count."""
         return int(np.count_nonzero(self.patch))
 
+    def intersection(self, other: Window) -> int:
+        """Pixels both masks have."""
+        left, top = max(self.x, other.x), max(self.y, other.y)
+        right = min(self.x + self.patch.shape[1], other.x + other.patch.shape[1])
+        bottom = min(self.y + self.patch.shape[0], other.y + other.patch.shape[0])
+        if left >= right or top >= bottom:
+            return 0
+        mine = self.patch[top - self.y : bottom - self.y, left - self.x : right - self.x]
+        its = other.patch[top - other.y : bottom - other.y, left - other.x : right - other.x]
+        return int(np.count_nonzero(mine & its))
+
 
 def decode_window(mask: Any, height: int, width: int) -> Window:
     """Decodes one mask, whatever its format.

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from grainserve.exports.formats import FORMATS, USUAL, FormatName
 from grainserve.result import Result
 from grainserve.terminal import console
 
@@ -29,28 +30,31 @@ def unique_names(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def write_files(result: Result, out: Path, name: str, image: Path | None) -> list[Path]:
-    """Writes NAME.json, NAME.csv, NAME_sizes.png and, where the result has masks, NAME_overlay.png.
+def write_files(
+    result: Result, out: Path, name: str, image: Path | None, to: Sequence[FormatName] | None = None
+) -> list[Path]:
+    """Writes a result's files: NAME.csv, NAME_overlay.png, …
 
     Args:
         result: what to write.
         out: folder, which must exist.
         name: NAME.
         image: the image; None fetches it from the bucket.
+        to: formats; None for the usual ones, without those that want masks where the result has none.
 
     Returns:
         The files written.
+
+    Raises:
+        MasksMissing: the result has none, and a format that was asked for is made of them.
     """
-    # Names may hold dots: with_suffix would cut them.
-    files = [out / f"{name}.json", out / f"{name}.csv", out / f"{name}_sizes.png"]
-    result.to_json(files[0])
-    result.to_csv(files[1])
-    result.histogram(files[2])
-    if result.has_masks:
-        files.append(out / f"{name}_overlay.png")
-        result.overlay(files[3], image)
-    else:
+    chosen = list(to or USUAL)
+    if not to and not result.has_masks:
+        chosen = [each for each in chosen if not FORMATS[each].needs_masks]
         console.print("no overlay: mask_format is none")
+    files = [out / f"{name}{FORMATS[each].ending}" for each in chosen]  # not with_suffix: names may hold dots
+    for each, file in zip(chosen, files, strict=True):
+        result.export(file, each, image)
     return files
 
 
@@ -65,6 +69,13 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
         f"{result.metadata['model']} {result.metadata['version']}, {seconds:.1f} s, image id {result.image_id}",
         soft_wrap=True,
     )
+    if tiles := result.metadata.get("tiles"):
+        known = tiles["agreement"] is not None
+        agreed = f"; they agree on {tiles['agreement']:.0%} of the grains that several see whole" if known else ""
+        console.print(f"{tiles['count']} tiles that overlap by {tiles['overlap']} px or more{agreed}", soft_wrap=True)
+    if result.um_per_px is not None:
+        source = result.scale_source or "given"
+        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(source)})", soft_wrap=True)
     if "classifier" in result.metadata:
         console.print(class_counts(result), soft_wrap=True, markup=False)
     for warning in result.metadata["warnings"]:

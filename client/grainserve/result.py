@@ -25,6 +25,8 @@ if (
 ):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
     import pandas as pd
 
+    from grainserve.stats import Summary
+
 _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
@@ -101,13 +103,13 @@ class Result:
 
     Args:
         data: the result as TorchServe answered it.
-        fetch_image: brings the submitted image's bytes, for `overlay`; None where there is no way to.
+        fetch_image: brings the submitted image, for `overlay`; None where there is no way to.
 
     Raises:
         InvalidResult: it is not a result.
     """
 
-    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], bytes] | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], ImageSource] | None = None) -> None:
         self._data = data
         self._fetch_image = fetch_image
         try:
@@ -132,10 +134,19 @@ class Result:
             data = json.loads(Path(path).read_bytes())
         except ValueError as error:
             raise InvalidResult(f"{path} is not JSON: {error}") from error
-        return cls(data)
+        try:
+            return cls(data)
+        except InvalidResult as error:
+            raise InvalidResult(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
+
+    @property
+    def scale_source(self) -> str | None:
+        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
+        source = self.metadata["units"].get("scaleSource")
+        return None if source is None else str(source)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as TorchServe answered it."""
@@ -207,6 +218,16 @@ class Result:
         """D_p in `size_unit`: the equivalent diameter that p % of the grains (by number or area) is finer than."""
         return self.size_curve(weighting).percentile(percent)
 
+    def statistics(self, **options: Any) -> Summary:
+        """The statistics of the image's grains: sizes with intervals, their classes, orientation, ASTM grain sizes.
+
+        Args:
+            options: as `grainserve.stats.summarise`, which pools several images as well.
+        """
+        from grainserve.stats import Sample, summarise  # noqa: PLC0415
+
+        return summarise(Sample.of([self]), **options)
+
     def overlay(self, path: str | PathLike[str], image: ImageSource | None = None) -> None:
         """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.
 
@@ -232,6 +253,28 @@ class Result:
         from grainserve.overlay import draw_overlay  # noqa: PLC0415
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str | None = None,  # noqa: A002 - as Pillow calls it
+        image: ImageSource | None = None,
+    ) -> None:
+        """Writes the result as a file for another program; docs/exports.md says which.
+
+        Args:
+            path: where.
+            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
+            image: the image, for an overlay and for its name in COCO's JSON.
+
+        Raises:
+            InvalidOption: no such format, or the ending does not say which.
+            ExtraMissing: a library is not installed.
+            MasksMissing: the result has none, and this format is made of them.
+        """
+        from grainserve.exports import formats  # noqa: PLC0415
+
+        formats.write(self, path, format, image)
 
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""

@@ -29,7 +29,7 @@ def reported() -> Iterator[None]:
         say_error(error)
         raise typer.Exit(FAILURE) from None
     except KeyboardInterrupt:
-        errors.print("stopped; jobs already submitted stay in the bucket")
+        errors.print("stopped; jobs already submitted stay in the bucket, and tiles of large images are taken up again")
         raise typer.Exit(130) from None
 
 

@@ -76,7 +76,13 @@ def _result(
                 "mode": image.mode,
                 "bytes": image.bytes,
             },
-            "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": options.um_per_px},
+            "units": {
+                "length": "px",
+                "area": "px²",
+                "angle": "degree",
+                "umPerPx": options.um_per_px,
+                "scaleSource": options.um_per_px and (options.scale_source or "given"),
+            },
             "options": options.model_dump(),
             "warnings": list(image.warnings),
             # Only where it was asked for: clients of before 2026-11-22 do not know it.

@@ -53,10 +53,12 @@ def ellipses(runs: Runs, area: Integers) -> Ellipses:
     xx = (area * runs.total(_squares_below(stop) - _squares_below(start)) - x**2).astype(np.float64)
     yy = (area * runs.total(length * row**2) - y**2).astype(np.float64)
     xy = (area * runs.total(columns * row) - x * y).astype(np.float64)
-    large = (xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)
-    # From the determinant, so that a line's is exactly 0.
+    spread = np.hypot((xx - yy) / 2, xy)
+    large = (xx + yy) / 2 + spread
+    # From the determinant, so that a line's is exactly 0; rounding must not make it the larger one.
     small = np.divide(np.maximum(xx * yy - xy**2, 0), large, out=np.zeros_like(large), where=large > 0)
-    flatness = np.divide(small, large, out=np.ones_like(large), where=large > 0)
+    small = np.minimum(small, large)
+    elongation = np.divide(2 * spread, large, out=np.zeros_like(large), where=large > 0)
     angle = np.degrees(np.arctan2(2 * xy, yy - xx)) / 2
     return Ellipses(
         x=x / area,
@@ -65,7 +67,7 @@ def ellipses(runs: Runs, area: Integers) -> Ellipses:
         minor=4 * np.sqrt(small) / area,
         # A shape without a direction gets scikit-image's.
         orientation=np.where((xy == 0) & (xx == yy), -45.0, angle),
-        eccentricity=np.sqrt(1 - flatness),
+        eccentricity=np.sqrt(np.minimum(elongation, 1)),
     )
 
 

@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import (
+    ExtraMissing,
     GrainserveError,
     IdempotencyConflict,
     ImageNotFound,
@@ -36,6 +37,7 @@ from grainserve.errors import (
     InvalidOption,
     JobFailed,
     MasksMissing,
+    NoGrains,
     ResultNotFound,
     StorageError,
 )
@@ -54,10 +56,12 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidImageId: 404,
     ImageNotFound: 404,
     Busy: 503,
+    ExtraMissing: 501,
     Unauthorized: 401,
     IdempotencyConflict: 409,
     JobFailed: 410,
     MasksMissing: 409,
+    NoGrains: 409,
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,

@@ -5,18 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 
+from grainserve.exports import formats
 from grainserve.result import Result
 
-Format = Literal["json", "csv", "overlay", "sizes"]
 
-
-def render(data: dict[str, Any], form: Format, fetch_image: Callable[[], bytes]) -> Response:
-    """Makes an answer of a result: the JSON as stored, the table as CSV, outlines or grain sizes as PNG.
+def render(data: dict[str, Any], form: formats.FormatName, fetch_image: Callable[[], bytes]) -> Response:
+    """Makes an answer of a result: the JSON as stored, or a file of any other format.
 
     Args:
         data: the result.
@@ -24,13 +23,13 @@ def render(data: dict[str, Any], form: Format, fetch_image: Callable[[], bytes])
         fetch_image: brings the image that outlines are drawn on.
 
     Raises:
-        MasksMissing: outlines of a result without masks.
+        MasksMissing: a format that is made of masks, of a result without.
+        ExtraMissing: a library is not installed here.
+        NoGrains: statistics of a result without grains that sizes could be taken from.
     """
     if form == "json":
         return JSONResponse(data)
-    result = Result(data, fetch_image)
-    write = {"csv": result.to_csv, "overlay": result.overlay, "sizes": result.histogram}[form]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / form
-        write(path)
-        return Response(path.read_bytes(), media_type="text/csv; charset=utf-8" if form == "csv" else "image/png")
+        formats.write(Result(data, fetch_image), path, form)
+        return Response(path.read_bytes(), media_type=formats.FORMATS[form].media_type)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from grainserve import trace
 from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
+from grainserve.exports.formats import FormatName
 from grainserve.gateway import files, uploads
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
@@ -32,7 +33,7 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: files.Format = Field("json", description="json, or what `grainserve analyze` writes: csv, overlay, sizes")
+    format: FormatName = Field(FormatName.JSON, description="as what `grainserve export` writes; json by default")
 
 
 def routes(service: Service) -> APIRouter:
@@ -92,7 +93,7 @@ def routes(service: Service) -> APIRouter:
         where = f"/image-analysis?imageId={image_id}"
         return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
 
-    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 503))
+    @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known) -> Response:
         """The result (200), or where the job is (202): its state, the attempts begun, and its position.
 

@@ -21,6 +21,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "Not an image, or of a kind that is not read.",
         422: "A parameter or an option is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
+        501: "A library that this format needs is not installed here.",
         503: "GCS does not answer; of uploads also: too many are under way.",
     }
     content = {"application/json": {"schema": _plain("error")}}

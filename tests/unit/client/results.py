@@ -111,7 +111,13 @@ def make_result(
             "checkpoint": {"uri": "gs://weights/sam_tiny.pth", "generation": "17", "crc32c": "AAAAAA=="},
             "precision": "fp32",
             "image": {"width": width, "height": height, "format": "PNG", "mode": "RGB", "bytes": 1234},
-            "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": um_per_px},
+            "units": {
+                "length": "px",
+                "area": "px²",
+                "angle": "degree",
+                "umPerPx": um_per_px,
+                "scaleSource": um_per_px and "given",
+            },
             "options": {
                 "points": "grid",
                 "points_per_side": 32,
@@ -126,6 +132,7 @@ def make_result(
                 "mode": "grains",
                 "mask_format": mask_format,
                 "um_per_px": um_per_px,
+                "scale_source": None,
                 "label": "grain",
             },
             "warnings": [],

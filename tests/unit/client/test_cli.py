@@ -57,6 +57,22 @@ def test_analyze_writes_four_files_and_prints_a_table(
     assert {"um_per_px": 2.5, "min_area": 5, "label": "quartz"}.items() <= torchserve.requests[0][1].items()
 
 
+def test_analyze_writes_the_formats_asked_for(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = run("analyze", picture, "--out", out, "--to", "labels", "--to", "coco")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in out.iterdir()} == {"sand_labels.ome.tif", "sand_coco.json"}
+    assert json.loads((out / "sand_coco.json").read_text())["images"][0]["file_name"] == "sand.png"
+
+
+def test_formats_want_a_folder_before_any_waiting(bucket_name: str, torchserve: FakeTorchServe) -> None:
+    done = run("wait", "f" * 32, "--to", "roi")
+    assert done.exit_code == 2
+    assert "give --out" in words(done.output)
+
+
 def test_analyze_goes_on_after_a_rejected_image_and_says_which(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
 ) -> None:

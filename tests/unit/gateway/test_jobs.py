@@ -18,6 +18,8 @@ from google.cloud import storage
 from PIL import Image
 
 from grainserve.contract import validate_error, validate_result
+from grainserve.exports import formats
+from grainserve.exports.formats import FORMATS
 from grainserve.gateway.keys import Caller, Keys, make_key
 from grainserve.jobs import State
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
@@ -175,7 +177,7 @@ def test_an_upload_sent_again_makes_no_second_job(gateway: Gateway, names: Names
     assert failure(gateway.ask("POST", "/upload", data=png(32, 32), **again), 409) == "idempotency_conflict"
 
 
-def test_a_result_comes_as_table_and_as_pictures(start: Start) -> None:
+def test_a_result_comes_as_every_kind_of_file(start: Start) -> None:
     gateway = start(dispatch=True)
     file = io.BytesIO()
     make_image().save(file, "PNG")
@@ -187,7 +189,23 @@ def test_a_result_comes_as_table_and_as_pictures(start: Start) -> None:
     assert table.text.splitlines()[0].startswith("id,")
     assert Image.open(io.BytesIO(gateway.ask("GET", where + "overlay").content)).size >= make_image().size
     assert Image.open(io.BytesIO(gateway.ask("GET", where + "sizes").content)).format == "PNG"
+    for name, form in FORMATS.items():
+        answer = gateway.ask("GET", where + name)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"] == form.media_type
+    statistics = gateway.ask("GET", where + "statistics").json()
+    assert statistics["unit"] == "px"
+    assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high"}
     assert failure(gateway.ask("GET", where + "xlsx"), 422) == "invalid_request"
+
+
+def test_a_library_that_the_gateway_lacks_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = start(dispatch=True)
+    image_id = gateway.upload(png())
+    gateway.until_done(image_id)
+    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    answer = gateway.ask("GET", f"/image-analysis?imageId={image_id}&format=parquet")
+    assert failure(answer, 501) == "extra_missing"
 
 
 def test_a_job_submitted_past_the_gateway_is_shown_as_no_image(gateway: Gateway) -> None:

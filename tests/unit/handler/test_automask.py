@@ -194,10 +194,11 @@ def test_in_bfloat16_masks_are_nearly_the_same() -> None:
     )
     best = [max((mask & other).sum() / (mask | other).sum() for other in rough) for mask in exact]
     assert len(best) > 20
-    # A mask near a threshold may be lost; the rest agree.
-    matched = [iou for iou in best if iou >= 0.5]
+    # A mask near a threshold may be lost, or another of its point's three be chosen, which ones depends on the
+    # processor's rounding; the rest agree.
+    matched = [iou for iou in best if iou >= 0.9]
     assert len(matched) >= 0.9 * len(best)
-    assert np.mean(matched) >= 0.98
+    assert np.mean(matched) >= 0.99
 
 
 @pytest.mark.parametrize("precision", ["fp16", "", "FP32"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -66,7 +67,13 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert (metadata["imageId"], metadata["model"], metadata["version"]) == ("request-0", "sam_tiny", "2.1")
     assert metadata["checkpoint"]["uri"] == str(checkpoint)
     assert metadata["image"] == {"width": 32, "height": 24, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
-    assert metadata["units"] == {"length": "px", "area": "px²", "angle": "degree", "umPerPx": 2.0}
+    assert metadata["units"] == {
+        "length": "px",
+        "area": "px²",
+        "angle": "degree",
+        "umPerPx": 2.0,
+        "scaleSource": "given",
+    }
     assert metadata["options"]["label"] == "quartz"
     assert metadata["timestamp"].endswith("Z")
     (grain,) = answer["segmentedObjects"]
@@ -74,6 +81,21 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert grain["mask"]["size"] == [24, 32]
     assert context.statuses == {0: 200}
     assert context.types == {0: "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, None),
+        ({"scale_source": "OME-XML"}, None),
+        ({"um_per_px": 2}, "given"),
+        ({"um_per_px": 2, "scale_source": "scale bar, 222 px = 50 µm"}, "scale bar, 222 px = 50 µm"),
+    ],
+)
+def test_an_answer_says_where_its_scale_is_from(ask: Ask, options: dict[str, object], said: str | None) -> None:
+    image = {"image": base64.b64encode(PNG).decode()}
+    (answer,), _ = ask([{"body": image | options}])
+    assert answer["metadata"]["units"]["scaleSource"] == said
 
 
 def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:

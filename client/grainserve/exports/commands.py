@@ -1,0 +1,104 @@
+"""`grainserve export`: results that are there as files for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grainserve import config
+from grainserve.errors import InvalidImage, InvalidOption
+from grainserve.exports.formats import FORMATS, FormatName
+from grainserve.protocol import JobStore
+from grainserve.report import unique_names, write_files
+from grainserve.result import Result
+from grainserve.storage import Bucket
+from grainserve.terminal import reported
+
+TOGETHER = "grains"
+"""What the files of several results are called."""
+
+To = Annotated[
+    list[FormatName] | None,
+    typer.Option("--to", help="Format of the files, any number of times; default json, csv, sizes and overlay."),
+]
+
+
+def export(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="Results: NAME.json, as `analyze` writes.")],
+    *,
+    to: Annotated[list[FormatName], typer.Option("--to", help="Format; may be given any number of times.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("grainserve-results"),
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the images are; without, overlays fetch them from the bucket."),
+    ] = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="All results in one file: grains.csv, .parquet, _coco.json.")
+    ] = False,
+) -> None:
+    """Write results as files for other programs; docs/exports.md says which reads what.
+
+    Tables: csv, parquet.
+
+    Outlines: geojson (px, y down), geojson-map (y up; µm where there is a scale), qupath, roi (ImageJ).
+
+    Masks: coco, labels (OME-TIFF). Pictures: overlay, sizes.
+    """
+    with reported():
+        for each in to:
+            FORMATS[each].check_library()
+        read = [_read(path) for path in results]
+        pictures = [_image_of(path, images) for path in results]
+        names = unique_names(results)
+        out.mkdir(parents=True, exist_ok=True)
+        if together:
+            shown = [image.name if image else name for image, name in zip(pictures, names, strict=True)]
+            written = [_write_together(read, shown, each, out) for each in to]
+        else:
+            each_result = zip(read, names, pictures, strict=True)
+            written = [file for one, name, image in each_result for file in write_files(one, out, name, image, to)]
+        for file in written:
+            typer.echo(file)
+
+
+def _read(path: Path) -> Result:
+    """A result whose image comes from the bucket when it is asked for."""
+    read = Result.from_json(path)
+    return Result(read.to_dict(), lambda: JobStore(Bucket(config.setting(None, config.BUCKET))).image(read.image_id))
+
+
+def _image_of(result: Path, folder: Path | None) -> Path | None:
+    """The image of a result's name.
+
+    Raises:
+        InvalidImage: there is none in the folder, or several.
+    """
+    if folder is None:
+        return None
+    found = sorted(path for path in folder.iterdir() if path.stem == result.stem and path.is_file())
+    found = [path for path in found if path.suffix.lower() != ".json"]
+    if len(found) != 1:
+        which = " and ".join(path.name for path in found) or f"no image named {result.stem}"
+        raise InvalidImage(f"{folder} has {which} for {result}: one is wanted")
+    return found[0]
+
+
+def _write_together(results: list[Result], names: list[str], form: FormatName, out: Path) -> Path:
+    write = FORMATS[form].write_together
+    if write is None:
+        able = ", ".join(name for name, other in FORMATS.items() if other.write_together)
+        raise InvalidOption(f"{form} makes a file for each result: --together is for {able}")
+    path = out / f"{TOGETHER}{FORMATS[form].ending}"
+    write(results, names, path)
+    return path
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds this command to the command line."""
+    app.command(
+        epilog="Examples:\n\n"
+        "grainserve export results/sand.json --to geojson --to roi --out sand\n\n"
+        "grainserve export results/*.json --to parquet --to coco --together --images scans --out pooled"
+    )(export)

@@ -1,0 +1,181 @@
+"""Every kind of file that a result can be written as, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grainserve.errors import ExtraMissing, InvalidOption
+from grainserve.exports import coco, geojson, labels, rois, table
+from grainserve.images import ImageSource
+
+if TYPE_CHECKING:
+    from grainserve.result import Result
+
+
+class FormatName(StrEnum):
+    """What a format is called, on the command line and in requests."""
+
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+    GEOJSON = "geojson"
+    GEOJSON_MAP = "geojson-map"
+    QUPATH = "qupath"
+    COCO = "coco"
+    LABELS = "labels"
+    ROI = "roi"
+    OVERLAY = "overlay"
+    SIZES = "sizes"
+    STATISTICS = "statistics"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        ending: what its files' names end with, behind the name of the image.
+        media_type: its content type.
+        write: writes a result to a path; the image, where it is given, is what `Result.overlay` draws on.
+        write_together: writes several results, whose images have these names, into one file; None where there is no
+            such file.
+        needs_masks: whether a result without masks cannot be written so.
+        library: what it needs of the extra `exports`.
+    """
+
+    ending: str
+    media_type: str
+    write: Callable[[Result, Path, ImageSource | None], None]
+    write_together: Callable[[Sequence[Result], Sequence[str], Path], None] | None = None
+    needs_masks: bool = False
+    library: str | None = None
+
+    def check_library(self) -> None:
+        """Checks, before any work, that the format can be written here.
+
+        Raises:
+            ExtraMissing: its library is not installed.
+        """
+        if self.library and find_spec(self.library) is None:
+            raise ExtraMissing(self.library, "exports")
+
+
+FORMATS: dict[FormatName, Format] = {
+    FormatName.JSON: Format(".json", "application/json", lambda result, path, _: result.to_json(path)),
+    FormatName.CSV: Format(
+        ".csv",
+        "text/csv; charset=utf-8",
+        lambda result, path, _: result.to_csv(path),
+        write_together=table.write_pooled_csv,
+    ),
+    FormatName.PARQUET: Format(
+        ".parquet",
+        "application/vnd.apache.parquet",
+        lambda result, path, _: table.write_parquet(result, path),
+        write_together=table.write_pooled_parquet,
+        library="pyarrow",
+    ),
+    FormatName.GEOJSON: Format(
+        ".geojson",
+        "application/geo+json",
+        lambda result, path, _: geojson.write_geojson(result, path),
+        needs_masks=True,
+    ),
+    FormatName.GEOJSON_MAP: Format(
+        "_map.geojson",
+        "application/geo+json",
+        lambda result, path, _: geojson.write_map(result, path),
+        needs_masks=True,
+    ),
+    FormatName.QUPATH: Format(
+        "_qupath.geojson",
+        "application/geo+json",
+        lambda result, path, _: geojson.write_qupath(result, path),
+        needs_masks=True,
+    ),
+    FormatName.COCO: Format(
+        "_coco.json",
+        "application/json",
+        lambda result, path, image: coco.write_coco([result], [_image_name(result, image)], path),
+        write_together=coco.write_coco,
+        needs_masks=True,
+    ),
+    FormatName.LABELS: Format(
+        "_labels.ome.tif",
+        "image/tiff",
+        lambda result, path, _: labels.write_labels(result, path),
+        needs_masks=True,
+    ),
+    FormatName.ROI: Format(
+        "_rois.zip",
+        "application/zip",
+        lambda result, path, _: rois.write_rois(result, path),
+        needs_masks=True,
+    ),
+    FormatName.OVERLAY: Format(
+        "_overlay.png",
+        "image/png",
+        lambda result, path, image: result.overlay(path, image),
+        needs_masks=True,
+    ),
+    FormatName.SIZES: Format("_sizes.png", "image/png", lambda result, path, _: result.histogram(path)),
+    FormatName.STATISTICS: Format(
+        "_statistics.json",
+        "application/json",
+        lambda result, path, _: result.statistics().to_json(path),
+    ),
+}
+
+USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
+"""What the command line writes unless told otherwise."""
+
+
+def write(result: Result, path: str | PathLike[str], name: str | None = None, image: ImageSource | None = None) -> None:
+    """Writes a result as one kind of file.
+
+    Args:
+        result: what to write.
+        path: where.
+        name: as what, a `FormatName`; None for what the path's ending says.
+        image: the image, for an overlay and for its name in COCO's JSON.
+
+    Raises:
+        InvalidOption: no such format, or the ending does not say which.
+        ExtraMissing: a library is not installed.
+        MasksMissing: the result has none, and this format is made of them.
+        NoGrains: statistics of a result without grains that sizes could be taken from.
+    """
+    if name is None:
+        name = format_of(path)
+    elif name not in FORMATS:
+        raise InvalidOption(f"unknown format {name!r}: there are {', '.join(FORMATS)}")
+    form = FORMATS[FormatName(name)]
+    form.check_library()
+    form.write(result, Path(path), image)
+
+
+def format_of(path: str | PathLike[str]) -> FormatName:
+    """The format that a file's name says: `x_coco.json` is coco, `x.json` json, `x.tif` labels.
+
+    Raises:
+        InvalidOption: no format has this ending, or several have.
+    """
+    file = Path(path).name.lower()
+    exact = [name for name, form in FORMATS.items() if file.endswith(form.ending)]
+    if exact:
+        return max(exact, key=lambda name: len(FORMATS[name].ending))
+    alike = [name for name, form in FORMATS.items() if Path(f"x{form.ending}").suffix == Path(file).suffix]
+    if len(alike) == 1:
+        return alike[0]
+    which = f"may be {' or '.join(alike)}" if alike else "is of no known kind"
+    raise InvalidOption(f"{Path(path).name} {which}: give format=, one of {', '.join(FORMATS)}")
+
+
+def _image_name(result: Result, image: ImageSource | None) -> str:
+    return Path(image).name if isinstance(image, str | PathLike) else result.image_id

@@ -1,0 +1,74 @@
+"""The table of grains, of one result or of several, as CSV and Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grainserve.contract import schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from grainserve.result import Result
+
+ANGLES = {"orientation", "orientationFromX", "feretAngle"}
+PLACES = {"boundingBox", "centroid"}
+
+
+def unit(column: str) -> str | None:
+    """The unit of a column: px, px², µm, µm² or degree; None where it has none."""
+    if column.endswith("_um"):
+        return "µm"
+    if column.endswith("_um2"):
+        return "µm²"
+    properties = schema("result")["$defs"]["properties"]["properties"]
+    if f"{column}_um2" in properties:
+        return "px²"
+    if f"{column}_um" in properties or column.partition("_")[0] in PLACES:
+        return "px"
+    return "degree" if column in ANGLES else None
+
+
+def pooled(results: Sequence[Result], names: Sequence[str]) -> pd.DataFrame:
+    """The tables of several results as one, with the columns `image` (its name) and `imageId` in front.
+
+    Where only some have a scale, the columns in µm are empty for the others.
+    """
+    import pandas as pd  # noqa: PLC0415
+
+    frames = []
+    for result, name in zip(results, names, strict=True):
+        frame = result.to_dataframe()
+        frame.insert(0, "image", pd.Series(name, frame.index, dtype="str"))
+        frame.insert(1, "imageId", pd.Series(result.image_id, frame.index, dtype="str"))
+        frames.append(frame)
+    widest = max(frames, key=lambda frame: frame.shape[1])
+    return pd.concat(frames, ignore_index=True)[widest.columns.tolist()]
+
+
+def write_pooled_csv(results: Sequence[Result], names: Sequence[str], path: Path) -> None:
+    """Writes the tables of several results as one CSV."""
+    pooled(results, names).to_csv(path, index=False)
+
+
+def write_parquet(result: Result, path: Path) -> None:
+    """Writes the table as Parquet: types kept, each column's unit in its field, the result's metadata in the schema."""
+    _write_parquet(result.to_dataframe(), [dict(result.metadata)], path)
+
+
+def write_pooled_parquet(results: Sequence[Result], names: Sequence[str], path: Path) -> None:
+    """Writes the tables of several results as one Parquet file."""
+    _write_parquet(pooled(results, names), [dict(result.metadata) for result in results], path)
+
+
+def _write_parquet(frame: pd.DataFrame, metadata: list[dict[str, object]], path: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    fields = [field.with_metadata({"unit": unit(field.name)}) if unit(field.name) else field for field in table.schema]
+    about = {**table.schema.metadata, b"grainserve": json.dumps(metadata).encode()}
+    pq.write_table(table.cast(pa.schema(fields, about)), path)

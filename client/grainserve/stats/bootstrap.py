@@ -1,0 +1,76 @@
+"""Confidence intervals by resampling: the bootstrap's expanded percentile intervals (Hesterberg 2015).
+
+Plain percentile intervals are too narrow where there is little to draw from; expanded as Student's t is wider than the
+normal distribution, nominal 95 % of ten images hold the truth in 95 % of cases instead of 91 % (docs/statistics.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.stats.interval import Interval
+
+ENOUGH_IMAGES = 5
+"""From this many images on, whole images are drawn: grains of one image are more alike than those of two."""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals were made.
+
+    Attributes:
+        by: `image` where whole images are drawn, which counts how they differ; `grain` with fewer than five images,
+            where intervals hold for the places that were imaged.
+        resamples: how many samples are drawn; 0 makes no intervals.
+        level: of confidence, in (0, 1).
+        seed: of the random numbers: the same seed gives the same intervals.
+    """
+
+    by: Literal["image", "grain"]
+    resamples: int = 2000
+    level: float = 0.95
+    seed: int = 0
+
+    def intervals(
+        self, estimate: Callable[[NDArray[np.float64]], NDArray[np.float64]], image: NDArray[np.int64], images: int
+    ) -> list[Interval]:
+        """Bootstraps k figures at once.
+
+        Args:
+            estimate: k figures of the grains, each of them taken as often as the n numbers given to it say.
+            image: n, the image of each grain, below `images`.
+            images: how many there are.
+
+        Returns:
+            k intervals; without ends where a figure came out as NaN, or there are fewer than two to draw from.
+        """
+        values = estimate(np.ones(image.size))
+        units = images if self.by == "image" else image.size
+        if units < 2 or not self.resamples:
+            return [Interval(float(value)) for value in values]
+        drawn = np.array([estimate(times) for times in self._draws(image, units)])
+        tail = self._tail(units)
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        return [
+            Interval(float(value), float(a), float(b)) if np.isfinite([a, b]).all() else Interval(float(value))
+            for value, a, b in zip(values, low, high, strict=True)
+        ]
+
+    def _tail(self, units: int) -> float:
+        """The share of resamples beyond each end of an interval."""
+        from scipy.special import ndtr, stdtrit  # noqa: PLC0415 - a dispatcher needs none of it
+
+        student = stdtrit(units - 1, (1 - self.level) / 2)
+        return float(ndtr(np.sqrt(units / (units - 1)) * student))
+
+    def _draws(self, image: NDArray[np.int64], units: int) -> Iterator[NDArray[np.float64]]:
+        """How often each of the n grains is in each resample of as many units as there are."""
+        random = np.random.default_rng(self.seed)
+        for _ in range(self.resamples):
+            times = np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)
+            yield times[image] if self.by == "image" else times

@@ -1,0 +1,95 @@
+"""Tiles → jobs: one version for all of them, taken up again after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import InvalidOption, JobFailed, ResultNotFound
+from grainserve.images import ImageSource, display_pixels, image_bytes
+from grainserve.result import Result
+from grainserve.tiles.layout import Layout
+from grainserve.tiles.result import assembled, merged_result, odd_ones
+from grainserve.tiles.source import read
+from grainserve.work import Work
+
+if TYPE_CHECKING:
+    from grainserve.client import Client
+
+
+def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapping[str, Any]) -> Work:
+    """Submits the tiles of an image, all at once: the queue shows how much there is to do.
+
+    What a tile's job measures is told by its key, so the same image with the same options finds the jobs that an
+    earlier run has left, at whatever point that ended. Of the image only one tile's PNG is held beside its pixels.
+
+    Args:
+        client: whose jobs they will be.
+        image: over 1024 px.
+        largest_grain: largest extent of a grain expected, px.
+        options: as checked.
+
+    Raises:
+        InvalidOption: `largest_grain` is out of range, or masks are asked for in another format than RLE.
+        InvalidImage: the image cannot be read.
+        StorageError: GCS could not store a tile.
+    """
+    if options.get("mask_format", "rle") != "rle":
+        raise InvalidOption(
+            f"mask_format is {options['mask_format']!r}; images over 1024 px are merged from 'rle' masks: leave it out"
+        )
+    options = {**options, "mask_format": "rle"}
+    source = read(image)
+    height, width = source.pixels.shape[:2]
+    layout = Layout.of(width, height, largest_grain)
+    version = _version(client, source.pixels[layout.tiles[0].slices], options)
+    ids = tuple(_submit_tile(client, source.pixels[tile.slices], version, options) for tile in layout.tiles)
+    description, warnings = source.description, source.warnings  # not the pixels, which may go
+
+    def merged(results: Sequence[Result]) -> Result:
+        for index in odd_ones(results)[0]:
+            client.store.delete(ids[index])  # so that the next run does not find it
+        data = merged_result(layout, results, description, warnings)
+        return Result(data, fetch_image=lambda: fetched(client, data["metadata"]["tiles"]))
+
+    return Work(ids, merged)
+
+
+def fetched(client: Client, tiles: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The image of a merged result (H × W × 3, uint8), from its tiles in the bucket.
+
+    Args:
+        client: where they were submitted.
+        tiles: `metadata.tiles` of the result.
+
+    Raises:
+        ImageNotFound: a tile was deleted.
+    """
+    return assembled(tiles, (display_pixels(client.store.image(each)) for each in tiles["imageIds"]))
+
+
+def _version(client: Client, tile: NDArray[np.uint8], options: Mapping[str, Any]) -> str:
+    """The version that all tiles are asked of, so that a swap in between does not mix two.
+
+    The default one; where management is not to be asked, the one that answers for a tile.
+    """
+    known = client.version or client.default_version()
+    return known or str(client.wait(client.submit(tile, **options)).metadata["version"])
+
+
+def _submit_tile(client: Client, tile: NDArray[np.uint8], version: str, options: Mapping[str, Any]) -> str:
+    png, _ = image_bytes(tile)
+    asked = json.dumps([client.model, version, options], sort_keys=True).encode()
+    key = f"tile/{hashlib.sha256(hashlib.sha256(png).digest() + asked).hexdigest()}"
+    image_id = client.submit(png, idempotency_key=key, version=version, **options)
+    try:
+        client.poll(image_id)
+    except (JobFailed, ResultNotFound):  # how an earlier run left it
+        client.store.delete(image_id)
+        image_id = client.submit(png, idempotency_key=key, version=version, **options)
+    return image_id

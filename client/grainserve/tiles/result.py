@@ -1,0 +1,133 @@
+"""The results of tiles → one result of the image."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import TilesDisagree
+from grainserve.masks import Window, encode_rle
+from grainserve.result import Result
+from grainserve.tiles.layout import Layout
+from grainserve.tiles.merge import Merged, Sighting, merge
+
+MAKERS = ("model", "version", "checkpoint", "precision", "classifier")
+"""What of the metadata says who measured; the tiles of one image have it in common."""
+
+
+def odd_ones(results: Sequence[Result]) -> tuple[list[int], str]:
+    """Indices of the tiles that others measured than the latest, and what those differ in.
+
+    A version is asked for by name, but the checkpoint behind it may be replaced while the tiles are measured.
+    """
+    latest = max(results, key=lambda result: str(result.metadata["timestamp"])).metadata
+    for what in MAKERS:
+        odd = [index for index, each in enumerate(results) if each.metadata.get(what) != latest.get(what)]
+        if odd:
+            return odd, what
+    return [], ""
+
+
+def merged_result(
+    layout: Layout, results: Sequence[Result], image: Mapping[str, Any], warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Puts the tiles' results together into one that follows the schema.
+
+    Args:
+        layout: the tiles.
+        results: theirs, in its order, with masks.
+        image: `metadata.image` of the whole.
+        warnings: of the image's own.
+
+    Raises:
+        TilesDisagree: not all were measured by the same model, version and checkpoint.
+    """
+    odd, what = odd_ones(results)
+    if odd:
+        raise TilesDisagree(len(odd), len(results), what)
+    first = results[0].metadata
+    merged = merge(layout, _sightings(layout, results), overlapping=first["options"]["mode"] == "masks")
+    every = [*warnings, *(text for each in results for text in each.metadata["warnings"]), *_doubts(layout, merged)]
+    ids = [each.image_id for each in results]
+    metadata = {
+        "imageId": "tiles-" + hashlib.sha256("/".join(ids).encode()).hexdigest()[:32],
+        "timestamp": max(str(each.metadata["timestamp"]) for each in results),
+        "processTime": round(sum(float(each.metadata["processTime"]) for each in results), 4),
+        **{what: first[what] for what in MAKERS if what in first},
+        "image": dict(image),
+        "units": first["units"],
+        "options": first["options"],
+        "warnings": list(dict.fromkeys(every)),
+        "tiles": {
+            "count": len(results),
+            "overlap": layout.overlap,
+            "imageIds": ids,
+            "boxes": [vars(tile) for tile in layout.tiles],
+            "agreement": merged.agreement,
+            "sharedPixels": merged.shared,
+        },
+    }
+    objects = [_grain(layout, each, number) for number, each in enumerate(merged.grains, start=1)]
+    return {"metadata": metadata, "segmentedObjects": objects}
+
+
+def assembled(tiles: Mapping[str, Any], pixels: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The image (H × W × 3, uint8) from the pixels of its tiles.
+
+    Args:
+        tiles: `metadata.tiles` of its result.
+        pixels: of each tile, in that order.
+    """
+    boxes = tiles["boxes"]
+    height, width = (max(box[at] + box[side] for box in boxes) for at, side in (("y", "height"), ("x", "width")))
+    image = np.zeros((height, width, 3), np.uint8)
+    for box, part in zip(boxes, pixels, strict=True):
+        image[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = part
+    return image
+
+
+def _sightings(layout: Layout, results: Sequence[Result]) -> list[Sighting]:
+    found = []
+    for index, (tile, result) in enumerate(zip(layout.tiles, results, strict=True)):
+        for window, grain in zip(result.windows, result.to_dict()["segmentedObjects"], strict=True):
+            found.append(Sighting(index, Window(window.x + tile.x, window.y + tile.y, window.patch), grain))
+    return found
+
+
+def _grain(layout: Layout, sighting: Sighting, number: int) -> dict[str, Any]:
+    """A grain as the image has it: where it lies is of the image, what it measures is of the tile."""
+    tile, properties = layout.tiles[sighting.tile], sighting.grain["properties"]
+    centroid = properties["centroid"]
+    return {
+        **sighting.grain,
+        "id": number,
+        "mask": encode_rle(sighting.window, layout.height, layout.width),
+        "properties": {
+            **properties,
+            "boundingBox": vars(sighting.box),
+            "centroid": {"x": centroid["x"] + tile.x, "y": centroid["y"] + tile.y},
+            "touchesEdge": layout.on_frame(sighting.box),
+        },
+    }
+
+
+def _doubts(layout: Layout, merged: Merged) -> list[str]:
+    expected = layout.overlap // 2
+    extents = [max(each.box.width, each.box.height) for each in merged.grains]
+    large = [extent for extent in extents if extent > expected]
+    doubts = []
+    if merged.too_large:
+        doubts.append(
+            f"{len(merged.too_large)} pieces of grains larger than the tiles' overlap of {layout.overlap} px were left "
+            f"out, the largest {max(merged.too_large)} px: set largest_grain to more than that, or scale the image down"
+        )
+    if large:
+        doubts.append(
+            f"{len(large)} grains are larger than the largest expected, {expected} px, the largest {max(large)} px: "
+            "only one tile may have seen them whole; set largest_grain to that"
+        )
+    return doubts

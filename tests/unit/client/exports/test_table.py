@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from grainserve.exports import table
+from grainserve.exports.formats import FORMATS, FormatName
+from grainserve.result import Result
+from tests.unit.client.exports.scenes import SCALE, hard_result
+from tests.unit.client.results import make_result
+
+
+@pytest.mark.parametrize("um_per_px", [None, SCALE])
+def test_parquet_reads_back_to_the_same_table_with_its_types(um_per_px: float | None, tmp_path: Path) -> None:
+    result = hard_result(um_per_px)
+    result.export(tmp_path / "grains.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "grains.parquet"), result.to_dataframe())
+
+
+def test_parquet_without_grains_keeps_columns_and_types(tmp_path: Path) -> None:
+    empty = Result(make_result(masks=[]))
+    empty.export(tmp_path / "grains.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "grains.parquet"), empty.to_dataframe())
+
+
+def test_parquet_says_the_units_of_its_columns_and_where_they_come_from(tmp_path: Path) -> None:
+    hard_result().export(tmp_path / "grains.parquet")
+    schema = pq.read_schema(tmp_path / "grains.parquet")
+    units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+    assert {name: units[name] for name in ("area", "feretMax", "centroid_x", "boundingBox_width")} == {
+        "area": "px²",
+        "feretMax": "px",
+        "centroid_x": "px",
+        "boundingBox_width": "px",
+    }
+    assert (units["area_um2"], units["feretMax_um"], units["feretAngle"]) == ("µm²", "µm", "degree")
+    assert not any(units[name] for name in ("id", "class", "score", "circularity", "touchesEdge", "meanIntensity_r"))
+    assert f'"umPerPx": {SCALE}'.encode() in schema.metadata[b"grainserve"]
+
+
+@pytest.mark.parametrize("scales", [(SCALE, SCALE), (None, SCALE), (SCALE, None), (None, None)])
+def test_tables_together_are_the_tables_one_below_the_other(scales: tuple[float | None, ...], tmp_path: Path) -> None:
+    results = [hard_result(scale, letter * 32) for scale, letter in zip(scales, "ab", strict=True)]
+    frame = table.pooled(results, ["one.png", "two.png"])
+    assert list(frame.columns[:3]) == ["image", "imageId", "id"]
+    for result, name in zip(results, ["one.png", "two.png"], strict=True):
+        own = frame[frame["image"] == name].reset_index(drop=True)
+        assert set(own["imageId"]) == {result.image_id}
+        expected = result.to_dataframe()
+        pd.testing.assert_frame_equal(own[expected.columns.tolist()], expected)
+        assert own.drop(columns=["image", "imageId", *expected.columns]).isna().all(axis=None)
+    for form, read in ((FormatName.CSV, pd.read_csv), (FormatName.PARQUET, pd.read_parquet)):
+        path = tmp_path / f"grains{FORMATS[form].ending}"
+        write = FORMATS[form].write_together
+        assert write is not None
+        write(results, ["one.png", "two.png"], path)
+        pd.testing.assert_frame_equal(read(path), frame)
+
+
+def test_an_image_without_grains_takes_nothing_from_a_table_of_several() -> None:
+    full, empty = hard_result(), Result(make_result("b" * 32, um_per_px=SCALE, masks=[]))
+    frame = table.pooled([empty, full], ["empty", "full"])
+    assert frame.dtypes.to_dict() == table.pooled([full], ["full"]).dtypes.to_dict()

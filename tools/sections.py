@@ -1,0 +1,54 @@
+"""Images to follow docs/tutorial.md with: four fields of one synthetic thin section, with their scale in the file.
+
+python -m tools.sections sections
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from tools.problem import main_exit
+from training.synthetic import SyntheticImage, synthesize
+
+SEED = 100
+GRAIN_PX = 34
+UM_PER_PX = 8.0
+"""A scale that makes its grains medium sand."""
+FIELD = (360, 480)
+"""Height and width, px."""
+
+
+def section() -> SyntheticImage:
+    """The whole section with its truth, two fields high and two wide."""
+    return synthesize(np.random.default_rng(SEED), "plane_polars", 2 * FIELD[0], 2 * FIELD[1], grain_px=GRAIN_PX)
+
+
+def write_fields(out: Path) -> list[Path]:
+    """Writes the four fields as TIFF the way Fiji does, the scale in the resolution and its unit in the description."""
+    out.mkdir(parents=True, exist_ok=True)
+    pixels = section().image
+    written = []
+    for number in range(4):
+        top, left = FIELD[0] * (number // 2), FIELD[1] * (number % 2)
+        path = out / f"field_{number + 1}.tif"
+        field = pixels[top : top + FIELD[0], left : left + FIELD[1]]
+        tifffile.imwrite(path, field, imagej=True, resolution=(1 / UM_PER_PX, 1 / UM_PER_PX), metadata={"unit": "um"})
+        written.append(path)
+    return written
+
+
+def main() -> int:
+    """Command line entry."""
+    parser = argparse.ArgumentParser(prog="python -m tools.sections", description="Draws four fields of a section.")
+    parser.add_argument("out", type=Path, help="folder for the TIFF files")
+    for path in write_fields(parser.parse_args().out):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    main_exit(main)
