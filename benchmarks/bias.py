@@ -10,7 +10,6 @@ tables in docs/measurement.md and docs/images/bias.png.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +18,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from benchmarks import page
 from benchmarks.shapes import Shape
 from grain_handler.masks import Mask, crop_to_content
 from grain_handler.measure import measure_mask
 from grainserve.plots import STYLE
 from tools.mar import ROOT
-from tools.problem import Problem, main_exit
+from tools.problem import main_exit
 
 RESULTS = ROOT / "benchmarks" / "results" / "bias.json"
 PAGE = ROOT / "docs" / "measurement.md"
@@ -108,7 +108,7 @@ def tables(results: Mapping[str, Any]) -> str:
     ]
     for row in results["by_angle"]:
         if row["form"] != "disc":
-            cells = [f"{row['perimeter'][str(angle)]:+.1f}" for angle in TABLED_ANGLES]
+            cells = [f"{row['perimeter'][str(angle)]:+z.1f}" for angle in TABLED_ANGLES]
             lines.append(_row([row["form"], *cells]))
     return "\n".join(lines)
 
@@ -118,7 +118,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(bias: float, scatter: float) -> str:
-    return f"{bias:+.1f} ± {scatter:.1f}"
+    return f"{bias:+z.1f} ± {scatter:.1f}"
 
 
 PANELS = ("perimeter", "circularity", "minorAxisLength", "feretMax", "feretMin", "solidity")
@@ -146,30 +146,11 @@ def draw(results: Mapping[str, Any]) -> None:
         figure.savefig(FIGURE)
 
 
-def write_page(text: str) -> None:
-    """Puts the tables between their marks.
-
-    Raises:
-        Problem: There are no marks.
-    """
-    page, places = re.subn(
-        r"(<!-- bias: [^>]* -->\n).*(\n<!-- /bias -->)",
-        lambda marks: marks[1] + text + marks[2],
-        PAGE.read_text(),
-        flags=re.DOTALL,
-    )
-    if places != 1:
-        raise Problem(
-            f"{PAGE} has {places} places for the tables: it wants one, from <!-- bias: … --> to <!-- /bias -->"
-        )
-    PAGE.write_text(page)
-
-
 def main() -> int:
     """Measures, writes, draws."""
     RESULTS.write_text(json.dumps(measure(), indent=1) + "\n")
     results = json.loads(RESULTS.read_text())
-    write_page(tables(results))
+    page.put(PAGE, "bias", tables(results))
     draw(results)
     Console().print(f"{RESULTS.relative_to(ROOT)}, {PAGE.relative_to(ROOT)}, {FIGURE.relative_to(ROOT)}")
     return 0

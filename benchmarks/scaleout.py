@@ -39,6 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machinery.throughput import ended_at
+from benchmarks.page import put
 from benchmarks.serving import machine, make_image
 from benchmarks.side_by_side import sleeper
 from benchmarks.side_by_side.spreader import Spreader
@@ -242,11 +243,7 @@ def write_page(results: dict[str, Any], page: Path) -> None:
                 f"{row['refused_by_full_queues']} of {row['refused_by_full_queues'] + row['jobs']} | "
                 f"{row['cpu_percent_of_all_cores']:.0f} % |"
             )
-    before, begin, rest = page.read_text().partition("<!-- scaleout: written by benchmarks/scaleout.py -->\n")
-    _, end, after = rest.partition("<!-- scaleout: end -->")
-    if not begin or not end:
-        raise Problem(f"{page} has no marks between which the table belongs")
-    page.write_text(before + begin + "\n".join(lines) + "\n" + end + after)
+    put(page, "scaleout", "\n".join(lines))
 
 
 def main() -> int:

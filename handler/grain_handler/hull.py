@@ -100,7 +100,8 @@ def _extents(side: Side, top: Integers, height: Integers) -> Integers:
     # The diamond: half a pixel out, or half a pixel up or down, where the edge is straight: vertices lie on rows.
     widened = edge + np.maximum(0.5, (np.maximum(above, below) - edge) / 2)
     # What is not whole is over 1/2048 away from it: an edge comes down 1023 rows at most.
-    return np.floor(widened + 1e-6).astype(np.int64)
+    inside: Integers = np.floor(widened + 1e-6).astype(np.int64)
+    return inside
 
 
 def feret_diameters(right: Side, left: Side, width: Integers, height: Integers) -> Feret:

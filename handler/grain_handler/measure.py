@@ -128,13 +128,15 @@ def _measure(
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
     """NaN where there is none."""
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    return ratio
 
 
 def _values(name: str, values: NDArray[Any]) -> list[Any]:
     """What the n grains have under a key, as JSON has it."""
     if name in PARTS:
         return [dict(zip(PARTS[name], parts, strict=True)) for parts in values.tolist()]
+    listed: list[Any] = values.tolist()
     if values.dtype == np.float64 and np.isnan(values).any():
-        return [None if math.isnan(value) else value for value in values.tolist()]
-    return values.tolist()
+        return [None if math.isnan(value) else value for value in listed]
+    return listed

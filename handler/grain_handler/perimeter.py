@@ -42,4 +42,5 @@ def crofton_perimeters(labels: NDArray[np.int32]) -> NDArray[np.float64]:
         pattern = sum((label == other).astype(np.int64) << bit for bit, other in enumerate(around))
         counts += np.bincount(label * 16 + pattern, minlength=len(counts))
     # Each pattern was counted from every one of its pixels.
-    return (counts.reshape(-1, 16)[1:] // _PIXELS) @ _LENGTHS
+    lengths: NDArray[np.float64] = (counts.reshape(-1, 16)[1:] // _PIXELS) @ _LENGTHS
+    return lengths

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from grainserve.contract import check_image_id, schema, validate_error, validate_options, validate_result
 from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
+from grainserve.result import Result
 from tests.unit.client.results import make_result
 
 NUMBERS = {
@@ -167,6 +168,14 @@ def test_null_is_allowed_where_a_grain_has_no_such_measure() -> None:
     result = make_result()
     result["segmentedObjects"][0]["properties"] |= {"orientationFromX": None, "eccentricity": None, "feretMin": None}
     validate_result(result)
+
+
+def test_a_worker_of_before_there_were_deviations_still_answers() -> None:
+    result = make_result(um_per_px=2.5)
+    for grain in result["segmentedObjects"]:
+        del grain["properties"]["intensityStd"], grain["properties"]["centroid_um"]
+    validate_result(result)
+    assert Result(result).to_dataframe()["intensityStd_r"].isna().all()
 
 
 def test_error_objects() -> None:

@@ -23,7 +23,8 @@ Labels = NDArray[np.int32]
 def renumbered(labels: NDArray[Any]) -> Labels:
     """The same grains, as 1…n; some lie in pieces, which is as good."""
     found, index = np.unique(labels, return_inverse=True)
-    return (index.reshape(labels.shape) + (found[0] != 0)).astype(np.int32)
+    numbered: Labels = (index.reshape(labels.shape) + (found[0] != 0)).astype(np.int32)
+    return numbered
 
 
 @st.composite
