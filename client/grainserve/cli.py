@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from grainserve import config, operate, weights
+from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
 from grainserve.exports import commands as exporting
@@ -38,6 +39,7 @@ from grainserve.options import (
     PointsPerBatch,
     PointsPerSide,
     PredIou,
+    ScaleSource,
     Stability,
     UmPerPx,
     given_options,
@@ -45,6 +47,8 @@ from grainserve.options import (
 from grainserve.report import print_result, unique_names, write_files
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
+from grainserve.scale import commands as scale_commands
+from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
@@ -64,6 +68,8 @@ weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
 exporting.add_to(app)
+app.add_typer(classifier_app, name="classifier")
+scale_commands.add_to(app)
 operate.add_to(app)
 statistics.add_to(app)
 
@@ -89,6 +95,9 @@ def submit(
     images: Images,
     *,
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -121,7 +130,9 @@ def submit(
         with Client(model=model, version=version, dispatch=False) as client:
             for image in images:
                 # One submission may be of many images, each with a key of its own.
-                image_id = client.submit(image, idempotency_key=key and f"{key}/{image}", **options)
+                image_id = client.submit(
+                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                )
                 typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
 
 
@@ -158,6 +169,9 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
     um_per_px: UmPerPx = None,
+    scale_source: ScaleSource = None,
+    scale: ScaleMode = None,
+    bar_um: BarUm = None,
     points: Points = None,
     points_per_side: PointsPerSide = None,
     points_per_batch: PointsPerBatch = None,
@@ -187,7 +201,7 @@ def analyze(
         _check_files(to, out)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options["largest_grain"] = largest_grain
+            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
             failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")

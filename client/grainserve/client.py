@@ -21,6 +21,7 @@ from grainserve.notifications import from_environment
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore, check_submitter
 from grainserve.result import Result
+from grainserve.scale import Mode, with_scale
 from grainserve.storage import Bucket
 from grainserve.tiles.jobs import fetched, submit
 from grainserve.tiles.layout import LARGEST_GRAIN, SIDE
@@ -89,6 +90,8 @@ class Client:
         idempotency_key: str | None = None,
         traceparent: str | None = None,
         version: str | None = None,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
         **options: Any,
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
@@ -99,15 +102,19 @@ class Client:
                 key, after a crash or a lost connection, the image has the same id and makes no second job.
             traceparent: the W3C trace it belongs to, where the caller traces; the result's metadata then names it.
             version: model version; None for the client's.
+            scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
+                the picture.
+            bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range.
+            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, or an array that is no image.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
-        checked = validate_options(options)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         data, content_type = image_bytes(image)
         image_id = self.store.submit(
             data,
@@ -212,7 +219,15 @@ class Client:
         """
         return self.finish(self.begin(image, largest_grain=largest_grain, **options), timeout, progress, on_done)
 
-    def begin(self, image: ImageSource, *, largest_grain: int = LARGEST_GRAIN, **options: Any) -> Work:
+    def begin(
+        self,
+        image: ImageSource,
+        *,
+        largest_grain: int = LARGEST_GRAIN,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
+        **options: Any,
+    ) -> Work:
         """Submits an image that somebody will wait for, in tiles where it is large.
 
         Nothing is stored where the work could not be done.
@@ -221,7 +236,7 @@ class Client:
             TorchServeUnreachable, ModelNotFound: as `check`.
             And as `submit`.
         """
-        checked = validate_options(options)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         self.check()
         if max(frame_size(image) or (0, 0)) > SIDE:
             return submit(self, image, largest_grain, checked)

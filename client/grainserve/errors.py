@@ -159,6 +159,21 @@ class WaitTimeout(GrainserveError, TimeoutError):
         self.problem = problem
 
 
+# Classifiers ---------------------------------------------------------------------------------------------------------
+
+
+class LabelledTableError(GrainserveError, ValueError):
+    """A labelled table cannot be learnt from."""
+
+    code = "labelled_table"
+
+
+class InvalidClassifier(GrainserveError, ValueError):
+    """A classifier's file cannot be read, or grains are told apart too badly to make one."""
+
+    code = "invalid_classifier"
+
+
 # TorchServe ----------------------------------------------------------------------------------------------------------
 
 
@@ -317,3 +332,30 @@ class NothingCounted(GrainserveError, ValueError):
 
     def __init__(self, method: str, field: str) -> None:
         super().__init__(f"{field} has no grains that {method} could count: leave it out, or use another method")
+
+
+# Scale ---------------------------------------------------------------------------------------------------------------
+
+
+class ScaleError(GrainserveError, ValueError):
+    """The scale cannot be told from the image."""
+
+    code = "scale_error"
+
+
+class ScaleNotFound(ScaleError):
+    """Neither the file nor a bar in the picture says a scale."""
+
+    code = "scale_not_found"
+
+
+class ScaleNumberMissing(ScaleError):
+    """There is a scale bar, but the number beside it could not be read."""
+
+    code = "scale_number_missing"
+
+
+class ScaleConflict(ScaleError):
+    """Two sources say different scales, or pixels are not square."""
+
+    code = "scale_conflict"

@@ -17,6 +17,7 @@ def _option(name: str) -> Any:
 
 
 UmPerPx = Annotated[float | None, _option("um_per_px")]
+ScaleSource = Annotated[str | None, _option("scale_source")]
 Points = Annotated[str | None, _option("points")]
 PointsPerSide = Annotated[int | None, _option("points_per_side")]
 PointsPerBatch = Annotated[int | None, _option("points_per_batch")]

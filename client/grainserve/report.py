@@ -72,6 +72,9 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
         known = tiles["agreement"] is not None
         agreed = f"; they agree on {tiles['agreement']:.0%} of the grains that several see whole" if known else ""
         console.print(f"{tiles['count']} tiles that overlap by {tiles['overlap']} px or more{agreed}", soft_wrap=True)
+    if result.um_per_px is not None:
+        source = result.scale_source or "given"
+        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(source)})", soft_wrap=True)
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:

@@ -31,10 +31,13 @@ _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
     "meanIntensity": ("r", "g", "b"),
+    "intensityStd": ("r", "g", "b"),
+    "centroid_um": ("x", "y"),
+    "texture": ("entropy", "gradientMean", "gradientStd", "coherence"),
 }
 _WHOLE = {"id", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"}
 _BOOLEAN = {"touchesEdge", "lowPrecision"}
-_TEXT = {"class"}
+_TEXT = {"class", "classSource"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,13 @@ class Grain:
 
     Attributes:
         id: 1 or more; its value in the label map.
-        label: its class.
+        label: its class, "unknown" where a classifier would not say.
         score: 0 to 1.
         mask: as in the result (`mask_format`), None with `none`.
         properties: measurements under their wire names, px, px² and degrees, with `_um` twins when a scale was given.
+        class_confidence: probability of the likeliest class, 0…1; 0 for a grain like none that the classifier knows.
+            None where the label was given.
+        class_source: who named the class, "given" or "classifier".
     """
 
     id: int
@@ -54,6 +60,8 @@ class Grain:
     score: float
     mask: Any
     properties: Mapping[str, Any]
+    class_confidence: float | None = None
+    class_source: str = "given"
 
     @property
     def area(self) -> int:
@@ -73,7 +81,13 @@ class Grain:
 
     def row(self) -> dict[str, Any]:
         """The grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
-        row: dict[str, Any] = {"id": self.id, "class": self.label, "score": self.score}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "class": self.label,
+            "classConfidence": self.class_confidence,
+            "classSource": self.class_source,
+            "score": self.score,
+        }
         for name, value in self.properties.items():
             if name not in _PARTS:
                 row[name] = value
@@ -104,10 +118,7 @@ class Result:
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
             scale = self.metadata["units"]["umPerPx"]
-            self.grains = [
-                Grain(int(each["id"]), str(each["class"]), float(each["score"]), each["mask"], each["properties"])
-                for each in data["segmentedObjects"]
-            ]
+            self.grains = [_grain(each) for each in data["segmentedObjects"]]
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidResult(f"this is not a result: {error!r}") from error
         self.um_per_px = None if scale is None else float(scale)
@@ -130,6 +141,12 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
+
+    @property
+    def scale_source(self) -> str | None:
+        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
+        source = self.metadata["units"].get("scaleSource")
+        return None if source is None else str(source)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as TorchServe answered it."""
@@ -272,8 +289,22 @@ class Result:
         )
 
 
+def _grain(data: Mapping[str, Any]) -> Grain:
+    # Results of before 2026-11-22 do not say who named the class.
+    confidence, source = data.get("classConfidence"), data.get("classSource", "given")
+    return Grain(
+        id=int(data["id"]),
+        label=str(data["class"]),
+        score=float(data["score"]),
+        mask=data["mask"],
+        properties=data["properties"],
+        class_confidence=None if confidence is None else float(confidence),
+        class_source=str(source),
+    )
+
+
 def _columns(scaled: bool) -> list[str]:
-    columns = ["id", "class", "score"]
+    columns = ["id", "class", "classConfidence", "classSource", "score"]
     for name in schema("result")["$defs"]["properties"]["properties"]:
         if scaled or not name.endswith(("_um", "_um2")):
             columns += [f"{name}_{part}" for part in _PARTS[name]] if name in _PARTS else [name]

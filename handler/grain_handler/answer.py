@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from grain_handler.classify import Classifier
 from grain_handler.config import ModelConfig
 from grain_handler.encoding import encode
 from grain_handler.errors import AnswerTooLarge, RequestError
@@ -13,7 +14,9 @@ from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 
 
-def render(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) -> tuple[int, bytes]:
+def render(
+    found: Segmentation, config: ModelConfig, checkpoint: Checkpoint, classifier: Classifier | None = None
+) -> tuple[int, bytes]:
     """Writes the answer to one request.
 
     Returns:
@@ -22,7 +25,7 @@ def render(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) -> 
     Raises:
         AnswerTooLarge: TorchServe would not take it.
     """
-    body = _dump(_result(found, config, checkpoint))
+    body = _dump(_result(found, config, checkpoint, classifier))
     if len(body) > config.max_answer_bytes:
         raise AnswerTooLarge(
             f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
@@ -36,11 +39,23 @@ def error(found: RequestError) -> tuple[int, bytes]:
     return found.status, _dump({"error": {"code": found.code, "message": found.message}})
 
 
+def origin(file: Checkpoint) -> dict[str, str | None]:
+    """Which file this is, and which content."""
+    return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
+
+
+def about(classifier: Classifier) -> dict[str, Any]:
+    """Which classifier this is, which classes it tells apart, and how sure it must be."""
+    return origin(classifier.file) | {"classes": classifier.classes, "threshold": classifier.threshold}
+
+
 def _dump(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+def _result(
+    found: Segmentation, config: ModelConfig, checkpoint: Checkpoint, classifier: Classifier | None
+) -> dict[str, Any]:
     request = found.request
     options, image = request.options, request.image
     height, width = image.pixels.shape[:2]
@@ -51,11 +66,8 @@ def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) ->
             "processTime": round(found.seconds, 4),
             "model": config.name,
             "version": config.version,
-            "checkpoint": {
-                "uri": checkpoint.uri,
-                "generation": checkpoint.generation,
-                "crc32c": checkpoint.crc32c,
-            },
+            "checkpoint": origin(checkpoint),
+            **({"classifier": about(classifier)} if classifier else {}),
             "precision": config.precision,
             "image": {
                 "width": width,
@@ -64,7 +76,13 @@ def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) ->
                 "mode": image.mode,
                 "bytes": image.bytes,
             },
-            "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": options.um_per_px},
+            "units": {
+                "length": "px",
+                "area": "px²",
+                "angle": "degree",
+                "umPerPx": options.um_per_px,
+                "scaleSource": options.um_per_px and (options.scale_source or "given"),
+            },
             "options": options.model_dump(),
             "warnings": list(image.warnings),
             # Only where it was asked for: clients of before 2026-11-22 do not know it.
@@ -73,11 +91,15 @@ def _result(found: Segmentation, config: ModelConfig, checkpoint: Checkpoint) ->
         "segmentedObjects": [
             {
                 "id": number,
-                "class": options.label,
+                "class": named.name,
+                "classConfidence": named.confidence,
+                "classSource": named.source,
                 "score": mask.score,
                 "mask": encode(mask, height, width, options.mask_format),
                 "properties": properties,
             }
-            for number, (mask, properties) in enumerate(zip(found.masks, found.properties, strict=True), start=1)
+            for number, (mask, properties, named) in enumerate(
+                zip(found.masks, found.properties, found.classes, strict=True), start=1
+            )
         ],
     }

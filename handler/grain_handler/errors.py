@@ -104,5 +104,9 @@ class PackageError(Exception):
     """A compiled encoder that cannot be made, or does not fit this worker; the worker does not start."""
 
 
+class ClassifierError(Exception):
+    """A classifier that cannot be read, or does not fit this worker; the worker does not start."""
+
+
 class DeviceError(Exception):
     """There is no GPU and there must be one; the worker does not start."""

@@ -15,7 +15,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _printed(text: str) -> str:
-    """Labels end in tables and on terminals."""
+    """Labels and sources end in tables and on terminals."""
     if CONTROL.search(text):
         raise ValueError("should hold no control character")
     return text
@@ -40,6 +40,7 @@ class Options(BaseModel):
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
+        scale_source: Where the scale is from, for the answer to say; no control characters.
         label: Class written to every object; no control characters.
     """
 
@@ -58,6 +59,7 @@ class Options(BaseModel):
     mode: Literal["grains", "masks"] = "grains"
     mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
     um_per_px: float | None = Field(default=None, gt=0, le=1e6)
+    scale_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed)] = "grain"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from grain_handler.automask import MaskGenerator
+from grain_handler.classify import Classifier, Named, given
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.measure import Properties, measure_labels, measure_mask
@@ -41,12 +42,14 @@ class Segmentation:
         request: The request answered.
         masks: The objects' masks; in mode `grains` they do not overlap.
         properties: Their measurements, in the same order.
+        classes: Their classes, in the same order.
         seconds: Time taken, s.
     """
 
     request: Request
     masks: Sequence[Mask]
     properties: Sequence[Properties]
+    classes: Sequence[Named]
     seconds: float
 
 
@@ -67,8 +70,8 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | N
     return Found(request, masks, time.perf_counter() - began)
 
 
-def measure(found: Found) -> Segmentation:
-    """Settles which pixels belong to which object, and measures the objects."""
+def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
+    """Settles which pixels belong to which object, measures the objects and names their classes."""
     began = time.perf_counter()
     options, image = found.request.options, found.request.image.pixels
     height, width = image.shape[:2]
@@ -81,7 +84,8 @@ def measure(found: Found) -> Segmentation:
         largest = options.max_area_fraction * height * width
         masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
         properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
-    return Segmentation(found.request, masks, properties, found.seconds + time.perf_counter() - began)
+    classes = classifier.name(properties) if classifier else given(options.label, len(masks))
+    return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
 
 
 def mask_settings(options: Options, height: int, width: int) -> MaskSettings:

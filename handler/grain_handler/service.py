@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, compiled, logs, models, weights
+from grain_handler import answer, classify, compiled, logs, models, weights
 from grain_handler.automask import MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
@@ -40,6 +40,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.defaults = parse_options(self.config.defaults, {}, text=False)
         self.checkpoint = self.timed("download", weights.fetch, self.config.checkpoint, self.config.cache)
         self.metrics.fetched(self.checkpoint)
+        self.classifier = None
+        if self.config.classifier:
+            self.classifier = classify.load(weights.fetch(self.config.classifier, self.config.cache))
         sam = models.load(self.config.model, self.checkpoint, self.config.device)
         self.package, encoder = None, None
         if self.config.encoder_package:
@@ -85,7 +88,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def _start(self, request: Request, embedding: Tensor | None) -> Future[Segmentation]:
         found = self.timed("masks", find_masks, self.generator, request, embedding)
-        return self.measuring.submit(self.timed, "measure", measure, found)
+        return self.measuring.submit(self.timed, "measure", measure, found, self.classifier)
 
     def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
         """Objects → JSON, with the HTTP status of each."""
@@ -105,7 +108,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return bodies
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
-        rendered = self.timed("write", answer.render, segmentation, self.config, self.checkpoint)
+        rendered = self.timed("write", answer.render, segmentation, self.config, self.checkpoint, self.classifier)
         self.metrics.answered(len(segmentation.masks))
         return rendered
 
@@ -118,8 +121,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return {
             "model": self.config.model,
             "version": self.config.version,
-            "checkpoint": _origin(self.checkpoint),
-            "encoder": {"compiled": self.package is not None} | (_origin(self.package) if self.package else {}),
+            "checkpoint": answer.origin(self.checkpoint),
+            "encoder": {"compiled": self.package is not None} | (answer.origin(self.package) if self.package else {}),
+            "classifier": answer.about(self.classifier) if self.classifier else None,
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),
@@ -128,11 +132,6 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "torch": torch.__version__,
             "python": sys.version.split()[0],
         }
-
-
-def _origin(file: weights.Checkpoint) -> dict[str, str | None]:
-    """Which file this is, and which content."""
-    return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
 
 
 def _each(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: str) -> Made | RequestError:

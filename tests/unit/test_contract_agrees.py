@@ -6,10 +6,13 @@ import json
 from importlib import resources
 from typing import Any
 
+import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from grain_handler import errors
+from grain_handler.measure import measure_labels
 from grain_handler.options import Options
 from grainserve.contract import validate_options
 from grainserve.errors import InvalidOption
@@ -45,11 +48,12 @@ def test_an_option_has_the_same_limits_on_both_sides(name: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\n", "\x1f", "\x7f", "\x9f", "\u2028", "\u2029", "\ud800"])
-def test_both_refuse_a_label_with_a_control_character(character: str) -> None:
+@pytest.mark.parametrize("name", ["label", "scale_source"])
+def test_both_refuse_a_text_with_a_control_character(name: str, character: str) -> None:
     with pytest.raises(InvalidOption):
-        validate_options({"label": f"quartz{character}"})
+        validate_options({name: f"quartz{character}"})
     with pytest.raises(ValidationError):
-        Options(label=f"quartz{character}")
+        Options.model_validate({name: f"quartz{character}"})
 
 
 @pytest.mark.parametrize("label", ["quartz", "K-feldspar (or?) 2", "é", "石英\u3000粒", "\u00a0"])
@@ -62,3 +66,17 @@ def test_the_client_knows_every_error_code() -> None:
     codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
     text = json.dumps(schema("error.schema.json"))
     assert all(f'"{code}"' in text for code in codes)
+
+
+@pytest.mark.parametrize("um_per_px", [None, 2.5])
+def test_the_result_schema_has_every_measurement_and_says_what_it_is(um_per_px: float | None) -> None:
+    labels = np.zeros((9, 9), np.int32)
+    labels[0, 0], labels[2:5, 2:8] = 1, 2
+    whole = schema("result.schema.json")
+    properties = whole["$defs"]["properties"]
+    check = Draft202012Validator({"$ref": "#/$defs/properties", "$defs": whole["$defs"]})
+    known = {name for name in properties["properties"] if um_per_px or "_um" not in name}
+    for measured in measure_labels(labels, np.zeros((9, 9, 3), np.uint8), [0, 0], um_per_px):
+        assert list(measured) == [name for name in properties["properties"] if name in known]
+        check.validate(measured)
+    assert all(each["description"] for each in properties["properties"].values())

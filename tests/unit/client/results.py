@@ -82,9 +82,12 @@ def make_properties(mask: NDArray[np.bool_], um_per_px: float | None = None) -> 
         "touchesEdge": bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
         "lowPrecision": diameter < 10,
         "meanIntensity": [120.5, 140.0, 90.0],
+        "intensityStd": [8.5, 7.25, 0.0],
+        "texture": {"entropy": 1.5, "gradientMean": 4.0, "gradientStd": 3.0, "coherence": 0.2},
     }
     if um_per_px is not None:
         properties |= {f"{name}_um": properties[name] * um_per_px for name in lengths}
+        properties["centroid_um"] = {axis: value * um_per_px for axis, value in properties["centroid"].items()}
         properties |= {f"{name}_um2": properties[name] * um_per_px**2 for name in ("area", "holeArea")}
     return properties
 
@@ -108,7 +111,13 @@ def make_result(
             "checkpoint": {"uri": "gs://weights/sam_tiny.pth", "generation": "17", "crc32c": "AAAAAA=="},
             "precision": "fp32",
             "image": {"width": width, "height": height, "format": "PNG", "mode": "RGB", "bytes": 1234},
-            "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": um_per_px},
+            "units": {
+                "length": "px",
+                "area": "px²",
+                "angle": "degree",
+                "umPerPx": um_per_px,
+                "scaleSource": um_per_px and "given",
+            },
             "options": {
                 "points": "grid",
                 "points_per_side": 32,
@@ -123,6 +132,7 @@ def make_result(
                 "mode": "grains",
                 "mask_format": mask_format,
                 "um_per_px": um_per_px,
+                "scale_source": None,
                 "label": "grain",
             },
             "warnings": [],
@@ -131,6 +141,8 @@ def make_result(
             {
                 "id": number,
                 "class": "grain",
+                "classConfidence": None,
+                "classSource": "given",
                 "score": 0.9,
                 "mask": encode(mask, mask_format),
                 "properties": make_properties(mask, um_per_px),

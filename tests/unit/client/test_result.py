@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from PIL import Image
 
+from grainserve.contract import validate_result
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult, MasksMissing
 from grainserve.masks import decode_mask
 from grainserve.overlay import draw_overlay, length_text, nice_length
@@ -104,8 +105,9 @@ def test_no_masks_is_told_with_what_to_do() -> None:
 def test_dataframe_has_flat_columns(um_per_px: float | None) -> None:
     frame = Result(make_result(um_per_px=um_per_px)).to_dataframe()
     assert len(frame) == len(DISCS)
-    assert list(frame.columns[:8]) == [
-        *("id", "class", "score", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"),
+    assert list(frame.columns[:10]) == [
+        *("id", "class", "classConfidence", "classSource", "score"),
+        *("boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"),
     ]
     assert {"centroid_x", "centroid_y", "meanIntensity_r", "meanIntensity_g", "meanIntensity_b"} <= set(frame.columns)
     assert ("area_um2" in frame.columns) == (um_per_px is not None)
@@ -252,3 +254,29 @@ def test_size_figure_is_drawn_however_few_the_grains(tmp_path: Path, count: int)
     Result(make_result(masks=disc_masks()[:count], um_per_px=0.5)).histogram(tmp_path / "sizes.png")
     with Image.open(tmp_path / "sizes.png") as figure:
         assert figure.width > figure.height > 500
+
+
+def test_classes_and_who_named_them() -> None:
+    data = make_result()
+    for grain, confidence in zip(data["segmentedObjects"], (0.9, 0.4, 0.0, 1.0), strict=True):
+        grain |= {"class": "quartz", "classConfidence": confidence, "classSource": "classifier"}
+    result = Result(data)
+    assert [(grain.label, grain.class_confidence, grain.class_source) for grain in result.grains][:2] == [
+        ("quartz", 0.9, "classifier"),
+        ("quartz", 0.4, "classifier"),
+    ]
+    assert result.to_dataframe()["classConfidence"].tolist() == [0.9, 0.4, 0.0, 1.0]
+
+
+def test_a_result_from_before_classes_had_a_source_is_read() -> None:
+    data = make_result()
+    for grain in data["segmentedObjects"]:
+        del grain["classConfidence"], grain["classSource"], grain["properties"]["texture"]
+    validate_result(data)
+    result = Result(data)
+    assert {(grain.label, grain.class_confidence, grain.class_source) for grain in result.grains} == {
+        ("grain", None, "given")
+    }
+    frame = result.to_dataframe()
+    assert list(frame.columns) == list(Result(make_result()).to_dataframe().columns)
+    assert frame[["classConfidence", "texture_entropy"]].isna().all(axis=None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from grain_handler import logs
+from grain_handler.classify import given
 from grain_handler.errors import InvalidOption
 from grain_handler.masks import Mask
 from grain_handler.request import parse
@@ -40,7 +41,7 @@ def test_an_answer_is_one_line(lines: Lines) -> None:
     request = parse({"image": PNG, "imageId": b"sand-7"}, {}, "request-1", {})
     assert not isinstance(request, Exception)
     mask = Mask(1, 2, np.ones((3, 4), bool), 0.9, 0.8)
-    logs.answered(request.image_id, 200, Segmentation(request, [mask, mask], [{}, {}], 1.23456))
+    logs.answered(request.image_id, 200, Segmentation(request, [mask, mask], [{}, {}], given("grain", 2), 1.23456))
     assert lines() == [{"event": "answered", "imageId": "sand-7", "status": 200, "objects": 2, "seconds": 1.2346}]
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 import torch
 
 from grain_handler import compiled, service
+from grain_handler.classify import Classifier, given
+from grain_handler.errors import ClassifierError
 from grain_handler.masks import Mask
 from grain_handler.models import build_sam_tiny
 from grain_handler.request import Request, parse
@@ -18,6 +22,7 @@ from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
+from tests.unit.labelled import as_properties, draw, make_classifier
 
 PNG = encoded(gradient(), "PNG")
 
@@ -31,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def found(request: Request, properties: dict[str, Any] | None = None) -> Segmentation:
     mask = Mask(1, 2, np.ones((3, 4), bool), 0.9, 0.8)
-    return Segmentation(request, [mask], [properties or {"area": 12}], 0.5)
+    return Segmentation(request, [mask], [properties or {"area": 12}], given(request.options.label, 1), 0.5)
 
 
 Ask = Callable[..., tuple[list[Any], Context]]
@@ -49,7 +54,7 @@ def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
         handler.initialize(context)
         monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
         monkeypatch.setattr(service, "find_masks", lambda _generator, request, embedding: step(request))
-        monkeypatch.setattr(service, "measure", lambda segmentation: segmentation)
+        monkeypatch.setattr(service, "measure", lambda segmentation, _classifier: segmentation)
         bodies = handler.handle(rows, context)
         return [json.loads(body) if isinstance(body, bytes) else body for body in bodies], context
 
@@ -62,7 +67,13 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert (metadata["imageId"], metadata["model"], metadata["version"]) == ("request-0", "sam_tiny", "2.1")
     assert metadata["checkpoint"]["uri"] == str(checkpoint)
     assert metadata["image"] == {"width": 32, "height": 24, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
-    assert metadata["units"] == {"length": "px", "area": "px²", "angle": "degree", "umPerPx": 2.0}
+    assert metadata["units"] == {
+        "length": "px",
+        "area": "px²",
+        "angle": "degree",
+        "umPerPx": 2.0,
+        "scaleSource": "given",
+    }
     assert metadata["options"]["label"] == "quartz"
     assert metadata["timestamp"].endswith("Z")
     (grain,) = answer["segmentedObjects"]
@@ -70,6 +81,21 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert grain["mask"]["size"] == [24, 32]
     assert context.statuses == {0: 200}
     assert context.types == {0: "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, None),
+        ({"scale_source": "OME-XML"}, None),
+        ({"um_per_px": 2}, "given"),
+        ({"um_per_px": 2, "scale_source": "scale bar, 222 px = 50 µm"}, "scale bar, 222 px = 50 µm"),
+    ],
+)
+def test_an_answer_says_where_its_scale_is_from(ask: Ask, options: dict[str, object], said: str | None) -> None:
+    image = {"image": base64.b64encode(PNG).decode()}
+    (answer,), _ = ask([{"body": image | options}])
+    assert answer["metadata"]["units"]["scaleSource"] == said
 
 
 def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
@@ -157,6 +183,36 @@ def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(
     assert all(alone), "the images have objects to compare"
 
 
+def test_a_worker_with_a_classifier_names_classes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_classifier(tmp_path).save(tmp_path / "minerals.skops")
+    monkeypatch.setenv("MINERALS", str(tmp_path / "minerals.skops"))
+    handler = service.GrainHandler()
+    handler.initialize(Context(checkpoint, classifier="${MINERALS}"))
+    (quartz,) = draw(np.random.default_rng(1), 0.0, 1)
+
+    def measured(request: Request, classifier: Classifier) -> Segmentation:
+        segmentation = found(request, as_properties(quartz))
+        return replace(segmentation, classes=classifier.name(segmentation.properties))
+
+    monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+    monkeypatch.setattr(service, "find_masks", lambda _generator, request, _embedding: request)
+    monkeypatch.setattr(service, "measure", measured)
+    answer = json.loads(handler.handle([{"image": PNG, "label": b"sand"}], handler.context)[0])
+    (grain,) = answer["segmentedObjects"]
+    assert (grain["class"], grain["classSource"]) == ("quartz", "classifier")
+    assert grain["classConfidence"] > 0.99
+    about = answer["metadata"]["classifier"]
+    assert about == handler.describe_handle()["classifier"]
+    assert (about["uri"], about["classes"]) == (str(tmp_path / "minerals.skops"), ["biotite", "quartz"])
+
+
+def test_a_worker_with_a_file_that_is_no_classifier_does_not_start(checkpoint: Path) -> None:
+    with pytest.raises(ClassifierError, match=r"sam_tiny\.pth cannot be read, it is damaged or no classifier"):
+        service.GrainHandler().initialize(Context(checkpoint, classifier=str(checkpoint)))
+
+
 def test_an_image_is_measured_while_the_next_ones_masks_are_made(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +225,7 @@ def test_an_image_is_measured_while_the_next_ones_masks_are_made(
             second_begun.set()
         return found(request)
 
-    def measure(segmentation: Segmentation) -> Segmentation:
+    def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
         assert second_begun.wait(timeout=20), "measuring must not hold up the next image"
         return segmentation
 

@@ -1,0 +1,84 @@
+"""Ellipses and rectangles with what is true of them, and as a perfect segmentation would have their pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ellipe
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An ellipse or a rectangle.
+
+    Attributes:
+        kind: Which.
+        diameter: Equivalent diameter, px.
+        aspect: Length over width, 1 or more.
+        angle: Of the length, degrees counter-clockwise from +x as displayed.
+    """
+
+    kind: Literal["ellipse", "rectangle"]
+    diameter: float
+    aspect: float = 1.0
+    angle: float = 0.0
+
+    @property
+    def length(self) -> float:
+        """Side or full axis, px."""
+        return math.sqrt(self.area * self.aspect * (4 / math.pi if self.kind == "ellipse" else 1))
+
+    @property
+    def width(self) -> float:
+        """Side or full axis, px."""
+        return self.length / self.aspect
+
+    @property
+    def area(self) -> float:
+        """px²."""
+        return math.pi * self.diameter**2 / 4
+
+    @property
+    def truth(self) -> dict[str, float]:
+        """The measurements' true values, under their wire names; angles and place aside."""
+        if self.kind == "ellipse":
+            perimeter = 2 * self.length * float(ellipe(1 - 1 / self.aspect**2))
+            major, diagonal = self.length, self.length
+        else:
+            perimeter, diagonal = 2 * (self.length + self.width), math.hypot(self.length, self.width)
+            major = 4 * self.length / math.sqrt(12)  # the second moment of a length a is a² / 12
+        return {
+            "area": self.area,
+            "perimeter": perimeter,
+            "equivalentDiameter": self.diameter,
+            "majorAxisLength": major,
+            "minorAxisLength": major / self.aspect,
+            "feretMax": diagonal,
+            "feretMin": self.width,
+            "circularity": 4 * math.pi * self.area / perimeter**2,
+            "aspectRatio": self.aspect,
+            "roundness": 4 * self.area / (math.pi * major**2),
+            "solidity": 1.0,
+            "eccentricity": math.sqrt(1 - 1 / self.aspect**2),
+        }
+
+    def mask(self, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.bool_]:
+        """Its pixels: those whose centres it covers.
+
+        Args:
+            dx: How far its centre lies right of the middle pixel's, px.
+            dy: How far below.
+
+        Returns:
+            s × s, bool, s odd; nothing touches the frame.
+        """
+        half = math.ceil(math.hypot(self.length, self.width) / 2) + 2
+        y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
+        x, y = x - dx, -(y - dy)
+        cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        u, v = (cosine * x + sine * y) / (self.length / 2), (cosine * y - sine * x) / (self.width / 2)
+        return u**2 + v**2 <= 1 if self.kind == "ellipse" else (np.abs(u) <= 1) & (np.abs(v) <= 1)

@@ -1,0 +1,278 @@
+"""Finds a scale bar by its shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import ScaleConflict, ScaleNotFound
+from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
+
+SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.15, 0.9
+"""A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer. Straight grain
+boundaries look like bars that are upright or 1 px thick, and rows of grains like bars of three segments, so of these
+only long ones count."""
+
+SHORTEST_PX, SHORTEST_SEGMENT = 24, 12
+SLENDER = 5.0
+"""A plain bar is at least this many times longer than thick."""
+
+UNEVEN = 60
+"""Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
+
+ALIKE, CONTRAST_DIVIDED = 40, 96
+"""Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
+dark and a light one at least. Rows of grains are neither as alike nor as plain."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A scale bar.
+
+    Attributes:
+        x, y, width, height: the box it lies in, px.
+        length: px, from outer edge to outer edge, and where there are end ticks, between their middles.
+        segments: 1, or into how many alternating dark and light segments of the same length it is divided.
+        contrast: levels of 255 against what lies beside it.
+        colour: its own, or of its segments that were seen.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    length: float
+    segments: int
+    contrast: float
+    colour: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        divided = f" of {self.segments} segments" if self.segments > 1 else ""
+        return f"{self.length:.1f} px{divided} at x {self.x}, y {self.y}"
+
+    def overlaps(self, other: Bar) -> bool:
+        """Whether the boxes meet."""
+        apart_x = self.x + self.width <= other.x or other.x + other.width <= self.x
+        apart_y = self.y + self.height <= other.y or other.y + other.height <= self.y
+        return not (apart_x or apart_y)
+
+
+def scale_bar(bars: Sequence[Bar]) -> Bar:
+    """The one bar that counts: where some are divided into segments, one of those with the most.
+
+    Raises:
+        ScaleNotFound: there is none.
+        ScaleConflict: there are several, and their lengths disagree by more than 1 %.
+    """
+    if not bars:
+        raise ScaleNotFound("no scale bar was found in the picture: give um_per_px (--um-per-px)")
+    most = max(bar.segments for bar in bars)
+    likely = sorted((bar for bar in bars if bar.segments == most), key=lambda bar: -bar.contrast)
+    best = likely[0]
+    if any(abs(bar.length - best.length) > max(1.0, 0.01 * best.length) for bar in likely):
+        listed = "; ".join(map(str, likely[:4])) + ("; …" if len(likely) > 4 else "")
+        raise ScaleConflict(
+            f"{len(likely)} things in the picture may be its scale bar ({listed}): `grainserve scale IMAGE --out "
+            "FILE.png` shows them; measure the right one and give um_per_px (--um-per-px)"
+        )
+    return best
+
+
+def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
+    """Finds what may be a scale bar: long, straight, thin, of one colour or of alternating segments, level or upright.
+
+    Each colour channel is searched for bright and for dark rectangles that stand out from what lies above and below
+    them (a top-hat), so that a coloured bar is found on a texture in which it would be lost in grey.
+
+    Args:
+        pixels: H × W × 3, uint8.
+
+    Returns:
+        The bars found, the one with the most segments first, then by contrast; of those that overlap, the first.
+    """
+    bars: list[Bar] = []
+    for turned in (False, True):
+        frame = np.ascontiguousarray(pixels.transpose(1, 0, 2)) if turned else pixels
+        for bar in _level_bars(frame):
+            common = bar.segments > 3 or (bar.segments == 1 and bar.height > 1 and not turned)
+            if common or bar.width >= SHORTEST_RARE * frame.shape[1]:
+                bars.append(replace(bar, x=bar.y, y=bar.x, width=bar.height, height=bar.width) if turned else bar)
+    bars.sort(key=lambda bar: (-bar.segments, -bar.contrast))
+    kept: list[Bar] = []
+    for bar in bars:
+        if not any(bar.overlaps(other) for other in kept):
+            kept.append(bar)
+    return kept
+
+
+def _level_bars(frame: NDArray[np.uint8]) -> Iterator[Bar]:
+    height, width = frame.shape[:2]
+    thickest = max(12, min(height, width) // 16)
+    shortest = max(SHORTEST_PX, round(SHORTEST * width))
+    for channel in range(3):
+        bright = frame[..., channel].astype(np.int16)
+        for plane in (bright, 255 - bright):
+            mask = standing_out(plane, thickest)
+            found = [each for each in stacks(mask, SHORTEST_SEGMENT) if _inside(each, width, height)]
+            for each in found:
+                if shortest <= each.length <= LONGEST * width and each.length >= SLENDER * each.thickness:
+                    yield from _plain(frame, plane, each)
+            yield from _alternating(frame, plane, mask, found, shortest)
+
+
+def _inside(stack: Stack, width: int, height: int) -> bool:
+    """Whether there is something around it to differ from."""
+    return stack.x0 >= 4 and stack.y0 >= 2 and stack.x1 <= width - 4 and stack.y1 <= height - 2
+
+
+def _plain(frame: NDArray[np.uint8], plane: NDArray[np.int16], stack: Stack) -> Iterator[Bar]:
+    if _is_even(frame, stack) and (contrast := _contrast(plane, stack)) >= CONTRAST:
+        before, after = _ends(frame, stack)
+        length = after - before - _tick(frame, stack)
+        yield Bar(stack.x0, stack.y0, stack.length, stack.thickness, length, 1, contrast, _colour(frame, stack))
+
+
+def _core(stack: Stack) -> slice:
+    """The rows of a stack without those that are half of it and half of what lies beside it."""
+    return slice(stack.y0 + 1, stack.y1 - 1) if stack.thickness > 2 else slice(stack.y0, stack.y1)
+
+
+def _is_even(frame: NDArray[np.uint8], stack: Stack) -> bool:
+    low, high = np.percentile(frame[_core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
+    return bool((high - low).max() <= UNEVEN)
+
+
+def _colour(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
+    red, green, blue = np.median(frame[_core(stack), stack.x0 + 2 : stack.x1 - 2], axis=(0, 1)).astype(int).tolist()
+    return red, green, blue
+
+
+def _contrast(plane: NDArray[np.int16], stack: Stack) -> float:
+    """What nearly all of its outline differs by from what lies 2 or 3 px outside."""
+    across, along = slice(stack.x0 + 3, stack.x1 - 3), _core(stack)
+    inside = np.median(plane[along, stack.x0 + 1 : stack.x1 - 1])
+    height = plane.shape[0]
+    sides = [
+        inside - plane[[max(0, stack.y0 - 3), stack.y0 - 2], across].min(axis=0),
+        inside - plane[[min(stack.y1 + 1, height - 1), min(stack.y1 + 2, height - 1)], across].min(axis=0),
+    ]
+    ends = [inside - plane[along, column].max() for column in (stack.x0 - 3, stack.x1 + 2)]
+    return float(min(*(np.percentile(side, 5) for side in sides), *ends))
+
+
+def _ends(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
+    """Where a bar begins and ends along x, px: pixels it covers in part count by their share."""
+    left, right = (
+        _share(frame, stack, (_core(stack), columns), outside).mean(axis=0)
+        for columns, outside in (
+            (slice(stack.x0 - 3, stack.x0 + 3), stack.x0 - 3),
+            (slice(stack.x1 - 3, stack.x1 + 3), stack.x1 + 2),
+        )
+    )
+    return stack.x0 + 3 - _covered(left), stack.x1 - 3 + _covered(right)
+
+
+def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
+    """How much of each pixel the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
+    beside = np.median(frame[_core(stack), outside], axis=0)
+    apart = np.array(_colour(frame, stack)) - beside
+    share: NDArray[np.float64] = (frame[part] - beside) @ apart / (apart @ apart)
+    return share
+
+
+def _covered(share: NDArray[np.float64]) -> float:
+    """Sum of the shares of pixels; what is nearly none or nearly all is noise."""
+    whole = np.where(share < 0.2, 0.0, np.where(share > 0.8, 1.0, share))
+    return float(whole.sum())
+
+
+def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
+    """Thickness of the ticks at both ends, px; 0 where there are none."""
+    reach, widest = max(2, stack.thickness // 2), max(4, stack.length // 8)
+    columns = slice(stack.x0, stack.x1)
+    thick = 0.0
+    for rows in (slice(max(0, stack.y0 - 1 - reach), stack.y0 - 1), slice(stack.y1 + 1, stack.y1 + 1 + reach)):
+        tall = (_share(frame, stack, (rows, columns), stack.x0 - 3) > 0.5).mean(axis=0) >= 0.5
+        left, right = int(tall[:widest].sum()), int(tall[-widest:].sum())
+        if min(left, right) > 0 and max(left, right) < widest and tall[widest:-widest].mean() < 0.2:
+            thick = max(thick, (left + right) / 2)
+    return thick
+
+
+def _alternating(
+    frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
+) -> Iterator[Bar]:
+    """Chains of rectangles of one length with gaps of the same length between them."""
+    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
+    if not blocks:
+        return
+    following = _following(blocks)
+    begins = set(following) - set(following.values())
+    for begin in sorted(begins):
+        chain = [begin]
+        while chain[-1] in following:
+            chain.append(following[chain[-1]])
+        bar = _divided(frame, plane, mask, [blocks[each] for each in chain])
+        if bar is not None and bar.length >= shortest:
+            yield bar
+
+
+def _following(blocks: Sequence[Stack]) -> dict[int, int]:
+    """The block that follows each along x at the distance of a gap of its own length, of those that have one."""
+    x0, x1, y0, y1 = np.array([(each.x0, each.x1, each.y0, each.y1) for each in blocks]).T
+    length, thickness = x1 - x0, y1 - y0
+    following = {}
+    for one in range(len(blocks)):
+        near = np.abs(x0 - x1[one] - length[one]) <= np.maximum(2.0, 0.2 * length[one])
+        near &= np.abs(length - length[one]) <= np.maximum(2.0, 0.1 * length[one])
+        shared = np.minimum(y1, y1[one]) - np.maximum(y0, y0[one])
+        near &= shared >= 0.7 * np.maximum(thickness, thickness[one])
+        if near.any():
+            following[one] = int(near.argmax())
+    return following
+
+
+def _divided(
+    frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], chain: list[Stack]
+) -> Bar | None:
+    gaps = [Stack(one.x1, other.x0, one.y0, one.y1) for one, other in pairwise(chain)]
+    inside = [float(np.median(plane[_core(each), each.x0 + 2 : each.x1 - 2])) for each in (*chain, *gaps)]
+    contrast = min(inside[: len(chain)]) - max(inside[len(chain) :])
+    alike = all(np.ptp([_colour(frame, each) for each in kind], axis=0).max() <= ALIKE for kind in (chain, gaps))
+    if contrast < CONTRAST_DIVIDED or not alike or not all(_is_even(frame, each) for each in (*chain, *gaps)):
+        return None
+    numbers = np.arange(len(chain))
+    # Outlines make dark segments longer and light ones shorter; from begin to begin both are in it once.
+    starts, ends, middles = (
+        np.polyfit(numbers, values, 1)[0]
+        for values in (
+            [each.x0 for each in chain],
+            [each.x1 for each in chain],
+            [(each.y0 + each.y1) / 2 for each in chain],
+        )
+    )
+    along = (starts + ends) / 4
+    segment = float(np.hypot(along, middles / 2))
+    before = _outlined(mask, chain[0], chain[0].x0 - along)
+    after = _outlined(mask, chain[-1], chain[-1].x1 + along)
+    x0 = chain[0].x0 - round(along) * before
+    x1 = chain[-1].x1 + round(along) * after
+    y0, y1 = min(each.y0 for each in chain), max(each.y1 for each in chain)
+    count = 2 * len(chain) - 1 + before + after
+    return Bar(x0, y0, x1 - x0, y1 - y0, count * segment, count, contrast, _colour(frame, chain[0]))
+
+
+def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
+    """1 where a line across the bar closes a segment of the other colour, else 0."""
+    x = round(at)
+    if not 3 <= x < mask.shape[1] - 3:
+        return 0
+    rows = mask[_core(block)]
+    line = rows[:, x - 3 : x + 4].mean(axis=0).max()
+    low, high = sorted((x, block.x0 if x < block.x0 else block.x1))
+    between = rows[:, low + 5 : high - 5].mean()
+    return int(line >= 0.7 and between <= 0.2)

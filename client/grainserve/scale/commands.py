@@ -1,0 +1,77 @@
+"""`grainserve scale`: what it finds and where, before anything is measured by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from grainserve.errors import GrainserveError, InvalidConfiguration
+from grainserve.images import display_pixels
+from grainserve.scale.find import Mode, find_scale
+from grainserve.terminal import FAILURE, console, reported, say_error
+
+_HELP = "Options of the request"
+ScaleMode = Annotated[
+    Mode | None,
+    typer.Option(
+        "--scale",
+        help="Find the scale: file (what the file's metadata says) or auto (that, else a scale bar in the picture).",
+        rich_help_panel=_HELP,
+    ),
+]
+BarUm = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Length of the scale bar in µm, for --scale auto where it is not read.", rich_help_panel=_HELP
+    ),
+]
+
+
+def scale(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    mode: Annotated[Mode, typer.Option("--scale", help="As `analyze` takes it.")] = "auto",
+    bar_um: Annotated[float | None, typer.Option(min=0, help="Length of the scale bar in µm.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the bars found on the image, to be looked at.")
+    ] = None,
+) -> None:
+    """Say how large the pixels of images are and how that is known: µm per px, source, image. Needs no server."""
+    with reported():
+        if out is not None and len(images) > 1:
+            raise InvalidConfiguration("--out takes one picture: give one image")
+        failed = False
+        for image in images:
+            if out is not None:
+                _draw(image, out)
+            try:
+                found = find_scale(image, mode, bar_um)
+            except GrainserveError as error:
+                failed = True
+                say_error(error, str(image))
+            else:
+                console.print(
+                    f"{found.um_per_px:.5g} µm per px  {escape(found.source)}  {escape(str(image))}", soft_wrap=True
+                )
+        if failed:
+            raise typer.Exit(FAILURE)
+
+
+def _draw(image: Path, out: Path) -> None:
+    from grainserve.scale.bar import find_bars  # noqa: PLC0415
+    from grainserve.scale.picture import draw_bars  # noqa: PLC0415
+
+    pixels = display_pixels(image)
+    draw_bars(pixels, find_bars(pixels)).save(out, "PNG")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        epilog="Examples:\n\n"
+        "grainserve scale thin_section.jpg --out bar.png\n\n"
+        "grainserve scale thin_section.jpg --bar-um 500\n\n"
+        "grainserve scale scans/*.tif --scale file"
+    )(scale)

@@ -1,0 +1,120 @@
+"""Finds the scale of an image, and says where it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
+from grainserve.images import ImageSource, display_pixels, image_bytes
+from grainserve.scale import number
+from grainserve.scale.bar import Bar, find_bars, scale_bar
+from grainserve.scale.metadata import file_scale, printed_density
+from grainserve.scale.units import Scale, length_text
+
+Mode = Literal["auto", "file"]
+
+
+def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = None) -> Scale:
+    """Finds how large the pixels of an image are.
+
+    Args:
+        image: as `Client.submit` takes it; the scale is that of its own pixels, not of a smaller copy.
+        mode: `file`: what its metadata says; `auto`: that, else its scale bar. Where both can be read, they must agree.
+        bar_um: length of the scale bar, µm; None: the number beside it, where an OCR engine is installed to read it.
+
+    Raises:
+        ScaleNotFound: neither says one.
+        ScaleNumberMissing: there is a bar, but nothing says how long it is.
+        ScaleConflict: several bars, numbers or sources disagree, or pixels are not square.
+        InvalidOption: `bar_um` is no length, or mode is another.
+        InvalidImage: the image cannot be read.
+    """
+    if mode not in ("auto", "file"):
+        raise InvalidOption(f"scale is {mode!r}; it must be 'auto' or 'file'")
+    if bar_um is not None and (mode != "auto" or not 0 < bar_um < float("inf")):
+        raise InvalidOption(f"bar_um is {bar_um}; it must be a length in µm over 0, and scale 'auto'")
+    data, _ = image_bytes(image)
+    said = file_scale(data, Path(image) if not isinstance(image, np.ndarray | bytes | bytearray | memoryview) else None)
+    if mode == "file":
+        if said is None:
+            raise ScaleNotFound(f"the file says no scale{_print_resolution(data)}: give um_per_px (--um-per-px)")
+        return said
+    if said is not None and bar_um is None and not number.can_read():
+        return said
+    pixels = display_pixels(data)
+    if said is None:
+        return _bar_scale(pixels, scale_bar(find_bars(pixels)), bar_um, data)
+    return _agreed(said, pixels, bar_um)
+
+
+def with_scale(
+    image: ImageSource, options: Mapping[str, Any], mode: Mode | None, bar_um: float | None
+) -> dict[str, Any]:
+    """Completes the options of a request with the scale of its image, where one is to be found.
+
+    Raises:
+        InvalidOption: a scale is given as well, or a bar's length without `auto`.
+        And as `find_scale`.
+    """
+    if mode is None:
+        if bar_um is not None:
+            raise InvalidOption("bar_um is for a scale bar that is to be found: give scale='auto' (--scale auto)")
+        return dict(options)
+    if options.get("um_per_px") is not None or options.get("scale_source") is not None:
+        raise InvalidOption("um_per_px and scale_source are for a scale that is known: leave scale out, or leave them")
+    found = find_scale(image, mode, bar_um)
+    return {**options, "um_per_px": found.um_per_px, "scale_source": found.source}
+
+
+def _agreed(said: Scale, pixels: NDArray[np.uint8], bar_um: float | None) -> Scale:
+    """What the file says, unless a bar that can be read says otherwise."""
+    try:
+        bar = scale_bar(find_bars(pixels))
+    except (ScaleNotFound, ScaleConflict):
+        if bar_um is not None:
+            raise
+        return said  # a bar was not asked for, and the file does without
+    um = number.read_length(pixels, bar) if bar_um is None else bar_um
+    if um is None:
+        return said
+    shown = _of_bar(bar, um)
+    if not said.agrees_with(shown):
+        raise ScaleConflict(
+            f"the file says {said}, its scale bar {shown}: was the image resized after the one or the other? Give the "
+            "right one as um_per_px (--um-per-px)"
+        )
+    return said
+
+
+def _bar_scale(pixels: NDArray[np.uint8], bar: Bar, bar_um: float | None, data: bytes) -> Scale:
+    if bar_um is not None:
+        return _of_bar(bar, bar_um)
+    readable = number.can_read()
+    um = number.read_length(pixels, bar) if readable else None
+    if um is None:
+        why = "could not be read" if readable else "is not read: no OCR engine (Tesseract and grainserve[ocr]) is here"
+        raise ScaleNumberMissing(
+            f"there is a scale bar ({bar}) but the number beside it {why}{_print_resolution(data)}: give the bar's "
+            "length as bar_um (--bar-um 500), or um_per_px (--um-per-px)"
+        )
+    return _of_bar(bar, um)
+
+
+def _of_bar(bar: Bar, um: float) -> Scale:
+    divided = f" of {bar.segments} segments" if bar.segments > 1 else ""
+    return Scale(
+        um / bar.length, f"scale bar{divided}, {bar.length:.1f} px = {length_text(um)}".replace(".0 px", " px")
+    )
+
+
+def _print_resolution(data: bytes) -> str:
+    """What the file says of printing, since somebody may hold it for a scale."""
+    density = printed_density(data)
+    if density is None or density[1][0] <= 1:
+        return ""
+    return f" (its {density[1][0]:g} dpi are taken for a resolution in print)"
