@@ -42,7 +42,7 @@ def written(pixels: Pixels, text: str, x: int, y: int, colour: Sequence[int], si
 
 def card(segments: int, side: int, thickness: int = 20, outline: int = 2) -> Pixels:
     """An upright scale card: light segments outlined in the dark ones' colour, a light one at the top."""
-    pixels = texture(128, 25, height=segments * side + 120, width=300)
+    pixels = texture(128, 25, height=segments * side + 120, width=500)
     pixels[20:-20, 100:200] = (235, 230, 200)
     x, top = 140, 60
     pixels[top - outline : top + segments * side + outline, x - outline : x + thickness + outline] = (20, 40, 80)

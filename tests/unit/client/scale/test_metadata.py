@@ -82,7 +82,9 @@ def test_the_resolution_that_is_no_longer_one_for_printing() -> None:
 
 
 def test_a_microscope_s_own_word_goes_before_the_resolution() -> None:
-    data = tiff(resolution=(25_400, 25_400), resolutionunit="INCH", ome=True, metadata={"axes": "YX", "PhysicalSizeX": 2})
+    data = tiff(
+        resolution=(25_400, 25_400), resolutionunit="INCH", ome=True, metadata={"axes": "YX", "PhysicalSizeX": 2}
+    )
     found = file_scale(data)
     assert found is not None and (found.um_per_px, found.source) == (2.0, "OME-XML PhysicalSizeX")
 
