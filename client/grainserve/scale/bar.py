@@ -222,7 +222,7 @@ def _alternating(
     frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
 ) -> Iterator[Bar]:
     """Chains of rectangles of one length with gaps of the same length between them."""
-    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
+    blocks = [each for each in found if 0.1 <= each.thickness / each.length <= 3]
     if not blocks:
         return
     following = _following(blocks)
@@ -289,5 +289,6 @@ def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
     rows = mask[_core(block)]
     line = rows[:, x - 3 : x + 4].mean(axis=0).max()
     low, high = sorted((x, block.x0 if x < block.x0 else block.x1))
-    between = rows[:, low + 5 : high - 5].mean()
+    margin = min(5, (high - low) // 3)
+    between = rows[:, low + margin : high - margin].mean()
     return int(line >= 0.7 and between <= 0.2)

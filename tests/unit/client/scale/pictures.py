@@ -40,7 +40,7 @@ def written(pixels: Pixels, text: str, x: int, y: int, colour: Sequence[int], si
     return np.asarray(image)
 
 
-def card(segments: int, side: int, thickness: int = 20, outline: int = 2) -> Pixels:
+def card(segments: int, side: int, thickness: int = 14, outline: int = 2) -> Pixels:
     """An upright scale card: light segments outlined in the dark ones' colour, a light one at the top."""
     pixels = texture(128, 25, height=segments * side + 120, width=500)
     pixels[20:-20, 100:200] = (235, 230, 200)

@@ -65,7 +65,7 @@ SILENT = {
     "PNG of 300 dpi": saved(PIXELS, dpi=(300, 300)),
     "JPEG of 1 dpi": saved(PIXELS, "JPEG", dpi=(1, 1)),
     "zero": tiff(resolution=(0, 0), resolutionunit="INCH"),
-    "no image": b"II*\0 and no more",
+    "no page": b"II*\0" + bytes(4),
 }
 
 
