@@ -21,11 +21,11 @@ SIDE_ALONE, SIDE_BESIDE = 1400, 900
 MOST_BYTES = 1_000_000
 """Of one overlay's JPEG."""
 
-FILL, OUTLINE = 0.35, 0.95
+FILL, OUTLINE = 0.45, 1.0
 """How much of the colour lies over the image, inside a grain and on its outline."""
 
-# Perceptually uniform; its ends, near-black on dark rock and near-white on pale, are cut off.
-COLOURS = LinearSegmentedColormap.from_list("sizes", colormaps["plasma"](np.linspace(0.08, 0.95, 256)))
+# Perceptually uniform; its darkest end, hardly seen on dark rock, is cut off.
+COLOURS = LinearSegmentedColormap.from_list("sizes", colormaps["viridis"](np.linspace(0.1, 1.0, 256)))
 
 
 def size_norm(sizes: NDArray[np.float64]) -> LogNorm:
@@ -61,13 +61,14 @@ def size_overlay(
         )
     factor = side / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    image = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    # Grey beneath: the image's own colours would mix with those that say the size.
+    grey = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(0, width - 1)
     rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(0, height - 1)
     labels = result.label_map[rows[:, None], columns]
     colours = _colours(result, norm)
     opacity = np.where(labels > 0, np.where(outline_of(labels, 1), OUTLINE, FILL), 0.0).astype(np.float32)[..., None]
-    drawn = Image.fromarray((np.asarray(image) * (1 - opacity) + colours[labels] * opacity).astype(np.uint8))
+    drawn = Image.fromarray((np.asarray(grey) * (1 - opacity) + colours[labels] * opacity).astype(np.uint8))
     if result.um_per_px is not None:
         draw_scale_bar(drawn, result.um_per_px / factor)
     words = f"{len(result.grains)} grains of image {title or result.image_id}, coloured by equivalent diameter"

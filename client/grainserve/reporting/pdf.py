@@ -1,0 +1,212 @@
+"""A report as PDF, A4: the blocks that `html` renders, in the same order."""
+
+from __future__ import annotations
+
+import io
+from functools import singledispatchmethod
+from pathlib import Path
+
+import matplotlib
+from fpdf import FPDF
+from fpdf.enums import TableBordersLayout
+from fpdf.fonts import FontFace
+from fpdf.table import TableCellStyle
+
+from grainserve.reporting.document import Block, Code, Figure, Flags, Picture, Report, Table, Text
+
+FONT, MONO = "DejaVu", "DejaVu Mono"
+INK, SOFT = (27, 31, 36), (91, 100, 112)
+LEVELS = {"error": (168, 32, 26), "warning": (168, 90, 8), "note": (47, 95, 138), "passed": (44, 122, 75)}
+MARGIN = 16.0
+"""mm."""
+
+
+def to_pdf(report: Report) -> bytes:
+    """Renders a report."""
+    pdf = _Page(report)
+    for section in report.sections:
+        pdf.heading(section.title)
+        for block in section.blocks:
+            pdf.draw(block)
+    return bytes(pdf.output())
+
+
+class _Rules(TableBordersLayout):
+    """A line above and below the head and below the last row, as papers have them."""
+
+    def cell_style_getter(
+        self,
+        row_idx: int,
+        col_idx: int,  # noqa: ARG002
+        col_pos: int,  # noqa: ARG002
+        num_heading_rows: int,
+        num_rows: int,
+        num_col_idx: int,  # noqa: ARG002
+        num_col_pos: int,  # noqa: ARG002
+    ) -> TableCellStyle:
+        return TableCellStyle(
+            left=False,
+            right=False,
+            top=row_idx == 0,
+            bottom=row_idx in {num_heading_rows - 1, num_rows - 1},
+        )
+
+
+class _Page(FPDF):
+    def __init__(self, report: Report) -> None:
+        super().__init__(format="A4")
+        self._footer = report.footer
+        self.set_title(report.title)
+        self.set_margins(MARGIN, MARGIN)
+        self.set_auto_page_break(True, MARGIN + 4)
+        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        self.add_font(FONT, "", fonts / "DejaVuSans.ttf")
+        self.add_font(FONT, "B", fonts / "DejaVuSans-Bold.ttf")
+        self.add_font(MONO, "", fonts / "DejaVuSansMono.ttf")
+        self.add_page()
+        self._write(report.title, 17, bold=True)
+        self._write(report.subtitle, 8.5, colour=SOFT)
+        self.ln(1.5)
+        self.set_draw_color(*INK)
+        self.set_line_width(0.5)
+        self.line(MARGIN, self.y, MARGIN + self.epw, self.y)
+        self.set_line_width(0.2)
+        self.ln(2)
+
+    def footer(self) -> None:
+        self.set_y(-MARGIN + 2)
+        self.set_font(FONT, "", 6.5)
+        self.set_text_color(*SOFT)
+        self.cell(self.epw * 0.9, 4, self._footer)
+        self.cell(self.epw * 0.1, 4, str(self.page_no()), align="R")
+
+    def heading(self, title: str) -> None:
+        self._keep_together(40)
+        self.ln(3)
+        self._write(title, 11.5, bold=True)
+        self.ln(1.5)
+
+    @singledispatchmethod
+    def draw(self, block: Block) -> None:
+        raise NotImplementedError(type(block).__name__)
+
+    @draw.register
+    def _(self, block: Text) -> None:
+        self._write(block.words, 8.5)
+        self.ln(1.5)
+
+    @draw.register
+    def _(self, block: Code) -> None:
+        self.set_fill_color(244, 245, 247)
+        self._write(block.words, 7, font=MONO, fill=True)
+        self.ln(1.5)
+
+    @draw.register
+    def _(self, block: Flags) -> None:
+        said = [(flag.level, flag.words) for flag in block.flags] or [("passed", "Every check was passed.")]
+        for level, words in said:
+            self._keep_together(10)
+            self.set_font(FONT, "B", 8)
+            self.set_text_color(*LEVELS[level])
+            self.cell(18, 4, level)
+            self._write(words, 8)
+            self.ln(0.8)
+        self.ln(1)
+
+    @draw.register
+    def _(self, block: Table) -> None:
+        self._keep_together(30)
+        self._caption(block.label, block.caption)
+        self.ln(0.8)
+        self.set_font(FONT, "", 7.5)
+        self.set_text_color(*INK)
+        others = "R" if block.numbers else "L"
+        with self.table(
+            (block.header, *block.rows),
+            borders_layout=_Rules(),
+            col_widths=self._widths(block),
+            text_align=("L", *(others for _ in block.header[1:])),
+            headings_style=FontFace(emphasis="BOLD"),
+            line_height=4.0,
+            padding=(0.5, 1.0),
+        ):
+            pass
+        if block.note:
+            self.ln(0.8)
+            self._write(block.note, 7, colour=SOFT)
+        self.ln(4)
+
+    @draw.register
+    def _(self, block: Figure) -> None:
+        gap = 3.0
+        width = (self.epw - gap * (block.columns - 1)) / block.columns
+        for start in range(0, len(block.pictures), block.columns):
+            row = block.pictures[start : start + block.columns]
+            heights = [_aspect(picture) * width + (4 if picture.title else 0) for picture in row]
+            last = start + block.columns >= len(block.pictures)
+            self._keep_together(max(heights) + (26 if last else 0))
+            top = self.y
+            for index, picture in enumerate(row):
+                self._place(picture, MARGIN + index * (width + gap), top, width)
+            self.set_xy(MARGIN, top + max(heights) + (0 if last else gap))
+        if block.legend:
+            self.ln(1.5)
+            self._place(block.legend, MARGIN, self.y, self.epw)
+            self.set_xy(MARGIN, self.y + _aspect(block.legend) * self.epw)
+        self.ln(1.5)
+        self._caption(block.label, block.caption)
+        self.ln(4)
+
+    def _place(self, picture: Picture, x: float, y: float, width: float) -> None:
+        if picture.title:
+            self.set_xy(x, y)
+            self.set_font(FONT, "", 7)
+            self.set_text_color(*SOFT)
+            self.cell(width, 4, picture.title)
+            y += 4
+        self.image(io.BytesIO(picture.data), x=x, y=y, w=width, alt_text=picture.words)
+        self.set_y(y)
+
+    def _caption(self, label: str, caption: str) -> None:
+        self.set_text_color(*INK)
+        self.set_font(FONT, "B", 7.5)
+        self.write(3.9, f"{label}. ")
+        self.set_font(FONT, "", 7.5)
+        self.write(3.9, caption)
+        self.ln(3.9)
+
+    def _widths(self, block: Table) -> tuple[float, ...]:
+        """Columns as wide as their text, in proportion; long words may take half of the page."""
+        columns = zip(block.header, *block.rows, strict=True)
+        return tuple(min(self.epw / 2, 4 + max(map(self.get_string_width, column))) for column in columns)
+
+    def _write(
+        self,
+        words: str,
+        size: float,
+        *,
+        bold: bool = False,
+        colour: tuple[int, int, int] = INK,
+        font: str = FONT,
+        fill: bool = False,
+    ) -> None:
+        self.set_font(font, "B" if bold else "", size)
+        self.set_text_color(*colour)
+        self.multi_cell(0, size * 0.5, words, align="L", fill=fill, new_x="LMARGIN", new_y="NEXT")
+
+    def _keep_together(self, height: float) -> None:
+        if self.will_page_break(min(height, self.eph)):
+            self.add_page()
+
+
+def _aspect(picture: Picture) -> float:
+    """Height over width."""
+    if picture.kind == "jpeg":
+        from PIL import Image  # noqa: PLC0415
+
+        with Image.open(io.BytesIO(picture.data)) as image:
+            return image.height / image.width
+    from fpdf.svg import SVGObject  # noqa: PLC0415
+
+    svg = SVGObject(picture.data)
+    return float(svg.height / svg.width)
