@@ -234,3 +234,52 @@ class MasksMissing(GrainserveError, ValueError):
         super().__init__(
             "this result holds no masks (mask_format was 'none'): submit the image again with mask_format='rle'"
         )
+
+
+# Statistics ----------------------------------------------------------------------------------------------------------
+
+
+class NoResults(GrainserveError, ValueError):
+    """A sample of no images."""
+
+    code = "no_results"
+
+    def __init__(self) -> None:
+        super().__init__("a sample needs at least one result")
+
+
+class NoGrains(GrainserveError, ValueError):
+    """A sample without a grain that a size could be taken from."""
+
+    code = "no_grains"
+
+    def __init__(self, name: str, grains: int) -> None:
+        super().__init__(
+            f"sample {name!r} has no grains to take sizes from"
+            + (
+                f": the frame cuts all {grains}, so leave the edge correction off, or image more of it"
+                if grains
+                else ""
+            )
+        )
+
+
+class MixedScales(GrainserveError, ValueError):
+    """Images with and without a scale in one sample: their sizes cannot be pooled."""
+
+    code = "mixed_scales"
+
+    def __init__(self, unscaled: list[str]) -> None:
+        super().__init__(
+            f"{len(unscaled)} of the sample's images have no scale ({', '.join(unscaled[:3])}"
+            f"{', …' if len(unscaled) > 3 else ''}) and others have one: submit them with um_per_px, or leave them out"
+        )
+
+
+class NoScale(GrainserveError, ValueError):
+    """A figure that is defined in millimetres was asked for of an image without a scale."""
+
+    code = "no_scale"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is defined in millimetres, and the image has no scale: submit it with um_per_px")

@@ -25,6 +25,8 @@ if (
 ):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
     import pandas as pd
 
+    from grainserve.stats import Summary
+
 _PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
     "centroid": ("x", "y"),
@@ -195,6 +197,16 @@ class Result:
     def percentile(self, percent: float, weighting: Weighting = "number") -> float:
         """D_p in `size_unit`: the equivalent diameter that p % of the grains (by number or area) is finer than."""
         return self.size_curve(weighting).percentile(percent)
+
+    def statistics(self, **options: Any) -> Summary:
+        """The statistics of the image's grains: sizes with intervals, their classes, orientation, ASTM grain sizes.
+
+        Args:
+            options: as `grainserve.stats.summarise`, which pools several images as well.
+        """
+        from grainserve.stats import Sample, summarise  # noqa: PLC0415
+
+        return summarise(Sample.of([self]), **options)
 
     def overlay(self, path: str | PathLike[str], image: ImageSource | None = None) -> None:
         """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.

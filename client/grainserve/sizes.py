@@ -31,25 +31,36 @@ class SizeCurve:
 
         Beyond the first and last grain it is their size: nothing is extrapolated.
         """
-        if not self.sizes.size:
-            return float("nan")
-        return float(np.interp(percent / 100.0, self.finer, self.sizes))
+        return float(self.percentiles([percent])[0])
+
+    def percentiles(self, percents: ArrayLike) -> NDArray[np.float64]:
+        """D_p of k percents, as `percentile`."""
+        shares = np.asarray(percents, dtype=np.float64) / 100.0
+        return np.interp(shares, self.finer, self.sizes) if self.sizes.size else np.full_like(shares, np.nan)
 
 
-def size_curve(sizes: ArrayLike, areas: ArrayLike, weighting: Weighting) -> SizeCurve:
+def size_curve(
+    sizes: ArrayLike, areas: ArrayLike, weighting: Weighting, stands_for: ArrayLike | None = None
+) -> SizeCurve:
     """Builds the cumulative curve of grains.
 
     Args:
         sizes: n grain sizes; grains whose size is not finite are left out.
         areas: n grain areas.
         weighting: what each grain counts.
+        stands_for: n numbers of grains that each stands for, as where it was drawn with a probability; None is one.
     """
     size = np.asarray(sizes, dtype=np.float64)
     weight = np.ones_like(size) if weighting == "number" else np.asarray(areas, dtype=np.float64)
+    if stands_for is not None:
+        weight = weight * np.asarray(stands_for, dtype=np.float64)
     kept = np.isfinite(size) & (weight > 0)
     size, weight = size[kept], weight[kept]
     order = np.argsort(size, kind="stable")
-    size, weight = size[order], weight[order]
-    total = weight.sum()
-    finer = (np.cumsum(weight) - weight / 2) / total if size.size else np.empty(0)
-    return SizeCurve(size, finer, weighting)
+    return cumulative(size[order], weight[order], weighting)
+
+
+def cumulative(sizes: NDArray[np.float64], weights: NDArray[np.float64], weighting: Weighting) -> SizeCurve:
+    """The curve of n sizes, ascending, with n weights over 0."""
+    finer = (np.cumsum(weights) - weights / 2) / weights.sum() if sizes.size else np.empty(0)
+    return SizeCurve(sizes, finer, weighting)

@@ -1,0 +1,69 @@
+"""Grain size numbers of ASTM E112 and E930, and of ISO 643."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log10
+
+from grainserve.stats.interval import Interval
+
+
+@dataclass(frozen=True)
+class GrainSizeNumber:
+    """An average grain size by one method of ASTM E112.
+
+    Attributes:
+        method: name in `METHODS`.
+        g: G; its interval is that of the mean density, at 95 %, over fields.
+        g_iso: G of ISO 643 = G − 0.045.
+        density: what it was counted from: grains per mm² (N_A), or intercepts per mm of test line in grains (N_L).
+        density_unit: `mm⁻²` or `mm⁻¹`.
+        mean_size: 1/density: the mean area of grains in mm², or their mean lineal intercept in mm.
+        count: grains or intercepts counted in all.
+        fields: how many were counted in.
+        relative_accuracy: %RA = 100·CI/mean of the density; E112 takes 10 % or less as acceptable. None with one field.
+    """
+
+    method: str
+    g: Interval
+    g_iso: Interval
+    density: Interval
+    density_unit: str
+    mean_size: float
+    count: float
+    fields: int
+    relative_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class LargestGrain:
+    """The largest grain in a plane (ASTM E930, "ALA": as large as).
+
+    Attributes:
+        g: the grain size number of its area.
+        area: mm².
+        image: id of the image that it is in.
+        grain: its id there.
+        touches_edge: whether the frame cuts it, so that it is larger than that and G is lower.
+    """
+
+    g: float
+    area: float
+    image: str
+    grain: int
+    touches_edge: bool
+
+
+def g_from_area_density(per_mm2: float) -> float:
+    """G of N_A grains per mm² (ASTM E112, planimetric)."""
+    return 3.321928 * log10(per_mm2) - 2.954
+
+
+def g_from_line_density(per_mm: float) -> float:
+    """G of N_L intercepts per mm (ASTM E112, intercept; ℓ̄ = 1/N_L)."""
+    return 6.643856 * log10(per_mm) - 3.288
+
+
+def iso(g: float) -> float:
+    """G of ISO 643 of that of ASTM E112."""
+    return g - 0.045

@@ -1,0 +1,90 @@
+"""Names that sedimentology has for sizes and for the shapes of their distributions."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+WENTWORTH = (
+    ("clay", 1 / 256),
+    ("silt", 1 / 16),
+    ("very fine sand", 1 / 8),
+    ("fine sand", 1 / 4),
+    ("medium sand", 1 / 2),
+    ("coarse sand", 1.0),
+    ("very coarse sand", 2.0),
+    ("granule", 4.0),
+    ("pebble", 64.0),
+    ("cobble", 256.0),
+    ("boulder", float("inf")),
+)
+"""Classes of Wentworth (1922, J. Geol. 30), fine to coarse, each up to (and without) a size in mm."""
+
+# Folk & Ward (1957, J. Sediment. Petrol. 27): upper limits, and one name more than limits. "Moderately well sorted"
+# (0.50 to 0.71) came later, with Folk (1968).
+_SORTING = (
+    (0.35, 0.50, 1.00, 2.00, 4.00),
+    (
+        "very well sorted",
+        "well sorted",
+        "moderately sorted",
+        "poorly sorted",
+        "very poorly sorted",
+        "extremely poorly sorted",
+    ),
+)
+_SKEWNESS = (
+    (-0.30, -0.10, 0.10, 0.30),
+    (
+        "very negative-skewed",
+        "negative-skewed",
+        "nearly symmetrical",
+        "positive-skewed",
+        "very positive-skewed",
+    ),
+)
+_KURTOSIS = (
+    (0.67, 0.90, 1.11, 1.50, 3.00),
+    (
+        "very platykurtic",
+        "platykurtic",
+        "mesokurtic",
+        "leptokurtic",
+        "very leptokurtic",
+        "extremely leptokurtic",
+    ),
+)
+
+
+def wentworth(millimetres: float) -> str:
+    """The class of a size."""
+    return WENTWORTH[bisect_right([limit for _, limit in WENTWORTH[:-1]], millimetres)][0]
+
+
+def wentworth_shares(millimetres: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, float]:
+    """The share of each class, fine to coarse, of n sizes with n weights."""
+    classes = np.searchsorted([limit for _, limit in WENTWORTH[:-1]], millimetres, side="right")
+    shares = np.bincount(classes, weights, minlength=len(WENTWORTH)) / weights.sum()
+    return {name: float(share) for (name, _), share in zip(WENTWORTH, shares, strict=True)}
+
+
+def sorting_class(sorting: float) -> str | None:
+    """Name of an inclusive graphic standard deviation, None where it is NaN."""
+    return _name(sorting, *_SORTING)
+
+
+def skewness_class(skewness: float) -> str | None:
+    """Name of an inclusive graphic skewness: positive has its tail towards the fine sizes."""
+    return _name(skewness, *_SKEWNESS)
+
+
+def kurtosis_class(kurtosis: float) -> str | None:
+    """Name of a graphic kurtosis."""
+    return _name(kurtosis, *_KURTOSIS)
+
+
+def _name(value: float, limits: tuple[float, ...], names: tuple[str, ...]) -> str | None:
+    return names[bisect_left(limits, value)] if isfinite(value) else None

@@ -1,0 +1,170 @@
+"""The sizes of a sample's grains, by number or by area, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.sizes import Weighting, cumulative
+from grainserve.stats.bootstrap import Resampling
+from grainserve.stats.classes import kurtosis_class, skewness_class, sorting_class, wentworth_shares
+from grainserve.stats.interval import Interval
+from grainserve.stats.sample import Sample
+
+Floats = NDArray[np.float64]
+
+PERCENTS = (5, 10, 16, 25, 50, 75, 84, 90, 95)
+
+
+@dataclass(frozen=True)
+class FolkWard:
+    """Graphic measures of Folk & Ward (1957), in φ = −log₂(d/mm), percentiles counted from the coarse end.
+
+    Attributes:
+        mean: Mz = (φ16 + φ50 + φ84)/3.
+        sorting: σ_I = (φ84 − φ16)/4 + (φ95 − φ5)/6.6.
+        skewness: Sk_I = (φ16 + φ84 − 2φ50)/(2(φ84 − φ16)) + (φ5 + φ95 − 2φ50)/(2(φ95 − φ5)); NaN where all sizes are
+            equal.
+        kurtosis: K_G = (φ95 − φ5)/(2.44(φ75 − φ25)); NaN as skewness.
+        sorting_class: its name, as `classes.sorting_class`.
+        skewness_class: its name; None where there is no skewness.
+        kurtosis_class: its name; None where there is no kurtosis.
+    """
+
+    mean: Interval
+    sorting: Interval
+    skewness: Interval
+    kurtosis: Interval
+    sorting_class: str | None
+    skewness_class: str | None
+    kurtosis_class: str | None
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """The log-normal distribution with the weighted mean and variance of ln d.
+
+    Attributes:
+        geometric_mean: exp of the mean of ln d, in the sample's unit; its median.
+        geometric_sd: exp of the standard deviation of ln d, no unit.
+        ks_distance: the largest difference between the fit's cumulative curve and the grains' (Kolmogorov–Smirnov).
+    """
+
+    geometric_mean: Interval
+    geometric_sd: Interval
+    ks_distance: float
+
+
+@dataclass(frozen=True)
+class Population:
+    """Sizes of the grains: equivalent diameters, in the sample's unit.
+
+    Attributes:
+        weighting: `number` (each grain counts one) or `area` (each counts its area).
+        mean: arithmetic mean.
+        percentiles: D5 … D95 by percent: the size that p % of the grains are finer than.
+        phi: φ = −log₂(d/mm) of each of them; None without a scale, as all that follows but the fit.
+        folk_ward: graphic measures.
+        wentworth: share of each class of Wentworth (1922), fine to coarse.
+        log_normal: fit.
+    """
+
+    weighting: Weighting
+    mean: Interval
+    percentiles: dict[int, Interval]
+    phi: dict[int, Interval] | None
+    folk_ward: FolkWard | None
+    wentworth: dict[str, float] | None
+    log_normal: LogNormal
+
+
+def population(sample: Sample, weighting: Weighting, resampling: Resampling, *, edge_correction: bool) -> Population:
+    """Measures the sizes of a sample.
+
+    Args:
+        sample: its grains.
+        weighting: what each grain counts.
+        resampling: how intervals are made.
+        edge_correction: as `Sample.stands_for`.
+    """
+    weights = sample.stands_for(edge_correction=edge_correction) * (1.0 if weighting == "number" else sample.area)
+    order = np.argsort(np.where(weights > 0, sample.diameter, np.inf), kind="stable")[: np.count_nonzero(weights)]
+    sizes, weights = sample.diameter[order], weights[order]
+    estimate = partial(_figures, sizes, weights)
+    mean, log_mean, log_sd, *rest = resampling.intervals(estimate, sample.image[order], len(sample.images))
+    percentiles, graphic = rest[: len(PERCENTS)], rest[len(PERCENTS) :]
+    log_normal = LogNormal(
+        log_mean.map(_exp), log_sd.map(_exp), _ks_distance(sizes, weights, log_mean.value, log_sd.value)
+    )
+    by_percent = dict(zip(PERCENTS, percentiles, strict=True))
+    if sample.unit == "px":
+        return Population(weighting, mean, by_percent, None, None, None, log_normal)
+    mz, sorting, skewness, kurtosis = graphic
+    return Population(
+        weighting,
+        mean,
+        by_percent,
+        {percent: size.map(phi) for percent, size in by_percent.items()},
+        FolkWard(
+            mz,
+            sorting,
+            skewness,
+            kurtosis,
+            sorting_class(sorting.value),
+            skewness_class(skewness.value),
+            kurtosis_class(kurtosis.value),
+        ),
+        wentworth_shares(sizes / 1000, weights),
+        log_normal,
+    )
+
+
+def phi(micrometres: float) -> float:
+    """φ = −log₂(d/mm) (Krumbein 1934)."""
+    return float(-np.log2(micrometres / 1000))
+
+
+def _exp(value: float) -> float:
+    return float(np.exp(value))
+
+
+def _figures(sizes: Floats, weights: Floats, times: Floats) -> Floats:
+    """Mean, mean and standard deviation of ln d, D5 … D95, and the four of Folk & Ward, of n sizes ascending."""
+    drawn = times > 0
+    if not drawn.any():
+        return np.full(3 + len(PERCENTS) + 4, np.nan)
+    size, weight = sizes[drawn], weights[drawn] * times[drawn]
+    share = weight / weight.sum()
+    logs = np.log(size)
+    log_mean = share @ logs
+    log_sd = np.sqrt(share @ (logs - log_mean) ** 2)
+    percentiles = cumulative(size, weight, "number").percentiles(PERCENTS)
+    return np.concatenate(([share @ size, log_mean, log_sd], percentiles, _graphic(percentiles)))
+
+
+def _graphic(percentiles: Floats) -> Floats:
+    """Mz, σ_I, Sk_I and K_G of D5 … D95 in µm: φ_p, counted from the coarse end, is that of D_(100−p)."""
+    p5, _, p16, p25, p50, p75, p84, _, p95 = -np.log2(percentiles[::-1] / 1000)
+    with np.errstate(invalid="ignore"):  # 0/0 where all sizes are equal
+        return np.array(
+            [
+                (p16 + p50 + p84) / 3,
+                (p84 - p16) / 4 + (p95 - p5) / 6.6,
+                (p16 + p84 - 2 * p50) / (2 * (p84 - p16)) + (p5 + p95 - 2 * p50) / (2 * (p95 - p5)),
+                (p95 - p5) / (2.44 * (p75 - p25)),
+            ]
+        )
+
+
+def _ks_distance(sizes: Floats, weights: Floats, log_mean: float, log_sd: float) -> float:
+    from scipy.special import ndtr  # noqa: PLC0415 - a dispatcher needs none of it
+
+    if not log_sd > 0:
+        return float("nan")
+    fitted = ndtr((np.log(sizes) - log_mean) / log_sd)
+    upto = np.cumsum(weights) / weights.sum()
+    before = upto - weights / weights.sum()
+    return float(np.maximum(np.abs(upto - fitted), np.abs(before - fitted)).max())

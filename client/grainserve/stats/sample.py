@@ -1,0 +1,121 @@
+"""A sample: the grains of one or many images, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import MixedScales, NoResults
+from grainserve.result import Result
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The n grains of the m images of one sample.
+
+    Images may differ in size and, where all have one, in scale. Nothing is averaged image by image: every figure of a
+    sample is one of its pooled grains.
+
+    Attributes:
+        name: what it is called.
+        unit: of lengths: `µm` where every image has a scale, `px` where none has.
+        images: m image ids.
+        frames: m × 2, width and height of each image, in `unit`.
+        image: n, index into `images`.
+        diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
+        area: n, in `unit`².
+        inclusion: n, the probability that a frame placed at random over the grain holds it whole; 0 for one as long as its frame.
+        touches_edge: n, whether the frame cuts the grain.
+        below_detection: n, whether it is under 10 px across, where diameters are of low precision.
+        orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where there is no major axis to speak of.
+        aspect_ratio: n, major over minor axis; NaN where there is none.
+        results: the m results that it was made from.
+    """
+
+    name: str
+    unit: str
+    images: tuple[str, ...]
+    frames: Floats
+    image: NDArray[np.int64]
+    diameter: Floats
+    area: Floats
+    inclusion: Floats
+    touches_edge: NDArray[np.bool_]
+    below_detection: NDArray[np.bool_]
+    orientation: Floats
+    aspect_ratio: Floats
+    results: tuple[Result, ...] = ()
+
+    @classmethod
+    def of(cls, results: Iterable[Result], name: str | None = None) -> Sample:
+        """Pools the grains of images.
+
+        Args:
+            results: one or more results of the same sample.
+            name: what to call it; None is the first image's id.
+
+        Raises:
+            MixedScales: some of the results have a scale and some have not.
+            NoResults: there are none.
+        """
+        pooled = tuple(results)
+        if not pooled:
+            raise NoResults()
+        scales = [result.um_per_px for result in pooled]
+        scaled = [scale for scale in scales if scale is not None]
+        if scaled and len(scaled) < len(pooled):
+            raise MixedScales([result.image_id for result in pooled if result.um_per_px is None])
+        per_px = np.array([1.0 if scale is None else scale for scale in scales])
+        frames = np.array([(result.width, result.height) for result in pooled], dtype=np.float64)
+        image = np.repeat(np.arange(len(pooled)), [len(result.grains) for result in pooled])
+        grains = [grain.properties for result in pooled for grain in result.grains]
+        boxes = np.array(
+            [(each["boundingBox"]["width"], each["boundingBox"]["height"]) for each in grains], dtype=np.float64
+        ).reshape(-1, 2)
+
+        def column(key: str) -> Floats:
+            return np.array([each[key] for each in grains], dtype=np.float64)
+
+        return cls(
+            name=pooled[0].image_id if name is None else name,
+            unit="µm" if scaled else "px",
+            images=tuple(result.image_id for result in pooled),
+            frames=frames * per_px[:, None],
+            image=image,
+            diameter=column("equivalentDiameter") * per_px[image],
+            area=column("area") * per_px[image] ** 2,
+            inclusion=(1 - boxes / frames[image]).prod(axis=1),  # (1 − F_h/Z₁)(1 − F_v/Z₂)
+            touches_edge=np.array([each["touchesEdge"] for each in grains], dtype=bool),
+            below_detection=np.array([each["lowPrecision"] for each in grains], dtype=bool),
+            orientation=column("orientationFromX"),
+            aspect_ratio=column("aspectRatio"),
+            results=pooled,
+        )
+
+    def __len__(self) -> int:
+        return self.diameter.size
+
+    @property
+    def coverage(self) -> float:
+        """Share of the frames that grains cover."""
+        return float(self.area.sum() / self.frames.prod(axis=1).sum())
+
+    def stands_for(self, *, edge_correction: bool) -> Floats:
+        """How many grains of the population each one stands for, n; 0 leaves it out.
+
+        With the correction of Miles (1974) and Lantuéjoul (1978), as in ISO 13322-1: a grain that the frame cuts
+        counts nothing, and a whole one 1/P, since a large grain is less likely to be whole than a small one. Without,
+        every grain counts one, and those cut are as large as what is seen of them.
+        """
+        sized = np.isfinite(self.diameter)
+        if not edge_correction:
+            return sized.astype(np.float64)
+        whole = sized & ~self.touches_edge
+        counts = np.zeros_like(self.diameter)
+        counts[whole] = 1 / self.inclusion[whole]
+        return counts
