@@ -95,7 +95,7 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
         axes.axhline(percent, color="0.85", linewidth=0.6, zorder=1)
     axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Finer (%)", ylim=(0, 100))
     axes.set_yticks([0, 10, 25, 50, 75, 90, 100])
-    _log_sizes(axes, float(number.sizes.min()), float(number.sizes.max()))
+    log_sizes(axes, float(number.sizes.min()), float(number.sizes.max()))
     # Two lines of room above the axes; a legend inside the layout would narrow them to its own width.
     axes.set_title("\n", fontsize=7.5, linespacing=1.5)
     legend = axes.legend(
@@ -104,7 +104,7 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
     legend.set_in_layout(False)
 
 
-def _log_sizes(axes: Axes, low: float, high: float) -> None:
+def log_sizes(axes: Axes, low: float, high: float) -> None:
     """Logarithmic size axis with plain numbers at 1, 2, 5 × 10^k, at every digit where the range is short."""
     axes.set_xscale("log")
     axes.set_xlim(low / 1.08, high * 1.08)

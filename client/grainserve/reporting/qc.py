@@ -43,7 +43,7 @@ def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
     return tuple(sorted(found, key=lambda flag: ("error", "warning", "note").index(flag.level)))
 
 
-def wide_interval_flag(name: str, value: float, low: float, high: float, unit: str) -> Flag | None:
+def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag | None:
     """A flag where an interval is wider than `WIDE_INTERVAL` allows; None where it is not."""
     half = (high - low) / 2 / value if value > 0 else math.nan
     if not half > WIDE_INTERVAL:

@@ -1,0 +1,77 @@
+"""What is needed to measure a sample again: options, model, checkpoint, images, and the command that repeats it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from grainserve.reporting.document import Block, Code, Table, Text
+from grainserve.reporting.rounding import ABSENT
+from grainserve.reporting.sources import Measured
+
+SCALE = frozenset({"um_per_px", "scale_source"})
+"""Options that belong to an image rather than to how it was measured."""
+
+
+def provenance(images: Sequence[Measured]) -> tuple[Block, ...]:
+    """Tables of image ids, model and options (a column for each way the images were measured in), and the commands."""
+    ways = _alike(images, _facts)
+    facts = [_facts(same[0].result.metadata) for same in ways]
+    names = list(dict.fromkeys(name for each in facts for name in each))
+    heads = ("value",) if len(ways) == 1 else tuple(", ".join(image.name for image in same) for same in ways)
+    rows = tuple((name, *(each.get(name, ABSENT) for each in facts)) for name in names)
+    with_scale = _alike(images, lambda metadata: [_facts(metadata), metadata["options"]["um_per_px"]])
+    return (
+        Table("Model, checkpoint and options.", ("parameter", *heads), rows, numbers=False),
+        Table(
+            "Image ids and times of measurement.",
+            ("image", "image id", "measured"),
+            tuple((image.name, image.result.image_id, image.result.metadata["timestamp"]) for image in images),
+            numbers=False,
+        ),
+        Text("To measure again, where the same checkpoint is served:"),
+        *(Code(command(same)) for same in with_scale),
+    )
+
+
+def command(images: Sequence[Measured]) -> str:
+    """The command line that measures images again as the first of them was."""
+    metadata = images[0].result.metadata
+    words = ["grainserve", "analyze", *(image.name for image in images)]
+    words += ["--model", metadata["model"], "--version", metadata["version"]]
+    for name, value in metadata["options"].items():
+        if value is not None and name != "scale_source":
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _alike(images: Sequence[Measured], way: Callable[[Mapping[str, Any]], Any]) -> list[list[Measured]]:
+    groups: dict[str, list[Measured]] = {}
+    for image in images:
+        groups.setdefault(json.dumps(way(image.result.metadata), sort_keys=True), []).append(image)
+    return list(groups.values())
+
+
+def _facts(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """How an image was measured, but for its scale."""
+    checkpoint = metadata["checkpoint"]
+    facts = {
+        "model": metadata["model"],
+        "version": metadata["version"],
+        "checkpoint": checkpoint["uri"],
+        "checkpoint generation": checkpoint["generation"],
+        "checkpoint CRC32C": checkpoint["crc32c"],
+        "precision": metadata.get("precision"),
+    }
+    for part in ("classifier", "tiles"):
+        facts |= {f"{part} {name}": value for name, value in (metadata.get(part) or {}).items() if name != "imageIds"}
+    facts |= {name: value for name, value in metadata["options"].items() if name not in SCALE}
+    return {name: _text(value) for name, value in facts.items()}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
