@@ -15,23 +15,35 @@ class Picture:
     Attributes:
         data: the bytes of the file.
         kind: what file it is.
+        aspect: height over width.
         words: what it shows, for who cannot see it.
         title: a line over it, where several stand beside each other.
     """
 
     data: bytes
     kind: Literal["svg+xml", "jpeg"]
+    aspect: float
     words: str
     title: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Pictures under one caption, laid out in `columns`; `legend` below them spans all columns."""
+    """Pictures under one caption.
+
+    Attributes:
+        pictures: laid out in `columns`.
+        caption: what they show.
+        columns: how many stand beside each other.
+        width: of the pictures, as a share of the page's.
+        legend: below them, over the whole width of the page.
+        label: "Figure 1"; set by `Report`.
+    """
 
     pictures: tuple[Picture, ...]
     caption: str
     columns: int = 1
+    width: float = 1.0
     legend: Picture | None = None
     label: str = ""
 

@@ -251,10 +251,10 @@ def _boxes(axes: Axes, samples: Sequence[Drawn], colours: Sequence[str]) -> None
 
 
 def _picture(draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:
-    # A fixed salt and no date: the same data make the same file.
+    # A fixed salt and no metadata: the same data make the same file.
     with rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "grainserve"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Picture(buffer.getvalue(), "svg+xml", words)
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return Picture(buffer.getvalue(), "svg+xml", height / width, words)

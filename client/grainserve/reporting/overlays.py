@@ -72,7 +72,7 @@ def size_overlay(
     if result.um_per_px is not None:
         draw_scale_bar(drawn, result.um_per_px / factor)
     words = f"{len(result.grains)} grains of image {title or result.image_id}, coloured by equivalent diameter"
-    return Picture(_jpeg(drawn), "jpeg", words, title)
+    return Picture(_jpeg(drawn), "jpeg", drawn.height / drawn.width, words, title)
 
 
 def _colours(result: Result, norm: LogNorm) -> NDArray[np.float32]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import matplotlib
 from fpdf import FPDF
-from fpdf.enums import TableBordersLayout
+from fpdf.enums import TableBordersLayout, TableCellStyle
 from fpdf.fonts import FontFace
-from fpdf.table import TableCellStyle
 
 from grainserve.reporting.document import Block, Code, Figure, Flags, Picture, Report, Table, Text
 
@@ -139,20 +138,21 @@ class _Page(FPDF):
     @draw.register
     def _(self, block: Figure) -> None:
         gap = 3.0
-        width = (self.epw - gap * (block.columns - 1)) / block.columns
+        left = MARGIN + self.epw * (1 - block.width) / 2
+        width = (self.epw * block.width - gap * (block.columns - 1)) / block.columns
         for start in range(0, len(block.pictures), block.columns):
             row = block.pictures[start : start + block.columns]
-            heights = [_aspect(picture) * width + (4 if picture.title else 0) for picture in row]
+            heights = [picture.aspect * width + (4 if picture.title else 0) for picture in row]
             last = start + block.columns >= len(block.pictures)
             self._keep_together(max(heights) + (26 if last else 0))
             top = self.y
             for index, picture in enumerate(row):
-                self._place(picture, MARGIN + index * (width + gap), top, width)
+                self._place(picture, left + index * (width + gap), top, width)
             self.set_xy(MARGIN, top + max(heights) + (0 if last else gap))
         if block.legend:
             self.ln(1.5)
             self._place(block.legend, MARGIN, self.y, self.epw)
-            self.set_xy(MARGIN, self.y + _aspect(block.legend) * self.epw)
+            self.set_xy(MARGIN, self.y + block.legend.aspect * self.epw)
         self.ln(1.5)
         self._caption(block.label, block.caption)
         self.ln(4)
@@ -198,15 +198,3 @@ class _Page(FPDF):
         if self.will_page_break(min(height, self.eph)):
             self.add_page()
 
-
-def _aspect(picture: Picture) -> float:
-    """Height over width."""
-    if picture.kind == "jpeg":
-        from PIL import Image  # noqa: PLC0415
-
-        with Image.open(io.BytesIO(picture.data)) as image:
-            return image.height / image.width
-    from fpdf.svg import SVGObject  # noqa: PLC0415
-
-    svg = SVGObject(picture.data)
-    return float(svg.height / svg.width)

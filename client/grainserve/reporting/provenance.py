@@ -16,28 +16,43 @@ SCALE = frozenset({"um_per_px", "scale_source"})
 
 
 def provenance(images: Sequence[Measured]) -> tuple[Block, ...]:
-    """Tables of image ids, model and options (a column for each way the images were measured in), and the commands."""
+    """Tables of model, options and image ids, and the commands that measure the images again."""
+    return (
+        parameters(images),
+        image_ids({"": images}),
+        Text("To measure again, where the same checkpoint is served:"),
+        *(Code(line) for line in commands(images)),
+    )
+
+
+def parameters(images: Sequence[Measured]) -> Table:
+    """Model, checkpoint and options: a column for each way in which images were measured."""
     ways = _alike(images, _facts)
     facts = [_facts(same[0].result.metadata) for same in ways]
     names = list(dict.fromkeys(name for each in facts for name in each))
     heads = ("value",) if len(ways) == 1 else tuple(", ".join(image.name for image in same) for same in ways)
     rows = tuple((name, *(each.get(name, ABSENT) for each in facts)) for name in names)
-    with_scale = _alike(images, lambda metadata: [_facts(metadata), metadata["options"]["um_per_px"]])
-    return (
-        Table("Model, checkpoint and options.", ("parameter", *heads), rows, numbers=False),
-        Table(
-            "Image ids and times of measurement.",
-            ("image", "image id", "measured"),
-            tuple((image.name, image.result.image_id, image.result.metadata["timestamp"]) for image in images),
-            numbers=False,
-        ),
-        Text("To measure again, where the same checkpoint is served:"),
-        *(Code(command(same)) for same in with_scale),
+    return Table("Model, checkpoint and options.", ("parameter", *heads), rows, numbers=False)
+
+
+def image_ids(samples: Mapping[str, Sequence[Measured]]) -> Table:
+    """What the images are called in the bucket; a column says whose they are where there are several samples."""
+    several = len(samples) > 1
+    rows = tuple(
+        (*((name,) if several else ()), image.name, image.result.image_id, str(image.result.metadata["timestamp"]))
+        for name, images in samples.items()
+        for image in images
     )
+    head = (*(("sample",) if several else ()), "image", "image id", "measured")
+    return Table("Image ids and times of measurement.", head, rows, numbers=False)
 
 
-def command(images: Sequence[Measured]) -> str:
-    """The command line that measures images again as the first of them was."""
+def commands(images: Sequence[Measured]) -> list[str]:
+    """The command lines that measure images again, one for each set of options."""
+    return [_command(same) for same in _alike(images, lambda each: [_facts(each), each["options"]["um_per_px"]])]
+
+
+def _command(images: Sequence[Measured]) -> str:
     metadata = images[0].result.metadata
     words = ["grainserve", "analyze", *(image.name for image in images)]
     words += ["--model", metadata["model"], "--version", metadata["version"]]

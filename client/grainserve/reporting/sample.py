@@ -17,6 +17,8 @@ from grainserve.reporting.sources import Measured
 from grainserve.stats import Sample, Summary, summarise
 
 MOST_OVERLAYS = 12
+ALONE_WIDTH = 0.72
+"""Of the page, for an overlay that is alone: its table then fits on the same sheet of paper."""
 
 
 def sample_report(
@@ -61,7 +63,7 @@ def sample_report(
             Section("Orientation and shape", tuple(_shapes(sample, summary))),
         ]
     sections += [
-        Section("How this was measured", (*map(Text, _methods(summary)), *provenance(images))),
+        Section("How this was measured", (*map(Text, methods(*filter(None, [summary]))), *provenance(images))),
     ]
     return Report(title, _subtitle(images, summary), tuple(sections), footer(made))
 
@@ -113,7 +115,8 @@ def _overlays(images: Sequence[Measured], unit: str) -> Iterator[Block]:
     missing = {image.missing for image in shown if image.pixels is None}
     if missing:
         caption += f" Without the image where {'; '.join(sorted(missing))}."
-    yield Figure(pictures, caption, 1 if len(shown) == 1 else 2, colour_bar(norm, unit))
+    alone = len(shown) == 1
+    yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(norm, unit))
 
 
 def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
@@ -126,7 +129,7 @@ def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
     note = tables.interval_note(summary)
     yield Table("Grain sizes (equivalent diameters).", ("", *heads), tables.size_rows(both, summary.unit), note=note)
     if rows := tables.folk_ward_rows(both):
-        yield Table("Graphic measures of Folk & Ward (1957).", ("", *heads), rows, note=note)
+        yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):
         yield Table("Size classes of Wentworth (1922), % of grains.", ("class", *heads), rows)
     if astm := tables.grain_size_table(summary):
@@ -151,21 +154,23 @@ def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:
         )
 
 
-def _methods(summary: Summary | None) -> Iterator[str]:
+def methods(*summaries: Summary) -> Iterator[str]:
+    """How sizes were taken, in words."""
     yield (
-        "Size is the equivalent diameter √(4A/π) of a grain's area A. D_p is the size that p % of the grains, by number "
-        "or by area, are finer than. φ = −log₂(d/mm)."
+        "Size is the equivalent diameter √(4A/π) of a grain's area A. D50 is the size that 50 % of the grains, by "
+        "number or by area, are finer than, and D5 to D95 likewise. φ = −log₂(d/mm)."
     )
-    if summary is None:
+    grains, at_edge = (sum(getattr(each, name) for each in summaries) for name in ("grains", "at_edge"))
+    if not summaries:
         return
-    if summary.edge_correction:
+    if summaries[0].edge_correction:
         yield (
-            f"Of {summary.grains} grains, the {summary.at_edge} that the frame cuts are left out, and the others are "
-            "weighted by 1/P, where P is the probability that a frame placed at random holds the grain whole "
-            "(Miles–Lantuéjoul correction, ISO 13322-1)."
+            f"Of {grains} grains, the {at_edge} that the frame cuts are left out, and the others are weighted by 1/P, "
+            "where P is the probability that a frame placed at random holds the grain whole (Miles–Lantuéjoul "
+            "correction, ISO 13322-1)."
         )
     else:
         yield (
-            f"Edge correction is off: all grains count one, and the {summary.at_edge} that the frame cuts count at "
+            f"Edge correction is off: every grain counts, and the {at_edge} of {grains} that the frame cuts count at "
             "their visible size."
         )
