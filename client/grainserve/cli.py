@@ -42,6 +42,7 @@ from grainserve.report import print_result, unique_names, write_files
 from grainserve.reporting import commands as reporting
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
+from grainserve.stats import commands as statistics
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights
 app.add_typer(weights_app, name="weights")
 app.add_typer(models_app, name="models")
 operate.add_to(app)
+statistics.add_to(app)
 reporting.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]

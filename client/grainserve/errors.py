@@ -283,3 +283,12 @@ class NoScale(GrainserveError, ValueError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is defined in millimetres, and the image has no scale: submit it with um_per_px")
+
+
+class NothingCounted(GrainserveError, ValueError):
+    """A field without a grain that a method of ASTM E112 could count."""
+
+    code = "nothing_counted"
+
+    def __init__(self, method: str, field: str) -> None:
+        super().__init__(f"{field} has no grains that {method} could count: leave it out, or use another method")

@@ -36,6 +36,7 @@ from grainserve.errors import (
     InvalidOption,
     JobFailed,
     MasksMissing,
+    NoGrains,
     ResultNotFound,
     StorageError,
 )
@@ -58,6 +59,7 @@ STATUS: dict[type[GrainserveError], int] = {
     IdempotencyConflict: 409,
     JobFailed: 410,
     MasksMissing: 409,
+    NoGrains: 409,
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,

@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 
 from grainserve.result import Result
 
-Format = Literal["json", "csv", "overlay", "sizes"]
+Format = Literal["json", "csv", "overlay", "sizes", "statistics"]
 
 
 def render(data: dict[str, Any], form: Format, fetch_image: Callable[[], bytes]) -> Response:
-    """Makes an answer of a result: the JSON as stored, the table as CSV, outlines or grain sizes as PNG.
+    """Makes an answer of a result: the JSON as stored, the table as CSV, outlines or grain sizes as PNG, statistics.
 
     Args:
         data: the result.
@@ -25,10 +25,13 @@ def render(data: dict[str, Any], form: Format, fetch_image: Callable[[], bytes])
 
     Raises:
         MasksMissing: outlines of a result without masks.
+        NoGrains: statistics of a result without grains that sizes could be taken from.
     """
     if form == "json":
         return JSONResponse(data)
     result = Result(data, fetch_image)
+    if form == "statistics":
+        return JSONResponse(result.statistics().to_dict())
     write = {"csv": result.to_csv, "overlay": result.overlay, "sizes": result.histogram}[form]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / form

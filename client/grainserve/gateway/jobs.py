@@ -32,7 +32,9 @@ class Which(BaseModel, extra="forbid"):
 class Wanted(Which):
     """Whose, and how."""
 
-    format: files.Format = Field("json", description="json, or what `grainserve analyze` writes: csv, overlay, sizes")
+    format: files.Format = Field(
+        "json", description="json, what `grainserve analyze` writes: csv, overlay, sizes; or statistics, of the grains"
+    )
 
 
 def routes(service: Service) -> APIRouter:

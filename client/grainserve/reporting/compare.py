@@ -109,5 +109,5 @@ def _shapes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary]) -> T
 def _provenance(samples: Mapping[str, Sequence[Measured]], images: Sequence[Measured]) -> Iterator[Block]:
     yield parameters(images)
     yield image_ids(samples)
-    yield Text("To measure again, where the same checkpoint is served:")
+    yield Text("To measure again, where the same checkpoint is served (images go by the names of their results):")
     yield from (Code(line) for each in samples.values() for line in commands(each))

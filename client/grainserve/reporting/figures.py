@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from grainserve.plots import AREA, MARKED, NUMBER, STYLE, log_sizes
 from grainserve.reporting.document import Picture
 from grainserve.reporting.overlays import COLOURS
+from grainserve.reporting.qc import FEW_GRAINS
+from grainserve.reporting.rounding import interval_decimals, number_text
 from grainserve.reporting.shapes import Shapes
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 from grainserve.stats import Interval, Sample, Summary
@@ -69,12 +71,14 @@ def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
         left, right = figure.subplots(1, 2)
         _histogram(left, number, area, unit)
         for drawn, colour, line in ((number, NUMBER, "-"), (area, AREA, "--")):
-            _curve(right, drawn, colour, line)
-        _mark(right, number, NUMBER, below=False)
-        _mark(right, area, AREA, below=True)
+            _curve(right, drawn, colour, line, _d_values(drawn, unit))
+            values = [drawn.percentiles[percent].value for percent in MARKED]
+            right.plot(values, MARKED, "o", color=colour, ms=4, mec="white", mew=0.7, zorder=4, clip_on=False)
         _cumulative_axes(right, float(number.sizes.min()), float(number.sizes.max()), unit)
-        right.legend(loc="upper left", handlelength=2.2, borderaxespad=0.2)
-        _letter(left, right)
+        _letter(left, right, above="\n")  # room for two lines of legend
+        for axes in (left, right):  # above the axes: whatever the sizes, no curve runs through it
+            legend = axes.legend(loc="lower right", bbox_to_anchor=(1.02, 1.0), handlelength=2.0, borderpad=0.2)
+            legend.set_in_layout(False)
 
     return _picture(draw, "Histogram of grain sizes and cumulative grain-size curves", WIDTH, 3.05)
 
@@ -86,7 +90,7 @@ def comparison_figure(samples: Sequence[Drawn], unit: str, words: str) -> Pictur
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         colours = [SAMPLES[index % len(SAMPLES)] for index in range(len(samples))]
         for index, (drawn, colour) in enumerate(zip(samples, colours, strict=True)):
-            _curve(left, drawn, colour, LINES[index // len(SAMPLES) % len(LINES)])
+            _curve(left, drawn, colour, LINES[index // len(SAMPLES) % len(LINES)], drawn.name)
         low = min(float(drawn.sizes.min()) for drawn in samples)
         high = max(float(drawn.sizes.max()) for drawn in samples)
         _cumulative_axes(left, low, high, unit)
@@ -132,9 +136,9 @@ def colour_bar(norm: LogNorm, unit: str) -> Picture:
     return _picture(draw, f"Colours from {norm.vmin:.3g} to {norm.vmax:.3g} {unit}", WIDTH, 0.6)
 
 
-def _letter(*axes: Axes) -> None:
+def _letter(*axes: Axes, above: str = "") -> None:
     for letter, each in zip("abcd", axes, strict=False):
-        each.set_title(letter, loc="left", fontweight="bold", fontsize=9)
+        each.set_title(f"{above}{letter}", loc="left", fontweight="bold", fontsize=9)
 
 
 def _rose(axes: Any, orientation: Orientation) -> None:
@@ -163,7 +167,7 @@ def _rose(axes: Any, orientation: Orientation) -> None:
 def _scatter(axes: Axes, aspect: NDArray[np.float64], circularity: NDArray[np.float64]) -> None:
     every = np.flatnonzero(np.isfinite(aspect) & np.isfinite(circularity))
     some = every[np.linspace(0, every.size - 1, min(every.size, MOST_POINTS)).astype(int)]
-    axes.scatter(aspect[some], circularity[some], s=5, color=NUMBER, alpha=0.45, linewidths=0)
+    axes.scatter(aspect[some], circularity[some], s=14 if every.size < FEW_GRAINS else 5, color=NUMBER, alpha=0.5, linewidths=0)
     right = float(np.quantile(aspect[every], 0.995)) if every.size else 2.0
     axes.set(xlabel="Aspect ratio", ylabel="Circularity", xlim=(1, max(2.0, right * 1.05)), ylim=(0, 1.1))
 
@@ -187,7 +191,6 @@ def _histogram(axes: Axes, number: Drawn, area: Drawn, unit: str) -> None:
         axes.hist(drawn.sizes, edges, weights=100 * drawn.shares, label=drawn.name, **style)
     log_sizes(axes, edges[0] * 1.02, edges[-1] / 1.02)
     axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Share of grains (%)")
-    axes.legend(loc="upper left", handlelength=1.4, borderaxespad=0.2)
 
 
 def _bins(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -202,24 +205,20 @@ def _bins(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     return edges
 
 
-def _curve(axes: Axes, drawn: Drawn, colour: str, line: str) -> None:
+def _curve(axes: Axes, drawn: Drawn, colour: str, line: str, label: str) -> None:
     steps = np.linspace(0, 100, 401)
-    axes.plot(drawn.curve.percentiles(steps), steps, line, color=colour, linewidth=1.4, label=drawn.name, zorder=3)
+    axes.plot(drawn.curve.percentiles(steps), steps, line, color=colour, linewidth=1.4, label=label, zorder=3)
     known = {percent: each for percent, each in drawn.percentiles.items() if each.low is not None}
     if known:
         low, high = ([getattr(each, end) for each in known.values()] for end in ("low", "high"))
         axes.fill_betweenx(list(known), low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 
-def _mark(axes: Axes, drawn: Drawn, colour: str, *, below: bool) -> None:
-    for percent in MARKED:
-        value = drawn.percentiles[percent].value
-        axes.plot(value, percent, "o", color=colour, ms=4, mec="white", mew=0.7, zorder=4, clip_on=False)
-        axes.annotate(
-            f"$D_{{{percent}}}$ {value:.3g}", (value, percent), (5, -3) if below else (-5, 3), fontsize=6.5,
-            textcoords="offset points", color=colour, ha="left" if below else "right",
-            va="top" if below else "bottom", zorder=5,
-        )  # fmt: skip
+def _d_values(drawn: Drawn, unit: str) -> str:
+    """Legend of a curve with its marks, each with the digits that the table gives it."""
+    marks = [drawn.percentiles[percent] for percent in MARKED]
+    values = " / ".join(number_text(each.value, interval_decimals(each.low, each.high)) for each in marks)
+    return f"{drawn.name}: $D_{{10}}$ / $D_{{50}}$ / $D_{{90}}$ = {values} {unit}"
 
 
 def _cumulative_axes(axes: Axes, low: float, high: float, unit: str) -> None:

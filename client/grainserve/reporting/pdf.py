@@ -11,20 +11,20 @@ from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, TableCellStyle
 from fpdf.fonts import FontFace
 
-from grainserve.reporting.document import Block, Code, Figure, Flags, Picture, Report, Table, Text
+from grainserve.reporting.document import Block, Code, Figure, Flags, Picture, Report, Section, Table, Text
 
 FONT, MONO = "DejaVu", "DejaVu Mono"
 INK, SOFT = (27, 31, 36), (91, 100, 112)
 LEVELS = {"error": (168, 32, 26), "warning": (168, 90, 8), "note": (47, 95, 138), "passed": (44, 122, 75)}
-MARGIN = 16.0
-"""mm."""
+MARGIN, GAP, TITLE = 16.0, 3.0, 4.0
+"""Around the page, between pictures, and of the line over one, mm."""
 
 
 def to_pdf(report: Report) -> bytes:
     """Renders a report."""
     pdf = _Page(report)
     for section in report.sections:
-        pdf.heading(section.title)
+        pdf.heading(section)
         for block in section.blocks:
             pdf.draw(block)
     return bytes(pdf.output())
@@ -79,10 +79,12 @@ class _Page(FPDF):
         self.cell(self.epw * 0.9, 4, self._footer)
         self.cell(self.epw * 0.1, 4, str(self.page_no()), align="R")
 
-    def heading(self, title: str) -> None:
-        self._keep_together(40)
+    def heading(self, section: Section) -> None:
+        """A heading, on the page of what stands first below it."""
+        first = section.blocks[0]
+        self._keep_together(16 + (self._row_height(first, 0) + 26 if isinstance(first, Figure) else 30))
         self.ln(3)
-        self._write(title, 11.5, bold=True)
+        self._write(section.title, 11.5, bold=True)
         self.ln(1.5)
 
     @singledispatchmethod
@@ -137,18 +139,15 @@ class _Page(FPDF):
 
     @draw.register
     def _(self, block: Figure) -> None:
-        gap = 3.0
-        left = MARGIN + self.epw * (1 - block.width) / 2
-        width = (self.epw * block.width - gap * (block.columns - 1)) / block.columns
+        left, width = MARGIN + self.epw * (1 - block.width) / 2, self._column(block)
         for start in range(0, len(block.pictures), block.columns):
-            row = block.pictures[start : start + block.columns]
-            heights = [picture.aspect * width + (4 if picture.title else 0) for picture in row]
+            height = self._row_height(block, start)
             last = start + block.columns >= len(block.pictures)
-            self._keep_together(max(heights) + (26 if last else 0))
+            self._keep_together(height + (26 if last else 0))
             top = self.y
-            for index, picture in enumerate(row):
-                self._place(picture, left + index * (width + gap), top, width)
-            self.set_xy(MARGIN, top + max(heights) + (0 if last else gap))
+            for index, picture in enumerate(block.pictures[start : start + block.columns]):
+                self._place(picture, left + index * (width + GAP), top, width)
+            self.set_xy(MARGIN, top + height + (0 if last else GAP))
         if block.legend:
             self.ln(1.5)
             self._place(block.legend, MARGIN, self.y, self.epw)
@@ -157,13 +156,22 @@ class _Page(FPDF):
         self._caption(block.label, block.caption)
         self.ln(4)
 
+    def _column(self, block: Figure) -> float:
+        """Width of each picture, mm."""
+        return (self.epw * block.width - GAP * (block.columns - 1)) / block.columns
+
+    def _row_height(self, block: Figure, start: int) -> float:
+        """Height of the row of pictures that begins with one of them, mm."""
+        row = block.pictures[start : start + block.columns]
+        return max(picture.aspect * self._column(block) + (TITLE if picture.title else 0) for picture in row)
+
     def _place(self, picture: Picture, x: float, y: float, width: float) -> None:
         if picture.title:
             self.set_xy(x, y)
             self.set_font(FONT, "", 7)
             self.set_text_color(*SOFT)
-            self.cell(width, 4, picture.title)
-            y += 4
+            self.cell(width, TITLE, picture.title)
+            y += TITLE
         self.image(io.BytesIO(picture.data), x=x, y=y, w=width, alt_text=picture.words)
         self.set_y(y)
 

@@ -20,7 +20,7 @@ def provenance(images: Sequence[Measured]) -> tuple[Block, ...]:
     return (
         parameters(images),
         image_ids({"": images}),
-        Text("To measure again, where the same checkpoint is served:"),
+        Text("To measure again, where the same checkpoint is served (images go by the names of their results):"),
         *(Code(line) for line in commands(images)),
     )
 

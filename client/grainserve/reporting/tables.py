@@ -25,8 +25,9 @@ def interval_note(summary: Summary) -> str:
     way = summary.resampling
     if not way.resamples:
         return "Without intervals."
-    drawn = "whole images" if way.by == "image" else "single grains"
-    caution = "" if way.by == "image" else " They hold for the places imaged; five or more images let them hold wider."
+    drawn, caution = "whole images", ""
+    if way.by == "grain":
+        drawn, caution = "single grains", " They hold for the places imaged; for the sample, five images or more are needed."
     return (
         f"In brackets: {way.level:.0%} intervals, percentile bootstrap over {drawn}, {way.resamples} resamples, "
         f"seed {way.seed}.{caution}"

@@ -26,9 +26,9 @@ class FolkWard:
     Attributes:
         mean: Mz = (φ16 + φ50 + φ84)/3.
         sorting: σ_I = (φ84 − φ16)/4 + (φ95 − φ5)/6.6.
-        skewness: Sk_I = (φ16 + φ84 − 2φ50)/(2(φ84 − φ16)) + (φ5 + φ95 − 2φ50)/(2(φ95 − φ5)); NaN where all sizes are
-            equal.
-        kurtosis: K_G = (φ95 − φ5)/(2.44(φ75 − φ25)); NaN as skewness.
+        skewness: Sk_I = (φ16 + φ84 − 2φ50)/(2(φ84 − φ16)) + (φ5 + φ95 − 2φ50)/(2(φ95 − φ5)); NaN where sizes
+            are equal from D16 to D84.
+        kurtosis: K_G = (φ95 − φ5)/(2.44(φ75 − φ25)); NaN where they are from D25 to D75.
         sorting_class: its name, as `classes.sorting_class`.
         skewness_class: its name; None where there is no skewness.
         kurtosis_class: its name; None where there is no kurtosis.
@@ -148,15 +148,19 @@ def _figures(sizes: Floats, weights: Floats, times: Floats) -> Floats:
 def _graphic(percentiles: Floats) -> Floats:
     """Mz, σ_I, Sk_I and K_G of D5 … D95 in µm: φ_p, counted from the coarse end, is that of D_(100−p)."""
     p5, _, p16, p25, p50, p75, p84, _, p95 = -np.log2(percentiles[::-1] / 1000)
-    with np.errstate(invalid="ignore"):  # 0/0 where all sizes are equal
-        return np.array(
-            [
-                (p16 + p50 + p84) / 3,
-                (p84 - p16) / 4 + (p95 - p5) / 6.6,
-                (p16 + p84 - 2 * p50) / (2 * (p84 - p16)) + (p5 + p95 - 2 * p50) / (2 * (p95 - p5)),
-                (p95 - p5) / (2.44 * (p75 - p25)),
-            ]
-        )
+    return np.array(
+        [
+            (p16 + p50 + p84) / 3,
+            (p84 - p16) / 4 + (p95 - p5) / 6.6,
+            _ratio(p16 + p84 - 2 * p50, 2 * (p84 - p16)) + _ratio(p5 + p95 - 2 * p50, 2 * (p95 - p5)),
+            _ratio(p95 - p5, 2.44 * (p75 - p25)),
+        ]
+    )
+
+
+def _ratio(part: float, whole: float) -> float:
+    """NaN where sizes are so alike that there is nothing to divide by."""
+    return part / whole if whole else float("nan")
 
 
 def _ks_distance(sizes: Floats, weights: Floats, log_mean: float, log_sd: float) -> float:

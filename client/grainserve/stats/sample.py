@@ -29,7 +29,8 @@ class Sample:
         image: n, index into `images`.
         diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
         area: n, in `unit`².
-        inclusion: n, the probability that a frame placed at random over the grain holds it whole; 0 for one as long as its frame.
+        inclusion: n, the probability that a frame placed at random over the grain holds it whole; 0 for one as long as
+            its frame.
         touches_edge: n, whether the frame cuts the grain.
         below_detection: n, whether it is under 10 px across, where diameters are of low precision.
         orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where there is no major axis to speak of.

@@ -11,6 +11,7 @@ import numpy as np
 
 from grainserve.errors import NoGrains
 from grainserve.sizes import Weighting, size_curve
+from grainserve.stats.astm import grain_size_numbers, largest_grain
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
@@ -108,6 +109,7 @@ def summarise(
         MasksMissing: a grain size was asked for, and results hold no masks.
         NoGrains: the sample has none that sizes could be taken from.
         NoScale: a grain size was asked for, and the sample has no scale.
+        NothingCounted: a grain size was asked for, and an image has no grain that its method could count.
     """
     counts = sample.stands_for(edge_correction=edge_correction)
     if not counts.any():
@@ -128,6 +130,8 @@ def summarise(
         area=population(sample, "area", resampling, edge_correction=edge_correction),
         orientation=orientation(sample, "number", edge_correction=edge_correction),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
+        grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
+        largest_grain=largest_grain(sample) if astm else None,
     )
 
 

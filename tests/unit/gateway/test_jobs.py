@@ -187,6 +187,9 @@ def test_a_result_comes_as_table_and_as_pictures(start: Start) -> None:
     assert table.text.splitlines()[0].startswith("id,")
     assert Image.open(io.BytesIO(gateway.ask("GET", where + "overlay").content)).size >= make_image().size
     assert Image.open(io.BytesIO(gateway.ask("GET", where + "sizes").content)).format == "PNG"
+    statistics = gateway.ask("GET", where + "statistics").json()
+    assert statistics["unit"] == "px"
+    assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high"}
     assert failure(gateway.ask("GET", where + "xlsx"), 422) == "invalid_request"
 
 

@@ -1,1 +1,154 @@
-"""Grain size by the test methods of ASTM E112 and E930."""
+"""Grain size by the test methods of ASTM E112 and E930, of fields that grains fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grainserve.errors import InvalidOption, NoScale, NothingCounted
+from grainserve.stats.astm import counts, paths
+from grainserve.stats.astm.number import (
+    GrainSizeNumber,
+    LargestGrain,
+    g_from_area_density,
+    g_from_line_density,
+    iso,
+)
+from grainserve.stats.interval import Interval
+from grainserve.stats.sample import Sample
+
+Labels = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of view.
+
+    Attributes:
+        labels: H × W, int32: the grain of each pixel; 0 for a boundary that was drawn between grains.
+        um_per_px: scale.
+        name: what errors call it.
+    """
+
+    labels: Labels
+    um_per_px: float
+    name: str = "field"
+
+
+def _along(figure: Callable[[int, int], Iterable[paths.Path]]) -> Callable[[Labels], tuple[float, float]]:
+    return lambda labels: counts.intercepts(labels, figure(*labels.shape))
+
+
+_BY_AREA: dict[str, Callable[[Labels], tuple[float, float]]] = {
+    "planimetric-rectangle": counts.rectangle,
+    "planimetric-jeffries": counts.jeffries,
+    "mean-area": counts.mean_area,
+}
+_BY_LENGTH: dict[str, Callable[[Labels], tuple[float, float]]] = {
+    "intercept-lines": _along(paths.line_grid),
+    "intercept-circles": _along(paths.three_circles),
+    "intercept-pattern": _along(paths.pattern),
+}
+METHODS = (*_BY_AREA, *_BY_LENGTH)
+"""Names of the methods."""
+
+
+def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
+    """The average grain size of one or more fields.
+
+    Fields count alike, as in E112: the density is the mean of theirs, its interval t·s/√n of them at 95 %.
+
+    Args:
+        method: one of `METHODS`.
+        fields: n of them.
+
+    Raises:
+        InvalidOption: there is no such method.
+        NothingCounted: a field has no grain that the method could count.
+    """
+    if method not in METHODS:
+        raise InvalidOption(f"there is no method {method!r} of ASTM E112: give one of {', '.join(METHODS)}")
+    by_area = method in _BY_AREA
+    count = _BY_AREA[method] if by_area else _BY_LENGTH[method]
+    total, densities = 0.0, []
+    for field in fields:
+        counted, measure = count(field.labels)
+        if not counted:
+            raise NothingCounted(method, field.name)
+        total += counted
+        densities.append(counted / (measure * (field.um_per_px / 1000) ** (2 if by_area else 1)))
+    density = _over_fields(densities)
+    g = density.map(g_from_area_density if by_area else g_from_line_density)
+    return GrainSizeNumber(
+        method=method,
+        g=g,
+        g_iso=g.map(iso),
+        density=density,
+        density_unit="mm⁻²" if by_area else "mm⁻¹",
+        mean_size=1 / density.value,
+        count=total,
+        fields=len(densities),
+        relative_accuracy=None if density.high is None else 100 * (density.high / density.value - 1),
+    )
+
+
+def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSizeNumber, ...]:
+    """The average grain size of a sample, each of its images a field, by several methods.
+
+    Raises:
+        InvalidOption: there is no such method.
+        MasksMissing: results hold no masks.
+        NoScale: they have no scale.
+        NothingCounted: an image has no grain that a method could count.
+    """
+    fields = []
+    for result in sample.results:
+        if result.um_per_px is None:
+            raise NoScale("an ASTM grain size")
+        fields.append(Field(result.label_map, result.um_per_px, f"image {result.image_id}"))
+    return tuple(grain_size_number(method, fields) for method in methods)
+
+
+def largest_grain(sample: Sample) -> LargestGrain:
+    """The largest grain seen (ASTM E930), whole or cut by the frame.
+
+    Raises:
+        NoScale: the sample has no scale.
+    """
+    if sample.unit == "px":
+        raise NoScale("an ASTM grain size")
+    index = int(np.argmax(sample.area))
+    image = int(sample.image[index])
+    area = float(sample.area[index]) / 1e6
+    grain = sample.results[image].grains[index - int(np.searchsorted(sample.image, image))]
+    return LargestGrain(g_from_area_density(1 / area), area, sample.images[image], grain.id, grain.touches_edge)
+
+
+def label_grains(boundaries: NDArray[np.bool_]) -> Labels:
+    """Labels the regions that boundaries enclose.
+
+    Args:
+        boundaries: H × W, True on a boundary.
+
+    Returns:
+        H × W, int32, 0 on boundaries.
+    """
+    from scipy import ndimage  # noqa: PLC0415
+
+    labels = np.zeros(boundaries.shape, np.int32)
+    ndimage.label(~boundaries, output=labels)  # by sides: a boundary one pixel thin may go from corner to corner
+    return labels
+
+
+def _over_fields(values: Sequence[float]) -> Interval:
+    from scipy.special import stdtrit  # noqa: PLC0415
+
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(mean)
+    half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / sqrt(n)
+    return Interval(mean, max(mean - half, 0.0), mean + half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log10
+from math import inf, log10
 
 from grainserve.stats.interval import Interval
 
@@ -55,13 +55,13 @@ class LargestGrain:
 
 
 def g_from_area_density(per_mm2: float) -> float:
-    """G of N_A grains per mm² (ASTM E112, planimetric)."""
-    return 3.321928 * log10(per_mm2) - 2.954
+    """G of N_A grains per mm² (ASTM E112, planimetric); −∞ of none."""
+    return 3.321928 * log10(per_mm2) - 2.954 if per_mm2 else -inf
 
 
 def g_from_line_density(per_mm: float) -> float:
-    """G of N_L intercepts per mm (ASTM E112, intercept; ℓ̄ = 1/N_L)."""
-    return 6.643856 * log10(per_mm) - 3.288
+    """G of N_L intercepts per mm (ASTM E112, intercept; ℓ̄ = 1/N_L); −∞ of none."""
+    return 6.643856 * log10(per_mm) - 3.288 if per_mm else -inf
 
 
 def iso(g: float) -> float:

@@ -1,0 +1,75 @@
+"""The command `grainserve stats`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from grainserve.result import Result
+from grainserve.sizes import Weighting
+from grainserve.stats.astm import METHODS
+from grainserve.stats.sample import Sample
+from grainserve.stats.summary import summarise
+from grainserve.stats.tables import print_summary
+from grainserve.terminal import console, reported
+
+_EVERY = "all"
+
+
+def stats(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="NAME.json of the images of one sample.")],
+    *,
+    edge_correction: Annotated[
+        bool,
+        typer.Option(
+            "--edge-correction/--no-edge-correction",
+            help="Leave out grains that the frame cuts and weight the others for it (Miles–Lantuéjoul).",
+        ),
+    ] = True,
+    weighting: Annotated[
+        Literal["number", "area", "both"], typer.Option(help="What a grain counts: one, or its area.")
+    ] = "both",
+    astm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Add the grain size G by a method of ASTM E112, for grains that fill the image: "
+            f"{', '.join(METHODS)}, or {_EVERY}. May be repeated. Each image is a field.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sample; default the first file's.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap: the same seed gives the same intervals.")] = 0,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+) -> None:
+    """Say how large the grains of a sample are: percentiles with intervals, classes, orientation, ASTM grain size.
+
+    Several results are pooled as one sample: every figure is one of all their grains, none a mean of images' figures.
+    With five images or more, intervals count how images differ as well.
+    """
+    with reported():
+        methods = METHODS if astm and _EVERY in astm else tuple(astm or ())
+        sample = Sample.of([Result.from_json(path) for path in results], name or results[0].stem)
+        summary = summarise(
+            sample, edge_correction=edge_correction, resamples=resamples, level=level, seed=seed, astm=methods
+        )
+        shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
+        print_summary(summary, shown, console)
+        if out is not None:
+            text = json.dumps(summary.to_dict(), allow_nan=False, ensure_ascii=False, indent=1)
+            out.write_text(text, encoding="utf-8")
+            console.print(f"all of it is in {escape(str(out))}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(
+        epilog="Examples:\n\n"
+        "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
+        "grainserve stats results/steel.json --no-edge-correction --astm all"
+    )(stats)

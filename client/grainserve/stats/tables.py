@@ -1,0 +1,177 @@
+"""A summary as the terminal shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from grainserve.sizes import Weighting
+from grainserve.stats.astm.number import GrainSizeNumber
+from grainserve.stats.interval import Interval
+from grainserve.stats.population import PERCENTS, FolkWard
+from grainserve.stats.summary import Summary
+
+_GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
+_LEAST_FILLED = 0.8
+"""Of the frame: where grains cover less, they do not fill it as ASTM E112 takes them to."""
+
+
+def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Console) -> None:
+    """Prints a summary.
+
+    Args:
+        summary: what to print.
+        weightings: which sizes to show.
+        console: where.
+    """
+    _print_head(summary, console)
+    console.print(_sizes(summary, weightings))
+    if summary.number.folk_ward:
+        console.print(_folk_ward(summary, weightings))
+        console.print(_wentworth(summary, weightings))
+    _print_orientation(summary, console)
+    if len(summary.images) > 1:
+        console.print(_images(summary))
+    if summary.grain_size_numbers:
+        console.print(_astm(summary.grain_size_numbers))
+        _print_largest(summary, console)
+
+
+def _print_head(summary: Summary, console: Console) -> None:
+    images = "1 image" if len(summary.images) == 1 else f"{len(summary.images)} images pooled"
+    console.print(
+        f"[bold]{escape(summary.name)}[/]: {_grains(summary.grains)} in {images}; they cover {summary.coverage:.0%}",
+        soft_wrap=True,
+    )
+    console.print(
+        f"sizes of {summary.used}: the {summary.at_edge} at the frame are left out, and the others weighted by 1/P "
+        "(Miles–Lantuéjoul)"
+        if summary.edge_correction
+        else f"sizes of {summary.used}, {summary.at_edge} of them cut by the frame; no edge correction",
+        soft_wrap=True,
+    )
+    if summary.below_detection:
+        console.print(
+            f"[yellow]warning:[/] {_grains(summary.below_detection)} under 10 px across: sizes there are of low "
+            "precision, and smaller grains may not have been found",
+            soft_wrap=True,
+        )
+    how = summary.resampling
+    if how.resamples:
+        console.print(f"{how.level:.0%} intervals: bootstrap, {how.resamples} resamples by {how.by}", soft_wrap=True)
+
+
+def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
+    table = _table("equivalent diameter", *(f"by {each} ({summary.unit})" for each in weightings))
+    phi = summary.number.phi is not None
+    for weighting in weightings if phi else ():
+        table.add_column(f"by {weighting} (φ)", justify="right")
+    shown = [summary.population(each) for each in weightings]
+    for percent in PERCENTS:
+        sizes = [_interval(each.percentiles[percent]) for each in shown]
+        table.add_row(f"D{percent}", *sizes, *(f"{each.phi[percent].value:.2f}" for each in shown if each.phi))
+    table.add_row("mean", *(_interval(each.mean) for each in shown))
+    table.add_row("geometric mean", *(_interval(each.log_normal.geometric_mean) for each in shown))
+    table.add_row("geometric standard deviation", *(_interval(each.log_normal.geometric_sd) for each in shown))
+    table.add_row("distance to log-normal (KS)", *(_number(each.log_normal.ks_distance) for each in shown))
+    return table
+
+
+def _folk_ward(summary: Summary, weightings: Sequence[Weighting]) -> Table:
+    table = _table("Folk & Ward (1957)", *(f"by {each}" for each in weightings))
+    measured = [each for each in (summary.population(weighting).folk_ward for weighting in weightings) if each]
+    for key, title in _GRAPHIC.items():
+        table.add_row(title, *(_graphic(each, key) for each in measured))
+    return table
+
+
+def _graphic(measures: FolkWard, key: str) -> str:
+    name = getattr(measures, f"{key}_class", None)
+    value: Interval = getattr(measures, key)
+    return f"{_interval(value, '.2f')}{f', {name}' if name else ''}"
+
+
+def _wentworth(summary: Summary, weightings: Sequence[Weighting]) -> Table:
+    table = _table("Wentworth (1922)", *(f"by {each}" for each in weightings))
+    shares = [summary.population(each).wentworth or {} for each in weightings]
+    for name in reversed(summary.number.wentworth or {}):
+        if any(each[name] for each in shares):
+            table.add_row(name, *(f"{each[name]:.1%}" for each in shares))
+    return table
+
+
+def _print_orientation(summary: Summary, console: Console) -> None:
+    found = summary.orientation
+    if found.mean is None or found.resultant is None or found.p_value is None:
+        console.print("orientation: no elongated grains")
+        return
+    console.print(
+        f"orientation: mean {found.mean:.0f}° from +x, R̄ {found.resultant:.2f}, Rayleigh p {found.p_value:.2g}, of "
+        f"{_grains(found.grains)} ({found.equant} nearly equant left out)",
+        soft_wrap=True,
+    )
+
+
+def _images(summary: Summary) -> Table:
+    columns = ("grains", "at the frame", f"D50 by number ({summary.unit})", f"D50 by area ({summary.unit})")
+    table = _table("image", *columns)
+    for each in summary.images:
+        d50 = ["" if value is None else _number(value) for value in (each.d50_number, each.d50_area)]
+        table.add_row(escape(each.image), str(each.grains), str(each.at_edge), *d50)
+    return table
+
+
+def _astm(numbers: Sequence[GrainSizeNumber]) -> Table:
+    table = _table("ASTM E112", "G", "G (ISO 643)", "counted", "fields", "%RA", "mean size")
+    for each in numbers:
+        area = each.density_unit == "mm⁻²"
+        size = f"{each.mean_size * 1e6:.4g} µm²" if area else f"{each.mean_size * 1e3:.4g} µm"
+        accuracy = "" if each.relative_accuracy is None else f"{each.relative_accuracy:.1f}"
+        cells = (f"{each.g_iso.value:.2f}", f"{each.count:g}", str(each.fields), accuracy, size)
+        table.add_row(each.method, _interval(each.g, ".2f"), *cells)
+    return table
+
+
+def _print_largest(summary: Summary, console: Console) -> None:
+    if summary.coverage < _LEAST_FILLED:
+        console.print(
+            f"[yellow]warning:[/] grains cover {summary.coverage:.0%}: E112 is for grains that fill the image, and "
+            "planimetric G is too low here",
+            soft_wrap=True,
+        )
+    if largest := summary.largest_grain:
+        cut = ", cut by the frame: it is larger still" if largest.touches_edge else ""
+        console.print(
+            f"largest grain (ASTM E930): G {largest.g:.2f}, {largest.area * 1e6:.4g} µm², grain {largest.grain} of "
+            f"{largest.image}{cut}",
+            soft_wrap=True,
+        )
+
+
+def _table(*titles: str) -> Table:
+    table = Table(*titles, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _interval(interval: Interval, form: str = ".4g") -> str:
+    value = _number(interval.value, form)
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value}  ({_number(interval.low, form)} – {_number(interval.high, form)})"
+
+
+def _number(value: float, form: str = ".4g") -> str:
+    if isnan(value):
+        return ""
+    return format(value, form if abs(value) < 10_000 else ".0f")
+
+
+def _grains(count: int) -> str:
+    return "1 grain" if count == 1 else f"{count} grains"

@@ -1,0 +1,66 @@
+"""Samples of grains whose statistics are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from grainserve.stats import Sample
+
+
+def make_sample(
+    diameters: ArrayLike,
+    *,
+    unit: str = "µm",
+    image: ArrayLike | None = None,
+    angles: ArrayLike | None = None,
+    aspect_ratios: ArrayLike | None = None,
+) -> Sample:
+    """Whole discs, so far inside so large a frame that the edge correction weights them alike."""
+    diameter = np.asarray(diameters, dtype=np.float64)
+    n = diameter.size
+    images = np.zeros(n, np.int64) if image is None else np.asarray(image, np.int64)
+    count = int(images.max(initial=0)) + 1
+    return Sample(
+        name="discs",
+        unit=unit,
+        images=tuple(f"image{index}" for index in range(count)),
+        frames=np.full((count, 2), 1e9),
+        image=images,
+        diameter=diameter,
+        area=np.pi / 4 * diameter**2,
+        inclusion=np.ones(n),
+        touches_edge=np.zeros(n, bool),
+        below_detection=np.zeros(n, bool),
+        orientation=np.zeros(n) if angles is None else np.asarray(angles, np.float64),
+        aspect_ratio=np.full(n, 2.0) if aspect_ratios is None else np.asarray(aspect_ratios, np.float64),
+    )
+
+
+def grid_of_squares(height: int, width: int, side: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.int32]:
+    """A label map filled with squares; `offset` shifts their first corner up and left, px."""
+    rows, columns = np.mgrid[:height, :width]
+    down, right = (rows + offset[0]) // side, (columns + offset[1]) // side
+    return _numbered(down * 10_000 + right)
+
+
+def hexagons(height: int, width: int, across: int, apart: int, offset: tuple[float, float]) -> NDArray[np.int32]:
+    """A label map filled with hexagons in rows, `across` px from centre to centre and rows `apart` px apart.
+
+    Each is `across` × `apart` px² large; they are regular where `apart` is √3/2 of `across`. The map is periodic
+    where it holds a whole number of columns and an even one of rows.
+    """
+    y, x = (each + 0.5 - shift for each, shift in zip(np.mgrid[:height, :width], offset, strict=True))
+    nearest, found = np.full(y.shape, np.inf), np.zeros(y.shape, np.int64)
+    for row in (np.floor(y / apart), np.floor(y / apart) + 1):
+        shift = row % 2 * across / 2
+        column = np.round((x - shift) / across)
+        distance = (x - shift - column * across) ** 2 + (y - row * apart) ** 2
+        found = np.where(distance < nearest, (row + 10) * 10_000 + column + 10, found).astype(np.int64)
+        nearest = np.minimum(distance, nearest)
+    return _numbered(found)
+
+
+def _numbered(cells: NDArray[np.int64]) -> NDArray[np.int32]:
+    _, labels = np.unique(cells, return_inverse=True)
+    return labels.reshape(cells.shape).astype(np.int32) + 1

@@ -1,0 +1,240 @@
+"""Closed forms on ideal patterns, and the reference values of the NIST steel."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from grainserve import Result
+from grainserve.errors import InvalidOption, MasksMissing, NothingCounted
+from grainserve.stats import Sample, summarise
+from grainserve.stats.astm import METHODS, Field, grain_size_number, label_grains, paths
+from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
+from grainserve.stats.astm.number import g_from_area_density, g_from_line_density
+from tests.unit.client.results import make_result
+from tests.unit.client.stats.samples import grid_of_squares, hexagons
+
+STEEL = Path(__file__).parents[4].parent / "shared" / "data" / "e112" / "steel_boundaries.tif"
+
+
+def test_squares_in_the_frame_are_counted_exactly() -> None:
+    """10 × 8 squares, shifted by half of one: 9 × 7 whole, 32 halves at the sides, 4 quarters at the corners."""
+    assert rectangle(grid_of_squares(160, 200, 20, (10, 10))) == (80.0, 160 * 200)
+
+
+def test_hexagons_in_the_frame_are_counted_exactly() -> None:
+    labels = hexagons(26 * 20, 30 * 20, 30, 26, (7.3, 5.1))
+    assert rectangle(labels) == (400.0, 400 * 30 * 26)
+
+
+def test_whole_squares_have_their_mean_area_exactly() -> None:
+    count, area = mean_area(grid_of_squares(170, 190, 20, (7, 3)))
+    assert area / count == 400
+
+
+def test_g_of_squares_is_that_of_their_area() -> None:
+    """Ā = 20² µm² exactly: G = −3.321928 log₁₀(Ā/mm²) − 2.954."""
+    field = Field(grid_of_squares(160, 200, 20, (10, 10)), 1.0)
+    for method in ("planimetric-rectangle", "mean-area"):
+        found = grain_size_number(method, [field])
+        assert found.g.value == pytest.approx(-3.321928 * math.log10(400e-6) - 2.954, abs=1e-12)
+        assert found.g_iso.value == pytest.approx(found.g.value - 0.045)
+        assert found.mean_size == pytest.approx(400e-6)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (3, 8), (11, 5)])
+def test_squares_in_jeffries_circle_are_counted_exactly(offset: tuple[int, int]) -> None:
+    """Inside are those with all pixels' centres in the circle, cut those with some: told square by square."""
+    side, size = 16, 300
+    expected = 0.0
+    for top in range(-offset[0], size, side):
+        for left in range(-offset[1], size, side):
+            rows, columns = np.mgrid[top : top + side, left : left + side]
+            within = (columns + 0.5 - size / 2) ** 2 + (rows + 0.5 - size / 2) ** 2 <= (size / 2) ** 2
+            framed = top > 0 and left > 0 and top + side < size and left + side < size
+            expected += (1.0 if within.all() and framed else 0.5) if within.any() else 0.0
+    count, area = jeffries(grid_of_squares(size, size, side, offset))
+    assert count == expected
+    assert area == pytest.approx(math.pi * 150**2)
+
+
+def test_lines_along_squares_have_their_side_as_mean_intercept_exactly() -> None:
+    labels = grid_of_squares(160, 200, 20, (7, 10))
+    across = [paths.line(0, y, 200, y) for y in (3.5, 50.5, 120.5)]
+    count, length = intercepts(labels, across)
+    assert count == 30
+    assert length == pytest.approx(600)
+
+
+@given(st.floats(3, 87), st.integers(0, 19), st.integers(0, 19))
+def test_a_slanted_line_crosses_as_many_squares_as_their_borders_say(degrees: float, down: int, right: int) -> None:
+    """Boundaries crossed are the grid's columns and rows between the ends of the line."""
+    labels = grid_of_squares(400, 400, 20, (down, right))
+    x0, y0 = 10.037, 12.071
+    x1, y1 = (start + 300 * part for start, part in zip((x0, y0), _direction(degrees), strict=True))
+    crossed = sum(
+        math.floor((end + shift) / 20) - math.floor((start + shift) / 20)
+        for start, end, shift in ((x0, x1, right), (y0, y1, down))
+    )
+    count, length = intercepts(labels, [paths.line(x0, y0, x1, y1)])
+    assert length == pytest.approx(300)
+    # A square of which a corner shorter than a pixel is crossed counts as none.
+    assert crossed - _short_corners((x0, y0), (x1, y1), (right, down)) == count
+
+
+def _direction(degrees: float) -> tuple[float, float]:
+    return math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+
+def _short_corners(start: tuple[float, float], end: tuple[float, float], shift: tuple[int, int]) -> int:
+    """How many pieces between two borders, or a border and an end, are shorter than a pixel."""
+    at = [0.0, 300.0]
+    for a, b, offset in zip(start, end, shift, strict=True):
+        first, last = math.floor((a + offset) / 20) + 1, math.floor((b + offset) / 20)
+        at += [(border * 20 - offset - a) / (b - a) * 300 for border in range(first, last + 1)]
+    return sum(length < 1 for length in np.diff(sorted(at)))
+
+
+def test_rows_of_hexagons_are_crossed_once_or_twice_a_hexagon() -> None:
+    """Beside upright edges once, between two rows of hexagons twice: 4/3 a hexagon over all heights."""
+    across, apart, columns = 30, 26, 20
+    labels = hexagons(apart * 6, across * columns, across, apart, (7.3, 5.1))
+    counts = [intercepts(labels, [paths.line(0, y + 0.5, across * columns, y + 0.5)])[0] for y in range(apart * 6)]
+    assert set(counts) <= {columns, 2 * columns - 1, 2 * columns}  # one boundary may fall on the frame
+    assert np.mean(counts) / columns == pytest.approx(4 / 3, rel=0.05)
+
+
+def test_mean_intercept_of_hexagons_over_all_directions_is_pi_a_over_p() -> None:
+    """Steps of the raster counted as grains would make it a fifth shorter (Cauchy–Crofton: ℓ̄ = πA/P)."""
+    across = 60
+    labels = hexagons(900, 900, across, round(across * math.sqrt(3) / 2), (0, 0))
+    radial = [
+        paths.line(450 - 430 * x, 450 - 430 * y, 450 + 430 * x, 450 + 430 * y)
+        for x, y in map(_direction, np.linspace(0.5, 179.5, 180))
+    ]
+    count, length = intercepts(labels, radial)
+    assert length / count == pytest.approx(math.pi / 4 * across, rel=0.02)
+
+
+def test_a_circle_counts_the_boundaries_it_crosses() -> None:
+    halves = np.ones((101, 101), np.int32)
+    halves[:, 50:] = 2
+    circle = paths.circle(50.5, 50.5, 40.0)
+    count, length = intercepts(halves, [circle])
+    assert count == 2
+    assert length == pytest.approx(2 * math.pi * 40)
+    assert intercepts(np.ones((101, 101), np.int32), [circle])[0] == 0
+
+
+def test_a_line_within_a_grain_crosses_nothing() -> None:
+    assert intercepts(np.ones((20, 20), np.int32), [paths.line(1, 1, 19, 18)])[0] == 0
+
+
+def test_drawn_boundaries_are_no_part_of_intercepts() -> None:
+    """Squares of 18 px between lines 2 px wide."""
+    labels = grid_of_squares(200, 200, 20)
+    rows, columns = np.mgrid[:200, :200] % 20
+    labels[(rows < 2) | (columns < 2)] = 0
+    count, length = intercepts(labels, [paths.line(0, 30.5, 200, 30.5)])
+    assert count == 9.5
+    assert length == pytest.approx(180)
+
+
+@given(st.integers(5, 90), st.integers(5, 90))
+def test_test_lines_are_in_the_frame_and_as_long_as_they_say(height: int, width: int) -> None:
+    for figure in (paths.line_grid, paths.three_circles, paths.pattern):
+        for path in figure(height, width):
+            assert path.rows.min() >= 0
+            assert path.columns.min() >= 0
+            assert path.rows.max() < height
+            assert path.columns.max() < width
+    side = min(height, width)
+    circles = sum(path.lengths.sum() for path in paths.three_circles(height, width))
+    assert circles == pytest.approx(math.pi * (side - 1) * 2)
+    drawn = sum(path.lengths.sum() for path in paths.pattern(height, width))
+    assert drawn == pytest.approx(1000 * side / 110, rel=1e-4)
+
+
+def test_fields_have_an_interval_and_a_relative_accuracy() -> None:
+    """N_A of 3 fields with 1, 2 and 3 squares on 1 mm²: 2 ± 4.303·1/√3."""
+    fields = []
+    for squares in (1, 2, 3):
+        labels = np.zeros((100, 100), np.int32)
+        for number in range(squares):
+            labels[10:20, 10 + 20 * number : 20 + 20 * number] = number + 1
+        fields.append(Field(labels, 10.0))
+    found = grain_size_number("planimetric-rectangle", fields)
+    half = 4.302653 / math.sqrt(3)
+    assert (found.fields, found.count) == (3, 6)
+    assert found.density.value == pytest.approx(2)
+    assert found.relative_accuracy == pytest.approx(100 * half / 2, rel=1e-6)
+    assert found.g.value == pytest.approx(g_from_area_density(2))
+    assert found.g.high == pytest.approx(g_from_area_density(2 + half), rel=1e-6)
+    assert found.g.low == -math.inf
+
+
+def test_one_field_has_no_interval() -> None:
+    found = grain_size_number("mean-area", [Field(grid_of_squares(100, 100, 20, (5, 5)), 1.0)])
+    assert (found.g.low, found.relative_accuracy) == (None, None)
+
+
+def test_doubling_the_scale_takes_two_off_g() -> None:
+    labels = grid_of_squares(160, 200, 20, (7, 3))
+    for method in METHODS:
+        one, two = (grain_size_number(method, [Field(labels, scale)]).g.value for scale in (1.0, 2.0))
+        assert one - two == pytest.approx(2, abs=1e-5)
+
+
+def test_g_of_a_millimetre() -> None:
+    """ASTM E112, table 4: G 0 has 7.75 grains per mm² and ℓ̄ of 320 µm; G 10 of 7936 per mm² and 10 µm."""
+    assert g_from_area_density(7.75) == pytest.approx(0, abs=0.01)
+    assert g_from_area_density(7936) == pytest.approx(10, abs=0.01)
+    assert g_from_line_density(1 / 0.320) == pytest.approx(0, abs=0.01)
+    assert g_from_line_density(1 / 0.010) == pytest.approx(10, abs=0.01)
+
+
+def test_a_method_that_is_not_there_and_a_field_without_grains_are_told() -> None:
+    with pytest.raises(InvalidOption, match="intercept-lines"):
+        grain_size_number("hilliard", [Field(np.ones((9, 9), np.int32), 1.0)])
+    with pytest.raises(NothingCounted, match="steel has no grains"):
+        grain_size_number("mean-area", [Field(np.ones((9, 9), np.int32), 1.0, "steel")])
+
+
+def test_the_largest_grain_of_a_sample_is_named() -> None:
+    results = [Result(make_result(name, um_per_px=scale)) for name, scale in (("a", 2.0), ("b", 3.0))]
+    found = summarise(Sample.of(results), resamples=0, astm=["mean-area"]).largest_grain
+    assert found is not None
+    assert (found.image, found.grain, found.touches_edge) == ("b", 2, False)
+    area = results[1].grains[1].area * 9e-6
+    assert found.area == pytest.approx(area)
+    assert found.g == pytest.approx(-3.321928 * math.log10(area) - 2.954)
+
+
+def test_masks_are_needed() -> None:
+    result = Result(make_result(um_per_px=1.0, mask_format="none"))
+    with pytest.raises(MasksMissing):
+        result.statistics(astm=["intercept-lines"])
+
+
+@pytest.mark.skipif(not STEEL.exists(), reason=f"{STEEL.name} of the NIST steel is not at hand")
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [
+        ("intercept-lines", 10.51),
+        ("intercept-pattern", 10.34),
+        ("intercept-circles", 10.34),
+        ("planimetric-rectangle", 9.96),
+        ("planimetric-jeffries", 9.96),
+        ("mean-area", 10.16),
+    ],
+)
+def test_g_of_the_nist_steel_is_that_of_the_reference(method: str, reference: float) -> None:
+    with Image.open(STEEL) as image:
+        labels = label_grains(np.asarray(image) > 0)
+    assert grain_size_number(method, [Field(labels, 50 / 222)]).g.value == pytest.approx(reference, abs=0.3)

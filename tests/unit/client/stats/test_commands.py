@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grainserve import Result
+from grainserve.cli import app
+from tests.unit.client.results import make_result
+from tests.unit.client.test_cli import words
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Results of two images of one sample."""
+    paths = [tmp_path / "north.json", tmp_path / "south.json"]
+    for path in paths:
+        Result(make_result(path.stem, um_per_px=100.0)).to_json(path)
+    return paths
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["stats", *map(str, arguments)])
+    return done.exit_code, words(done.output)
+
+
+def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--name", "sand", "--json", tmp_path / "sand.txt", "--resamples", 50)
+    assert code == 0, text
+    for part in (
+        "sand: 8 grains in 2 images pooled",
+        "the 2 at the frame are left out",
+        "by number (µm) by area (µm) by number (φ) by area (φ)",
+        "50 resamples by grain",
+        "sorting σ (φ)",
+        "well sorted",
+        "very coarse sand",
+        "north",
+        "orientation: mean 120° from +x",
+    ):
+        assert part in text, part
+    written = json.loads((tmp_path / "sand.txt").read_text())
+    assert (written["name"], written["grains"], written["resampling"]["resamples"]) == ("sand", 8, 50)
+
+
+def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> None:
+    code, text = run(files[0], "--weighting", "area", "--no-edge-correction", "--resamples", 0)
+    assert code == 0, text
+    assert "no edge correction" in text
+    assert "by area" in text
+    assert "by number" not in text
+    assert "resamples" not in text
+
+
+def test_grain_sizes_of_astm(files: list[Path]) -> None:
+    code, text = run(files[0], files[1], "--astm", "mean-area", "--astm", "intercept-lines", "--resamples", 0)
+    assert code == 0, text
+    for part in ("mean-area", "intercept-lines", "%RA", "largest grain (ASTM E930): G", "grains cover 22%"):
+        assert part in text, part
+    code, text = run(files[0], "--astm", "hilliard")
+    assert (code, "there is no method 'hilliard'" in text) == (2, True)
+
+
+def test_unscaled_results_have_no_phi(tmp_path: Path) -> None:
+    Result(make_result()).to_json(tmp_path / "sand.json")
+    code, text = run(tmp_path / "sand.json", "--resamples", 0)
+    assert code == 0, text
+    assert "by number (px)" in text
+    assert "φ" not in text
+    code, text = run(tmp_path / "sand.json", "--astm", "all")
+    assert (code, "has no scale" in text) == (1, True)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    code, text = run(tmp_path / "none.json")
+    assert code == 1
+    assert text.startswith("error:")

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from grainserve.sizes import size_curve
+from grainserve.stats.bootstrap import Resampling
+from grainserve.stats.interval import Interval
+from grainserve.stats.population import PERCENTS, Population, phi, population
+from tests.unit.client.stats.samples import make_sample
+
+NONE = Resampling("grain", resamples=0)
+SIZES = st.lists(st.floats(1, 1000), min_size=2, max_size=30)
+
+
+def measured(sizes: object, weighting: str = "number", **options: object) -> Population:
+    sample = make_sample(sizes, **options)  # type: ignore[arg-type]
+    return population(sample, weighting, NONE, edge_correction=True)  # type: ignore[arg-type]
+
+
+def normal_in_phi(mean: float, sd: float, n: int = 20_000) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Sizes in µm, evenly in probability: their φ are as normal as n numbers can be."""
+    return np.asarray(1000 * 2.0 ** -(mean + sd * reference.norm.ppf((np.arange(n) + 0.5) / n)))
+
+
+def test_percentiles_are_those_of_the_one_curve() -> None:
+    sizes = np.random.default_rng(0).lognormal(3, 0.5, 100)
+    for weighting in ("number", "area"):
+        curve = size_curve(sizes, np.pi / 4 * sizes**2, weighting)
+        found = measured(sizes, weighting).percentiles
+        assert {percent: size.value for percent, size in found.items()} == pytest.approx(
+            {percent: curve.percentile(percent) for percent in PERCENTS}
+        )
+
+
+def test_folk_and_ward_of_a_normal_distribution_are_its_mean_and_standard_deviation() -> None:
+    found = measured(normal_in_phi(2.0, 0.4)).folk_ward
+    assert found is not None
+    z95, z84, z75 = (float(reference.norm.ppf(each)) for each in (0.95, 0.84, 0.75))
+    assert found.mean.value == pytest.approx(2.0, abs=1e-3)
+    assert found.sorting.value == pytest.approx(0.4 * (2 * z84 / 4 + 2 * z95 / 6.6), abs=1e-3)
+    assert found.skewness.value == pytest.approx(0, abs=2e-3)
+    assert found.kurtosis.value == pytest.approx(z95 / (2.44 * z75), abs=2e-3)
+    assert (found.sorting_class, found.skewness_class, found.kurtosis_class) == (
+        "well sorted",
+        "nearly symmetrical",
+        "mesokurtic",
+    )
+
+
+def test_a_tail_of_fine_grains_is_positive_skewness() -> None:
+    coarse, fine = normal_in_phi(0, 0.3, 800), normal_in_phi(3, 0.5, 200)
+    found = measured(np.concatenate([coarse, fine])).folk_ward
+    assert found is not None
+    assert found.skewness.value > 0.3
+    assert found.skewness_class == "very positive-skewed"
+
+
+def test_worked_example_of_folk_and_ward() -> None:
+    """Percentiles read off a curve through φ 5, 16, 25, 50, 75, 84, 95 = −1, 0, 0.5, 1.5, 2.25, 3, 5."""
+    at = {0: -1.0, 5: -1.0, 16: 0.0, 25: 0.5, 50: 1.5, 75: 2.25, 84: 3.0, 95: 5.0, 100: 5.0}
+    n = 20_000
+    values = np.interp((np.arange(n) + 0.5) / n * 100, list(at), list(at.values()))
+    found = measured(1000 * 2.0**-values).folk_ward
+    assert found is not None
+    assert found.mean.value == pytest.approx((0 + 1.5 + 3) / 3, abs=1e-3)
+    assert found.sorting.value == pytest.approx(3 / 4 + 6 / 6.6, abs=1e-3)
+    assert found.skewness.value == pytest.approx((3 - 3) / 6 + (4 - 3) / 12, abs=1e-3)
+    assert found.kurtosis.value == pytest.approx(6 / (2.44 * 1.75), abs=1e-3)
+    assert found.sorting_class == "poorly sorted"
+
+
+def test_the_log_normal_fit_finds_what_was_drawn() -> None:
+    found = measured(normal_in_phi(2.0, 0.5)).log_normal
+    assert found.geometric_mean.value == pytest.approx(250, rel=1e-6)
+    assert math.log2(found.geometric_sd.value) == pytest.approx(0.5, rel=1e-3)
+    assert found.ks_distance < 1e-3
+
+
+def test_ks_distance_is_scipys() -> None:
+    sizes = np.random.default_rng(2).exponential(20, 80) + 1
+    logs = np.log(sizes)
+    expected = reference.kstest(logs, "norm", (logs.mean(), logs.std())).statistic
+    assert measured(sizes).log_normal.ks_distance == pytest.approx(expected)
+
+
+def test_area_weighted_log_normal_is_shifted_by_two_variances() -> None:
+    """Hatch & Choate (1929): weighting by d² moves the mean of ln d by 2σ² and leaves σ."""
+    sigma = 0.3
+    found = measured(normal_in_phi(2.0, sigma / math.log(2), 200_000), "area").log_normal
+    assert found.geometric_mean.value == pytest.approx(250 * math.exp(2 * sigma**2), rel=2e-3)
+    assert math.log(found.geometric_sd.value) == pytest.approx(sigma, rel=5e-3)
+
+
+def test_sizes_that_are_all_equal_have_no_skewness_and_no_fit() -> None:
+    found = measured([250.0] * 5)
+    assert found.folk_ward is not None
+    assert found.folk_ward.mean.value == pytest.approx(2.0)
+    assert found.folk_ward.sorting.value == 0
+    assert math.isnan(found.folk_ward.skewness.value)
+    assert found.folk_ward.skewness_class is None
+    assert math.isnan(found.log_normal.ks_distance)
+
+
+def test_without_a_scale_there_is_no_phi() -> None:
+    found = measured([10.0, 20.0], unit="px")
+    assert (found.phi, found.folk_ward, found.wentworth) == (None, None, None)
+    assert found.percentiles[50].value == 15
+
+
+def test_wentworth_shares_are_by_weight() -> None:
+    sizes = [100.0, 200.0, 300.0, 300.0]  # very fine, fine, medium, medium
+    number, area = measured(sizes).wentworth, measured(sizes, "area").wentworth
+    assert number is not None
+    assert area is not None
+    assert (number["very fine sand"], number["fine sand"], number["medium sand"]) == (0.25, 0.25, 0.5)
+    assert area["medium sand"] == pytest.approx(18 / 23)
+    assert sum(area.values()) == pytest.approx(1)
+
+
+@given(SIZES, st.floats(0.1, 10))
+def test_a_scale_scales_every_size_and_shifts_phi(sizes: list[float], scale: float) -> None:
+    one, other = measured(sizes, "area"), measured(np.array(sizes) * scale, "area")
+    assert one.phi is not None
+    assert other.phi is not None
+    for percent in PERCENTS:
+        assert other.percentiles[percent].value == pytest.approx(one.percentiles[percent].value * scale)
+        assert other.phi[percent].value == pytest.approx(one.phi[percent].value - math.log2(scale), abs=1e-9)
+    assert one.folk_ward is not None
+    assert other.folk_ward is not None
+    assert other.folk_ward.sorting.value == pytest.approx(one.folk_ward.sorting.value, abs=1e-9)
+    assert other.log_normal.geometric_sd.value == pytest.approx(one.log_normal.geometric_sd.value)
+
+
+@given(SIZES, st.randoms())
+def test_the_order_of_grains_does_not_matter(sizes: list[float], random: object) -> None:
+    shuffled = list(sizes)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    one, other = measured(sizes, "area"), measured(shuffled, "area")
+    assert [each.value for each in other.percentiles.values()] == pytest.approx(
+        [each.value for each in one.percentiles.values()]
+    )
+    assert other.mean.value == pytest.approx(one.mean.value)
+
+
+@given(SIZES)
+def test_grains_of_equal_area_weigh_alike_by_number_and_by_area(sizes: list[float]) -> None:
+    sample = dataclasses.replace(make_sample(sizes), area=np.full(len(sizes), 7.0))
+    number, area = (population(sample, each, NONE, edge_correction=True) for each in ("number", "area"))
+    assert [each.value for each in area.percentiles.values()] == pytest.approx(
+        [each.value for each in number.percentiles.values()]
+    )
+
+
+@given(SIZES)
+def test_percentiles_rise_within_the_sizes(sizes: list[float]) -> None:
+    values = [each.value for each in measured(sizes, "area").percentiles.values()]
+    assert values == sorted(values)
+    assert min(sizes) <= values[0] <= values[-1] <= max(sizes)
+
+
+@given(SIZES)
+def test_grains_that_are_there_twice_change_nothing_in_the_mean(sizes: list[float]) -> None:
+    assert measured(sizes * 2).mean.value == pytest.approx(measured(sizes).mean.value)
+    assert measured(sizes * 2).log_normal.geometric_sd.value == pytest.approx(
+        measured(sizes).log_normal.geometric_sd.value
+    )
+
+
+def test_an_interval_on_a_falling_scale_swaps_its_ends() -> None:
+    found = Interval(250.0, 125.0, 500.0).map(phi)
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.0, 3.0))

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from grainserve import Result
+from grainserve.errors import MixedScales, NoGrains, NoResults, NoScale
+from grainserve.stats import Sample, summarise
+from tests.unit.client.results import HEIGHT, WIDTH, make_result
+from tests.unit.client.stats.samples import make_sample
+
+
+def result(name: str = "a", um_per_px: float | None = 2.0) -> Result:
+    return Result(make_result(name, um_per_px=um_per_px))
+
+
+def test_a_sample_has_the_measurements_of_its_results_in_one_unit() -> None:
+    sample = Sample.of([result("a", 2.0), result("b", 3.0)])
+    assert (len(sample), sample.unit, sample.images, sample.name) == (8, "µm", ("a", "b"), "a")
+    np.testing.assert_allclose(sample.diameter, np.concatenate([result().sizes, result("b", 3.0).sizes]))
+    np.testing.assert_allclose(sample.frames, [[WIDTH * 2, HEIGHT * 2], [WIDTH * 3, HEIGHT * 3]])
+    assert sample.area[4] == result().grains[0].area * 9
+    assert sample.image.tolist() == [0] * 4 + [1] * 4
+    box = result().grains[0].properties["boundingBox"]
+    assert sample.inclusion[0] == pytest.approx((1 - box["width"] / WIDTH) * (1 - box["height"] / HEIGHT))
+    assert sample.coverage == pytest.approx(sum(grain.area for grain in result().grains) / (WIDTH * HEIGHT))
+
+
+def test_scaled_and_unscaled_images_are_not_pooled() -> None:
+    with pytest.raises(MixedScales, match="1 of the sample's images have no scale \\(b\\)"):
+        Sample.of([result("a"), result("b", None)])
+    assert Sample.of([result("a", None), result("b", None)]).unit == "px"
+
+
+def test_a_sample_needs_images_and_grains() -> None:
+    with pytest.raises(NoResults):
+        Sample.of([])
+    empty = Sample.of([Result(make_result(masks=[]))])
+    assert len(empty) == 0
+    with pytest.raises(NoGrains):
+        summarise(empty)
+
+
+def test_a_sample_all_cut_by_the_frame_says_what_to_do() -> None:
+    cut = np.zeros((HEIGHT, WIDTH), bool)
+    cut[:10, :10] = True
+    sample = Sample.of([Result(make_result(masks=[cut]))])
+    with pytest.raises(NoGrains, match="leave the edge correction off"):
+        summarise(sample)
+    assert summarise(sample, edge_correction=False).used == 1
+
+
+def test_pooling_is_of_grains_and_not_of_images() -> None:
+    """Two images of one size each: nothing is spread in either, and their pool is."""
+    apart = make_sample([100.0] * 10 + [400.0] * 10, image=[0] * 10 + [1] * 10)
+    found = summarise(apart, resamples=0)
+    assert found.number.folk_ward is not None
+    assert found.number.folk_ward.sorting.value == pytest.approx(2 / 4 + 2 / 6.6)
+    assert [each.d50_number for each in found.images] == [100.0, 400.0]
+    assert found.number.percentiles[50].value == 250
+
+
+def test_one_image_pooled_is_that_image() -> None:
+    assert summarise(Sample.of([result()])).to_dict() == result().statistics().to_dict()
+
+
+def test_an_image_twice_changes_nothing_but_the_intervals() -> None:
+    once, twice = summarise(Sample.of([result()]), resamples=0), summarise(Sample.of([result()] * 2), resamples=0)
+    assert twice.grains == 2 * once.grains
+    assert twice.number.mean.value == pytest.approx(once.number.mean.value)
+    assert twice.area.log_normal.geometric_sd.value == pytest.approx(once.area.log_normal.geometric_sd.value)
+    assert twice.coverage == pytest.approx(once.coverage)
+
+
+def test_a_summary_says_what_it_was_made_of() -> None:
+    found = result().statistics()
+    assert (found.grains, found.used, found.at_edge, found.below_detection) == (4, 3, 1, 0)
+    assert found.resampling.by == "grain"
+    assert summarise(Sample.of([result(str(index)) for index in range(5)])).resampling.by == "image"
+    everything = result().statistics(edge_correction=False)
+    assert (everything.used, everything.edge_correction) == (4, False)
+    assert everything.number.percentiles[50].value == pytest.approx(result().percentile(50))
+    assert everything.area.percentiles[84].value == pytest.approx(result().percentile(84, "area"))
+
+
+def test_small_grains_are_counted_and_said() -> None:
+    data = make_result(um_per_px=2.0)
+    data["segmentedObjects"][0]["properties"]["lowPrecision"] = True
+    found = Result(data).statistics()
+    assert (found.below_detection, found.used) == (1, 3)
+
+
+def test_a_summary_is_json() -> None:
+    written = json.dumps(result().statistics(astm=["mean-area"]).to_dict(), allow_nan=False)
+    read = json.loads(written)
+    assert read["number"]["percentiles"]["50"]["low"] < read["number"]["percentiles"]["50"]["high"]
+    assert read["area"]["folkWard"]["sortingClass"]
+    assert read["grainSizeNumbers"][0]["method"] == "mean-area"
+    equal = json.dumps(summarise(make_sample([5.0] * 3)).to_dict(), allow_nan=False)
+    assert json.loads(equal)["number"]["folkWard"]["skewness"] == {"value": None, "low": None, "high": None}
+
+
+def test_a_grain_size_number_needs_a_scale() -> None:
+    assert result("a", None).statistics().number.phi is None
+    with pytest.raises(NoScale):
+        result("a", None).statistics(astm=["mean-area"])
+
+
+def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
+    """Discs scattered over more than a frame, measured as far as it shows them; and their true mean diameter."""
+    random = np.random.default_rng(seed)
+    margin, largest = 250, 480.0
+    diameters = np.minimum(random.lognormal(4.35, 0.62, 260), largest)
+    centres = random.uniform(-margin, side + margin, (260, 2))
+    seen = []
+    for diameter, (x, y) in zip(diameters, centres, strict=True):
+        low = np.maximum(np.floor([x - diameter / 2, y - diameter / 2]), 0).astype(int)
+        high = np.minimum(np.ceil([x + diameter / 2, y + diameter / 2]), side).astype(int)
+        columns, rows = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
+        disc = (columns - x) ** 2 + (rows[:, None] - y) ** 2 <= diameter**2 / 4
+        if disc.any():
+            down, across = disc.any(1).nonzero()[0], disc.any(0).nonzero()[0]
+            box = (np.ptp(across) + 1, np.ptp(down) + 1)
+            first, last = low + np.array([across[0], down[0]]), low + np.array([across[-1], down[-1]])
+            seen.append((disc.sum(), *box, (first == 0).any() or (last == side - 1).any()))
+    area, width, height, edge = np.array(seen, dtype=np.float64).T
+    sample = make_sample(2 * np.sqrt(area / np.pi))
+    frame = {"inclusion": (1 - width / side) * (1 - height / side), "touches_edge": edge > 0}
+    return dataclasses.replace(sample, **frame), float(diameters.mean())
+
+
+def test_corrected_for_the_frame_a_mean_is_nearer_the_truth_than_with_or_without_cut_grains() -> None:
+    means, truths = [], []
+    for seed in range(30):
+        sample, truth = boolean_field(seed, 1000)
+        whole = ~sample.touches_edge
+        corrected = sample.stands_for(edge_correction=True)
+        means.append(
+            (
+                sample.diameter.mean(),
+                sample.diameter[whole].mean(),
+                np.average(sample.diameter, weights=corrected),
+            )
+        )
+        truths.append(truth)
+    everything, inside, corrected_mean = np.mean(means, axis=0) - np.mean(truths)
+    assert everything < -4
+    assert inside < -4
+    assert abs(corrected_mean) < 3
