@@ -108,8 +108,8 @@ def log_sizes(axes: Axes, low: float, high: float) -> None:
     """Logarithmic size axis with plain numbers at 1, 2, 5 × 10^k, at every digit where the range is short."""
     axes.set_xscale("log")
     axes.set_xlim(low / 1.08, high * 1.08)
-    digits = (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+    digits = (1.0, 2.0, 5.0) if high / low > 5 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=digits))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(1, 10)) if high / low > 4 else NullLocator())
+    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(1, 10)) if high / low > 5 else NullLocator())

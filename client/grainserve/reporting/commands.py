@@ -14,15 +14,22 @@ from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
 from grainserve.reporting.sources import results_in, with_pictures
 from grainserve.result import Result
+from grainserve.stats.astm import METHODS
 from grainserve.terminal import console, errors, reported
 
 Results = Annotated[
-    list[Path], typer.Argument(metavar="RESULT", help="Results as `analyze` writes them (NAME.json), or folders of them.")
+    list[Path],
+    typer.Argument(metavar="RESULT", help="Results as `analyze` writes them (NAME.json), or folders of them."),
 ]
 Out = Annotated[Path, typer.Option(help="File to write: .html, self-contained, or .pdf.")]
-NoEdgeCorrection = Annotated[
-    bool, typer.Option("--no-edge-correction", help="Count every grain, cut ones at their visible size.")
+EdgeCorrection = Annotated[
+    bool,
+    typer.Option(
+        "--edge-correction/--no-edge-correction",
+        help="Leave out grains that the frame cuts and weight the others for it (Miles–Lantuéjoul).",
+    ),
 ]
+ALL_METHODS = "all"
 
 
 def report(
@@ -34,7 +41,15 @@ def report(
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the image of NAME.json is NAME.png, NAME.jpg, …")
     ] = None,
-    no_edge_correction: NoEdgeCorrection = False,
+    edge_correction: EdgeCorrection = True,
+    astm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Add the grain size G by a method of ASTM E112, for grains that fill the image: "
+            f"{', '.join(METHODS)}, or {ALL_METHODS}. May be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
 
@@ -49,7 +64,8 @@ def report(
         made = sample_report(
             with_pictures(named, image=image, folder=images),
             title=title or ", ".join(map(_name, results)),
-            edge_correction=not no_edge_correction,
+            edge_correction=edge_correction,
+            astm=METHODS if ALL_METHODS in (astm or ()) else tuple(astm or ()),
         )
         _write(made, out, kind)
 
@@ -65,7 +81,7 @@ def compare(
     ] = None,
     out: Out = Path("comparison.html"),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Comparison of samples",
-    no_edge_correction: NoEdgeCorrection = False,
+    edge_correction: EdgeCorrection = True,
 ) -> None:
     """Lay samples side by side: size curves over each other, tables with a column for each.
 
@@ -79,7 +95,7 @@ def compare(
         sets = [(_name(path), [path]) for path in results or []] + [_matched(each) for each in sample or []]
         _check_names([name for name, _ in sets])
         samples = {name: [Measured(*each) for each in _read(paths)] for name, paths in sets}
-        _write(comparison(samples, title=title, edge_correction=not no_edge_correction), out, kind)
+        _write(comparison(samples, title=title, edge_correction=edge_correction), out, kind)
 
 
 def _kind(out: Path) -> str:
@@ -99,7 +115,7 @@ def _matched(sample: str) -> tuple[str, list[Path]]:
     name, _, pattern = sample.partition("=")
     if not name or not pattern:
         raise InvalidConfiguration(f"--sample {sample!r} is not NAME=GLOB, as 'Dune=results/dune*.json'")
-    found = sorted(map(Path, glob(pattern)))
+    found = sorted(map(Path, glob(pattern)))  # noqa: PTH207 - the pattern may be absolute
     if not found:
         raise InvalidConfiguration(f"--sample {name}: no file matches {pattern}")
     return name, found

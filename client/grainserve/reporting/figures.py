@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from grainserve.plots import AREA, MARKED, NUMBER, STYLE, log_sizes
 from grainserve.reporting.document import Picture
-from grainserve.reporting.overlays import COLOURS
+from grainserve.reporting.overlays import SizeColours
 from grainserve.reporting.qc import FEW_GRAINS
 from grainserve.reporting.rounding import interval_decimals, number_text
 from grainserve.reporting.shapes import Shapes
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 from grainserve.stats import Interval, Sample, Summary
 from grainserve.stats.orientation import Orientation
+
+Floats = NDArray[np.float64]
 
 WIDTH = 7.09
 """Of a page's figure, inches."""
@@ -48,8 +49,8 @@ class Drawn:
     """
 
     name: str
-    sizes: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    sizes: Floats
+    shares: Floats
     curve: SizeCurve
     percentiles: Mapping[int, Interval]
 
@@ -119,21 +120,22 @@ def shape_figure(shapes: Shapes, orientation: Orientation) -> Picture:
     return _picture(draw, "Orientation and shapes of the grains", WIDTH, 5.2)
 
 
-def colour_bar(norm: LogNorm, unit: str) -> Picture:
+def colour_bar(colours: SizeColours, unit: str) -> Picture:
     """The colours of sizes, as a bar to stand below overlays."""
 
     def draw(figure: Figure) -> None:
         left, axes, right = figure.subplots(1, 3, width_ratios=(1, 3, 1))
         left.set_axis_off()
         right.set_axis_off()
-        edges = np.geomspace(norm.vmin, norm.vmax, 129)
-        shares = norm(edges[:-1])[None]
-        axes.pcolormesh(edges, [0, 1], shares, cmap=COLOURS, vmin=0, vmax=1, edgecolors="face", linewidth=0.8)
-        axes.set(yticks=[], xlabel=f"Equivalent diameter ({unit})")
-        log_sizes(axes, float(norm.vmin) * 1.08, float(norm.vmax) / 1.08)
+        edges = np.geomspace(colours.low, colours.high, 129)
+        # Each a little wider than it is: between two that only touch, some viewers let the page shine through.
+        axes.bar(edges[:-1], 1, 1.5 * np.diff(edges), align="edge", color=colours(edges[:-1]))
+        axes.set(yticks=[], ylim=(0, 1), xlabel=f"Equivalent diameter ({unit})")
+        log_sizes(axes, colours.low, colours.high)
+        axes.set_xlim(colours.low, colours.high)
         axes.spines[:].set_visible(False)
 
-    return _picture(draw, f"Colours from {norm.vmin:.3g} to {norm.vmax:.3g} {unit}", WIDTH, 0.6)
+    return _picture(draw, f"Colours from {colours.low:.3g} to {colours.high:.3g} {unit}", WIDTH, 0.6)
 
 
 def _letter(*axes: Axes, above: str = "") -> None:
@@ -164,10 +166,12 @@ def _rose(axes: Any, orientation: Orientation) -> None:
         axes.plot([angle, angle + np.pi], [np.sqrt(top)] * 2, color=AREA, linewidth=1.4)
 
 
-def _scatter(axes: Axes, aspect: NDArray[np.float64], circularity: NDArray[np.float64]) -> None:
+def _scatter(axes: Axes, aspect: Floats, circularity: Floats) -> None:
     every = np.flatnonzero(np.isfinite(aspect) & np.isfinite(circularity))
     some = every[np.linspace(0, every.size - 1, min(every.size, MOST_POINTS)).astype(int)]
-    axes.scatter(aspect[some], circularity[some], s=14 if every.size < FEW_GRAINS else 5, color=NUMBER, alpha=0.5, linewidths=0)
+    axes.scatter(
+        aspect[some], circularity[some], s=14 if every.size < FEW_GRAINS else 5, color=NUMBER, alpha=0.5, linewidths=0
+    )
     right = float(np.quantile(aspect[every], 0.995)) if every.size else 2.0
     axes.set(xlabel="Aspect ratio", ylabel="Circularity", xlim=(1, max(2.0, right * 1.05)), ylim=(0, 1.1))
 
@@ -176,31 +180,36 @@ def _shape_histogram(axes: Axes, shapes: Shapes, key: str) -> None:
     known = np.isfinite(shapes.values[key])
     values, weights = shapes.values[key][known], shapes.weights[known]
     start = 0.0 if key == "roundness" else min(0.7, np.floor(float(values.min(initial=1.0)) * 10) / 10)
-    shares = 100 * weights / weights.sum()
-    style = {"color": NUMBER, "alpha": 0.85, "edgecolor": "white", "linewidth": 0.5}
-    axes.hist(values.clip(start, 1), np.linspace(start, 1, 21), weights=shares, **style)
+    _bars(axes, values.clip(start, 1), weights / weights.sum(), np.linspace(start, 1, 21))
     axes.axvline(shapes.medians[key].value, color=AREA, linewidth=1.2)
     axes.set(xlabel=key.capitalize(), ylabel="Share of grains (%)", xlim=(start, 1))
 
 
 def _histogram(axes: Axes, number: Drawn, area: Drawn, unit: str) -> None:
     edges = _bins(number.sizes)
-    bars = {"color": NUMBER, "alpha": 0.8, "edgecolor": "white", "linewidth": 0.6}
-    steps = {"histtype": "step", "color": AREA, "linewidth": 1.2}
-    for drawn, style in ((number, bars), (area, steps)):
-        axes.hist(drawn.sizes, edges, weights=100 * drawn.shares, label=drawn.name, **style)
+    _bars(axes, number.sizes, number.shares, edges, number.name)
+    shares, _ = np.histogram(area.sizes, edges, weights=100 * area.shares)
+    axes.stairs(shares, edges, color=AREA, linewidth=1.2, label=area.name)
     log_sizes(axes, edges[0] * 1.02, edges[-1] / 1.02)
     axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Share of grains (%)")
 
 
-def _bins(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bars(axes: Axes, values: Floats, shares: Floats, edges: Floats, label: str | None = None) -> None:
+    heights, _ = np.histogram(values, edges, weights=100 * shares)
+    axes.bar(
+        edges[:-1], heights, np.diff(edges), align="edge", color=NUMBER, alpha=0.85, edgecolor="white", linewidth=0.5,
+        label=label,
+    )  # fmt: skip
+
+
+def _bins(sizes: Floats) -> Floats:
     """Freedman–Diaconis on ln d, held between 5 and 30 bins."""
     logs = np.log(sizes)
     low, high = float(logs.min()), float(logs.max())
     if high - low < 0.05:
         low, high = low - 0.1, high + 0.1
     count = int(np.clip(len(np.histogram_bin_edges(logs, "fd")) - 1, 5, 30))
-    edges: NDArray[np.float64] = np.exp(np.linspace(low, high, count + 1))
+    edges: Floats = np.exp(np.linspace(low, high, count + 1))
     edges[[0, -1]] = edges[0] * (1 - 1e-9), edges[-1] * (1 + 1e-9)  # exp(ln d) may leave out the outermost grains
     return edges
 

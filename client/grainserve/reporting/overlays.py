@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -14,6 +15,8 @@ from grainserve.errors import InvalidImage
 from grainserve.overlay import draw_scale_bar, outline_of
 from grainserve.reporting.document import Picture
 from grainserve.result import Result
+
+Floats = NDArray[np.float64]
 
 SIDE_ALONE, SIDE_BESIDE = 1400, 900
 """Longer side of an overlay that is alone, and of one among several, px."""
@@ -28,22 +31,34 @@ FILL, OUTLINE = 0.45, 1.0
 COLOURS = LinearSegmentedColormap.from_list("sizes", colormaps["viridis"](np.linspace(0.1, 1.0, 256)))
 
 
-def size_norm(sizes: NDArray[np.float64]) -> LogNorm:
-    """Sizes → 0…1, logarithmic between the 2nd and 98th percentile, so that one outlier takes no colours away."""
-    known = sizes[np.isfinite(sizes)]
-    low, high = np.percentile(known, (2, 98)) if known.size else (1.0, 2.0)
-    return LogNorm(low, max(high, low * 1.05), clip=True)
+@dataclass(frozen=True)
+class SizeColours:
+    """Size → colour, logarithmic; sizes beyond the ends have the colours of the ends."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, sizes: Floats) -> SizeColours:
+        """From the 2nd to the 98th percentile, so that one outlier takes no colours away."""
+        low, high = np.percentile(sizes[np.isfinite(sizes)], (2, 98))
+        return cls(float(low), float(max(high, low * 1.05)))
+
+    def __call__(self, sizes: Floats) -> Floats:
+        """The colours of n sizes, n × 3, 0 to 1; a size that is NaN has the lowest colour."""
+        shares = np.log(np.nan_to_num(sizes, nan=self.low) / self.low) / np.log(self.high / self.low)
+        return np.asarray(COLOURS(shares.clip(0, 1)))[:, :3]
 
 
 def size_overlay(
-    result: Result, pixels: NDArray[np.uint8] | None, norm: LogNorm, *, side: int = SIDE_ALONE, title: str = ""
+    result: Result, pixels: NDArray[np.uint8] | None, colours: SizeColours, *, side: int = SIDE_ALONE, title: str = ""
 ) -> Picture:
     """Draws each grain in the colour of its equivalent diameter.
 
     Args:
         result: with masks.
         pixels: H × W × 3, uint8, the image that was measured; None draws the grains on white.
-        norm: `size_norm` of the sample, in the result's `size_unit`.
+        colours: of the sample, for the result's `size_unit`.
         side: longer side of the picture, px.
         title: a line over it.
 
@@ -66,23 +81,22 @@ def size_overlay(
     columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(0, width - 1)
     rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(0, height - 1)
     labels = result.label_map[rows[:, None], columns]
-    colours = _colours(result, norm)
     opacity = np.where(labels > 0, np.where(outline_of(labels, 1), OUTLINE, FILL), 0.0).astype(np.float32)[..., None]
-    drawn = Image.fromarray((np.asarray(grey) * (1 - opacity) + colours[labels] * opacity).astype(np.uint8))
+    drawn = Image.fromarray(
+        (np.asarray(grey) * (1 - opacity) + _painted(result, colours)[labels] * opacity).astype(np.uint8)
+    )
     if result.um_per_px is not None:
         draw_scale_bar(drawn, result.um_per_px / factor)
     words = f"{len(result.grains)} grains of image {title or result.image_id}, coloured by equivalent diameter"
     return Picture(_jpeg(drawn), "jpeg", drawn.height / drawn.width, words, title)
 
 
-def _colours(result: Result, norm: LogNorm) -> NDArray[np.float32]:
-    """(largest id + 1) × 3, 0 to 255."""
+def _painted(result: Result, colours: SizeColours) -> NDArray[np.float32]:
+    """(largest id + 1) × 3, 0 to 255: the colour of each label."""
     ids = [grain.id for grain in result.grains]
-    colours = np.zeros((max(ids, default=0) + 1, 3), np.float32)
-    if ids:
-        sizes = np.nan_to_num(result.sizes, nan=norm.vmin)
-        colours[ids] = COLOURS(norm(sizes))[:, :3] * 255
-    return colours
+    painted = np.zeros((max(ids, default=0) + 1, 3), np.float32)
+    painted[ids] = colours(result.sizes) * 255
+    return painted
 
 
 def _jpeg(image: Image.Image) -> bytes:

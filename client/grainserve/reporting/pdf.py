@@ -33,15 +33,15 @@ def to_pdf(report: Report) -> bytes:
 class _Rules(TableBordersLayout):
     """A line above and below the head and below the last row, as papers have them."""
 
-    def cell_style_getter(
+    def cell_style_getter(  # noqa: PLR0917 - as fpdf2 calls it
         self,
         row_idx: int,
-        col_idx: int,  # noqa: ARG002
-        col_pos: int,  # noqa: ARG002
+        col_idx: int,
+        col_pos: int,
         num_heading_rows: int,
         num_rows: int,
-        num_col_idx: int,  # noqa: ARG002
-        num_col_pos: int,  # noqa: ARG002
+        num_col_idx: int,
+        num_col_pos: int,
     ) -> TableCellStyle:
         return TableCellStyle(
             left=False,
@@ -104,8 +104,8 @@ class _Page(FPDF):
 
     @draw.register
     def _(self, block: Flags) -> None:
-        said = [(flag.level, flag.words) for flag in block.flags] or [("passed", "Every check was passed.")]
-        for level, words in said:
+        said: list[tuple[str, str]] = [(flag.level, flag.words) for flag in block.flags]
+        for level, words in said or [("passed", "Every check was passed.")]:
             self._keep_together(10)
             self.set_font(FONT, "B", 8)
             self.set_text_color(*LEVELS[level])
@@ -205,4 +205,3 @@ class _Page(FPDF):
     def _keep_together(self, height: float) -> None:
         if self.will_page_break(min(height, self.eph)):
             self.add_page()
-

@@ -69,7 +69,8 @@ def detection_limit(result: Result) -> float | None:
         if "size" not in tiles:
             return None
         side = min(side, int(tiles["size"]))
-    return POINTS_PER_DIAMETER * side / (int(options["points_per_side"]) * 2 ** int(options["crop_n_layers"]))
+    points = int(options["points_per_side"]) << int(options["crop_n_layers"])
+    return POINTS_PER_DIAMETER * side / points
 
 
 def _no_grains(results: Sequence[Result]) -> Iterator[Flag]:
@@ -138,8 +139,8 @@ def _low_coverage(results: Sequence[Result]) -> Iterator[Flag]:
     share = sum(grain.area for result in results for grain in result.grains) / frames
     if 0 < share < LOW_COVERAGE:
         words = (
-            f"Grains cover {share:.0%} of the images. Fine for loose grains and for grains in a matrix; in an aggregate "
-            "it means that many were missed."
+            f"Grains cover {share:.0%} of the images. Fine for loose grains and for grains in a matrix; in an "
+            "aggregate it means that many were missed."
         )
         yield Flag("low_coverage", "note", words, {"coverage": share, "threshold": LOW_COVERAGE})
 

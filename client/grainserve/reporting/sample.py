@@ -9,9 +9,10 @@ from grainserve.errors import NoGrains
 from grainserve.reporting import tables
 from grainserve.reporting.document import Block, Figure, Flag, Flags, Report, Section, Table, Text
 from grainserve.reporting.figures import Drawn, colour_bar, shape_figure, size_figure
-from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, size_norm, size_overlay
+from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reporting.provenance import provenance
 from grainserve.reporting.qc import quality_flags, wide_interval_flag
+from grainserve.reporting.rounding import number_text
 from grainserve.reporting.shapes import shapes_of
 from grainserve.reporting.sources import Measured
 from grainserve.stats import Sample, Summary, summarise
@@ -55,7 +56,7 @@ def sample_report(
         flags += filter(None, [_wide(summary)])
     sections = [
         Section("Quality", (Flags(tuple(flags)),)),
-        Section("Grains", (*_overlays(images, sample.unit), tables.image_table(images, summary))),
+        Section("Grains", (*_overlays(images, sample), tables.image_table(images, summary))),
     ]
     if summary:
         sections += [
@@ -97,16 +98,16 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", "\u202f")
 
 
-def _overlays(images: Sequence[Measured], unit: str) -> Iterator[Block]:
+def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     shown = [image for image in images if image.result.has_masks and image.result.grains][:MOST_OVERLAYS]
     if without := sum(not image.result.has_masks for image in images):
         yield Text(f"{_count(without, 'result')} without masks (mask_format none): there is nothing to draw of them.")
     if not shown:
         return
-    norm = size_norm(Sample.of([image.result for image in images]).diameter)
+    colours = SizeColours.of(sample.diameter)
     side = SIDE_ALONE if len(shown) == 1 else SIDE_BESIDE
     pictures = tuple(
-        size_overlay(image.result, image.pixels, norm, side=side, title=image.name if len(shown) > 1 else "")
+        size_overlay(image.result, image.pixels, colours, side=side, title=image.name if len(shown) > 1 else "")
         for image in shown
     )
     caption = "Grains, coloured by equivalent diameter on a logarithmic scale, over the image in grey."
@@ -116,24 +117,27 @@ def _overlays(images: Sequence[Measured], unit: str) -> Iterator[Block]:
     if missing:
         caption += f" Without the image where {'; '.join(sorted(missing))}."
     alone = len(shown) == 1
-    yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(norm, unit))
+    yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
 
 
 def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
-    drawn = [Drawn.of(f"by {each}", sample, summary, each) for each in ("number", "area")]
+    both, heads = (summary.number, summary.area), ("by number", "by area")
+    number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
     yield Figure(
-        (size_figure(*drawn, summary.unit),),
+        (size_figure(number, area, summary.unit),),
         "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
     )
-    both, heads = (summary.number, summary.area), ("by number", "by area")
     note = tables.interval_note(summary)
     yield Table("Grain sizes (equivalent diameters).", ("", *heads), tables.size_rows(both, summary.unit), note=note)
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):
         yield Table("Size classes of Wentworth (1922), % of grains.", ("class", *heads), rows)
-    if astm := tables.grain_size_table(summary):
-        yield astm
+    if numbers := tables.grain_size_table(summary):
+        yield numbers
+    if largest := summary.largest_grain:
+        edge = ", cut by the frame" if largest.touches_edge else ""
+        yield Text(f"Largest grain (ASTM E930): ALA G = {largest.g:.1f}, {number_text(largest.area * 1e6)} µm²{edge}.")
 
 
 def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:

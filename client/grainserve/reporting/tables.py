@@ -27,7 +27,10 @@ def interval_note(summary: Summary) -> str:
         return "Without intervals."
     drawn, caution = "whole images", ""
     if way.by == "grain":
-        drawn, caution = "single grains", " They hold for the places imaged; for the sample, five images or more are needed."
+        drawn, caution = (
+            "single grains",
+            " They hold for the places imaged; for the sample, five images or more are needed.",
+        )
     return (
         f"In brackets: {way.level:.0%} intervals, percentile bootstrap over {drawn}, {way.resamples} resamples, "
         f"seed {way.seed}.{caution}"
