@@ -12,8 +12,7 @@ from rich.markup import escape
 
 from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
-from grainserve.reporting.sources import results_in, with_pictures
-from grainserve.result import Result
+from grainserve.reporting.sources import results_in, with_pictures, without_pictures
 from grainserve.stats.astm import METHODS
 from grainserve.terminal import console, errors, reported
 
@@ -60,9 +59,8 @@ def report(
         from grainserve.reporting.sample import sample_report  # noqa: PLC0415 - matplotlib takes its time
 
         kind = _kind(out)
-        named = _read(results)
         made = sample_report(
-            with_pictures(named, image=image, folder=images),
+            with_pictures(_found(results), image=image, folder=images),
             title=title or ", ".join(map(_name, results)),
             edge_correction=edge_correction,
             astm=METHODS if ALL_METHODS in (astm or ()) else tuple(astm or ()),
@@ -89,12 +87,11 @@ def compare(
     """
     with reported():
         from grainserve.reporting.compare import comparison  # noqa: PLC0415
-        from grainserve.reporting.sources import Measured  # noqa: PLC0415
 
         kind = _kind(out)
         sets = [(_name(path), [path]) for path in results or []] + [_matched(each) for each in sample or []]
         _check_names([name for name, _ in sets])
-        samples = {name: [Measured(*each) for each in _read(paths)] for name, paths in sets}
+        samples = {name: without_pictures(_found(paths)) for name, paths in sets}
         _write(comparison(samples, title=title, edge_correction=edge_correction), out, kind)
 
 
@@ -128,11 +125,11 @@ def _check_names(names: Sequence[str]) -> None:
         raise InvalidConfiguration(f"several samples are called {', '.join(repeated)}: name them, --sample NAME=GLOB")
 
 
-def _read(paths: Sequence[Path]) -> list[tuple[str, Result]]:
-    named, skipped = results_in(paths)
+def _found(paths: Sequence[Path]) -> list[Path]:
+    files, skipped = results_in(paths)
     for line in skipped:
         errors.print(escape(line), soft_wrap=True)
-    return named
+    return files
 
 
 def _write(made: Report, out: Path, kind: str) -> None:

@@ -172,8 +172,8 @@ def _scatter(axes: Axes, aspect: Floats, circularity: Floats) -> None:
     axes.scatter(
         aspect[some], circularity[some], s=14 if every.size < FEW_GRAINS else 5, color=NUMBER, alpha=0.5, linewidths=0
     )
-    right = float(np.quantile(aspect[every], 0.995)) if every.size else 2.0
-    axes.set(xlabel="Aspect ratio", ylabel="Circularity", xlim=(1, max(2.0, right * 1.05)), ylim=(0, 1.1))
+    longest = float(aspect[some].max(initial=2.0))
+    axes.set(xlabel="Aspect ratio", ylabel="Circularity", xlim=(1, longest * 1.03), ylim=(0, 1.1))
 
 
 def _shape_histogram(axes: Axes, shapes: Shapes, key: str) -> None:

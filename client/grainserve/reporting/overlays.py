@@ -11,7 +11,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 from PIL import Image
 
-from grainserve.errors import InvalidImage
 from grainserve.overlay import draw_scale_bar, outline_of
 from grainserve.reporting.document import Picture
 from grainserve.result import Result
@@ -57,23 +56,17 @@ def size_overlay(
 
     Args:
         result: with masks.
-        pixels: H × W × 3, uint8, the image that was measured; None draws the grains on white.
+        pixels: H × W × 3, uint8, as `Result.pixels`; None draws the grains on white.
         colours: of the sample, for the result's `size_unit`.
         side: longer side of the picture, px.
         title: a line over it.
 
     Raises:
-        InvalidImage: the image is not of the size that was measured.
         MasksMissing: the result was asked for with mask_format `none`.
     """
     height, width = result.height, result.width
     if pixels is None:
         pixels = np.full((height, width, 3), 255, np.uint8)
-    if pixels.shape[:2] != (height, width):
-        raise InvalidImage(
-            f"the image is {pixels.shape[1]} × {pixels.shape[0]} px, the one measured was {width} × {height} px: give "
-            "the image that was submitted"
-        )
     factor = side / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     # Grey beneath: the image's own colours would mix with those that say the size.

@@ -59,6 +59,8 @@ def _command(images: Sequence[Measured]) -> str:
     for name, value in metadata["options"].items():
         if value is not None and name != "scale_source":
             words += [f"--{name.replace('_', '-')}", str(value)]
+    if tiles := metadata.get("tiles"):
+        words += ["--largest-grain", str(tiles["overlap"] // 2)]
     return shlex.join(words)
 
 
@@ -80,8 +82,9 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, str]:
         "checkpoint CRC32C": checkpoint["crc32c"],
         "precision": metadata.get("precision"),
     }
-    for part in ("classifier", "tiles"):
-        facts |= {f"{part} {name}": value for name, value in (metadata.get(part) or {}).items() if name != "imageIds"}
+    facts |= {f"classifier {name}": value for name, value in metadata.get("classifier", {}).items()}
+    if tiles := metadata.get("tiles"):
+        facts["overlap of tiles, px"] = tiles["overlap"]
     facts |= {name: value for name, value in metadata["options"].items() if name not in SCALE}
     return {name: _text(value) for name, value in facts.items()}
 

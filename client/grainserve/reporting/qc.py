@@ -23,6 +23,9 @@ MANY_LOW_PRECISION = 0.05
 LOW_COVERAGE = 0.3
 """Share of the frames that grains cover under which most of the picture was not measured."""
 
+LOW_AGREEMENT = 0.8
+"""Share of the grains seen whole by several tiles that more than one of them found, under which tiles disagree."""
+
 WIDE_INTERVAL = 0.1
 """Half-width of an interval over its value; ASTM E112 (2013), 15.6, accepts a relative accuracy up to 10 %."""
 
@@ -57,18 +60,16 @@ def coverage(result: Result) -> float:
     return sum(grain.area for grain in result.grains) / (result.width * result.height)
 
 
-def detection_limit(result: Result) -> float | None:
+def detection_limit(result: Result) -> float:
     """Equivalent diameter, px, under which grains may lie between the points that were asked, and be missed.
 
-    Two spacings of the grid of point prompts; each layer of crops halves the spacing. None for a result merged of tiles
-    that do not say how large they were.
+    Two spacings of the grid of point prompts, which lies over the image or each of its tiles; each layer of crops halves
+    them.
     """
     options = result.metadata["options"]
     side = max(result.width, result.height)
     if tiles := result.metadata.get("tiles"):
-        if "size" not in tiles:
-            return None
-        side = min(side, int(tiles["size"]))
+        side = max(max(box["width"], box["height"]) for box in tiles["boxes"])
     points = int(options["points_per_side"]) << int(options["crop_n_layers"])
     return POINTS_PER_DIAMETER * side / points
 
@@ -115,15 +116,13 @@ def _low_precision(results: Sequence[Result]) -> Iterator[Flag]:
 
 
 def _detection_limit(results: Sequence[Result]) -> Iterator[Flag]:
-    below = total = 0
-    limits: list[float] = []
-    for result in results:
-        limit = detection_limit(result)
-        if limit is not None:
-            diameters = [grain.equivalent_diameter or 0.0 for grain in result.grains]
-            below += sum(diameter < limit for diameter in diameters)
-            total += len(diameters)
-            limits.append(limit)
+    limits = [detection_limit(result) for result in results]
+    diameters = [
+        (grain.equivalent_diameter or 0.0, limit)
+        for result, limit in zip(results, limits, strict=True)
+        for grain in result.grains
+    ]
+    total, below = len(diameters), sum(diameter < limit for diameter, limit in diameters)
     if total and below / total > MANY_LOW_PRECISION:
         words = (
             f"{below} of {total} grains ({below / total:.0%}) are smaller than the {max(limits):.3g} px that the grid "
@@ -143,6 +142,17 @@ def _low_coverage(results: Sequence[Result]) -> Iterator[Flag]:
             "aggregate it means that many were missed."
         )
         yield Flag("low_coverage", "note", words, {"coverage": share, "threshold": LOW_COVERAGE})
+
+
+def _seams(results: Sequence[Result]) -> Iterator[Flag]:
+    found = [tiles["agreement"] for result in results if (tiles := result.metadata.get("tiles"))]
+    low = min((share for share in found if share is not None), default=1.0)
+    if low < LOW_AGREEMENT:
+        words = (
+            f"Of the grains that lie whole in several tiles, only {low:.0%} were seen in more than one: what a tile "
+            "finds depends on where it was cut. Measure with more points per side."
+        )
+        yield Flag("tiles_disagree", "warning", words, {"agreement": low, "threshold": LOW_AGREEMENT})
 
 
 def _overlapping(results: Sequence[Result]) -> Iterator[Flag]:
@@ -183,6 +193,6 @@ _ALIKE: tuple[tuple[str, str, Callable[[Result], Any]], ...] = (
     }),
 )  # fmt: skip
 _CHECKS = (
-    _no_grains, _repeated, _no_scale, _edge_grains, _low_precision, _detection_limit, _overlapping, _unequal,
+    _no_grains, _repeated, _no_scale, _edge_grains, _low_precision, _detection_limit, _seams, _overlapping, _unequal,
     _warnings, _low_coverage,
 )  # fmt: skip

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainserve import config
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidImage, InvalidResult
-from grainserve.images import display_pixels
-from grainserve.protocol import JobStore
+from grainserve.client import Client
+from grainserve.errors import ImageNotFound, InvalidConfiguration, InvalidImage, InvalidResult, StorageError
 from grainserve.result import Result
-from grainserve.storage import Bucket
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 
@@ -37,73 +35,85 @@ class Measured:
     missing: str = ""
 
 
-def results_in(paths: Sequence[Path]) -> tuple[list[tuple[str, Result]], list[str]]:
-    """Reads results; of a folder, every result in it.
-
-    Args:
-        paths: files that `Result.to_json` wrote, or folders of them.
+def results_in(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Finds results: files that `Result.to_json` wrote, and those in folders.
 
     Returns:
-        Names and results, and a line about each *.json of a folder that is none.
+        The files, and a line about each *.json of a folder that is no result.
 
     Raises:
-        InvalidResult: a file that was named is no result, or a folder has none.
-        OSError: it cannot be read.
+        InvalidResult: a folder has none.
     """
-    found: list[tuple[str, Result]] = []
+    found: list[Path] = []
     skipped: list[str] = []
     for path in paths:
         if not path.is_dir():
-            found.append((path.stem, Result.from_json(path)))
+            found.append(path)
             continue
         before = len(found)
         for file in sorted(path.glob("*.json")):
             try:
-                found.append((file.stem, Result.from_json(file)))
+                Result.from_json(file)
             except InvalidResult as error:
                 skipped.append(f"{file} is left out: {error}")
+            else:
+                found.append(file)
         if len(found) == before:
             raise InvalidResult(f"{path} has no results: give a folder of files that `grainserve analyze` wrote")
     return found, skipped
 
 
-def with_pictures(
-    named: Sequence[tuple[str, Result]], *, image: Path | None = None, folder: Path | None = None
-) -> list[Measured]:
-    """Finds the image of each result: the one given, the file of its name in a folder, or the one in the bucket.
+def without_pictures(files: Sequence[Path]) -> list[Measured]:
+    """Reads results, for reports that show no image.
+
+    Raises:
+        InvalidResult: a file is no result.
+        OSError: it cannot be read.
+    """
+    return [Measured(file.stem, Result.from_json(file)) for file in files]
+
+
+def with_pictures(files: Sequence[Path], *, image: Path | None = None, folder: Path | None = None) -> list[Measured]:
+    """Reads results and the image of each: the one given, the one of its name in a folder, or the one in the bucket.
 
     Args:
-        named: names and results.
+        files: results.
         image: the image of the only result.
-        folder: where the image of result NAME is NAME.png, NAME.jpg, …
+        folder: where the image of NAME.json is NAME.png, NAME.jpg, …
 
     Raises:
         InvalidConfiguration: one image for several results.
-        InvalidImage: a file that was given cannot be read as an image.
+        InvalidImage: an image cannot be read, or is not of the size that was measured.
+        InvalidResult: a file is no result.
+        OSError: it cannot be read.
     """
     if image is not None:
-        if len(named) != 1:
-            raise InvalidConfiguration(f"--image is for one result, not {len(named)}: give --images FOLDER")
-        return [Measured(image.name, named[0][1], display_pixels(image))]
+        if len(files) != 1:
+            raise InvalidConfiguration(f"--image is for one result, not {len(files)}: give --images FOLDER")
+        result = Result.from_json(files[0])
+        return [Measured(image.name, result, result.pixels(image))]
     if folder is not None:
-        return [_from_folder(name, result, folder) for name, result in named]
-    return [_from_bucket(name, result) for name, result in named]
-
-
-def _from_folder(name: str, result: Result, folder: Path) -> Measured:
-    files = sorted(each for each in folder.glob("*") if each.stem == name and each.suffix.lower() in IMAGES)
-    if len(files) > 1:
-        raise InvalidImage(f"{folder} has {len(files)} images called {name}: leave one")
-    if not files:
-        return Measured(name, result, missing=f"no image called {name} is in the folder that was given")
-    return Measured(files[0].name, result, display_pixels(files[0]))
-
-
-def _from_bucket(name: str, result: Result) -> Measured:
+        return [_from_folder(file, folder) for file in files]
     if not os.environ.get(config.BUCKET):
-        return Measured(name, result, missing=f"no image file was given, and {config.BUCKET} names no bucket")
+        missing = f"no image was given, and {config.BUCKET} names no bucket to fetch it from"
+        return [replace(each, missing=missing) for each in without_pictures(files)]
+    with Client(dispatch=False) as client:
+        return [_from_bucket(client, file) for file in files]
+
+
+def _from_folder(file: Path, folder: Path) -> Measured:
+    result = Result.from_json(file)
+    images = sorted(each for each in folder.iterdir() if each.stem == file.stem and each.suffix.lower() in IMAGES)
+    if len(images) > 1:
+        raise InvalidImage(f"{folder} has {len(images)} images called {file.stem}: leave one")
+    if not images:
+        return Measured(file.stem, result, missing=f"no image called {file.stem} is in {folder}")
+    return Measured(images[0].name, result, result.pixels(images[0]))
+
+
+def _from_bucket(client: Client, file: Path) -> Measured:
+    result = client.result_from(file)
     try:
-        data = JobStore(Bucket(config.setting(None, config.BUCKET))).image(result.image_id)
-    except GrainserveError as error:
-        return Measured(name, result, missing=str(error))
-    return Measured(name, result, display_pixels(data))
+        return Measured(file.stem, result, result.pixels())
+    except (ImageNotFound, StorageError) as error:
+        return Measured(file.stem, result, missing=str(error))
