@@ -63,8 +63,8 @@ def coverage(result: Result) -> float:
 def detection_limit(result: Result) -> float:
     """Equivalent diameter, px, under which grains may lie between the points that were asked, and be missed.
 
-    Two spacings of the grid of point prompts, which lies over the image or each of its tiles; each layer of crops halves
-    them.
+    Two spacings of the grid of point prompts, which lies over the image or each of its tiles; each layer of crops
+    halves them.
     """
     options = result.metadata["options"]
     side = max(result.width, result.height)

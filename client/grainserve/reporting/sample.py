@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from grainserve.errors import NoGrains
 from grainserve.reporting import tables
 from grainserve.reporting.document import Block, Figure, Flag, Flags, Report, Section, Table, Text
-from grainserve.reporting.figures import Drawn, colour_bar, shape_figure, size_figure
+from grainserve.reporting.figures import MOST_POINTS, Drawn, colour_bar, shape_figure, size_figure
 from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reporting.provenance import provenance
 from grainserve.reporting.qc import quality_flags, wide_interval_flag
@@ -146,8 +146,8 @@ def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:
         (shape_figure(shapes, axes),),
         "Orientation and shape. a: rose diagram of major axes, counter-clockwise from the image's horizontal; "
         f"{axes.grains} grains with an aspect ratio of 1.2 or more, each shown at its angle and opposite, the area of "
-        "a petal as its share; the line is the mean direction. b: each point is a grain. c, d: histograms, the line "
-        "is the median.",
+        f"a petal as its share; the line is the mean direction. b: grains, {MOST_POINTS} of them at most. c, d: "
+        "histograms, the line is the median.",
     )
     yield tables.shape_table(shapes)
     if axes.mean is not None and axes.resultant is not None and axes.p_value is not None:
