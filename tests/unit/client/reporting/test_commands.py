@@ -100,10 +100,10 @@ def test_the_image_comes_from_the_bucket_where_there_is_one(
     ],
 )
 def test_mistakes_are_told(
-    arguments: list[str], code: int, said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], code: int, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "empty").mkdir()
     Image.new("RGB", (8, 8)).save("small.png")
     discs(30, um_per_px=None).to_json("unscaled.json")
     done = run(*arguments)

@@ -161,12 +161,16 @@ def test_ways_of_measuring_stand_beside_each_other_and_have_a_command_each() -> 
 
 
 def test_metadata_that_later_versions_add_is_shown() -> None:
-    data = discs(
-        5,
-        classifier={"uri": "gs://w/m.skops", "generation": "3", "crc32c": "CCCCCC==", "classes": ["a", "b"], "threshold": 0.6},
-        tiles={"count": 4, "overlap": 128, "imageIds": ["a"], "boxes": [{"x": 0, "y": 0, "width": 300, "height": 300}],
-               "agreement": 1.0, "sharedPixels": 0},
-    ).to_dict()  # fmt: skip
+    classifier = {
+        "uri": "gs://w/m.skops",
+        "generation": "3",
+        "crc32c": "CCCCCC==",
+        "classes": ["a", "b"],
+        "threshold": 0,
+    }
+    tiles = {"count": 4, "overlap": 128, "imageIds": ["a"], "boxes": [{"x": 0, "y": 0, "width": 300, "height": 300}],
+             "agreement": 1.0, "sharedPixels": 0}  # fmt: skip
+    data = discs(5, classifier=classifier, tiles=tiles).to_dict()
     data["metadata"]["units"]["scaleSource"] = "OME-XML PhysicalSizeX"
     page = Page(html := to_html(report(measured(Result(data)))))
     assert page.rows["classifier classes"] == ["a, b"]
