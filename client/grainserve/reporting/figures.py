@@ -127,7 +127,7 @@ def colour_bar(colours: SizeColours, unit: str) -> Picture:
         left, axes, right = figure.subplots(1, 3, width_ratios=(1, 3, 1))
         left.set_axis_off()
         right.set_axis_off()
-        edges = np.geomspace(colours.low, colours.high, 129)
+        edges = np.geomspace(colours.low, colours.high, 65)
         # Each a little wider than it is: between two that only touch, some viewers let the page shine through.
         axes.bar(edges[:-1], 1, 1.5 * np.diff(edges), align="edge", color=colours(edges[:-1]))
         axes.set(yticks=[], ylim=(0, 1), xlabel=f"Equivalent diameter ({unit})")
@@ -259,10 +259,10 @@ def _boxes(axes: Axes, samples: Sequence[Drawn], colours: Sequence[str]) -> None
 
 
 def _picture(draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:
-    # A fixed salt and no metadata: the same data make the same file.
-    with rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "grainserve"}):
+    with rc_context({**STYLE, "svg.fonttype": "path"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()
+        # No metadata: fpdf2 reads none, and warns of it.
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return Picture(buffer.getvalue(), "svg+xml", height / width, words)

@@ -47,7 +47,7 @@ def test_a_folder_is_one_sample_and_what_is_no_result_is_told(folder: Path, tmp_
     assert "dune1.coco.json is left out: this is not a result" in words(done.stderr)
     page = Page(out.read_text(encoding="utf-8"))
     assert page.words.count("60 grains in 2 images") == 1
-    assert page.rows["dune1.png"][4] == "30"
+    assert page.rows["dune1.png"][3] == "30"
     assert "dune" in page.words
 
 
@@ -74,12 +74,13 @@ def test_the_image_comes_from_the_bucket_where_there_is_one(
     monkeypatch.setenv("GRAINSERVE_BUCKET", bucket_name)
     with Client(dispatch=False) as client:
         image_id = client.submit(folder / "dune1.png")
-    data = discs(30, imageId=image_id)
+    data = discs(1, imageId=image_id)
     data.to_json(tmp_path / "stored.json")
+    discs(1).to_json(tmp_path / "lost.json")
     out = tmp_path / "r.html"
     assert run("report", tmp_path / "stored.json", "--out", out).exit_code == 0
     assert "Without the image" not in out.read_text(encoding="utf-8")
-    assert run("report", folder / "dune1.json", "--out", out).exit_code == 0
+    assert run("report", tmp_path / "lost.json", "--out", out).exit_code == 0
     assert "Without the image where no image" in out.read_text(encoding="utf-8")
 
 
@@ -127,4 +128,4 @@ def test_compare_has_a_column_with_intervals_for_each_sample(folder: Path, tmp_p
     assert page.rows["D50 (µm)"] == expected
     assert page.rows["grains"] == ["70", "60"]
     assert len(page.pictures) == 2
-    assert re.search(r"3 samples|2 samples · 3 images · 130 grains", page.words)
+    assert "2 samples · 3 images · 130 grains" in page.words
