@@ -1,7 +1,7 @@
 """Pictures of a report and of a comparison for docs/reports.md, of synthetic samples measured by their truth.
 
-    python -m tools.report_pictures            docs/images/report.jpg and compare.jpg; needs Chromium
-    python -m tools.report_pictures FOLDER     the results and images of those samples, to try the commands on
+python -m tools.report_pictures            docs/images/report.jpg and compare.jpg; needs Chromium
+python -m tools.report_pictures FOLDER     the results and images of those samples, to try the commands on
 """
 
 from __future__ import annotations
@@ -37,25 +37,27 @@ COLUMN, WIDTH, QUALITY = 1000, 1800, 82
 """Of the browser's window and of the pictures, px, and of their JPEG."""
 
 
-def main() -> None:
+def main() -> int:
     """Makes the samples, and draws or writes them."""
-    samples = {name: _images(*how) for how in SAMPLES for name in how[:1]}
+    samples = {name: _images(name, *how) for name, *how in SAMPLES}
     if len(sys.argv) > 1:
         for name, images in samples.items():
             _write(Path(sys.argv[1]) / name, images)
-        return
+        return 0
     if CHROMIUM is None:
         raise Problem("no Chromium: apt-get install chromium")
     one = sample_report(samples["dune"][:1], title="Dune sand, DN-1")
     _photograph(to_html(one), IMAGES / "report.jpg", [(1, 2), (3, 3), (4, 4)])
-    several = comparison({name: samples[name] for name in ("beach", "dune", "quartzite")}, title="Three samples")
-    _photograph(to_html(several), IMAGES / "compare.jpg", [(1, 1), (2, 2)])
+    _photograph(to_html(comparison(samples, title="Three samples")), IMAGES / "compare.jpg", [(1, 2), (3, 4)])
+    return 0
 
 
 def _images(name: str, family: str, count: int, grain_px: float) -> list[Measured]:
     rng = np.random.default_rng(7)
     made = [synthesize(rng, family, SIDE, SIDE, grain_px) for _ in range(count)]
-    return [Measured(f"{name}{number}", _result(f"{name}{number}", each), each.image) for number, each in enumerate(made)]
+    return [
+        Measured(f"{name}{number}", _result(f"{name}{number}", each), each.image) for number, each in enumerate(made)
+    ]
 
 
 def _result(name: str, made: SyntheticImage) -> Result:

@@ -15,6 +15,7 @@ from grainserve.reporting.rounding import number_text
 from grainserve.reporting.sample import footer, methods
 from grainserve.reporting.shapes import DESCRIPTORS, shapes_of
 from grainserve.reporting.sources import Measured
+from grainserve.sizes import Weighting
 from grainserve.stats import Sample, Summary, summarise
 
 
@@ -42,11 +43,11 @@ def comparison(
     if len(units) > 1:
         raise MixedScales([name for name, sample in pooled.items() if sample.unit == "px"])
     summaries = {name: summarise(sample, edge_correction=edge_correction) for name, sample in pooled.items()}
-    unit = units.pop()
     images = [image for each in samples.values() for image in each]
     sections = (
         Section("Quality", tuple(_quality(samples))),
-        Section("Grain size", tuple(_sizes(pooled, summaries, unit))),
+        Section("Grain size by number", tuple(_sizes(pooled, summaries, "number"))),
+        Section("Grain size by area", tuple(_sizes(pooled, summaries, "area"))),
         Section("Orientation and shape", (_shapes(pooled, summaries),)),
         Section("How this was measured", (*map(Text, methods(*summaries.values())), *_provenance(samples, images))),
     )
@@ -61,20 +62,19 @@ def _quality(samples: Mapping[str, Sequence[Measured]]) -> Iterator[Block]:
         yield Flags(quality_flags([image.result for image in images]))
 
 
-def _sizes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary], unit: str) -> Iterator[Block]:
-    heads = ("", *summaries)
-    for weighting in ("number", "area"):
-        drawn = [Drawn.of(name, sample, summaries[name], weighting) for name, sample in pooled.items()]
-        populations = [summary.population(weighting) for summary in summaries.values()]
-        yield Figure(
-            (comparison_figure(drawn, unit, f"Grain sizes of the samples by {weighting}"),),
-            f"Grain sizes by {weighting}. a: cumulative curves, bands are the intervals of D5 to D95. b: boxes from "
-            "D25 to D75 with D50, whiskers from D5 to D95.",
-        )
-        rows = (*_counts(summaries), *tables.size_rows(populations, unit), *tables.folk_ward_rows(populations))
-        yield Table(f"Grain sizes by {weighting}.", heads, rows, note=_note(summaries))
-        if classes := tables.wentworth_rows(populations):
-            yield Table(f"Size classes of Wentworth (1922), % by {weighting}.", heads, classes)
+def _sizes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary], weighting: Weighting) -> Iterator[Block]:
+    unit = next(iter(summaries.values())).unit
+    drawn = [Drawn.of(name, sample, summaries[name], weighting) for name, sample in pooled.items()]
+    yield Figure(
+        (comparison_figure(drawn, unit, f"Grain sizes of the samples by {weighting}"),),
+        f"Grain sizes by {weighting}. a: cumulative curves, bands are the intervals of D5 to D95. b: boxes from "
+        "D25 to D75 with D50, whiskers from D5 to D95.",
+    )
+    populations = [summary.population(weighting) for summary in summaries.values()]
+    rows = (*_counts(summaries), *tables.size_rows(populations, unit), *tables.folk_ward_rows(populations))
+    yield Table(f"Grain sizes by {weighting}.", ("", *summaries), rows, note=_note(summaries))
+    if classes := tables.wentworth_rows(populations):
+        yield Table(f"Size classes of Wentworth (1922), % by {weighting}.", ("class", *summaries), classes)
 
 
 def _counts(summaries: Mapping[str, Summary]) -> tables.Rows:

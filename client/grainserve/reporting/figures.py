@@ -157,7 +157,9 @@ def _rose(axes: Any, orientation: Orientation) -> None:
     axes.set_xticks(np.radians(range(0, 360, 30)), [f"{angle}°" for angle in range(0, 360, 30)])
     axes.tick_params(axis="x", labelsize=7, pad=0)
     axes.grid(color="0.88", linewidth=0.5)
-    axes.set_axisbelow(True)
+    axes.set_axisbelow("line")
+    for label in axes.get_yticklabels():
+        label.set_bbox({"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8})
     axes.spines["polar"].set(visible=True, color="0.6", linewidth=0.6)
     if orientation.mean is None:
         axes.text(0.5, 0.5, "no elongated grains", transform=axes.transAxes, ha="center", va="center", color="0.4")

@@ -54,11 +54,11 @@ def folk_ward_rows(populations: Sequence[Population]) -> Rows:
     measures: tuple[tuple[str, Callable[[FolkWard], str]], ...] = (
         ("mean Mz (φ)", lambda each: text(each.mean)),
         ("sorting σI (φ)", lambda each: text(each.sorting)),
-        ("", lambda each: each.sorting_class or ABSENT),
+        ("sorting class", lambda each: each.sorting_class or ABSENT),
         ("skewness SkI", lambda each: text(each.skewness)),
-        ("", lambda each: each.skewness_class or ABSENT),
+        ("skewness class", lambda each: each.skewness_class or ABSENT),
         ("kurtosis KG", lambda each: text(each.kurtosis)),
-        ("", lambda each: each.kurtosis_class or ABSENT),
+        ("kurtosis class", lambda each: each.kurtosis_class or ABSENT),
     )
     found = [each.folk_ward for each in populations if each.folk_ward is not None]
     return tuple((name, *(read(each) for each in found)) for name, read in measures) if found else ()
