@@ -11,7 +11,7 @@ from grainserve.reporting.document import Block, Code, Figure, Flags, Report, Se
 from grainserve.reporting.figures import Drawn, comparison_figure
 from grainserve.reporting.provenance import commands, image_ids, parameters
 from grainserve.reporting.qc import quality_flags
-from grainserve.reporting.rounding import number_text
+from grainserve.reporting.rounding import number_text, p_value_text
 from grainserve.reporting.sample import footer, methods
 from grainserve.reporting.shapes import DESCRIPTORS, shapes_of
 from grainserve.reporting.sources import Measured
@@ -101,7 +101,7 @@ def _shapes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary]) -> T
         *((words, *(tables.text(each.medians[key]) for each in shapes)) for key, words in DESCRIPTORS.items()),
         ("mean orientation (°)", *(number_text(each.mean, 0) for each in axes)),
         ("resultant length R̄", *(number_text(each.resultant, 2) for each in axes)),
-        ("Rayleigh test p", *(number_text(each.p_value, 3) for each in axes)),
+        ("Rayleigh test p", *(p_value_text(each.p_value) for each in axes)),
     )
     return Table("Medians of the shapes, and preferred orientation, each grain counting one.", ("", *pooled), rows)
 

@@ -22,6 +22,11 @@ def number_text(value: float | None, decimals: int | None = None) -> str:
     return "0" + text[2:] if text.startswith("-0") and float(text) == 0 else text.replace("-", "−")
 
 
+def p_value_text(value: float | None) -> str:
+    """A p-value: `0.163`, `< 0.001`."""
+    return "< 0.001" if value is not None and value < 0.001 else number_text(value, 3)
+
+
 def interval_decimals(low: float | None, high: float | None) -> int | None:
     """Decimals at which an interval's width has two significant digits; None where there is no width."""
     if low is None or high is None or not math.isfinite(high - low) or high <= low:

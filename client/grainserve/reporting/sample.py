@@ -12,7 +12,7 @@ from grainserve.reporting.figures import MOST_POINTS, Drawn, colour_bar, shape_f
 from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reporting.provenance import provenance
 from grainserve.reporting.qc import quality_flags, wide_interval_flag
-from grainserve.reporting.rounding import number_text
+from grainserve.reporting.rounding import number_text, p_value_text
 from grainserve.reporting.shapes import shapes_of
 from grainserve.reporting.sources import Measured
 from grainserve.stats import Sample, Summary, summarise
@@ -150,11 +150,10 @@ def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:
         "histograms, the line is the median.",
     )
     yield tables.shape_table(shapes)
-    if axes.mean is not None and axes.resultant is not None and axes.p_value is not None:
-        p_value = "< 0.001" if axes.p_value < 0.001 else f"= {axes.p_value:.3f}"
+    if axes.mean is not None and axes.resultant is not None:
         yield Text(
-            f"Mean orientation {axes.mean:.0f}° (R̄ = {axes.resultant:.2f}; Rayleigh test p {p_value}, n = "
-            f"{axes.grains}; {axes.equant} nearly equant grains left out)."
+            f"Mean orientation {axes.mean:.0f}° (R̄ = {axes.resultant:.2f}; p of Rayleigh's test "
+            f"{p_value_text(axes.p_value)}, n = {axes.grains}; {axes.equant} nearly equant grains left out)."
         )
 
 

@@ -11,7 +11,7 @@ from typer.testing import Result as Ran
 from grainserve.cli import app
 from grainserve.reporting.tables import text
 from grainserve.stats import Sample, summarise
-from tests.unit.client.reporting.grains import discs, grey
+from tests.unit.client.reporting.grains import cut, discs, grey
 from tests.unit.client.reporting.test_sample import Page
 
 
@@ -74,9 +74,8 @@ def test_the_image_comes_from_the_bucket_where_there_is_one(
     monkeypatch.setenv("GRAINSERVE_BUCKET", bucket_name)
     with Client(dispatch=False) as client:
         image_id = client.submit(folder / "dune1.png")
-    data = discs(1, imageId=image_id)
-    data.to_json(tmp_path / "stored.json")
-    discs(1).to_json(tmp_path / "lost.json")
+    cut(discs(1, imageId=image_id)).to_json(tmp_path / "stored.json")
+    cut(discs(1)).to_json(tmp_path / "lost.json")
     out = tmp_path / "r.html"
     assert run("report", tmp_path / "stored.json", "--out", out).exit_code == 0
     assert "Without the image" not in out.read_text(encoding="utf-8")

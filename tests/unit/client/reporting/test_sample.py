@@ -5,6 +5,7 @@ from base64 import b64decode
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from grainserve.reporting.sources import Measured
 from grainserve.reporting.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise
-from tests.unit.client.reporting.grains import PITCH, SIDE, discs, grey, measured
+from tests.unit.client.reporting.grains import PITCH, SIDE, cut, discs, grey, measured
 from tests.unit.client.results import make_result
 
+DOCS = Path(__file__).parents[4] / "docs" / "reports.md"
 MADE = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
 
 
@@ -62,8 +64,8 @@ class Page(HTMLParser):
             self._cells = []
 
 
-def report(*images: Measured, title: str = "Dune", edge_correction: bool = True) -> Report:
-    return sample_report(images, title=title, edge_correction=edge_correction, made=MADE)
+def report(*images: Measured, title: str = "Dune") -> Report:
+    return sample_report(images, title=title, made=MADE)
 
 
 @pytest.mark.parametrize(("count", "um_per_px"), [(5, 2.0), (80, None)])
@@ -90,15 +92,9 @@ def test_a_page_without_grains_says_so_and_how_it_was_measured() -> None:
 
 
 def test_where_the_frame_cuts_every_grain_the_page_says_what_to_do() -> None:
-    data = discs(5).to_dict()
-    for each in data["segmentedObjects"]:
-        each["properties"]["touchesEdge"] = True
-    page = Page(to_html(report(measured(Result(data)))))
+    page = Page(to_html(report(measured(cut(discs(5))))))
     assert page.flags[0] == "no_sizes"
     assert "leave the edge correction off" in page.words
-    without = Page(to_html(report(measured(Result(data)), edge_correction=False)))
-    assert "no_sizes" not in without.flags
-    assert "D50 (µm)" in without.rows
 
 
 def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
@@ -174,11 +170,8 @@ def test_metadata_that_later_versions_add_is_shown() -> None:
 
 
 def test_without_a_picture_or_masks_the_page_says_why() -> None:
-    assert "Without the image where it was lost." in to_html(report(measured(discs(1), picture=False)))
-    data = make_result(mask_format="none")
-    for each in data["segmentedObjects"]:
-        each["properties"]["touchesEdge"] = True
-    bare = Page(to_html(report(measured(Result(data)))))
+    assert "Without the image where it was lost." in to_html(report(measured(cut(discs(1)), picture=False)))
+    bare = Page(to_html(report(measured(cut(Result(make_result(mask_format="none")))))))
     assert "1 result without masks" in bare.words
     assert bare.pictures == []
 
@@ -197,8 +190,20 @@ def test_an_overlay_colours_grains_by_size_and_leaves_the_rest_grey() -> None:
     assert np.abs(pixels[0, 0] - 120).max() < 15, "JPEG"
 
 
-def test_a_pdf_has_pages_and_the_text_of_the_page() -> None:
-    data = to_pdf(report(*(measured(discs(20, seed=seed), f"dune{seed}.png") for seed in range(3))))
-    assert data.startswith(b"%PDF-")
-    assert len(re.findall(rb"/Type /Page\b", data)) >= 3
+def test_a_pdf_without_grains_is_one_as_well() -> None:
     assert to_pdf(report(measured(discs(0)))).startswith(b"%PDF-")
+
+
+def test_the_examples_for_python_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRAINSERVE_BUCKET", raising=False)
+    Path("results").mkdir()
+    for seed in (1, 2):
+        discs(20, seed=seed).to_json(f"results/dune{seed}.json")
+    for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, DOCS.name, "exec"), {})
+    assert "warning few_grains {'grains': 20" in capsys.readouterr().out
+    assert "40 grains in 2 images" in Path("dune.html").read_text(encoding="utf-8")
+    assert len(re.findall(rb"/Type /Page\b", Path("dune.pdf").read_bytes())) >= 3
