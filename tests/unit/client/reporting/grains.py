@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.masks import Window, encode_rle
 from grainserve.reporting.sources import Measured
 from grainserve.result import Result
 from tests.unit.client.results import make_result
@@ -25,21 +25,22 @@ def discs(count: int, *, seed: int = 1, um_per_px: float | None = 2.0, **metadat
         um_per_px: scale.
         **metadata: replaces what `make_result` has.
     """
-    masks = []
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    radii = np.random.default_rng(seed).uniform(6, 18, count)
-    for index, radius in enumerate(radii):
-        y, x = (PITCH * place + PITCH // 2 for place in divmod(index, SIDE // PITCH))
-        masks.append((columns - x) ** 2 + (rows - y) ** 2 <= radius**2)
-    data = make_result(f"image{seed}".ljust(32, "0"), um_per_px=um_per_px, mask_format="none", masks=masks)
-    for each, mask in zip(data["segmentedObjects"], masks, strict=True):
-        box = each["properties"]["boundingBox"]
-        patch = mask[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]]
-        each["mask"] = encode_rle(Window(box["x"], box["y"], patch), SIDE, SIDE)
-    data["metadata"]["image"] |= {"width": SIDE, "height": SIDE}
-    data["metadata"]["options"] |= {"mask_format": "rle", "points_per_side": 128}
+    data = deepcopy(_discs(count, seed, um_per_px))
     data["metadata"] |= metadata
     return Result(data)
+
+
+@cache
+def _discs(count: int, seed: int, um_per_px: float | None) -> dict[str, Any]:
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    masks = []
+    for index, radius in enumerate(np.random.default_rng(seed).uniform(6, 18, count)):
+        y, x = (PITCH * place + PITCH // 2 for place in divmod(index, SIDE // PITCH))
+        masks.append((columns - x) ** 2 + (rows - y) ** 2 <= radius**2)
+    data = make_result(f"image{seed}".ljust(32, "0"), um_per_px=um_per_px, mask_format="rle", masks=masks)
+    data["metadata"]["image"] |= {"width": SIDE, "height": SIDE}
+    data["metadata"]["options"] |= {"points_per_side": 128}
+    return data
 
 
 def cut(result: Result) -> Result:
