@@ -39,7 +39,7 @@ COLUMN, WIDTH, QUALITY = 1000, 1800, 82
 
 def main() -> int:
     """Makes the samples, and draws or writes them."""
-    samples = {name: _images(name, *how) for name, *how in SAMPLES}
+    samples = {name: _images(name, family, count, grain_px) for name, family, count, grain_px in SAMPLES}
     if len(sys.argv) > 1:
         for name, images in samples.items():
             _write(Path(sys.argv[1]) / name, images)

@@ -52,6 +52,7 @@ def test_a_folder_is_one_sample_and_what_is_no_result_is_told(folder: Path, tmp_
 
 
 def test_a_pdf_is_written_where_the_name_says_so(folder: Path, tmp_path: Path) -> None:
+    cut(discs(2)).to_json(folder / "dune1.json")
     out = tmp_path / "dune.pdf"
     done = run("report", folder / "dune1.json", "--image", folder / "dune1.png", "--out", out, "--title", "Dune")
     assert done.exit_code == 0, done.output
