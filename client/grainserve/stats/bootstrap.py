@@ -1,4 +1,8 @@
-"""Confidence intervals by resampling (Efron 1979, percentile method)."""
+"""Confidence intervals by resampling: the bootstrap's expanded percentile intervals (Hesterberg 2015).
+
+Plain percentile intervals are too narrow where there is little to draw from; expanded as Student's t is wider than the
+normal distribution, nominal 95 % of ten images hold the truth in 95 % of cases instead of 91 % (docs/statistics.md).
+"""
 
 from __future__ import annotations
 
@@ -46,20 +50,27 @@ class Resampling:
             k intervals; without ends where a figure came out as NaN, or there are fewer than two to draw from.
         """
         values = estimate(np.ones(image.size))
-        if (images if self.by == "image" else image.size) < 2 or not self.resamples:
+        units = images if self.by == "image" else image.size
+        if units < 2 or not self.resamples:
             return [Interval(float(value)) for value in values]
-        drawn = np.array([estimate(times) for times in self._draws(image, images)])
-        tail = (1 - self.level) / 2
+        drawn = np.array([estimate(times) for times in self._draws(image, units)])
+        tail = self._tail(units)
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
         return [
             Interval(float(value), float(a), float(b)) if np.isfinite([a, b]).all() else Interval(float(value))
             for value, a, b in zip(values, low, high, strict=True)
         ]
 
-    def _draws(self, image: NDArray[np.int64], images: int) -> Iterator[NDArray[np.float64]]:
-        """How often each of the n grains is in each resample."""
+    def _tail(self, units: int) -> float:
+        """The share of resamples beyond each end of an interval."""
+        from scipy.special import ndtr, stdtrit  # noqa: PLC0415 - a dispatcher needs none of it
+
+        student = stdtrit(units - 1, (1 - self.level) / 2)
+        return float(ndtr(np.sqrt(units / (units - 1)) * student))
+
+    def _draws(self, image: NDArray[np.int64], units: int) -> Iterator[NDArray[np.float64]]:
+        """How often each of the n grains is in each resample of as many units as there are."""
         random = np.random.default_rng(self.seed)
-        units = images if self.by == "image" else image.size
         for _ in range(self.resamples):
             times = np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)
             yield times[image] if self.by == "image" else times

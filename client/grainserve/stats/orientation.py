@@ -47,7 +47,7 @@ def orientation(sample: Sample, weighting: Weighting, *, edge_correction: bool, 
         edge_correction: as `Sample.stands_for`.
         bins: of the rose, over 180°.
     """
-    weights = sample.stands_for(edge_correction=edge_correction) * (1.0 if weighting == "number" else sample.area)
+    weights = sample.weights(weighting, edge_correction=edge_correction)
     long = (weights > 0) & np.isfinite(sample.orientation) & (sample.aspect_ratio >= EQUANT)
     equant = int(np.count_nonzero(weights)) - int(np.count_nonzero(long))
     if not long.any():

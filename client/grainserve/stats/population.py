@@ -90,10 +90,11 @@ def population(sample: Sample, weighting: Weighting, resampling: Resampling, *, 
         resampling: how intervals are made.
         edge_correction: as `Sample.stands_for`.
     """
-    weights = sample.stands_for(edge_correction=edge_correction) * (1.0 if weighting == "number" else sample.area)
-    order = np.argsort(np.where(weights > 0, sample.diameter, np.inf), kind="stable")[: np.count_nonzero(weights)]
+    weights = sample.weights(weighting, edge_correction=edge_correction)
+    used = np.flatnonzero(weights)
+    order = used[np.argsort(sample.diameter[used], kind="stable")]
     sizes, weights = sample.diameter[order], weights[order]
-    estimate = partial(_figures, sizes, weights)
+    estimate = partial(_figures, weighting, sizes, weights)
     mean, log_mean, log_sd, *rest = resampling.intervals(estimate, sample.image[order], len(sample.images))
     percentiles, graphic = rest[: len(PERCENTS)], rest[len(PERCENTS) :]
     log_normal = LogNormal(
@@ -131,7 +132,7 @@ def _exp(value: float) -> float:
     return float(np.exp(value))
 
 
-def _figures(sizes: Floats, weights: Floats, times: Floats) -> Floats:
+def _figures(weighting: Weighting, sizes: Floats, weights: Floats, times: Floats) -> Floats:
     """Mean, mean and standard deviation of ln d, D5 … D95, and the four of Folk & Ward, of n sizes ascending."""
     drawn = times > 0
     if not drawn.any():
@@ -141,7 +142,7 @@ def _figures(sizes: Floats, weights: Floats, times: Floats) -> Floats:
     logs = np.log(size)
     log_mean = share @ logs
     log_sd = np.sqrt(share @ (logs - log_mean) ** 2)
-    percentiles = cumulative(size, weight, "number").percentiles(PERCENTS)
+    percentiles = cumulative(size, weight, weighting).percentiles(PERCENTS)
     return np.concatenate(([share @ size, log_mean, log_sd], percentiles, _graphic(percentiles)))
 
 

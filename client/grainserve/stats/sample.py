@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from grainserve.errors import MixedScales, NoResults
 from grainserve.result import Result
+from grainserve.sizes import Weighting
 
 Floats = NDArray[np.float64]
 
@@ -120,3 +121,8 @@ class Sample:
         counts = np.zeros_like(self.diameter)
         counts[whole] = 1 / self.inclusion[whole]
         return counts
+
+    def weights(self, weighting: Weighting, *, edge_correction: bool) -> Floats:
+        """What each grain counts, n: how many it stands for, times its area where it counts by area."""
+        counts = self.stands_for(edge_correction=edge_correction)
+        return counts if weighting == "number" else counts * self.area

@@ -15,7 +15,7 @@ Labels = NDArray[np.int32]
 STEP = 1.0
 """Px. A line that runs along a rastered boundary crosses its steps over and over: shorter runs of a label are no grain.
 
-Of hexagons 30 px across, mean intercepts read 19 % short with these steps counted and 2 % long without
+Of hexagons 30 px across, mean intercepts read 19 % short with these steps counted and 1 % long without
 (docs/statistics.md).
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,6 +37,30 @@ def make_sample(
         orientation=np.zeros(n) if angles is None else np.asarray(angles, np.float64),
         aspect_ratio=np.full(n, 2.0) if aspect_ratios is None else np.asarray(aspect_ratios, np.float64),
     )
+
+
+def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
+    """Discs scattered over more than a frame, measured as far as it shows them; and their true mean diameter."""
+    random = np.random.default_rng(seed)
+    margin, largest = 250, 480.0
+    n = round(1.2e-4 * (side + 2 * margin) ** 2)
+    diameters = np.minimum(random.lognormal(4.35, 0.62, n), largest)
+    centres = random.uniform(-margin, side + margin, (n, 2))
+    seen = []
+    for diameter, (x, y) in zip(diameters, centres, strict=True):
+        low = np.maximum(np.floor([x - diameter / 2, y - diameter / 2]), 0).astype(int)
+        high = np.minimum(np.ceil([x + diameter / 2, y + diameter / 2]), side).astype(int)
+        columns, rows = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
+        disc = (columns - x) ** 2 + (rows[:, None] - y) ** 2 <= diameter**2 / 4
+        if disc.any():
+            down, across = disc.any(1).nonzero()[0], disc.any(0).nonzero()[0]
+            box = (np.ptp(across) + 1, np.ptp(down) + 1)
+            first, last = low + np.array([across[0], down[0]]), low + np.array([across[-1], down[-1]])
+            seen.append((disc.sum(), *box, (first == 0).any() or (last == side - 1).any()))
+    area, width, height, edge = np.array(seen, dtype=np.float64).T
+    sample = make_sample(2 * np.sqrt(area / np.pi))
+    frame = {"inclusion": (1 - width / side) * (1 - height / side), "touches_edge": edge > 0}
+    return dataclasses.replace(sample, **frame), float(diameters.mean())
 
 
 def grid_of_squares(height: int, width: int, side: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.int32]:

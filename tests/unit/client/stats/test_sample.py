@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +9,7 @@ from grainserve import Result
 from grainserve.errors import MixedScales, NoGrains, NoResults, NoScale
 from grainserve.stats import Sample, summarise
 from tests.unit.client.results import HEIGHT, WIDTH, make_result
-from tests.unit.client.stats.samples import make_sample
+from tests.unit.client.stats.samples import boolean_field, make_sample
 
 
 def result(name: str = "a", um_per_px: float | None = 2.0) -> Result:
@@ -79,6 +78,8 @@ def test_a_summary_says_what_it_was_made_of() -> None:
     found = result().statistics()
     assert (found.grains, found.used, found.at_edge, found.below_detection) == (4, 3, 1, 0)
     assert found.resampling.by == "grain"
+    assert found.images[0].d50_number == pytest.approx(found.number.percentiles[50].value)
+    assert found.images[0].d50_area == pytest.approx(found.area.percentiles[50].value)
     assert summarise(Sample.of([result(str(index)) for index in range(5)])).resampling.by == "image"
     everything = result().statistics(edge_correction=False)
     assert (everything.used, everything.edge_correction) == (4, False)
@@ -109,44 +110,11 @@ def test_a_grain_size_number_needs_a_scale() -> None:
         result("a", None).statistics(astm=["mean-area"])
 
 
-def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
-    """Discs scattered over more than a frame, measured as far as it shows them; and their true mean diameter."""
-    random = np.random.default_rng(seed)
-    margin, largest = 250, 480.0
-    diameters = np.minimum(random.lognormal(4.35, 0.62, 260), largest)
-    centres = random.uniform(-margin, side + margin, (260, 2))
-    seen = []
-    for diameter, (x, y) in zip(diameters, centres, strict=True):
-        low = np.maximum(np.floor([x - diameter / 2, y - diameter / 2]), 0).astype(int)
-        high = np.minimum(np.ceil([x + diameter / 2, y + diameter / 2]), side).astype(int)
-        columns, rows = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
-        disc = (columns - x) ** 2 + (rows[:, None] - y) ** 2 <= diameter**2 / 4
-        if disc.any():
-            down, across = disc.any(1).nonzero()[0], disc.any(0).nonzero()[0]
-            box = (np.ptp(across) + 1, np.ptp(down) + 1)
-            first, last = low + np.array([across[0], down[0]]), low + np.array([across[-1], down[-1]])
-            seen.append((disc.sum(), *box, (first == 0).any() or (last == side - 1).any()))
-    area, width, height, edge = np.array(seen, dtype=np.float64).T
-    sample = make_sample(2 * np.sqrt(area / np.pi))
-    frame = {"inclusion": (1 - width / side) * (1 - height / side), "touches_edge": edge > 0}
-    return dataclasses.replace(sample, **frame), float(diameters.mean())
-
-
 def test_corrected_for_the_frame_a_mean_is_nearer_the_truth_than_with_or_without_cut_grains() -> None:
-    means, truths = [], []
-    for seed in range(30):
-        sample, truth = boolean_field(seed, 1000)
-        whole = ~sample.touches_edge
-        corrected = sample.stands_for(edge_correction=True)
-        means.append(
-            (
-                sample.diameter.mean(),
-                sample.diameter[whole].mean(),
-                np.average(sample.diameter, weights=corrected),
-            )
-        )
-        truths.append(truth)
-    everything, inside, corrected_mean = np.mean(means, axis=0) - np.mean(truths)
-    assert everything < -4
-    assert inside < -4
-    assert abs(corrected_mean) < 3
+    fields = [boolean_field(seed, 1000) for seed in range(40)]
+    truth = np.mean([true for _, true in fields])
+    seen = np.concatenate([sample.diameter for sample, _ in fields])
+    weights = np.concatenate([sample.stands_for(edge_correction=True) for sample, _ in fields])
+    assert seen.mean() < truth - 4
+    assert seen[weights > 0].mean() < truth - 4
+    assert np.average(seen, weights=weights) == pytest.approx(truth, abs=2)
