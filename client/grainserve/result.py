@@ -123,7 +123,10 @@ class Result:
             data = json.loads(Path(path).read_bytes())
         except ValueError as error:
             raise InvalidResult(f"{path} is not JSON: {error}") from error
-        return cls(data)
+        try:
+            return cls(data)
+        except InvalidResult as error:
+            raise InvalidResult(f"{path}: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"

@@ -61,7 +61,7 @@ def report(
         kind = _kind(out)
         made = sample_report(
             with_pictures(_found(results), image=image, folder=images),
-            title=title or ", ".join(map(_name, results)),
+            title=title or _title(results),
             edge_correction=edge_correction,
             astm=METHODS if ALL_METHODS in (astm or ()) else tuple(astm or ()),
         )
@@ -105,6 +105,11 @@ def _kind(out: Path) -> str:
 
 def _name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
+
+
+def _title(results: Sequence[Path]) -> str:
+    names = [_name(path) for path in results]
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
 
 
 def _matched(sample: str) -> tuple[str, list[Path]]:

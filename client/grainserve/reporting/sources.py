@@ -55,7 +55,7 @@ def results_in(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
             try:
                 Result.from_json(file)
             except InvalidResult as error:
-                skipped.append(f"{file} is left out: {error}")
+                skipped.append(f"left out: {error}")
             else:
                 found.append(file)
         if len(found) == before:

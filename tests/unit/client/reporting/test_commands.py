@@ -44,7 +44,7 @@ def test_a_folder_is_one_sample_and_what_is_no_result_is_told(folder: Path, tmp_
     out = tmp_path / "dune.html"
     done = run("report", folder, "--images", folder, "--out", out)
     assert done.exit_code == 0, done.output
-    assert "dune1.coco.json is left out: this is not a result" in words(done.stderr)
+    assert "dune1.coco.json: this is not a result" in words(done.stderr)
     page = Page(out.read_text(encoding="utf-8"))
     assert page.words.count("60 grains in 2 images") == 1
     assert page.rows["dune1.png"][3] == "30"
@@ -90,7 +90,7 @@ def test_the_image_comes_from_the_bucket_where_there_is_one(
         (["report", "dune/dune1.json", "--out", "r.docx"], 2, "neither .html nor .pdf"),
         (["report", "dune", "--image", "dune/dune1.png"], 2, "--image is for one result, not 2"),
         (["report", "dune/dune1.json", "--image", "small.png"], 1, "the image is 8 × 8 px, the one measured was 400"),
-        (["report", "dune/dune1.coco.json"], 1, "this is not a result"),
+        (["report", "dune/dune1.coco.json"], 1, "dune/dune1.coco.json: this is not a result"),
         (["report", "empty"], 1, "empty has no results"),
         (["report", "nowhere.json"], 1, "No such file"),
         (["compare", "dune"], 2, "two samples or more"),
