@@ -13,6 +13,7 @@ from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.protocol import JobStore
 from grainserve.report import unique_names, write_files
 from grainserve.result import Result
+from grainserve.result_files import image_of, results_in
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
 
@@ -49,9 +50,10 @@ def export(
     with reported():
         for each in to:
             FORMATS[each].check_library()
-        read = [_read(path) for path in results]
-        pictures = [_image_of(path, images) for path in results]
-        names = unique_names(results)
+        files = results_in(results)
+        read = [_read(path) for path in files]
+        pictures = [_image_of(path, images) for path in files]
+        names = unique_names(files)
         out.mkdir(parents=True, exist_ok=True)
         if together:
             shown = [image.name if image else name for image, name in zip(pictures, names, strict=True)]
@@ -75,14 +77,10 @@ def _image_of(result: Path, folder: Path | None) -> Path | None:
     Raises:
         InvalidImage: there is none in the folder, or several.
     """
-    if folder is None:
-        return None
-    found = sorted(path for path in folder.iterdir() if path.stem == result.stem and path.is_file())
-    found = [path for path in found if path.suffix.lower() != ".json"]
-    if len(found) != 1:
-        which = " and ".join(path.name for path in found) or f"no image named {result.stem}"
-        raise InvalidImage(f"{folder} has {which} for {result}: one is wanted")
-    return found[0]
+    found = None if folder is None else image_of(result, folder)
+    if folder is not None and found is None:
+        raise InvalidImage(f"{folder} has no image named {result.stem}: put it there, or leave --images out")
+    return found
 
 
 def _write_together(results: list[Result], names: list[str], form: FormatName, out: Path) -> Path:

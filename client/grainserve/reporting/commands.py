@@ -12,14 +12,11 @@ from rich.markup import escape
 
 from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
-from grainserve.reporting.sources import results_in, with_pictures, without_pictures
+from grainserve.reporting.sources import with_pictures, without_pictures
+from grainserve.result_files import ResultFiles, results_in
 from grainserve.stats.astm import METHODS
-from grainserve.terminal import console, errors, reported
+from grainserve.terminal import console, reported
 
-Results = Annotated[
-    list[Path],
-    typer.Argument(metavar="RESULT", help="Results as `analyze` writes them (NAME.json), or folders of them."),
-]
 Out = Annotated[Path, typer.Option(help="File to write: .html, self-contained, or .pdf.")]
 EdgeCorrection = Annotated[
     bool,
@@ -32,7 +29,7 @@ ALL_METHODS = "all"
 
 
 def report(
-    results: Results,
+    results: ResultFiles,
     *,
     out: Out = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
@@ -60,7 +57,7 @@ def report(
 
         kind = _kind(out)
         made = sample_report(
-            with_pictures(_found(results), image=image, folder=images),
+            with_pictures(results_in(results), image=image, folder=images),
             title=title or _title(results),
             edge_correction=edge_correction,
             astm=METHODS if ALL_METHODS in (astm or ()) else tuple(astm or ()),
@@ -91,7 +88,7 @@ def compare(
         kind = _kind(out)
         sets = [(_name(path), [path]) for path in results or []] + [_matched(each) for each in sample or []]
         _check_names([name for name, _ in sets])
-        samples = {name: without_pictures(_found(paths)) for name, paths in sets}
+        samples = {name: without_pictures(results_in(paths)) for name, paths in sets}
         _write(comparison(samples, title=title, edge_correction=edge_correction), out, kind)
 
 
@@ -128,13 +125,6 @@ def _check_names(names: Sequence[str]) -> None:
         raise InvalidConfiguration("compare needs two samples or more: give results, folders or --sample NAME=GLOB")
     if repeated := {name for name in names if names.count(name) > 1}:
         raise InvalidConfiguration(f"several samples are called {', '.join(repeated)}: name them, --sample NAME=GLOB")
-
-
-def _found(paths: Sequence[Path]) -> list[Path]:
-    files, skipped = results_in(paths)
-    for line in skipped:
-        errors.print(escape(line), soft_wrap=True)
-    return files
 
 
 def _write(made: Report, out: Path, kind: str) -> None:

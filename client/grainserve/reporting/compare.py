@@ -11,10 +11,10 @@ from grainserve.reporting.document import Block, Code, Figure, Flags, Report, Se
 from grainserve.reporting.figures import Drawn, comparison_figure
 from grainserve.reporting.provenance import commands, image_ids, parameters
 from grainserve.reporting.qc import quality_flags
-from grainserve.reporting.rounding import number_text, p_value_text
 from grainserve.reporting.sample import footer, methods
 from grainserve.reporting.shapes import DESCRIPTORS, shapes_of
 from grainserve.reporting.sources import Measured
+from grainserve.rounding import number_text, p_value_text
 from grainserve.sizes import Weighting
 from grainserve.stats import Sample, Summary, summarise
 

@@ -17,8 +17,8 @@ from grainserve.plots import AREA, MARKED, NUMBER, STYLE, log_sizes
 from grainserve.reporting.document import Picture
 from grainserve.reporting.overlays import SizeColours
 from grainserve.reporting.qc import FEW_GRAINS
-from grainserve.reporting.rounding import interval_decimals, number_text
 from grainserve.reporting.shapes import Shapes
+from grainserve.rounding import interval_decimals, number_text
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 from grainserve.stats import Interval, Sample, Summary
 from grainserve.stats.orientation import Orientation

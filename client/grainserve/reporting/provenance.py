@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grainserve.reporting.document import Block, Code, Table, Text
-from grainserve.reporting.rounding import ABSENT
 from grainserve.reporting.sources import Measured
+from grainserve.rounding import ABSENT
 
 SCALE = frozenset({"um_per_px", "scale_source"})
 """Options that belong to an image rather than to how it was measured."""

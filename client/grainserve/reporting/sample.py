@@ -12,9 +12,9 @@ from grainserve.reporting.figures import MOST_POINTS, Drawn, colour_bar, shape_f
 from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reporting.provenance import provenance
 from grainserve.reporting.qc import quality_flags, wide_interval_flag
-from grainserve.reporting.rounding import number_text, p_value_text
 from grainserve.reporting.shapes import shapes_of
 from grainserve.reporting.sources import Measured
+from grainserve.rounding import number_text, p_value_text
 from grainserve.stats import Sample, Summary, summarise
 
 MOST_OVERLAYS = 12

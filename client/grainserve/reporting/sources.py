@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from grainserve import config
 from grainserve.client import Client
-from grainserve.errors import ImageNotFound, InvalidConfiguration, InvalidImage, InvalidResult, StorageError
+from grainserve.errors import ImageNotFound, InvalidConfiguration, StorageError
 from grainserve.result import Result
-
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+from grainserve.result_files import image_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,34 +32,6 @@ class Measured:
     result: Result
     pixels: NDArray[np.uint8] | None = None
     missing: str = ""
-
-
-def results_in(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Finds results: files that `Result.to_json` wrote, and those in folders.
-
-    Returns:
-        The files, and a line about each *.json of a folder that is no result.
-
-    Raises:
-        InvalidResult: a folder has none.
-    """
-    found: list[Path] = []
-    skipped: list[str] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        before = len(found)
-        for file in sorted(path.glob("*.json")):
-            try:
-                Result.from_json(file)
-            except InvalidResult as error:
-                skipped.append(f"left out: {error}")
-            else:
-                found.append(file)
-        if len(found) == before:
-            raise InvalidResult(f"{path} has no results: give a folder of files that `grainserve analyze` wrote")
-    return found, skipped
 
 
 def without_pictures(files: Sequence[Path]) -> list[Measured]:
@@ -103,12 +74,10 @@ def with_pictures(files: Sequence[Path], *, image: Path | None = None, folder: P
 
 def _from_folder(file: Path, folder: Path) -> Measured:
     result = Result.from_json(file)
-    images = sorted(each for each in folder.iterdir() if each.stem == file.stem and each.suffix.lower() in IMAGES)
-    if len(images) > 1:
-        raise InvalidImage(f"{folder} has {len(images)} images called {file.stem}: leave one")
-    if not images:
+    image = image_of(file, folder)
+    if image is None:
         return Measured(file.stem, result, missing=f"no image called {file.stem} is in {folder}")
-    return Measured(images[0].name, result, result.pixels(images[0]))
+    return Measured(image.name, result, result.pixels(image))
 
 
 def _from_bucket(client: Client, file: Path) -> Measured:

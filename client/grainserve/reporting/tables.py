@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from grainserve.reporting.document import Table
 from grainserve.reporting.qc import coverage
-from grainserve.reporting.rounding import ABSENT, interval_text, number_text
 from grainserve.reporting.shapes import DESCRIPTORS, Shapes
 from grainserve.reporting.sources import Measured
+from grainserve.rounding import ABSENT, interval_text, number_text
 from grainserve.stats import Interval, Summary
 from grainserve.stats.population import FolkWard, Population
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from grainserve.result import Result
+from grainserve.result_files import ResultFiles, results_in
 from grainserve.sizes import Weighting
 from grainserve.stats.astm import METHODS
 from grainserve.stats.sample import Sample
@@ -20,7 +21,7 @@ _EVERY = "all"
 
 
 def stats(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="NAME.json of the images of one sample.")],
+    results: ResultFiles,
     *,
     edge_correction: Annotated[
         bool,
@@ -53,7 +54,9 @@ def stats(
     """
     with reported():
         methods = METHODS if astm and _EVERY in astm else tuple(astm or ())
-        sample = Sample.of([Result.from_json(path) for path in results], name or results[0].stem)
+        files = results_in(results)
+        images = [path.stem for path in files]
+        sample = Sample.of([Result.from_json(path) for path in files], name, images)
         summary = summarise(
             sample, edge_correction=edge_correction, resamples=resamples, level=level, seed=seed, astm=methods
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         name: what it is called.
         unit: of lengths: `µm` where every image has a scale, `px` where none has.
-        images: m image ids.
+        images: m names of images, their ids unless others were given.
         frames: m × 2, width and height of each image, in `unit`.
         image: n, index into `images`.
         diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
@@ -54,12 +54,13 @@ class Sample:
     results: tuple[Result, ...] = ()
 
     @classmethod
-    def of(cls, results: Iterable[Result], name: str | None = None) -> Sample:
+    def of(cls, results: Iterable[Result], name: str | None = None, images: Sequence[str] | None = None) -> Sample:
         """Pools the grains of images.
 
         Args:
             results: one or more results of the same sample.
-            name: what to call it; None is the first image's id.
+            name: what to call it; None is the first image's.
+            images: what to call the images; None are their ids.
 
         Raises:
             MixedScales: some of the results have a scale and some have not.
@@ -68,6 +69,7 @@ class Sample:
         pooled = tuple(results)
         if not pooled:
             raise NoResults()
+        names = tuple(images or (result.image_id for result in pooled))
         scales = [result.um_per_px for result in pooled]
         scaled = [scale for scale in scales if scale is not None]
         if scaled and len(scaled) < len(pooled):
@@ -84,9 +86,9 @@ class Sample:
             return np.array([each[key] for each in grains], dtype=np.float64)
 
         return cls(
-            name=pooled[0].image_id if name is None else name,
+            name=names[0] if name is None else name,
             unit="µm" if scaled else "px",
-            images=tuple(result.image_id for result in pooled),
+            images=names,
             frames=frames * per_px[:, None],
             image=image,
             diameter=column("equivalentDiameter") * per_px[image],

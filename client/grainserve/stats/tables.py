@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from grainserve.rounding import interval_text, number_text, p_value_text
 from grainserve.sizes import Weighting
 from grainserve.stats.astm.number import GrainSizeNumber
 from grainserve.stats.interval import Interval
@@ -31,6 +31,7 @@ def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Co
     """
     _print_head(summary, console)
     console.print(_sizes(summary, weightings))
+    console.print(_log_normal(summary, weightings))
     if summary.number.folk_ward:
         console.print(_folk_ward(summary, weightings))
         console.print(_wentworth(summary, weightings))
@@ -67,18 +68,30 @@ def _print_head(summary: Summary, console: Console) -> None:
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
-    table = _table("equivalent diameter", *(f"by {each} ({summary.unit})" for each in weightings))
-    phi = summary.number.phi is not None
-    for weighting in weightings if phi else ():
-        table.add_column(f"by {weighting} (φ)", justify="right")
+    table = _table("diameter")
     shown = [summary.population(each) for each in weightings]
+    for weighting, each in zip(weightings, shown, strict=True):
+        table.add_column(f"by {weighting} ({summary.unit})", justify="right")
+        if each.phi:
+            table.add_column("φ", justify="right")
     for percent in PERCENTS:
-        sizes = [_interval(each.percentiles[percent]) for each in shown]
-        table.add_row(f"D{percent}", *sizes, *(f"{each.phi[percent].value:.2f}" for each in shown if each.phi))
-    table.add_row("mean", *(_interval(each.mean) for each in shown))
-    table.add_row("geometric mean", *(_interval(each.log_normal.geometric_mean) for each in shown))
-    table.add_row("geometric standard deviation", *(_interval(each.log_normal.geometric_sd) for each in shown))
-    table.add_row("distance to log-normal (KS)", *(_number(each.log_normal.ks_distance) for each in shown))
+        cells = []
+        for each in shown:
+            cells.append(_interval(each.percentiles[percent]))
+            if each.phi:
+                cells.append(f"{each.phi[percent].value:.2f}")
+        table.add_row(f"D{percent}", *cells)
+    gap = [""] if summary.number.phi else []
+    table.add_row("mean", *(cell for each in shown for cell in (_interval(each.mean), *gap)))
+    return table
+
+
+def _log_normal(summary: Summary, weightings: Sequence[Weighting]) -> Table:
+    table = _table("log-normal fit", *(f"by {each}" for each in weightings))
+    fits = [summary.population(each).log_normal for each in weightings]
+    table.add_row(f"geometric mean ({summary.unit})", *(_interval(each.geometric_mean) for each in fits))
+    table.add_row("geometric standard deviation", *(_interval(each.geometric_sd) for each in fits))
+    table.add_row("largest distance of the curves", *(f"{each.ks_distance:.1%}" for each in fits))
     return table
 
 
@@ -93,7 +106,7 @@ def _folk_ward(summary: Summary, weightings: Sequence[Weighting]) -> Table:
 def _graphic(measures: FolkWard, key: str) -> str:
     name = getattr(measures, f"{key}_class", None)
     value: Interval = getattr(measures, key)
-    return f"{_interval(value, '.2f')}{f', {name}' if name else ''}"
+    return "\n".join(filter(None, (_interval(value), name)))
 
 
 def _wentworth(summary: Summary, weightings: Sequence[Weighting]) -> Table:
@@ -111,8 +124,8 @@ def _print_orientation(summary: Summary, console: Console) -> None:
         console.print("orientation: no elongated grains")
         return
     console.print(
-        f"orientation: mean {found.mean:.0f}° from +x, R̄ {found.resultant:.2f}, Rayleigh p {found.p_value:.2g}, of "
-        f"{_grains(found.grains)} ({found.equant} nearly equant left out)",
+        f"orientation: mean {found.mean:.0f}° from +x, R̄ {found.resultant:.2f}, Rayleigh p "
+        f"{p_value_text(found.p_value)}, of {_grains(found.grains)} ({found.equant} nearly equant left out)",
         soft_wrap=True,
     )
 
@@ -121,7 +134,7 @@ def _images(summary: Summary) -> Table:
     columns = ("grains", "at the frame", f"D50 by number ({summary.unit})", f"D50 by area ({summary.unit})")
     table = _table("image", *columns)
     for each in summary.images:
-        d50 = ["" if value is None else _number(value) for value in (each.d50_number, each.d50_area)]
+        d50 = ["" if value is None else number_text(value) for value in (each.d50_number, each.d50_area)]
         table.add_row(escape(each.image), str(each.grains), str(each.at_edge), *d50)
     return table
 
@@ -133,7 +146,7 @@ def _astm(numbers: Sequence[GrainSizeNumber]) -> Table:
         size = f"{each.mean_size * 1e6:.4g} µm²" if area else f"{each.mean_size * 1e3:.4g} µm"
         accuracy = "" if each.relative_accuracy is None else f"{each.relative_accuracy:.1f}"
         cells = (f"{each.g_iso.value:.2f}", f"{each.count:g}", str(each.fields), accuracy, size)
-        table.add_row(each.method, _interval(each.g, ".2f"), *cells)
+        table.add_row(each.method, _interval(each.g), *cells)
     return table
 
 
@@ -160,17 +173,8 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _interval(interval: Interval, form: str = ".4g") -> str:
-    value = _number(interval.value, form)
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value}  ({_number(interval.low, form)} – {_number(interval.high, form)})"
-
-
-def _number(value: float, form: str = ".4g") -> str:
-    if isnan(value):
-        return ""
-    return format(value, form if abs(value) < 10_000 else ".0f")
+def _interval(interval: Interval) -> str:
+    return interval_text(interval.value, interval.low, interval.high)
 
 
 def _grains(count: int) -> str:
