@@ -128,15 +128,16 @@ def f1(found: NDArray[np.int32], true: NDArray[np.int32]) -> float:
 def picture(made: SyntheticImage, result: Result, reach: int = 300) -> Image.Image:
     """The merged grains around the crossing of four tiles, whose edges are drawn."""
     layout = Layout.of(result.width, result.height, LARGEST_GRAIN)
-    tile = layout.tiles[0]
-    middle = (layout.columns[1] + tile.width) // 2
-    box = Box(middle - reach, middle - reach, 2 * reach, 2 * reach)
+    edges = np.array([(layout.columns[1], layout.rows[1]), (layout.tiles[0].width, layout.tiles[0].height)])
+    x, y = edges.mean(axis=0).astype(int).tolist()
+    box = Box(x - reach, y - reach, 2 * reach, 2 * reach)
     drawn = draw_overlay(made.image[box.slices], result.label_map[box.slices], None)
-    factor, pen = drawn.width / box.width, ImageDraw.Draw(drawn)
-    for each, colour in ((layout.columns[1], "black"), (tile.width, "black"), (middle, "white")):
-        at = (each - box.x) * factor
-        for line in ((at, 0, at, drawn.height), (0, at, drawn.width, at)):
-            pen.line(line, fill=colour, width=3)
+    pen = ImageDraw.Draw(drawn)
+    for places, colour in ((edges, "black"), (np.array([(x, y)]), "white")):
+        for across, down in ((places - (box.x, box.y)) * (drawn.width / box.width)).tolist():
+            for dash in range(0, drawn.width, 48):  # a whole line would hide what there is to see
+                pen.line((across, dash, across, dash + 20), fill=colour, width=4)
+                pen.line((dash, down, dash + 20, down), fill=colour, width=4)
     return drawn
 
 

@@ -46,7 +46,7 @@ def draw(section: Section, labels: NDArray[np.int32], names: Sequence[str], path
         "named by the classifier": coloured(labels, names),
     }
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.09, 2.75), dpi=200, layout="constrained")
+        figure = Figure(figsize=(7.0, 2.8), dpi=200, layout="constrained")
         FigureCanvasAgg(figure)
         for place, (title, pixels) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             place.imshow(pixels, interpolation="nearest")
@@ -54,7 +54,7 @@ def draw(section: Section, labels: NDArray[np.int32], names: Sequence[str], path
             place.set_axis_off()
         keys = [Patch(facecolor=colour, label=name) for name, colour in COLOURS.items()]
         figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, handlelength=1)
-        figure.savefig(path)
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.04)
 
 
 def coloured(labels: NDArray[np.int32], names: Sequence[str]) -> NDArray[np.uint8]:

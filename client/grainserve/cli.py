@@ -45,6 +45,7 @@ from grainserve.options import (
     given_options,
 )
 from grainserve.report import print_result, unique_names, write_files
+from grainserve.reporting import commands as reporting
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
@@ -72,6 +73,7 @@ app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
 operate.add_to(app)
 statistics.add_to(app)
+reporting.add_to(app)
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
 AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]

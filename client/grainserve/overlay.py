@@ -39,15 +39,15 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
     large = labels.repeat(factor, axis=0).repeat(factor, axis=1)
     canvas = np.array(image)
     grain_side = np.sqrt(np.count_nonzero(large) / max(1, np.unique(labels[labels > 0]).size))
-    outline = _outline(large, thickness=2 if grain_side > 20 else 1)
+    outline = outline_of(large, thickness=2 if grain_side > 20 else 1)
     canvas[outline] = _colours(labels)[large[outline]]
     drawn = Image.fromarray(canvas)
     if um_per_px is not None:
-        _draw_scale_bar(drawn, um_per_px / factor)
+        draw_scale_bar(drawn, um_per_px / factor)
     return drawn
 
 
-def _outline(labels: NDArray[np.int32], thickness: int) -> NDArray[np.bool_]:
+def outline_of(labels: NDArray[np.int32], thickness: int) -> NDArray[np.bool_]:
     """Pixels of a grain within `thickness` px of another label; the frame itself is no outline."""
     outline = np.zeros(labels.shape, bool)
     for step in range(1, thickness + 1):
@@ -93,7 +93,8 @@ def length_text(length_um: float) -> str:
     return f"{length_um * 1000:g} nm"
 
 
-def _draw_scale_bar(image: Image.Image, um_per_px: float) -> None:
+def draw_scale_bar(image: Image.Image, um_per_px: float) -> None:
+    """Draws a scale bar into the lower right corner of an image whose pixels are `um_per_px` wide."""
     width, height = image.size
     length_um = nice_length(width * um_per_px / 4)
     bar = round(length_um / um_per_px)

@@ -95,7 +95,7 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
         axes.axhline(percent, color="0.85", linewidth=0.6, zorder=1)
     axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Finer (%)", ylim=(0, 100))
     axes.set_yticks([0, 10, 25, 50, 75, 90, 100])
-    _log_sizes(axes, float(number.sizes.min()), float(number.sizes.max()))
+    log_sizes(axes, float(number.sizes.min()), float(number.sizes.max()))
     # Two lines of room above the axes; a legend inside the layout would narrow them to its own width.
     axes.set_title("\n", fontsize=7.5, linespacing=1.5)
     legend = axes.legend(
@@ -104,12 +104,12 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
     legend.set_in_layout(False)
 
 
-def _log_sizes(axes: Axes, low: float, high: float) -> None:
+def log_sizes(axes: Axes, low: float, high: float) -> None:
     """Logarithmic size axis with plain numbers at 1, 2, 5 × 10^k, at every digit where the range is short."""
     axes.set_xscale("log")
     axes.set_xlim(low / 1.08, high * 1.08)
-    digits = (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+    digits = (1.0, 2.0, 5.0) if high / low > 5 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=digits))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(1, 10)) if high / low > 4 else NullLocator())
+    axes.xaxis.set_minor_locator(LogLocator(base=10, subs=range(1, 10)) if high / low > 5 else NullLocator())

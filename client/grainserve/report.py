@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,11 +76,19 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
     if result.um_per_px is not None:
         source = result.scale_source or "given"
         console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(source)})", soft_wrap=True)
+    if "classifier" in result.metadata:
+        console.print(class_counts(result), soft_wrap=True, markup=False)
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:
         console.print(_summary(result, unit))
         console.print(_first_grains(result, unit))
+
+
+def class_counts(result: Result) -> str:
+    """How many grains of which class, as one line."""
+    counts = Counter(grain.label for grain in result.grains)
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
 def _summary(result: Result, unit: str) -> Table:

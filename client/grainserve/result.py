@@ -228,6 +228,27 @@ class Result:
 
         return summarise(Sample.of([self]), **options)
 
+    def pixels(self, image: ImageSource | None = None) -> NDArray[np.uint8]:
+        """The image that was measured, as it was: H × W × 3, uint8.
+
+        Args:
+            image: the image; None fetches it from where it was submitted to.
+
+        Raises:
+            InvalidImage: the image is not of the size that was measured.
+        """
+        if image is None:
+            if self._fetch_image is None:
+                raise GrainserveError("this result knows no bucket to fetch its image from: pass image=")
+            image = self._fetch_image()
+        pixels = display_pixels(image)
+        if pixels.shape[:2] != (self.height, self.width):
+            raise InvalidImage(
+                f"the image is {pixels.shape[1]} × {pixels.shape[0]} px, the one measured was {self.width} × "
+                f"{self.height} px: give the image that was submitted"
+            )
+        return pixels
+
     def overlay(self, path: str | PathLike[str], image: ImageSource | None = None) -> None:
         """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.
 
@@ -240,16 +261,7 @@ class Result:
             MasksMissing: the result was asked for with mask_format `none`.
         """
         labels = self.label_map
-        if image is None:
-            if self._fetch_image is None:
-                raise GrainserveError("this result knows no bucket to fetch its image from: pass image=")
-            image = self._fetch_image()
-        pixels = display_pixels(image)
-        if pixels.shape[:2] != labels.shape:
-            raise InvalidImage(
-                f"the image is {pixels.shape[1]} × {pixels.shape[0]} px, the one measured was {self.width} × "
-                f"{self.height} px: give the image that was submitted"
-            )
+        pixels = self.pixels(image)
         from grainserve.overlay import draw_overlay  # noqa: PLC0415
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")

@@ -41,7 +41,7 @@ class Options(BaseModel):
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
         scale_source: Where the scale is from, for the answer to say; no control characters.
-        label: Class written to every object; no control characters.
+        label: Class of every object, unless the model config names a classifier; no control characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -19,10 +19,10 @@ CENTRES = {"quartz": 0.0, "biotite": 20.0, "opaque": 40.0}
 
 
 def draw(rng: Generator, centre: float, count: int) -> NDArray[np.float64]:
-    """Measurements of grains; count × features, about 100, standard deviation 1."""
-    values = rng.normal(100, 1, (count, len(FEATURES)))
+    """Measurements of grains; count × features, about 0.5, standard deviation 0.01, which `centre` counts in."""
+    values = rng.normal(0, 1, (count, len(FEATURES)))
     values[:, FEATURES.index("meanIntensity_r")] += centre
-    return values
+    return 0.5 + 0.01 * values
 
 
 def make_table(rng: Generator, counts: dict[str, int]) -> pd.DataFrame:

@@ -66,6 +66,27 @@ def show(file: File) -> None:
         print_card(classifier)
 
 
+@app.command(epilog="Example:  grainserve classifier apply minerals.skops results/*.json --out named")
+def apply(
+    file: File,
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="NAME.json files that `analyze` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.csv with the classes.")] = Path("classified"),
+) -> None:
+    """Name the grains of results that are there already, as a worker with this classifier would. Needs no server."""
+    with reported():
+        _needs_scikit_learn()
+        from grainserve.classifier.apply import classify  # noqa: PLC0415
+        from grainserve.report import class_counts, unique_names  # noqa: PLC0415
+        from grainserve.result import Result  # noqa: PLC0415
+
+        out.mkdir(parents=True, exist_ok=True)
+        for path, name in zip(results, unique_names(results), strict=True):
+            named = classify(Result.from_json(path), file)
+            named.to_json(out / f"{name}.json")
+            named.to_csv(out / f"{name}.csv")
+            console.print(f"{path}: {class_counts(named)}", soft_wrap=True, markup=False)
+
+
 def _threshold(text: str) -> float | None:
     try:
         value = None if text == "auto" else float(text)

@@ -24,6 +24,9 @@ SLENDER = 5.0
 UNEVEN = 60
 """Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
 
+DARK, BRIGHT = 64, 190
+"""A plain bar's channels are at most the one or at least the other, or span both."""
+
 ALIKE, CONTRAST_DIVIDED = 40, 96
 """Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
 dark and a light one at least. Rows of grains are neither as alike nor as plain."""
@@ -130,7 +133,11 @@ def _inside(stack: Stack, width: int, height: int) -> bool:
 
 
 def _plain(frame: NDArray[np.uint8], plane: NDArray[np.int16], stack: Stack) -> Iterator[Bar]:
-    if _is_even(frame, stack) and (contrast := _contrast(plane, stack)) >= CONTRAST:
+    if (
+        _is_drawn(_colour(frame, stack))
+        and _is_even(frame, stack)
+        and (contrast := _contrast(plane, stack)) >= CONTRAST
+    ):
         before, after = _ends(frame, stack)
         length = after - before - _tick(frame, stack)
         yield Bar(stack.x0, stack.y0, stack.length, stack.thickness, length, 1, contrast, _colour(frame, stack))
@@ -144,6 +151,12 @@ def _core(stack: Stack) -> slice:
 def _is_even(frame: NDArray[np.uint8], stack: Stack) -> bool:
     low, high = np.percentile(frame[_core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
     return bool((high - low).max() <= UNEVEN)
+
+
+def _is_drawn(colour: tuple[int, int, int]) -> bool:
+    """Whether it is white, black or vivid, as bars are and twin lamellae mostly are not."""
+    low, high = min(colour), max(colour)
+    return low >= BRIGHT or high <= DARK or (low <= DARK and high >= BRIGHT)
 
 
 def _colour(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
@@ -166,14 +179,16 @@ def _contrast(plane: NDArray[np.int16], stack: Stack) -> float:
 
 def _ends(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
     """Where a bar begins and ends along x, px: pixels it covers in part count by their share."""
+    # What stands out may begin with a spot of the background that does so too.
+    inwards = max(3, stack.length // 8)
     left, right = (
         _share(frame, stack, (_core(stack), columns), outside).mean(axis=0)
         for columns, outside in (
-            (slice(stack.x0 - 3, stack.x0 + 3), stack.x0 - 3),
-            (slice(stack.x1 - 3, stack.x1 + 3), stack.x1 + 2),
+            (slice(stack.x0 - 3, stack.x0 + inwards), stack.x0 - 3),
+            (slice(stack.x1 - inwards, stack.x1 + 3), stack.x1 + 2),
         )
     )
-    return stack.x0 + 3 - _covered(left), stack.x1 - 3 + _covered(right)
+    return stack.x0 + inwards - _covered(left), stack.x1 - inwards + _covered(right)
 
 
 def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
@@ -207,7 +222,7 @@ def _alternating(
     frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
 ) -> Iterator[Bar]:
     """Chains of rectangles of one length with gaps of the same length between them."""
-    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
+    blocks = [each for each in found if 0.1 <= each.thickness / each.length <= 3]
     if not blocks:
         return
     following = _following(blocks)
@@ -274,5 +289,6 @@ def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
     rows = mask[_core(block)]
     line = rows[:, x - 3 : x + 4].mean(axis=0).max()
     low, high = sorted((x, block.x0 if x < block.x0 else block.x1))
-    between = rows[:, low + 5 : high - 5].mean()
+    margin = min(5, (high - low) // 3)
+    between = rows[:, low + margin : high - margin].mean()
     return int(line >= 0.7 and between <= 0.2)

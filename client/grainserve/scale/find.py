@@ -117,4 +117,4 @@ def _print_resolution(data: bytes) -> str:
     density = printed_density(data)
     if density is None or density[1][0] <= 1:
         return ""
-    return f" (its {density[1][0]:g} dpi are taken for a resolution in print)"
+    return f" (its {density[1][0]:.0f} dpi are taken for a resolution in print)"

@@ -45,12 +45,12 @@ def file_scale(data: bytes, path: Path | None = None) -> Scale | None:
         ScaleError: the size it says is no number above 0.
     """
     for source, (x, y) in _said(data, path):
-        if abs(x - y) > UNEQUAL * max(x, y):
+        if min(x, y) > 0 and abs(x - y) > UNEQUAL * max(x, y):
             raise ScaleConflict(
                 f"{source} says pixels of {x:g} × {y:g} µm, and grains are measured in square ones: resample the image "
                 "to square pixels and give um_per_px (--um-per-px)"
             )
-        return Scale(x, source)
+        return Scale(min(x, y), source)
     return None
 
 
@@ -69,9 +69,9 @@ def _of_tiff(data: bytes) -> Iterator[tuple[str, Side]]:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             for source, read in _TIFF.items():
                 side = read(tiff)
-                if side is not None and 0 not in side:
+                if side is not None:
                     yield source, side
-    except (tifffile.TiffFileError, ElementTree.ParseError):
+    except (tifffile.TiffFileError, ElementTree.ParseError, IndexError):
         return  # whether it is an image at all, the handler says
 
 
@@ -169,7 +169,7 @@ def _beside(image: Path) -> Iterator[tuple[str, Side]]:
 
 def _resolution(data: bytes) -> Iterator[tuple[str, Side]]:
     density = printed_density(data)
-    if density is not None and 0 not in density[1]:
+    if density is not None and min(density[1]) > 0:
         x, y = (25_400.0 / float(dpi) for dpi in density[1])
         if x < PRINTED_UM:
             yield f"{density[0]} resolution tags", (x, y)

@@ -36,7 +36,8 @@ def draw_bars(pixels: NDArray[np.uint8], bars: Sequence[Bar]) -> Image.Image:
         pen.rectangle(box, outline=colour, width=thick)
         text = f"{bar.length:.1f} px" + (f", {bar.segments} segments" if bar.segments > 1 else "")
         width = pen.textlength(text, font=font)
-        x = min(max(0, bar.x - gap), drawn.width - width)
-        y = box[1] - size * 1.4 if box[1] > size * 1.4 else box[3] + size * 0.3
+        # To the right, since the number that the bar is of stands above or below; each a line lower than the last.
+        x = min(box[2] + 2 * gap, drawn.width - width)
+        y = min((box[1] + box[3] - size) / 2 + number * size * 1.5, drawn.height - size * 1.2)
         pen.text((x, y), text, font=font, fill=colour, stroke_width=max(2, size // 8), stroke_fill="white")
     return drawn

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grainserve.errors import NoGrains
 from grainserve.sizes import Weighting, size_curve
@@ -143,7 +144,7 @@ def summarise(
     )
 
 
-def _figures(sample: Sample, index: int, counts: Any) -> ImageFigures:
+def _figures(sample: Sample, index: int, counts: NDArray[np.float64]) -> ImageFigures:
     own = sample.image == index
     d50 = [
         size_curve(sample.diameter[own], sample.area[own], weighting, counts[own]).percentile(50)

@@ -71,7 +71,8 @@ def merged_result(
             "sharedPixels": merged.shared,
         },
     }
-    objects = [_grain(layout, each, number) for number, each in enumerate(merged.grains, start=1)]
+    scale = first["units"]["umPerPx"]
+    objects = [_grain(layout, each, number, scale) for number, each in enumerate(merged.grains, start=1)]
     return {"metadata": metadata, "segmentedObjects": objects}
 
 
@@ -98,21 +99,19 @@ def _sightings(layout: Layout, results: Sequence[Result]) -> list[Sighting]:
     return found
 
 
-def _grain(layout: Layout, sighting: Sighting, number: int) -> dict[str, Any]:
+def _grain(layout: Layout, sighting: Sighting, number: int, um_per_px: float | None) -> dict[str, Any]:
     """A grain as the image has it: where it lies is of the image, what it measures is of the tile."""
     tile, properties = layout.tiles[sighting.tile], sighting.grain["properties"]
-    centroid = properties["centroid"]
-    return {
-        **sighting.grain,
-        "id": number,
-        "mask": encode_rle(sighting.window, layout.height, layout.width),
-        "properties": {
-            **properties,
-            "boundingBox": vars(sighting.box),
-            "centroid": {"x": centroid["x"] + tile.x, "y": centroid["y"] + tile.y},
-            "touchesEdge": layout.on_frame(sighting.box),
-        },
+    x, y = properties["centroid"]["x"] + tile.x, properties["centroid"]["y"] + tile.y
+    places: dict[str, Any] = {
+        "boundingBox": vars(sighting.box),
+        "centroid": {"x": x, "y": y},
+        "touchesEdge": layout.on_frame(sighting.box),
     }
+    if um_per_px is not None:
+        places["centroid_um"] = {"x": x * um_per_px, "y": y * um_per_px}
+    mask = encode_rle(sighting.window, layout.height, layout.width)
+    return {**sighting.grain, "id": number, "mask": mask, "properties": {**properties, **places}}
 
 
 def _doubts(layout: Layout, merged: Merged) -> list[str]:

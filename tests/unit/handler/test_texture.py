@@ -28,7 +28,7 @@ def texture(grey: Any) -> dict[str, Any]:
 def lines(degrees: float) -> NDArray[np.float64]:
     y, x = np.mgrid[:SIDE, :SIDE]
     angle = np.radians(degrees)
-    return 128 + 100 * np.sin((np.cos(angle) * x + np.sin(angle) * y) * 2 * np.pi / 9)
+    return np.asarray(128 + 100 * np.sin((np.cos(angle) * x + np.sin(angle) * y) * 2 * np.pi / 9))
 
 
 def test_a_flat_grain_has_none() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 from grainserve.classifier.model import load
 from grainserve.cli import app
-from tests.unit.labelled import make_table
+from grainserve.contract import validate_result
+from tests.unit.client.results import make_result
+from tests.unit.labelled import as_properties, draw, make_classifier, make_table
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +60,34 @@ def test_train_reports_and_writes_and_show_reports_again(tables: list[Path], tmp
 def test_the_threshold_is_said_or_found(tables: list[Path], tmp_path: Path, threshold: str) -> None:
     assert run("train", *tables, "--out", tmp_path / "a.skops", "--threshold", threshold).exit_code == 0
     assert load(tmp_path / "a.skops").threshold == (0.5 if threshold == "auto" else 0.8)
+
+
+def test_apply_names_the_grains_of_a_result(tmp_path: Path) -> None:
+    make_classifier(tmp_path).save(tmp_path / "minerals.skops")
+    data = make_result(masks=[np.pad(np.ones((4, 4), bool), 2)] * 3)
+    quartz = draw(np.random.default_rng(1), 0.0, 1)[0]
+    for grain, row in zip(data["segmentedObjects"], (quartz, quartz + 0.2, quartz * np.nan), strict=True):
+        grain["properties"] |= as_properties(row)
+    (tmp_path / "sand.json").write_text(json.dumps(data))
+    applied = run("apply", tmp_path / "minerals.skops", tmp_path / "sand.json", "--out", tmp_path / "named")
+    assert applied.exit_code == 0, applied.output
+    assert "sand.json: unknown 2, quartz 1" in words(applied.output)
+    named = json.loads((tmp_path / "named" / "sand.json").read_text())
+    validate_result(named)
+    assert [grain["class"] for grain in named["segmentedObjects"]] == ["quartz", "unknown", "unknown"]
+    assert named["metadata"]["classifier"]["uri"].endswith("minerals.skops")
+    assert pd.read_csv(tmp_path / "named" / "sand.csv")["classSource"].tolist() == ["classifier"] * 3
+
+
+def test_apply_refuses_a_result_without_the_measurements(tmp_path: Path) -> None:
+    make_classifier(tmp_path).save(tmp_path / "minerals.skops")
+    data = make_result()
+    for grain in data["segmentedObjects"]:
+        del grain["properties"]["texture"]
+    (tmp_path / "sand.json").write_text(json.dumps(data))
+    applied = run("apply", tmp_path / "minerals.skops", tmp_path / "sand.json", "--out", tmp_path / "named")
+    assert applied.exit_code == 1
+    assert "has no texture_entropy, texture_gradientMean" in words(applied.output)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_tables_are_read_one_after_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", ["", "grain", "unknown", "  "])
 def test_rows_without_a_class_are_left_out(tmp_path: Path, label: str) -> None:
     frame = table()
-    unlabelled = frame.head(5).assign(**{"class": label, "solidity": np.nan})
+    unlabelled = frame.head(5).assign(solidity=np.nan).assign(**{"class": label})
     data = read_labelled([write(tmp_path, pd.concat([frame, unlabelled]))])
     assert (len(data.classes), data.left_out) == (24, 5)
 

@@ -115,12 +115,12 @@ def test_without_a_scale_there_is_no_phi() -> None:
 
 
 def test_wentworth_shares_are_by_weight() -> None:
-    sizes = [100.0, 200.0, 300.0, 300.0]  # very fine, fine, medium, medium
+    sizes = [100.0, 125.0, 300.0, 300.0]  # very fine, fine (from its lower limit on), medium, medium
     number, area = measured(sizes).wentworth, measured(sizes, "area").wentworth
     assert number is not None
     assert area is not None
     assert (number["very fine sand"], number["fine sand"], number["medium sand"]) == (0.25, 0.25, 0.5)
-    assert area["medium sand"] == pytest.approx(18 / 23)
+    assert area["medium sand"] == pytest.approx(18 / (1 + 1.25**2 + 18))
     assert sum(area.values()) == pytest.approx(1)
 
 

@@ -78,6 +78,8 @@ def test_a_summary_says_what_it_was_made_of() -> None:
     found = result().statistics()
     assert (found.grains, found.used, found.at_edge, found.below_detection) == (4, 3, 1, 0)
     assert found.resampling.by == "grain"
+    assert found.images[0].d50_number == pytest.approx(found.number.percentiles[50].value)
+    assert found.images[0].d50_area == pytest.approx(found.area.percentiles[50].value)
     assert summarise(Sample.of([result(str(index)) for index in range(5)])).resampling.by == "image"
     everything = result().statistics(edge_correction=False)
     assert (everything.used, everything.edge_correction) == (4, False)

@@ -1,0 +1,47 @@
+"""A classifier on results that are there already, without a server: to see what it would say before it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from grainserve.classifier.model import load
+from grainserve.errors import InvalidResult
+from grainserve.result import Result
+from grainserve.weights import file_crc32c
+
+
+def classify(result: Result, file: Path) -> Result:
+    """Names the classes of a result's grains, as a worker with this classifier would have.
+
+    Args:
+        result: Of any worker; its classes are replaced.
+        file: The classifier.
+
+    Raises:
+        InvalidClassifier: The file is damaged or no classifier.
+        InvalidResult: The result lacks a measurement that the classifier looks at.
+    """
+    classifier = load(file)
+    frame = result.to_dataframe()
+    missing = [name for name in classifier.features if name not in frame or (len(frame) and frame[name].isna().all())]
+    if missing:
+        raise InvalidResult(
+            f"the result of image {result.image_id} has no {', '.join(missing)}, which {file} looks at: analyze the "
+            "image again with this version (and a scale, for sizes)"
+        )
+    names, confidences = classifier.name(frame[list(classifier.features)].to_numpy(dtype=np.float64))
+    about = {"uri": str(file), "generation": None, "crc32c": file_crc32c(file)}
+    data = result.to_dict()
+    grains = zip(data["segmentedObjects"], names.tolist(), confidences.tolist(), strict=True)
+    return Result(
+        {
+            "metadata": data["metadata"]
+            | {"classifier": about | {"classes": classifier.classes, "threshold": classifier.threshold}},
+            "segmentedObjects": [
+                grain | {"class": name, "classConfidence": confidence, "classSource": "classifier"}
+                for grain, name, confidence in grains
+            ],
+        }
+    )

@@ -1,0 +1,42 @@
+"""Numbers as text: as many digits as the interval around them supports."""
+
+from __future__ import annotations
+
+import math
+
+ABSENT = "–"
+"""Stands for a value that does not exist."""
+
+DIGITS = 3
+"""Significant digits of a value without an interval."""
+
+
+def number_text(value: float | None, decimals: int | None = None) -> str:
+    """A number, to `DIGITS` significant digits or to given decimals (negative ones round to tens, hundreds, …)."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if decimals is None:
+        decimals = 0 if value == 0 else DIGITS - 1 - math.floor(math.log10(abs(value)))
+        decimals = max(0, decimals)  # without an interval, whole digits are not rounded away
+    text = f"{round(value, decimals):.{max(0, decimals)}f}"
+    return "0" + text[2:] if text.startswith("-0") and float(text) == 0 else text.replace("-", "−")
+
+
+def p_value_text(value: float | None) -> str:
+    """A p-value: `0.163`, `< 0.001`."""
+    return "< 0.001" if value is not None and value < 0.001 else number_text(value, 3)
+
+
+def interval_decimals(low: float | None, high: float | None) -> int | None:
+    """Decimals at which an interval's width has two significant digits; None where there is no width."""
+    if low is None or high is None or not math.isfinite(high - low) or high <= low:
+        return None
+    return 1 - math.floor(math.log10(high - low))
+
+
+def interval_text(value: float | None, low: float | None, high: float | None) -> str:
+    """`41.2 [39.8, 42.6]`; the value alone where there is no interval."""
+    decimals = interval_decimals(low, high)
+    if value is None or not math.isfinite(value) or decimals is None:
+        return number_text(value)
+    return f"{number_text(value, decimals)} [{number_text(low, decimals)}, {number_text(high, decimals)}]"

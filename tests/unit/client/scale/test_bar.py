@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from grainserve.errors import ScaleConflict, ScaleNotFound
+from grainserve.images import display_pixels
+from grainserve.scale.bar import find_bars, scale_bar
+from tests.unit.client.scale.pictures import DATA, card, saved, texture, with_bar
+from training.synthetic import FAMILIES, synthesize
+
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (230, 20, 20)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    length=st.integers(40, 300),
+    thickness=st.integers(2, 8),
+    x=st.integers(6, 90),
+    bar=st.sampled_from([(WHITE, 60), (BLACK, 190), (RED, 60), (RED, 200), ((255, 255, 0), 110)]),
+)
+def test_a_plain_bar_is_as_long_as_drawn(length: int, thickness: int, x: int, bar: tuple[tuple[int, ...], int]) -> None:
+    colour, level = bar
+    (found,) = find_bars(with_bar(texture(level, 0), length, thickness, colour, x))
+    assert found.length == length
+    assert (found.x, found.y, found.width, found.height) == (x, 180, length, thickness)
+    assert (found.segments, found.colour) == (1, colour)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("colour", [WHITE, BLACK, RED])
+def test_a_bar_on_a_texture(colour: tuple[int, ...], seed: int) -> None:
+    found = scale_bar(find_bars(with_bar(texture(128, 18, seed=seed), 150, 4, colour)))
+    assert found.length == pytest.approx(150, abs=0.8)
+
+
+@pytest.mark.parametrize("length", [60, 151, 300])
+@pytest.mark.parametrize("tick", [1, 2, 3])
+def test_a_bar_with_ticks_is_measured_between_their_middles(length: int, tick: int) -> None:
+    (found,) = find_bars(with_bar(texture(60, 4), length, 3, WHITE, tick=tick))
+    assert found.length == pytest.approx(length - tick, abs=0.1)
+
+
+def test_pixels_that_a_bar_covers_in_part_count_in_part() -> None:
+    pixels = with_bar(texture(0, 0), 100, 5, WHITE)
+    pixels[180:185, 59], pixels[180:185, 160] = 102, 153  # 0.4 and 0.6 of white
+    assert scale_bar(find_bars(pixels)).length == pytest.approx(101.0, abs=0.01)
+
+
+def test_an_upright_bar() -> None:
+    pixels = with_bar(texture(60, 4), 150, 4, WHITE).transpose(1, 0, 2)
+    found = scale_bar(find_bars(pixels))
+    assert (found.length, found.width, found.height) == (150, 4, 150)
+
+
+@pytest.mark.parametrize(("segments", "side"), [(10, 37), (4, 90), (5, 40)])
+def test_a_card_s_segments_are_counted(segments: int, side: int) -> None:
+    found = scale_bar(find_bars(card(segments, side)))
+    assert found.segments == segments
+    assert found.length == pytest.approx(segments * side, rel=0.01)
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+def test_jpeg_does_not_move_a_bar_s_ends(quality: int) -> None:
+    pixels = display_pixels(saved(with_bar(texture(70, 15), 150, 4, WHITE), "JPEG", quality=quality))
+    assert scale_bar(find_bars(pixels)).length == pytest.approx(150, rel=0.01)
+
+
+def test_bars_that_agree_are_one_and_bars_that_do_not_are_listed() -> None:
+    one = with_bar(texture(60, 4), 150, 4, WHITE)
+    assert scale_bar(find_bars(with_bar(one, 150, 4, WHITE, y=40))).length == 150
+    with pytest.raises(ScaleConflict, match=r"2 things .*120\.0 px at x 60.*150\.0 px at x 60"):
+        scale_bar(find_bars(with_bar(one, 120, 4, WHITE, y=40)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_grains_are_no_bars(family: str) -> None:
+    for seed in range(2):
+        assert find_bars(synthesize(np.random.default_rng(seed), family, 256, 256).image) == []
+
+
+@pytest.mark.parametrize("shape", ["empty", "square", "short", "frame", "slope"])
+def test_what_is_no_bar(shape: str) -> None:
+    pixels = texture(60, 4)
+    if shape == "square":
+        pixels[100:115, 100:115] = 255
+    elif shape == "short":
+        pixels[100:103, 100:118] = 255
+    elif shape == "frame":
+        pixels[100:104] = 255
+    elif shape == "slope":
+        for step in range(150):
+            pixels[40 + step // 2 : 44 + step // 2, 100 + step] = 255
+    with pytest.raises(ScaleNotFound, match="no scale bar"):
+        scale_bar(find_bars(pixels))
+
+
+def image_of(name: str) -> Path:
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the shared images are not part of the repository")
+    return path
+
+
+# By eye on enlarged pixels; of the cards, ten segments from outer edge to outer edge.
+@pytest.mark.parametrize(
+    ("name", "px", "segments"),
+    [
+        ("thin_sections/OffshoreMiocene.jpg", 80, 1),
+        ("thin_sections/OffshoreMiocene_xpl.jpg", 80, 1),
+        ("thin_sections/Zircon.jpg", 179, 1),
+        ("grains/barton_creek.jpg", 374, 10),
+    ],
+)
+def test_bars_in_real_images(name: str, px: float, segments: int) -> None:
+    found = scale_bar(find_bars(display_pixels(image_of(name))))
+    assert (found.length, found.segments) == (pytest.approx(px, rel=0.02), segments)
+
+
+@pytest.mark.parametrize("name", ["thin_sections/Dunite.jpg", "grains/2346.jpg", "e112/steel_raw.tif"])
+def test_real_images_without_a_bar(name: str) -> None:
+    assert find_bars(display_pixels(image_of(name))) == []
+
+
+def test_half_of_a_card_is_half_as_long() -> None:
+    path = image_of("grains/barton_creek.jpg")
+    with Image.open(path) as opened:
+        half = opened.reduce(2)
+    found = scale_bar(find_bars(np.asarray(half)))
+    # The 1856.6 px/m of the image's json are of a copy half as large: the card's 10 cm are 186 px there.
+    assert found.length / 0.1 == pytest.approx(1856.6, rel=0.02)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from grainserve.cli import app
+from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
+from grainserve.scale import find_scale, number, with_scale
+from tests.unit.client.scale.pictures import saved, texture, with_bar
+
+BAR = with_bar(texture(40, 5), 200, 4, (255, 255, 255))
+PLAIN = texture(40, 5)
+
+
+@pytest.fixture(autouse=True)
+def reader(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | None]:
+    """An OCR engine that reads what a test says."""
+    reads: dict[str, float | None] = {"um": None}
+    monkeypatch.setattr(number, "can_read", lambda: True)
+    monkeypatch.setattr(number, "read_length", lambda *_: reads["um"])
+    return reads
+
+
+def test_the_file_says_it() -> None:
+    found = find_scale(saved(PLAIN, dpi=(25_400, 25_400)), "file")
+    assert (found.um_per_px, found.source) == (pytest.approx(1.0, rel=1e-4), "PNG resolution tags")
+
+
+@pytest.mark.parametrize("mode", ["file", "auto"])
+def test_nothing_says_it(mode: Any) -> None:
+    with pytest.raises(ScaleNotFound, match="give um_per_px"):
+        find_scale(PLAIN, mode)
+
+
+def test_a_resolution_in_print_is_named_where_it_is_not_taken() -> None:
+    with pytest.raises(ScaleNotFound, match="300 dpi are taken for a resolution in print"):
+        find_scale(saved(PLAIN, dpi=(300, 300)), "file")
+
+
+def test_a_bar_whose_length_is_given() -> None:
+    found = find_scale(BAR, bar_um=500)
+    assert (found.um_per_px, found.source) == (2.5, "scale bar, 200 px = 500 µm")
+
+
+def test_a_bar_whose_length_is_read(reader: dict[str, float | None]) -> None:
+    reader["um"] = 1000.0
+    found = find_scale(BAR)
+    assert (found.um_per_px, found.source) == (5.0, "scale bar, 200 px = 1 mm")
+
+
+def test_a_bar_whose_length_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ScaleNumberMissing, match=r"200\.0 px at x 60, y 180.*could not be read.*--bar-um 500"):
+        find_scale(BAR)
+    monkeypatch.setattr(number, "can_read", lambda: False)
+    with pytest.raises(ScaleNumberMissing, match="no OCR engine"):
+        find_scale(BAR)
+
+
+@pytest.mark.parametrize(("bar_um", "agrees"), [(200, True), (205, True), (215, False), (20, False)])
+@pytest.mark.parametrize("given", [True, False])
+def test_file_and_bar_must_agree(reader: dict[str, float | None], bar_um: float, agrees: bool, given: bool) -> None:
+    data = saved(BAR, dpi=(25_400, 25_400))
+    reader["um"] = None if given else bar_um
+    if agrees:
+        assert find_scale(data, bar_um=bar_um if given else None).source == "PNG resolution tags"
+    else:
+        with pytest.raises(ScaleConflict, match="the file says 1 µm per px .* its scale bar"):
+            find_scale(data, bar_um=bar_um if given else None)
+
+
+def test_a_file_that_says_it_needs_no_readable_bar() -> None:
+    for pixels in (PLAIN, BAR, with_bar(BAR, 100, 4, (255, 255, 255), y=40)):
+        assert find_scale(saved(pixels, dpi=(25_400, 25_400))).source == "PNG resolution tags"
+
+
+def test_a_picture_lying_on_its_side_has_its_scale(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    found = find_scale(saved(BAR, "JPEG", exif=exif, quality=95), bar_um=500)
+    assert found.um_per_px == pytest.approx(2.5, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"mode": "guess"}, "'auto' or 'file'"),
+        ({"bar_um": 0}, "over 0"),
+        ({"bar_um": float("nan")}, "over 0"),
+        ({"mode": "file", "bar_um": 5}, "scale 'auto'"),
+    ],
+)
+def test_what_is_not_asked_rightly(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidOption, match=said):
+        find_scale(BAR, **arguments)
+
+
+def test_options_get_the_scale_and_its_source() -> None:
+    assert with_scale(BAR, {"min_area": 5}, None, None) == {"min_area": 5}
+    found = with_scale(BAR, {"min_area": 5}, "auto", 500)
+    assert found == {"min_area": 5, "um_per_px": 2.5, "scale_source": "scale bar, 200 px = 500 µm"}
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "bar_um"),
+    [({"um_per_px": 2}, "auto", None), ({"scale_source": "me"}, "file", None), ({}, None, 500)],
+)
+def test_a_scale_is_given_or_found(options: dict[str, Any], mode: Any, bar_um: float | None) -> None:
+    with pytest.raises(InvalidOption):
+        with_scale(BAR, options, mode, bar_um)
+
+
+def test_the_command_says_and_shows(tmp_path: Path) -> None:
+    image, out = tmp_path / "bar.png", tmp_path / "found.png"
+    image.write_bytes(saved(BAR))
+    answer = CliRunner().invoke(app, ["scale", str(image), "--bar-um", "500", "--out", str(out)])
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.startswith("2.5 µm per px  scale bar, 200 px = 500 µm")
+    drawn = np.asarray(Image.open(out))
+    assert drawn.shape == BAR.shape
+    changed = np.argwhere((drawn != BAR).any(axis=2))
+    assert changed[:, 1].min() < 60 < 260 < changed[:, 1].max()
+    np.testing.assert_array_equal(drawn[180:184, 60:260], BAR[180:184, 60:260])
+
+
+def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(saved(PLAIN))
+    (tmp_path / "b.png").write_bytes(saved(BAR, dpi=(25_400, 25_400)))
+    answer = CliRunner().invoke(app, ["scale", str(tmp_path / "a.png"), str(tmp_path / "b.png")])
+    assert answer.exit_code == 1
+    assert "a.png" in answer.stderr and "no scale bar was found" in answer.stderr
+    assert "PNG resolution tags" in answer.stdout
