@@ -51,7 +51,8 @@ def test_what_a_file_says_and_where(case: str) -> None:
     data, um_per_px = SAYING[case]
     found = file_scale(data)
     assert found is not None
-    assert (found.source, found.um_per_px) == (case.strip(), pytest.approx(um_per_px, rel=1e-3))
+    assert found.source == case.strip()
+    assert found.um_per_px == pytest.approx(um_per_px, rel=1e-3)
 
 
 SILENT = {
