@@ -222,7 +222,7 @@ def _alternating(
     frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
 ) -> Iterator[Bar]:
     """Chains of rectangles of one length with gaps of the same length between them."""
-    blocks = [each for each in found if 0.1 <= each.thickness / each.length <= 3]
+    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
     if not blocks:
         return
     following = _following(blocks)

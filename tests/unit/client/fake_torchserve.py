@@ -107,7 +107,10 @@ class FakeTorchServe:
     def result(self, body: dict[str, Any]) -> bytes:
         base64.b64decode(body["image"], validate=True)
         result = make_result(
-            body["imageId"], um_per_px=body.get("um_per_px"), mask_format=body.get("mask_format", "rle")
+            body["imageId"],
+            um_per_px=body.get("um_per_px"),
+            scale_source=body.get("scale_source"),
+            mask_format=body.get("mask_format", "rle"),
         )
         return json.dumps(result).encode()
 

@@ -96,6 +96,7 @@ def make_result(
     image_id: str = "a" * 32,
     *,
     um_per_px: float | None = None,
+    scale_source: str | None = None,
     mask_format: str = "rle",
     masks: list[NDArray[np.bool_]] | None = None,
 ) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def make_result(
                 "area": "px²",
                 "angle": "degree",
                 "umPerPx": um_per_px,
-                "scaleSource": um_per_px and "given",
+                "scaleSource": um_per_px and (scale_source or "given"),
             },
             "options": {
                 "points": "grid",
@@ -132,7 +133,7 @@ def make_result(
                 "mode": "grains",
                 "mask_format": mask_format,
                 "um_per_px": um_per_px,
-                "scale_source": None,
+                "scale_source": scale_source,
                 "label": "grain",
             },
             "warnings": [],

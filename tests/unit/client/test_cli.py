@@ -52,6 +52,7 @@ def test_analyze_writes_four_files_and_prints_a_table(
         "number-weighted (µm)",
         "area-weighted (µm)",
         "mean axes",
+        "scale 2.5 µm per px (given)",
     ):
         assert part in text
     assert {"um_per_px": 2.5, "min_area": 5, "label": "quartz"}.items() <= torchserve.requests[0][1].items()

@@ -19,6 +19,7 @@ from grainserve.errors import (
     InvalidOption,
     JobFailed,
     ModelNotFound,
+    ScaleNotFound,
     StorageUnreachable,
     TorchServeUnreachable,
     WaitTimeout,
@@ -28,7 +29,7 @@ from grainserve.jobs import State
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS
+from tests.unit.client.results import DISCS, make_image
 
 
 @pytest.fixture
@@ -46,6 +47,23 @@ def test_analyze_brings_the_grains(client: Client, torchserve: FakeTorchServe, p
     assert body["um_per_px"] == 2.5
     assert body["imageId"] == result.image_id
     assert set(body) == {"image", "imageId", "um_per_px"}
+
+
+def test_a_scale_that_is_found_goes_with_its_source(client: Client, torchserve: FakeTorchServe, tmp_path: Path) -> None:
+    image = make_image()
+    image.save(tmp_path / "sand.png", dpi=(25_400, 25_400))
+    result = client.analyze(tmp_path / "sand.png", scale="file", timeout=60)
+    _, body = torchserve.requests[0]
+    assert (body["um_per_px"], body["scale_source"]) == (pytest.approx(1.0, rel=1e-4), "PNG resolution tags")
+    assert (result.um_per_px, result.scale_source) == (body["um_per_px"], body["scale_source"])
+
+
+def test_nothing_is_submitted_without_the_scale_asked_for(
+    client: Client, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(ScaleNotFound):
+        client.analyze(picture, scale="file", timeout=60)
+    assert names() == set()
 
 
 def test_a_model_that_torchserve_does_not_have_is_told_before_anything_is_stored(

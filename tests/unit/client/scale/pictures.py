@@ -23,7 +23,7 @@ def texture(level: int, noise: float, height: int = 240, width: int = 400, seed:
 
 
 def with_bar(
-    background: Pixels, length: int, thickness: int, colour: Sequence[int], x: int = 60, y: int = 180, tick: int = 0
+    background: Pixels, length: int, thickness: int, colour: Sequence[int], *, x: int = 60, y: int = 180, tick: int = 0
 ) -> Pixels:
     """A bar of length × thickness px; with ticks of `tick` px thickness at its ends, three times as tall."""
     pixels = background.copy()
@@ -33,16 +33,16 @@ def with_bar(
     return pixels
 
 
-def written(pixels: Pixels, text: str, x: int, y: int, colour: Sequence[int], size: int = 24) -> Pixels:
+def written(pixels: Pixels, text: str, at: tuple[int, int], colour: Sequence[int], size: int = 24) -> Pixels:
     image = Image.fromarray(pixels)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
-    ImageDraw.Draw(image).text((x, y), text, font=font, fill=tuple(colour))
+    ImageDraw.Draw(image).text(at, text, font=font, fill=tuple(colour))
     return np.asarray(image)
 
 
-def card(segments: int, side: int, thickness: int = 14, outline: int = 2) -> Pixels:
+def card(segments: int, side: int, thickness: int = 24, outline: int = 2) -> Pixels:
     """An upright scale card: light segments outlined in the dark ones' colour, a light one at the top."""
-    pixels = texture(128, 25, height=segments * side + 120, width=500)
+    pixels = texture(128, 25, height=segments * side + 320, width=500)
     pixels[20:-20, 100:200] = (235, 230, 200)
     x, top = 140, 60
     pixels[top - outline : top + segments * side + outline, x - outline : x + thickness + outline] = (20, 40, 80)

@@ -28,7 +28,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | None]:
 
 def test_the_file_says_it() -> None:
     found = find_scale(saved(PLAIN, dpi=(25_400, 25_400)), "file")
-    assert (found.um_per_px, found.source) == (pytest.approx(1.0, rel=1e-4), "PNG resolution tags")
+    assert found.um_per_px == pytest.approx(1.0, rel=1e-4)
+    assert found.source == "PNG resolution tags"
 
 
 @pytest.mark.parametrize("mode", ["file", "auto"])
@@ -69,7 +70,7 @@ def test_file_and_bar_must_agree(reader: dict[str, float | None], bar_um: float,
     if agrees:
         assert find_scale(data, bar_um=bar_um if given else None).source == "PNG resolution tags"
     else:
-        with pytest.raises(ScaleConflict, match="the file says 1 µm per px .* its scale bar"):
+        with pytest.raises(ScaleConflict, match=r"the file says 1 µm per px .* its scale bar"):
             find_scale(data, bar_um=bar_um if given else None)
 
 
@@ -123,7 +124,8 @@ def test_the_command_says_and_shows(tmp_path: Path) -> None:
     drawn = np.asarray(Image.open(out))
     assert drawn.shape == BAR.shape
     changed = np.argwhere((drawn != BAR).any(axis=2))
-    assert changed[:, 1].min() < 60 < 260 < changed[:, 1].max()
+    assert changed[:, 1].min() < 60
+    assert changed[:, 1].max() > 260
     np.testing.assert_array_equal(drawn[180:184, 60:260], BAR[180:184, 60:260])
 
 
@@ -132,5 +134,6 @@ def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> Non
     (tmp_path / "b.png").write_bytes(saved(BAR, dpi=(25_400, 25_400)))
     answer = CliRunner().invoke(app, ["scale", str(tmp_path / "a.png"), str(tmp_path / "b.png")])
     assert answer.exit_code == 1
-    assert "a.png" in answer.stderr and "no scale bar was found" in answer.stderr
+    assert "a.png" in answer.stderr
+    assert "no scale bar was found" in answer.stderr
     assert "PNG resolution tags" in answer.stdout

@@ -51,7 +51,8 @@ def test_what_a_file_says_and_where(case: str) -> None:
     data, um_per_px = SAYING[case]
     found = file_scale(data)
     assert found is not None
-    assert (found.source, found.um_per_px) == (case.strip(), pytest.approx(um_per_px, rel=1e-3))
+    assert found.source == case.strip()
+    assert found.um_per_px == pytest.approx(um_per_px, rel=1e-3)
 
 
 SILENT = {
@@ -78,7 +79,8 @@ def test_the_resolution_that_is_no_longer_one_for_printing() -> None:
     at, finer = (tiff(resolution=(dpi, dpi), resolutionunit="INCH") for dpi in (2540, 2600))
     assert file_scale(at) is None
     found = file_scale(finer)
-    assert found is not None and found.um_per_px < PRINTED_UM
+    assert found is not None
+    assert found.um_per_px < PRINTED_UM
 
 
 def test_a_microscope_s_own_word_goes_before_the_resolution() -> None:
@@ -86,7 +88,8 @@ def test_a_microscope_s_own_word_goes_before_the_resolution() -> None:
         resolution=(25_400, 25_400), resolutionunit="INCH", ome=True, metadata={"axes": "YX", "PhysicalSizeX": 2}
     )
     found = file_scale(data)
-    assert found is not None and (found.um_per_px, found.source) == (2.0, "OME-XML PhysicalSizeX")
+    assert found is not None
+    assert (found.um_per_px, found.source) == (2.0, "OME-XML PhysicalSizeX")
 
 
 @pytest.mark.parametrize("data", [ome(0.5, 0.6), tiff(resolution=(4000, 8000), resolutionunit="CENTIMETER")])

@@ -42,13 +42,13 @@ def test_a_length_as_it_is_said(um: float, text: str) -> None:
 @needs_ocr
 @pytest.mark.parametrize(("text", "um"), [("500 µm", 500.0), ("0.5 mm", 500.0)])
 def test_the_number_beside_a_bar_is_read(text: str, um: float) -> None:
-    pixels = written(with_bar(texture(30, 5), 150, 4, (255, 255, 255)), text, 90, 145, (255, 255, 255))
+    pixels = written(with_bar(texture(30, 5), 150, 4, (255, 255, 255)), text, (90, 145), (255, 255, 255))
     assert number.read_length(pixels, scale_bar(find_bars(pixels))) == um
 
 
 @needs_ocr
 def test_no_number_is_made_up() -> None:
-    pixels = written(with_bar(texture(30, 5), 150, 4, (255, 255, 255)), "quartz", 90, 145, (255, 255, 255))
+    pixels = written(with_bar(texture(30, 5), 150, 4, (255, 255, 255)), "quartz", (90, 145), (255, 255, 255))
     assert number.read_length(pixels, scale_bar(find_bars(pixels))) is None
 
 
