@@ -15,10 +15,10 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import skimage
 from numpy.typing import NDArray
 from rich.console import Console
 from skimage.measure import regionprops
@@ -149,7 +149,7 @@ def main() -> int:
     machine = {
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "scikit_image": skimage.__version__,
+        "scikit_image": version("scikit-image"),
         "processor": platform.processor() or platform.machine(),
         "cores_used": 1,
         "load_before": [round(load, 2) for load in os.getloadavg()],

@@ -81,4 +81,4 @@ class Shape:
         x, y = x - dx, -(y - dy)
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         u, v = (cosine * x + sine * y) / (self.length / 2), (cosine * y - sine * x) / (self.width / 2)
-        return u**2 + v**2 <= 1 if self.kind == "ellipse" else (np.abs(u) <= 1) & (np.abs(v) <= 1)
+        return np.asarray(u**2 + v**2 <= 1 if self.kind == "ellipse" else (np.abs(u) <= 1) & (np.abs(v) <= 1))
