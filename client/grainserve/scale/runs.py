@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 CONTRAST = 48
 """A bar differs from what lies above and below it by at least this many levels of 255 in one colour channel."""
@@ -47,6 +44,8 @@ def standing_out(plane: NDArray[np.int16], thickness: int) -> NDArray[np.bool_]:
     Returns:
         H × W, bool.
     """
+    from scipy import ndimage  # noqa: PLC0415 (a dispatcher starts faster without)
+
     opened = ndimage.maximum_filter1d(ndimage.minimum_filter1d(plane, thickness + 1, axis=0), thickness + 1, axis=0)
     found: NDArray[np.bool_] = plane - opened >= CONTRAST
     return found
@@ -54,6 +53,10 @@ def standing_out(plane: NDArray[np.int16], thickness: int) -> NDArray[np.bool_]:
 
 def stacks(mask: NDArray[np.bool_], shortest: int) -> list[Stack]:
     """Runs of at least `shortest` px along the rows that begin and end together in neighbouring rows."""
+    from scipy import ndimage  # noqa: PLC0415
+    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
     padded = np.pad(mask, ((0, 0), (1, 1)))
     changes = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
     rows, columns = np.divmod(changes, mask.shape[1] + 1)
