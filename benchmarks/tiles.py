@@ -143,8 +143,9 @@ def picture(made: SyntheticImage, result: Result, reach: int = 300) -> Image.Ima
 
 def _analyze(stack: Stack, image: Path, out: Path) -> tuple[list[str], int]:
     """Runs the command as a user would; what it printed, and its peak memory in MiB."""
-    timed = "import resource, sys; from grainserve.cli import app; app(standalone_mode=False); " + (
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    # Not getrusage: a child starts with its parent's peak.
+    timed = "import re; from grainserve.cli import app; app(standalone_mode=False); " + (
+        "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
     )
     command = [sys.executable, "-c", timed, "analyze", str(image), "--out", str(out), *OPTIONS]
     environment = {**os.environ, **stack.environment, "COLUMNS": "110"}
