@@ -26,6 +26,7 @@ from tools.stack import ROOT, RUN, Ports, Stack
 from training.scoring import Score, score
 from training.synthetic import SyntheticImage, synthesize
 
+REPORT = "thin_section.html"
 SECTION_SEED = 2031
 SECTION_GRAIN_PX = 40
 SECTION_UM_PER_PX = 10.0
@@ -53,10 +54,21 @@ def describe(result: Score) -> str:
 
 def analyze(stack: Stack, image: Path, out: Path, *options: str) -> None:
     """Runs `grainserve analyze` on one image, as a user would."""
-    command = [sys.executable, "-m", "grainserve", "analyze", str(image), "--out", str(out), *options]
-    shown = " ".join(["grainserve", *command[3:4], image.name, "--out", out.name, *options])
+    grainserve(stack, out, "analyze", f"{out.name}/{image.name}", "--out", out.name, *options)
+
+
+def report(stack: Stack, out: Path) -> None:
+    """Runs `grainserve report` on the thin section."""
+    result, image, page = (f"{out.name}/{name}" for name in ("thin_section.json", "thin_section.png", REPORT))
+    grainserve(stack, out, "report", result, "--image", image, "--out", page)
+
+
+def grainserve(stack: Stack, out: Path, *arguments: str) -> None:
+    """Runs the command line beside the folder of files, and shows it as it is run."""
+    shown = " ".join(["grainserve", *arguments])
     print(f"\n$ {shown}", flush=True)
-    done = subprocess.run(command, env={**os.environ, **stack.environment}, check=False)
+    command = [sys.executable, "-m", "grainserve", *arguments]
+    done = subprocess.run(command, cwd=out.resolve().parent, env={**os.environ, **stack.environment}, check=False)
     if done.returncode != 0:
         raise Problem(f"`{shown}` failed; the logs are under {stack.torchserve.logs}.")
 
@@ -78,8 +90,10 @@ def main() -> int:
     with Stack(RUN / "demo", ports=Ports.choose_free(), emulator_port=free) as stack:
         analyze(stack, section, out, "--um-per-px", str(SECTION_UM_PER_PX))
         print(describe(compare(out, truth)), flush=True)
+        report(stack, out)
         analyze(stack, coins, out, "--label", "coin")
     print(f"\nDone in {time.monotonic() - began:.0f} s; everything is stopped. Look at:")
+    print(f"  {out / REPORT}")
     for name in (section.stem, coins.stem):
         for ending in ("_overlay.png", "_sizes.png", ".csv", ".json"):
             print(f"  {out / (name + ending)}")
