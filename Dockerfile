@@ -50,7 +50,7 @@ FROM build AS build-client
 COPY client client
 RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --python venv/bin/python --constraint requirements.txt --build-constraint requirements.txt \
-        "./client[gateway,pubsub]"
+        "./client[gateway,pubsub,exports]"
 
 # --- Image: gateway, dispatcher, and whatever else `grainserve` does -------------------------------------------
 FROM base AS client

