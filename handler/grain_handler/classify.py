@@ -23,6 +23,7 @@ from grain_handler.measure import Properties, measure_labels
 from grain_handler.weights import Checkpoint
 
 FORMAT = "grainserve classifier 1"
+CONTENT = {"pipeline", "features", "scikit_learn", "whitening", "grains", "temperature", "farthest", "threshold"}
 UNKNOWN = "unknown"
 NEIGHBOURS = 5
 """Labelled grains that a grain's distance is taken to."""
@@ -129,19 +130,33 @@ def load(file: Checkpoint) -> Classifier:
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not _is_ours(content.get("pipeline")):
         raise ClassifierError(f"{file.uri} is no {FORMAT!r}: make one with `grainserve classifier train`")
+    missing = CONTENT - content.keys()
+    if missing:
+        raise ClassifierError(
+            f"classifier {file.uri} is damaged, it lacks {', '.join(sorted(missing))}: upload it again"
+        )
     trained, here = content["scikit_learn"], sklearn.__version__
     if trained.split(".")[:2] != here.split(".")[:2]:
         raise ClassifierError(
             f"classifier {file.uri} was trained with scikit-learn {trained}, this worker has {here}: train it again "
             f"with scikit-learn=={here}"
         )
-    unknown = sorted(set(content["features"]) - _measured())
+    grain = _some_grain()
+    unknown = sorted(set(content["features"]) - {name for name, _ in columns(grain)})
     if unknown:
         raise ClassifierError(
             f"classifier {file.uri} wants measurements that this worker does not make: {', '.join(unknown)}; train it "
             "on results of this version"
         )
-    return Classifier(file, content)
+    try:
+        classifier = Classifier(file, content)
+        # What does not fit together shows now, and not with every image.
+        classifier.name([grain])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ClassifierError(
+            f"classifier {file.uri} is damaged, its parts do not fit together: {error}; upload it again"
+        ) from error
+    return classifier
 
 
 def _is_ours(pipeline: Any) -> bool:
@@ -156,7 +171,7 @@ def _is_ours(pipeline: Any) -> bool:
     ]
 
 
-def _measured() -> set[str]:
-    """The columns of a grain that was measured with a scale."""
-    labels, image = np.ones((4, 4), np.int32), np.zeros((4, 4, 3), np.uint8)
-    return {name for name, _ in columns(measure_labels(labels, image, [0], 1.0)[0])}
+def _some_grain() -> Properties:
+    """A grain that has every measurement: it was measured with a scale."""
+    image = np.zeros((4, 4, 3), np.uint8)
+    return measure_labels(np.ones((4, 4), np.int32), image, [0], 1.0)[0]

@@ -24,14 +24,15 @@ def classify(result: Result, file: Path) -> Result:
         InvalidResult: The result lacks a measurement that the classifier looks at.
     """
     classifier = load(file)
-    frame = result.to_dataframe()
-    missing = [name for name in classifier.features if name not in frame or (len(frame) and frame[name].isna().all())]
+    rows = [grain.row() for grain in result.grains]
+    missing = [name for name in classifier.features if any(name not in row for row in rows)]
     if missing:
         raise InvalidResult(
             f"the result of image {result.image_id} has no {', '.join(missing)}, which {file} looks at: analyze the "
             "image again with this version (and a scale, for sizes)"
         )
-    names, confidences = classifier.name(frame[list(classifier.features)].to_numpy(dtype=np.float64))
+    values = np.array([[row[name] for name in classifier.features] for row in rows], np.float64)
+    names, confidences = classifier.name(values.reshape(len(rows), len(classifier.features)))
     about = {"uri": str(file), "generation": None, "crc32c": file_crc32c(file)}
     data = result.to_dict()
     grains = zip(data["segmentedObjects"], names.tolist(), confidences.tolist(), strict=True)

@@ -23,7 +23,7 @@ def print_card(classifier: Classifier, console: Console = console) -> None:
     if card["folds"] == "grains":
         console.print(
             "[yellow]note:[/] single grains were held out, not images: the figures are too good where images differ. "
-            "Give a table for each of several images, each class in more than one of them.",
+            "Give a table for each of several images, with ten grains or more of each class in more than one of them.",
             soft_wrap=True,
         )
     console.print(_classes(classifier))

@@ -92,7 +92,9 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
         # "NA" is a class somebody may have; only an empty measurement is none.
         no_value = {name: [""] for name in features}
         table = pd.read_csv(path, dtype={column: "str"}, keep_default_na=False, na_values=no_value)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise LabelledTableError(f"{path} is no CSV table in UTF-8: save it as `CSV UTF-8` ({error})") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise LabelledTableError(f"{path} is no CSV table: {error}") from error
     missing = [name for name in (column, *features) if name not in table.columns]
     if SIZE in missing:
@@ -100,7 +102,7 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise LabelledTableError(
             f"{path} has no column {', '.join(missing)}: give tables that `grainserve analyze` wrote, with their "
-            "columns as they are"
+            "columns as they are, separated by commas"
         )
     table[column] = table[column].str.strip()
     return table
@@ -109,7 +111,8 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
 def _check_rows(path: Path, table: pd.DataFrame, column: str, features: Sequence[str]) -> None:
     """Row numbers are a spreadsheet's: the header is row 1."""
     for name in features:
-        if table[name].dtype.kind not in "if":
+        # The columns of a table without rows are of no type.
+        if len(table) and table[name].dtype.kind not in "if":
             raise LabelledTableError(f"{path}: column {name} holds text; give numbers with a point, such as 0.5")
         empty = table.index[~np.isfinite(table[name].to_numpy(dtype=np.float64))]
         if len(empty):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.classifier.labelled import Labelled
+from grainserve.classifier.labelled import FEWEST, Labelled
 from grainserve.classifier.model import (
     NOVEL,
     UNKNOWN,
@@ -84,7 +84,8 @@ def _fitted(data: Labelled) -> tuple[Classifier, _Unseen]:
 def _folds(data: Labelled) -> tuple[str, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
     """What is held out together, "tables" or "grains", and the folds.
 
-    Grains of one image share its light, so that whole tables are held out where each fold still has every class.
+    Grains of one image share its light, so that whole tables are held out where enough grains of every class are left
+    to learn from.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
 
@@ -92,8 +93,8 @@ def _folds(data: Labelled) -> tuple[str, list[tuple[NDArray[np.intp], NDArray[np
     if tables > 1:
         splitter = StratifiedGroupKFold(min(FOLDS, tables), shuffle=True, random_state=0)
         folds = list(splitter.split(data.values, data.classes, data.tables))
-        known = len(np.unique(data.classes))
-        if all(len(np.unique(data.classes[learnt])) == known for learnt, _ in folds):
+        known = np.unique(data.classes)
+        if all((data.classes[learnt] == name).sum() >= FEWEST for learnt, _ in folds for name in known):
             return "tables", folds
     grains = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     return "grains", list(grains.split(data.values, data.classes))

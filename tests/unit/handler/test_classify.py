@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from grain_handler import weights
 from grain_handler.classify import UNKNOWN, Classifier, Named, given, load
 from grain_handler.errors import ClassifierError
+from grainserve.classifier.labelled import FEATURES
 from tests.unit.labelled import as_properties, draw, make_classifier
 
 
@@ -127,6 +129,29 @@ def test_another_scikit_learn(changed: Change) -> None:
 def test_measurements_that_are_not_made(changed: Change) -> None:
     with pytest.raises(ClassifierError, match="measurements that this worker does not make: birefringence; train"):
         read(changed(features=["birefringence", "solidity"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("features", ["solidity"]),
+        ("grains", np.zeros((50, 3))),
+        ("grains", np.zeros((3, len(FEATURES)))),
+        ("threshold", "high"),
+        ("pipeline", make_pipeline(StandardScaler(), LinearDiscriminantAnalysis())),
+    ],
+)
+def test_a_file_whose_parts_do_not_fit_is_refused_before_an_image_comes(changed: Change, key: str, value: Any) -> None:
+    with pytest.raises(ClassifierError, match=r"changed\.skops is damaged, its parts do not fit"):
+        read(changed(**{key: value}))
+
+
+def test_a_file_that_lacks_a_part_is_refused(file: Path, tmp_path: Path) -> None:
+    content = skops.io.load(file, trusted=[])
+    del content["farthest"], content["whitening"]
+    skops.io.dump(content, tmp_path / "lacking.skops")
+    with pytest.raises(ClassifierError, match="is damaged, it lacks farthest, whitening: upload it again"):
+        read(tmp_path / "lacking.skops")
 
 
 def test_scikit_learn_is_not_loaded_without_a_classifier() -> None:

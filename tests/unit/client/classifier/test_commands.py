@@ -79,6 +79,22 @@ def test_apply_names_the_grains_of_a_result(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "named" / "sand.csv")["classSource"].tolist() == ["classifier"] * 3
 
 
+@pytest.mark.parametrize("grains", [0, 1])
+def test_apply_takes_a_result_in_which_no_grain_has_a_measurement(tmp_path: Path, grains: int) -> None:
+    """A grain one pixel wide has no gradient, and is unknown; where it is the only one, too."""
+    make_classifier(tmp_path).save(tmp_path / "minerals.skops")
+    data = make_result(masks=[np.ones((1, 8), bool)] * grains)
+    for grain in data["segmentedObjects"]:
+        grain["properties"]["texture"] |= {"gradientMean": None, "gradientStd": None, "coherence": None}
+    (tmp_path / "sand.json").write_text(json.dumps(data))
+    applied = run("apply", tmp_path / "minerals.skops", tmp_path / "sand.json", "--out", tmp_path / "named")
+    assert applied.exit_code == 0, applied.output
+    named = json.loads((tmp_path / "named" / "sand.json").read_text())
+    assert [(each["class"], each["classConfidence"]) for each in named["segmentedObjects"]] == [
+        ("unknown", 0.0)
+    ] * grains
+
+
 def test_apply_refuses_a_result_without_the_measurements(tmp_path: Path) -> None:
     make_classifier(tmp_path).save(tmp_path / "minerals.skops")
     data = make_result()

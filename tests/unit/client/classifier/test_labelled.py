@@ -47,6 +47,20 @@ def test_rows_without_a_class_are_left_out(tmp_path: Path, label: str) -> None:
     assert (len(data.classes), data.left_out) == (24, 5)
 
 
+def test_an_image_without_grains_does_not_matter(tmp_path: Path) -> None:
+    first, none = write(tmp_path, table()), write(tmp_path, table().head(0), "none.csv")
+    data = read_labelled([none, first])
+    assert data.values == pytest.approx(read_labelled([first]).values)
+    assert data.tables.tolist() == [1] * 24
+
+
+def test_a_table_in_another_encoding_says_how_to_save_it(tmp_path: Path) -> None:
+    frame = table().replace({"class": {"quartz": "Glümmer"}})
+    frame.to_csv(tmp_path / "windows.csv", index=False, encoding="cp1252")
+    with pytest.raises(LabelledTableError, match=r"windows\.csv is no CSV table in UTF-8: save it as `CSV UTF-8`"):
+        read_labelled([tmp_path / "windows.csv"])
+
+
 def test_a_class_may_look_like_no_value_or_a_number(tmp_path: Path) -> None:
     frame = table().replace({"class": {"quartz": "NA", "biotite": "7"}})
     assert set(read_labelled([write(tmp_path, frame)]).classes) == {"NA", "7"}

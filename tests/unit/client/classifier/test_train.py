@@ -85,6 +85,18 @@ def test_grains_are_held_out_singly_where_a_class_is_in_one_table_only() -> None
     assert train(labelled(values, classes)).card["folds"] == "grains"
 
 
+@pytest.mark.parametrize("few", [1, 2, 4, 9])
+def test_a_table_with_few_grains_is_not_learnt_from_alone(few: int) -> None:
+    """Where it was, the distance allowed came out so large that nothing was unknown, or training failed."""
+    values = np.concatenate([draw(np.random.default_rng(0), centre, 40 + few) for centre in (0.0, 20.0)])
+    classes = ["quartz"] * (40 + few) + ["biotite"] * (40 + few)
+    tables = np.tile(np.repeat([0, 1], [40, few]), 2)
+    classifier = train(labelled(values, classes, tables))
+    assert classifier.card["folds"] == "grains"
+    names, _ = classifier.name(draw(np.random.default_rng(1), 10.0, 200))
+    assert (names == UNKNOWN).mean() > 0.9
+
+
 def test_a_file_has_all_of_it(tmp_path: Path) -> None:
     classifier = make_classifier(tmp_path)
     classifier.save(tmp_path / "a.skops")

@@ -193,6 +193,32 @@ def test_a_checkpoint_replaced_meanwhile_is_told_and_the_next_run_mends_it(
     assert len(segmenter.requests) == TILES + 1
 
 
+def test_classes_come_through_with_the_classifier_that_named_them(
+    client: Client, segmenter: FakeTorchServe, mosaic: Path
+) -> None:
+    classifier = {
+        "uri": "gs://weights/sizes.skops", "generation": "3", "crc32c": "AAAAAA==", "classes": ["coarse", "fine"],
+        "threshold": 0.5,
+    }  # fmt: skip
+
+    def name(area: int) -> str:
+        return "coarse" if area > 1000 else "fine"
+
+    def named(body: dict[str, Any]) -> bytes:
+        data = json.loads(find_bright(body, classifier=classifier))
+        for each in data["segmentedObjects"]:
+            each |= {"class": name(each["properties"]["area"]), "classConfidence": 0.9, "classSource": "classifier"}
+        return json.dumps(data).encode()
+
+    segmenter.result = named  # type: ignore[method-assign]
+    result = client.analyze(mosaic, timeout=60)
+    validate_result(result.to_dict())
+    assert result.metadata["classifier"] == classifier
+    assert [grain.label for grain in result.grains] == [name(grain.area) for grain in result.grains]
+    assert {grain.label for grain in result.grains} == {"coarse", "fine"}
+    assert {(grain.class_confidence, grain.class_source) for grain in result.grains} == {(0.9, "classifier")}
+
+
 def test_deep_grey_levels_are_stretched_once_for_all_tiles(client: Client, truth: Truth, mosaic: Path) -> None:
     deep = np.where(truth.labels > 0, 3000, 1000).astype(np.uint16)
     deep[0, 0] = 0  # the darkest of all, in the first tile only
