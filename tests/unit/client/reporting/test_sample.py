@@ -15,12 +15,13 @@ from grainserve.cli import app
 from grainserve.reporting.document import Report
 from grainserve.reporting.html import to_html
 from grainserve.reporting.overlays import MOST_BYTES, SizeColours, size_overlay
-from grainserve.reporting.pdf import to_pdf
+from grainserve.reporting.pdf import MOST_COLUMNS, column_parts, to_pdf
 from grainserve.reporting.sample import MOST_OVERLAYS, sample_report
 from grainserve.reporting.sources import Measured
 from grainserve.reporting.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise
+from grainserve.stats.astm import METHODS
 from tests.unit.client.reporting.grains import PITCH, SIDE, cut, discs, grey, measured
 from tests.unit.client.results import make_result
 
@@ -188,6 +189,27 @@ def test_an_overlay_colours_grains_by_size_and_leaves_the_rest_grey() -> None:
         expected = 0.55 * 120 + 0.45 * 255 * colours(result.sizes[[index]])[0]
         assert np.abs(pixels[y, x] - expected).max() < 12, "JPEG"
     assert np.abs(pixels[0, 0] - 120).max() < 15, "JPEG"
+
+
+def test_a_table_of_many_columns_goes_on_below_in_a_pdf() -> None:
+    assert column_parts(MOST_COLUMNS) == [slice(1, MOST_COLUMNS + 1)]
+    assert column_parts(1) == [slice(1, 2)]
+    assert column_parts(10) == [slice(1, 6), slice(6, 11)]
+    for count in range(1, 40):
+        parts = [range(1, count + 1)[part.start - 1 : part.stop - 1] for part in column_parts(count)]
+        assert [column for part in parts for column in part] == list(range(1, count + 1))
+        assert max(map(len, parts)) <= MOST_COLUMNS
+
+
+def test_grain_sizes_of_astm_are_those_counted_with_halves_and_flagged_where_grains_do_not_fill_the_frame() -> None:
+    result = discs(80)
+    made = sample_report([measured(result, picture=False)], title="Steel", astm=METHODS)
+    page = Page(to_html(made))
+    for each in summarise(Sample.of([result]), resamples=0, astm=METHODS).grain_size_numbers:
+        cells = page.rows[each.method]
+        assert (cells[0], float(cells[2])) == (text(each.g), each.count)
+    assert "not_filled" in page.flags
+    assert "Largest grain (ASTM E930)" in page.words
 
 
 def test_a_pdf_without_grains_is_one_as_well() -> None:
