@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from datetime import UTC, datetime
+from functools import cache
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -69,10 +70,16 @@ def report(*images: Measured, title: str = "Dune") -> Report:
     return sample_report(images, title=title, made=MADE)
 
 
+@cache
+def drawn(count: int, um_per_px: float | None) -> str:
+    """A page with its charts."""
+    return to_html(report(measured(discs(count, um_per_px=um_per_px))))
+
+
 @pytest.mark.parametrize(("count", "um_per_px"), [(5, 2.0), (80, None)])
 def test_the_page_has_the_numbers_of_the_summary(count: int, um_per_px: float | None) -> None:
     result = discs(count, um_per_px=um_per_px)
-    page = Page(to_html(report(measured(result))))
+    page = Page(drawn(count, um_per_px))
     summary = summarise(Sample.of([result]))
     unit = "px" if um_per_px is None else "µm"
     for percent in (5, 50, 95):
@@ -92,12 +99,14 @@ def test_a_page_without_grains_says_so_and_how_it_was_measured() -> None:
     assert page.rows["checkpoint generation"] == ["17"]
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_where_the_frame_cuts_every_grain_the_page_says_what_to_do() -> None:
     page = Page(to_html(report(measured(cut(discs(5))))))
     assert page.flags[0] == "no_sizes"
     assert "leave the edge correction off" in page.words
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
     images = [measured(discs(6, seed=seed), f"dune{seed}.png") for seed in range(MOST_OVERLAYS + 2)]
     page = Page(to_html(report(*images)))
@@ -110,7 +119,7 @@ def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
 
 
 def test_the_page_fetches_nothing() -> None:
-    page = Page(html := to_html(report(measured(discs(2)))))
+    page = Page(html := drawn(5, 2.0))
     assert not re.search(r"""(src|href)=(?!"data:)|url\(|@import""", html)
     assert not page.tags & {"script", "link", "iframe", "object"}
     assert "default-src 'none'" in html
@@ -170,6 +179,7 @@ def test_metadata_that_later_versions_add_is_shown() -> None:
     assert "--largest-grain 64" in html
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_without_a_picture_or_masks_the_page_says_why() -> None:
     assert "Without the image where it was lost." in to_html(report(measured(cut(discs(1)), picture=False)))
     bare = Page(to_html(report(measured(cut(Result(make_result(mask_format="none")))))))
@@ -201,6 +211,7 @@ def test_a_table_of_many_columns_goes_on_below_in_a_pdf() -> None:
         assert max(map(len, parts)) <= MOST_COLUMNS
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_grain_sizes_of_astm_are_those_counted_with_halves_and_flagged_where_grains_do_not_fill_the_frame() -> None:
     result = discs(80)
     made = sample_report([measured(result, picture=False)], title="Steel", astm=METHODS)
