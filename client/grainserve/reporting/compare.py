@@ -103,7 +103,7 @@ def _shapes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary]) -> T
         ("resultant length R̄", *(number_text(each.resultant, 2) for each in axes)),
         ("Rayleigh test p", *(p_value_text(each.p_value) for each in axes)),
     )
-    return Table("Medians of the shapes, and preferred orientation, each grain counting one.", ("", *pooled), rows)
+    return Table("Medians of the shapes, and preferred orientation, by number.", ("", *pooled), rows)
 
 
 def _provenance(samples: Mapping[str, Sequence[Measured]], images: Sequence[Measured]) -> Iterator[Block]:

@@ -35,6 +35,9 @@ SAMPLES = ("#1f5a92", "#c8691c", "#3a7d44", "#8e3b7a", "#7a6a00", "#2a8c94", "#a
 """Colours of samples that are compared; they repeat with another line style."""
 LINES = ("-", "--", ":")
 
+MOST_INSIDE = 4
+"""Samples whose legend stands beside the curves; that of more would lie over them, and stands below."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -95,13 +98,16 @@ def comparison_figure(samples: Sequence[Drawn], unit: str, words: str) -> Pictur
         low = min(float(drawn.sizes.min()) for drawn in samples)
         high = max(float(drawn.sizes.max()) for drawn in samples)
         _cumulative_axes(left, low, high, unit)
-        left.legend(loc="upper left", handlelength=2.2, borderaxespad=0.2)
+        if len(samples) > MOST_INSIDE:
+            figure.legend(loc="outside lower center", ncols=3, handlelength=2.2)
+        else:
+            left.legend(loc="upper left", handlelength=2.2, borderaxespad=0.2)
         _boxes(right, samples, colours)
         log_sizes(right, low, high)
         right.set(xlabel=f"Equivalent diameter ({unit})")
         _letter(left, right)
 
-    return _picture(draw, words, WIDTH, max(3.0, 0.3 * len(samples) + 1))
+    return _picture(draw, words, WIDTH, max(3.0, 0.3 * len(samples) + 1.4))
 
 
 def shape_figure(shapes: Shapes, orientation: Orientation) -> Picture:
@@ -257,7 +263,12 @@ def _boxes(axes: Axes, samples: Sequence[Drawn], colours: Sequence[str]) -> None
             part.set(color=colour)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.set_yticklabels([drawn.name if len(drawn.name) <= 18 else drawn.name[:17] + "…" for drawn in samples])
+    axes.set_yticklabels([_short(drawn.name) for drawn in samples])
+
+
+def _short(name: str) -> str:
+    """A name of 18 characters at most: names that are alike mostly differ at their ends."""
+    return name if len(name) <= 18 else f"{name[:7]}…{name[-10:]}"
 
 
 def _picture(draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import singledispatchmethod
+from math import ceil
 from pathlib import Path
 
 import matplotlib
@@ -16,6 +18,9 @@ from grainserve.reporting.document import Block, Code, Figure, Flags, Picture, R
 FONT, MONO = "DejaVu", "DejaVu Mono"
 INK, SOFT = (27, 31, 36), (91, 100, 112)
 LEVELS = {"error": (168, 32, 26), "warning": (168, 90, 8), "note": (47, 95, 138), "passed": (44, 122, 75)}
+MOST_COLUMNS = 7
+"""Of a table, beside the names of its rows: a wider one goes on below."""
+
 MARGIN, GAP, TITLE = 16.0, 3.0, 4.0
 """Around the page, between pictures, and of the line over one, mm."""
 
@@ -28,6 +33,12 @@ def to_pdf(report: Report) -> bytes:
         for block in section.blocks:
             pdf.draw(block)
     return bytes(pdf.output())
+
+
+def column_parts(count: int) -> list[slice]:
+    """Columns of a table after its first one, in parts of even width that fit on a page."""
+    size = ceil(count / ceil(count / MOST_COLUMNS))
+    return [slice(start, min(start + size, count + 1)) for start in range(1, count + 1, size)]
 
 
 class _Rules(TableBordersLayout):
@@ -121,17 +132,12 @@ class _Page(FPDF):
         self.ln(0.8)
         self.set_font(FONT, "", 7.5)
         self.set_text_color(*INK)
-        others = "R" if block.numbers else "L"
-        with self.table(
-            (block.header, *block.rows),
-            borders_layout=_Rules(),
-            col_widths=self._widths(block),
-            text_align=("L", *(others for _ in block.header[1:])),
-            headings_style=FontFace(emphasis="BOLD"),
-            line_height=4.0,
-            padding=(0.5, 1.0),
-        ):
-            pass
+        for part in column_parts(len(block.header) - 1):
+            if part.start > 1:
+                self.ln(3)
+                self._keep_together(30)
+            rows = [(row[0], *row[part]) for row in (block.header, *block.rows)]
+            self._grid(rows, "R" if block.numbers else "L")
         if block.note:
             self.ln(0.8)
             self._write(block.note, 7, colour=SOFT)
@@ -183,9 +189,22 @@ class _Page(FPDF):
         self.write(3.9, caption)
         self.ln(3.9)
 
-    def _widths(self, block: Table) -> tuple[float, ...]:
+    def _grid(self, rows: Sequence[tuple[str, ...]], align: str) -> None:
+        """Rows, the first of them the head."""
+        with self.table(
+            rows,
+            borders_layout=_Rules(),
+            col_widths=self._widths(rows),
+            text_align=("L", *(align for _ in rows[0][1:])),
+            headings_style=FontFace(emphasis="BOLD"),
+            line_height=4.0,
+            padding=(0.5, 1.0),
+        ):
+            pass
+
+    def _widths(self, rows: Sequence[tuple[str, ...]]) -> tuple[float, ...]:
         """Columns as wide as their text, in proportion; long words may take half of the page."""
-        columns = zip(block.header, *block.rows, strict=True)
+        columns = zip(*rows, strict=True)
         return tuple(min(self.epw / 2, 4 + max(map(self.get_string_width, column))) for column in columns)
 
     def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from grainserve.reporting.document import Flag
@@ -43,7 +43,12 @@ def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
         Flags, the worst first.
     """
     found = [flag for check in _CHECKS for flag in check(results)]
-    return tuple(sorted(found, key=lambda flag: ("error", "warning", "note").index(flag.level)))
+    return worst_first(found)
+
+
+def worst_first(flags: Iterable[Flag]) -> tuple[Flag, ...]:
+    """Errors, then warnings, then notes, each in the order given."""
+    return tuple(sorted(flags, key=lambda flag: ("error", "warning", "note").index(flag.level)))
 
 
 def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag | None:
@@ -174,7 +179,7 @@ def _unequal(results: Sequence[Result]) -> Iterator[Flag]:
 def _repeated(results: Sequence[Result]) -> Iterator[Flag]:
     repeated = len(results) - len({result.image_id for result in results})
     if repeated:
-        words = f"{repeated + 1} of the results are of one image: its grains are counted more than once."
+        words = f"{repeated} of {len(results)} results repeat an image: its grains are counted more than once."
         yield Flag("repeated_image", "error", words, {"repeated": repeated})
 
 

@@ -11,11 +11,12 @@ from grainserve.reporting.document import Block, Figure, Flag, Flags, Report, Se
 from grainserve.reporting.figures import MOST_POINTS, Drawn, colour_bar, shape_figure, size_figure
 from grainserve.reporting.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reporting.provenance import provenance
-from grainserve.reporting.qc import quality_flags, wide_interval_flag
+from grainserve.reporting.qc import quality_flags, wide_interval_flag, worst_first
 from grainserve.reporting.shapes import shapes_of
 from grainserve.reporting.sources import Measured
 from grainserve.rounding import number_text, p_value_text
 from grainserve.stats import Sample, Summary, summarise
+from grainserve.stats.astm import LEAST_FILLED
 
 MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
@@ -51,11 +52,11 @@ def sample_report(
         summary = summarise(sample, edge_correction=edge_correction, astm=astm)
     except NoGrains as error:
         if len(sample):
-            flags.insert(0, Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
+            flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
     else:
-        flags += filter(None, [_wide(summary)])
+        flags += filter(None, [_not_filled(summary), _wide(summary)])
     sections = [
-        Section("Quality", (Flags(tuple(flags)),)),
+        Section("Quality", (Flags(worst_first(flags)),)),
         Section("Grains", (*_overlays(images, sample), tables.image_table(images, summary))),
     ]
     if summary:
@@ -74,6 +75,16 @@ def footer(made: datetime | None) -> str:
     from grainserve import __version__  # noqa: PLC0415 - not set yet while the package is imported
 
     return f"Made by grainserve {__version__}, {made or datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+
+
+def _not_filled(summary: Summary) -> Flag | None:
+    if not summary.grain_size_numbers or summary.coverage >= LEAST_FILLED:
+        return None
+    words = (
+        f"Grains cover {summary.coverage:.0%} of the images: ASTM E112 is for grains that fill them, and planimetric G "
+        "is too low here."
+    )
+    return Flag("not_filled", "warning", words, {"coverage": summary.coverage, "threshold": LEAST_FILLED})
 
 
 def _wide(summary: Summary) -> Flag | None:
@@ -132,7 +143,7 @@ def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):
-        yield Table("Size classes of Wentworth (1922), % of grains.", ("class", *heads), rows)
+        yield Table("Size classes of Wentworth (1922), %.", ("class", *heads), rows)
     if numbers := tables.grain_size_table(summary):
         yield numbers
     if largest := summary.largest_grain:

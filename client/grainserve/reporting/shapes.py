@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.sizes import size_curve
+from grainserve.sizes import SizeCurve, cumulative
 from grainserve.stats import Interval, Sample, Summary
 
 Floats = NDArray[np.float64]
@@ -46,12 +46,18 @@ def shapes_of(sample: Sample, summary: Summary) -> Shapes:
     grains = [grain.properties for result in sample.results for grain in result.grains]
     values = {key: np.array([each[key] for each in grains], dtype=np.float64)[used] for key in DESCRIPTORS}
     weights = counts[used]
-    ones = np.ones_like(weights)
+    # Sorted once, not for each resample; NaN goes to the end.
+    orders = {key: np.argsort(each, kind="stable")[: np.isfinite(each).sum()] for key, each in values.items()}
+
+    def curve(key: str, times: Floats) -> SizeCurve:
+        order = orders[key]
+        order = order[times[order] > 0]
+        return cumulative(values[key][order], weights[order] * times[order], "number")
 
     def medians(times: Floats) -> Floats:
-        return np.array([size_curve(each, ones, "number", weights * times).percentile(50) for each in values.values()])
+        return np.array([curve(key, times).percentile(50) for key in DESCRIPTORS])
 
     found = summary.resampling.intervals(medians, sample.image[used], len(sample.images))
-    curves = {key: size_curve(each, ones, "number", weights) for key, each in values.items()}
-    quartiles = {key: (curve.percentile(25), curve.percentile(75)) for key, curve in curves.items()}
+    curves = {key: curve(key, np.ones_like(weights)) for key in DESCRIPTORS}
+    quartiles = {key: (each.percentile(25), each.percentile(75)) for key, each in curves.items()}
     return Shapes(values, weights, dict(zip(DESCRIPTORS, found, strict=True)), quartiles)

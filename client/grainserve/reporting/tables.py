@@ -32,8 +32,8 @@ def interval_note(summary: Summary) -> str:
             " They hold for the places imaged; for the sample, five images or more are needed.",
         )
     return (
-        f"In brackets: {way.level:.0%} intervals, percentile bootstrap over {drawn}, {way.resamples} resamples, "
-        f"seed {way.seed}.{caution}"
+        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn} (expanded percentiles, Hesterberg 2015), "
+        f"{way.resamples} resamples, seed {way.seed}.{caution}"
     )
 
 
@@ -80,7 +80,7 @@ def grain_size_table(summary: Summary) -> Table | None:
             each.method,
             text(each.g),
             text(each.g_iso),
-            f"{number_text(each.count)}",
+            f"{each.count:g}",
             str(each.fields),
             f"{number_text(each.relative_accuracy)} %" if each.relative_accuracy is not None else ABSENT,
         )
@@ -99,7 +99,7 @@ def shape_table(shapes: Shapes) -> Table:
         (words, text(shapes.medians[key]), *map(number_text, shapes.quartiles[key]))
         for key, words in DESCRIPTORS.items()
     )
-    return Table("Shapes, each grain counting one.", ("descriptor", "median", "25 %", "75 %"), rows)
+    return Table("Shapes, by number.", ("descriptor", "median", "25 %", "75 %"), rows)
 
 
 def image_table(images: Sequence[Measured], summary: Summary | None) -> Table:

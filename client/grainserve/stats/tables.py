@@ -11,14 +11,13 @@ from rich.table import Table
 
 from grainserve.rounding import interval_text, number_text, p_value_text
 from grainserve.sizes import Weighting
+from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import PERCENTS, FolkWard
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
-_LEAST_FILLED = 0.8
-"""Of the frame: where grains cover less, they do not fill it as ASTM E112 takes them to."""
 
 
 def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Console) -> None:
@@ -143,7 +142,7 @@ def _astm(numbers: Sequence[GrainSizeNumber]) -> Table:
     table = _table("ASTM E112", "G", "G (ISO 643)", "counted", "fields", "%RA", "mean size")
     for each in numbers:
         area = each.density_unit == "mm⁻²"
-        size = f"{each.mean_size * 1e6:.4g} µm²" if area else f"{each.mean_size * 1e3:.4g} µm"
+        size = f"{number_text(each.mean_size * 1e6)} µm²" if area else f"{number_text(each.mean_size * 1e3)} µm"
         accuracy = "" if each.relative_accuracy is None else f"{each.relative_accuracy:.1f}"
         cells = (f"{each.g_iso.value:.2f}", f"{each.count:g}", str(each.fields), accuracy, size)
         table.add_row(each.method, _interval(each.g), *cells)
@@ -151,7 +150,7 @@ def _astm(numbers: Sequence[GrainSizeNumber]) -> Table:
 
 
 def _print_largest(summary: Summary, console: Console) -> None:
-    if summary.coverage < _LEAST_FILLED:
+    if summary.coverage < LEAST_FILLED:
         console.print(
             f"[yellow]warning:[/] grains cover {summary.coverage:.0%}: E112 is for grains that fill the image, and "
             "planimetric G is too low here",
@@ -160,14 +159,15 @@ def _print_largest(summary: Summary, console: Console) -> None:
     if largest := summary.largest_grain:
         cut = ", cut by the frame: it is larger still" if largest.touches_edge else ""
         console.print(
-            f"largest grain (ASTM E930): G {largest.g:.2f}, {largest.area * 1e6:.4g} µm², grain {largest.grain} of "
-            f"{largest.image}{cut}",
+            f"largest grain (ASTM E930): G {largest.g:.2f}, {number_text(largest.area * 1e6)} µm², grain "
+            f"{largest.grain} of {largest.image}{cut}",
             soft_wrap=True,
         )
 
 
 def _table(*titles: str) -> Table:
     table = Table(*titles, box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True  # names of methods and images differ at their ends
     for column in table.columns[1:]:
         column.justify = "right"
     return table

@@ -23,6 +23,9 @@ from grainserve.stats.sample import Sample
 
 Labels = NDArray[np.int32]
 
+LEAST_FILLED = 0.8
+"""Of the frame: where grains cover less, they do not fill it as ASTM E112 takes them to."""
+
 
 @dataclass(frozen=True)
 class Field:

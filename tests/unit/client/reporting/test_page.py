@@ -6,12 +6,16 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
+from grainserve.reporting.document import Report, Section, Table
 from grainserve.reporting.html import to_html
 from grainserve.reporting.sample import sample_report
 from tests.browser import browsing, needs_chromium
 from tests.unit.client.reporting.grains import discs, measured
 
 pytestmark = needs_chromium
+
+PAPER = 680
+"""Px between the margins of A4."""
 
 
 def test_a_page_shows_its_pictures_and_fits_its_window_and_a_sheet_of_paper(tmp_path: Path) -> None:
@@ -27,3 +31,12 @@ def test_a_page_shows_its_pictures_and_fits_its_window_and_a_sheet_of_paper(tmp_
             page.set_viewport_size({"width": width, "height": 800})
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF-")
+        page.set_content(to_html(_of_many_samples(10)))
+        page.set_viewport_size({"width": PAPER, "height": 800})
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PAPER, "paper does not scroll"
+
+
+def _of_many_samples(count: int) -> Report:
+    head, row = ("", *(f"sample {index}" for index in range(count))), ("D50 (µm)", *["104.4 [101.0, 108.0]"] * count)
+    return Report("Sands", "", (Section("Sizes", (Table("Sizes.", head, (row,)),)),), "")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from datetime import UTC, datetime
+from functools import cache
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -15,12 +16,13 @@ from grainserve.cli import app
 from grainserve.reporting.document import Report
 from grainserve.reporting.html import to_html
 from grainserve.reporting.overlays import MOST_BYTES, SizeColours, size_overlay
-from grainserve.reporting.pdf import to_pdf
+from grainserve.reporting.pdf import MOST_COLUMNS, column_parts, to_pdf
 from grainserve.reporting.sample import MOST_OVERLAYS, sample_report
 from grainserve.reporting.sources import Measured
 from grainserve.reporting.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise
+from grainserve.stats.astm import METHODS
 from tests.unit.client.reporting.grains import PITCH, SIDE, cut, discs, grey, measured
 from tests.unit.client.results import make_result
 
@@ -68,10 +70,16 @@ def report(*images: Measured, title: str = "Dune") -> Report:
     return sample_report(images, title=title, made=MADE)
 
 
+@cache
+def drawn(count: int, um_per_px: float | None) -> str:
+    """A page with its charts."""
+    return to_html(report(measured(discs(count, um_per_px=um_per_px))))
+
+
 @pytest.mark.parametrize(("count", "um_per_px"), [(5, 2.0), (80, None)])
 def test_the_page_has_the_numbers_of_the_summary(count: int, um_per_px: float | None) -> None:
     result = discs(count, um_per_px=um_per_px)
-    page = Page(to_html(report(measured(result))))
+    page = Page(drawn(count, um_per_px))
     summary = summarise(Sample.of([result]))
     unit = "px" if um_per_px is None else "µm"
     for percent in (5, 50, 95):
@@ -91,12 +99,14 @@ def test_a_page_without_grains_says_so_and_how_it_was_measured() -> None:
     assert page.rows["checkpoint generation"] == ["17"]
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_where_the_frame_cuts_every_grain_the_page_says_what_to_do() -> None:
     page = Page(to_html(report(measured(cut(discs(5))))))
     assert page.flags[0] == "no_sizes"
     assert "leave the edge correction off" in page.words
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
     images = [measured(discs(6, seed=seed), f"dune{seed}.png") for seed in range(MOST_OVERLAYS + 2)]
     page = Page(to_html(report(*images)))
@@ -109,7 +119,7 @@ def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
 
 
 def test_the_page_fetches_nothing() -> None:
-    page = Page(html := to_html(report(measured(discs(2)))))
+    page = Page(html := drawn(5, 2.0))
     assert not re.search(r"""(src|href)=(?!"data:)|url\(|@import""", html)
     assert not page.tags & {"script", "link", "iframe", "object"}
     assert "default-src 'none'" in html
@@ -169,6 +179,7 @@ def test_metadata_that_later_versions_add_is_shown() -> None:
     assert "--largest-grain 64" in html
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_without_a_picture_or_masks_the_page_says_why() -> None:
     assert "Without the image where it was lost." in to_html(report(measured(cut(discs(1)), picture=False)))
     bare = Page(to_html(report(measured(cut(Result(make_result(mask_format="none")))))))
@@ -188,6 +199,28 @@ def test_an_overlay_colours_grains_by_size_and_leaves_the_rest_grey() -> None:
         expected = 0.55 * 120 + 0.45 * 255 * colours(result.sizes[[index]])[0]
         assert np.abs(pixels[y, x] - expected).max() < 12, "JPEG"
     assert np.abs(pixels[0, 0] - 120).max() < 15, "JPEG"
+
+
+def test_a_table_of_many_columns_goes_on_below_in_a_pdf() -> None:
+    assert column_parts(MOST_COLUMNS) == [slice(1, MOST_COLUMNS + 1)]
+    assert column_parts(1) == [slice(1, 2)]
+    assert column_parts(10) == [slice(1, 6), slice(6, 11)]
+    for count in range(1, 40):
+        parts = [range(1, count + 1)[part.start - 1 : part.stop - 1] for part in column_parts(count)]
+        assert [column for part in parts for column in part] == list(range(1, count + 1))
+        assert max(map(len, parts)) <= MOST_COLUMNS
+
+
+@pytest.mark.usefixtures("blank_charts")
+def test_grain_sizes_of_astm_are_those_counted_with_halves_and_flagged_where_grains_do_not_fill_the_frame() -> None:
+    result = discs(80)
+    made = sample_report([measured(result, picture=False)], title="Steel", astm=METHODS)
+    page = Page(to_html(made))
+    for each in summarise(Sample.of([result]), resamples=0, astm=METHODS).grain_size_numbers:
+        cells = page.rows[each.method]
+        assert (cells[0], float(cells[2])) == (text(each.g), each.count)
+    assert "not_filled" in page.flags
+    assert "Largest grain (ASTM E930)" in page.words
 
 
 def test_a_pdf_without_grains_is_one_as_well() -> None:

@@ -37,7 +37,7 @@ def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], t
     for part in (
         "sand: 8 grains in 2 images pooled",
         "the 2 at the frame are left out",
-        "by number (µm) by area (µm) by number (φ) by area (φ)",
+        "by number (µm) φ by area (µm) φ",
         "50 resamples by grain",
         "sorting σ (φ)",
         "well sorted",
