@@ -16,6 +16,7 @@ from grainserve.result import Result
 from grainserve.result_files import image_of, results_in
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
+from grainserve.tiles.jobs import fetched
 
 TOGETHER = "grains"
 """What the files of several results are called."""
@@ -68,7 +69,9 @@ def export(
 def _read(path: Path) -> Result:
     """A result whose image comes from the bucket when it is asked for."""
     read = Result.from_json(path)
-    return Result(read.to_dict(), lambda: JobStore(Bucket(config.setting(None, config.BUCKET))).image(read.image_id))
+    return Result(
+        read.to_dict(), lambda: fetched(JobStore(Bucket(config.setting(None, config.BUCKET))), read.metadata)
+    )
 
 
 def _image_of(result: Path, folder: Path | None) -> Path | None:
