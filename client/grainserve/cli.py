@@ -201,6 +201,8 @@ def analyze(
     with reported():
         options = given_options(ctx.params)
         _check_files(to, out)
+        if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
+            raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
             options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}

@@ -153,7 +153,7 @@ class Client:
             JobFailed: the job ended without a result; its `code` says why.
         """
         data = self.store.poll(image_id)
-        return None if data is None else self._result(image_id, data)
+        return None if data is None else self._result(data)
 
     def state(self, image_id: str) -> State:
         """Where the job is.
@@ -323,11 +323,10 @@ class Client:
     def result_from(self, path: str | PathLike[str]) -> Result:
         """Reads a result that `Result.to_json` wrote; `overlay` fetches its image from this client's bucket."""
         loaded = Result.from_json(path)
-        return self._result(loaded.image_id, loaded.to_dict())
+        return self._result(loaded.to_dict())
 
-    def _result(self, image_id: str, data: dict[str, Any]) -> Result:
-        tiles = data["metadata"].get("tiles")
-        return Result(data, fetch_image=lambda: fetched(self, tiles) if tiles else self.store.image(image_id))
+    def _result(self, data: dict[str, Any]) -> Result:
+        return Result(data, fetch_image=lambda: fetched(self.store, data["metadata"]))
 
     def _running_dispatcher(self) -> Dispatcher | None:
         if self._closed:

@@ -68,7 +68,9 @@ def _colours(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     for step in range(1, reach + 1):
         for one, other in ((labels[step:], labels[:-step]), (labels[:, step:], labels[:, :-step])):
             touching = (one != other) & (one > 0) & (other > 0)
-            for a, b in np.unique(np.stack([one[touching], other[touching]], axis=1), axis=0).tolist():
+            # As one number: pairs are sorted row by row, many times slower.
+            pairs = np.unique(one[touching].astype(np.int64) * (count + 1) + other[touching])
+            for a, b in zip(*(each.tolist() for each in np.divmod(pairs, count + 1)), strict=True):
                 neighbours[a].add(b)
                 neighbours[b].add(a)
     chosen = np.full(count + 1, -1)

@@ -13,9 +13,10 @@ from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.protocol import JobStore
 from grainserve.report import unique_names, write_files
 from grainserve.result import Result
-from grainserve.result_files import image_of, results_in
+from grainserve.result_files import ResultFiles, image_of, results_in
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
+from grainserve.tiles.jobs import fetched
 
 TOGETHER = "grains"
 """What the files of several results are called."""
@@ -27,7 +28,7 @@ To = Annotated[
 
 
 def export(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="Results: NAME.json, as `analyze` writes.")],
+    results: ResultFiles,
     *,
     to: Annotated[list[FormatName], typer.Option("--to", help="Format; may be given any number of times.")],
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("grainserve-results"),
@@ -68,7 +69,7 @@ def export(
 def _read(path: Path) -> Result:
     """A result whose image comes from the bucket when it is asked for."""
     read = Result.from_json(path)
-    return Result(read.to_dict(), lambda: JobStore(Bucket(config.setting(None, config.BUCKET))).image(read.image_id))
+    return Result(read.to_dict(), lambda: fetched(JobStore(Bucket(config.setting(None, config.BUCKET))), read.metadata))
 
 
 def _image_of(result: Path, folder: Path | None) -> Path | None:

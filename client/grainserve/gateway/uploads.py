@@ -117,8 +117,8 @@ def check_header(image: bytes) -> str:
         raise ImageRejected(
             413,
             "image_too_large",
-            f"the image is {width} × {height} px, the limit is {MAX_SIDE} px on the longer side: scale it down or cut "
-            "it into tiles",
+            f"the image is {width} × {height} px, the limit is {MAX_SIDE} px on the longer side: scale it down, or "
+            "measure it with `grainserve analyze`, which cuts it into tiles",
         )
     return content_type
 

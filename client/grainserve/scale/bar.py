@@ -117,22 +117,27 @@ def _level_bars(frame: NDArray[np.uint8]) -> Iterator[Bar]:
     thickest = max(12, min(height, width) // 16)
     shortest = max(SHORTEST_PX, round(SHORTEST * width))
     for channel in range(3):
-        bright = frame[..., channel].astype(np.int16)
+        bright = np.ascontiguousarray(frame[..., channel])
         for plane in (bright, 255 - bright):
             mask = standing_out(plane, thickest)
-            found = [each for each in stacks(mask, SHORTEST_SEGMENT) if _inside(each, width, height)]
-            for each in found:
-                if shortest <= each.length <= LONGEST * width and each.length >= SLENDER * each.thickness:
-                    yield from _plain(frame, plane, each)
-            yield from _alternating(frame, plane, mask, found, shortest)
+            found = stacks(mask, SHORTEST_SEGMENT)
+            found = found[_inside(found, width, height)]
+            length, thickness = (found[:, 1] - found[:, 0]), (found[:, 3] - found[:, 2])
+            slender = length >= SLENDER * thickness
+            for each in found[slender & (shortest <= length) & (length <= LONGEST * width)].tolist():
+                yield from _plain(frame, plane, Stack(*each))
+            blocks = found[(length <= SLENDER * thickness) & (thickness <= 3 * length)]
+            yield from _alternating(frame, plane, mask, blocks, shortest)
 
 
-def _inside(stack: Stack, width: int, height: int) -> bool:
-    """Whether there is something around it to differ from."""
-    return stack.x0 >= 4 and stack.y0 >= 2 and stack.x1 <= width - 4 and stack.y1 <= height - 2
+def _inside(stacks: NDArray[np.int64], width: int, height: int) -> NDArray[np.bool_]:
+    """Whether there is something around each to differ from."""
+    x0, x1, y0, y1 = stacks.T
+    inside: NDArray[np.bool_] = (x0 >= 4) & (y0 >= 2) & (x1 <= width - 4) & (y1 <= height - 2)
+    return inside
 
 
-def _plain(frame: NDArray[np.uint8], plane: NDArray[np.int16], stack: Stack) -> Iterator[Bar]:
+def _plain(frame: NDArray[np.uint8], plane: NDArray[np.uint8], stack: Stack) -> Iterator[Bar]:
     if (
         _is_drawn(_colour(frame, stack))
         and _is_even(frame, stack)
@@ -164,7 +169,7 @@ def _colour(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _contrast(plane: NDArray[np.int16], stack: Stack) -> float:
+def _contrast(plane: NDArray[np.uint8], stack: Stack) -> float:
     """What nearly all of its outline differs by from what lies 2 or 3 px outside."""
     across, along = slice(stack.x0 + 3, stack.x1 - 3), _core(stack)
     inside = np.median(plane[along, stack.x0 + 1 : stack.x1 - 1])
@@ -219,40 +224,43 @@ def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
 
 
 def _alternating(
-    frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], found: Sequence[Stack], shortest: int
+    frame: NDArray[np.uint8],
+    plane: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    blocks: NDArray[np.int64],
+    shortest: int,
 ) -> Iterator[Bar]:
     """Chains of rectangles of one length with gaps of the same length between them."""
-    blocks = [each for each in found if 0.2 <= each.thickness / each.length <= 3]
-    if not blocks:
-        return
     following = _following(blocks)
     begins = set(following) - set(following.values())
     for begin in sorted(begins):
         chain = [begin]
         while chain[-1] in following:
             chain.append(following[chain[-1]])
-        bar = _divided(frame, plane, mask, [blocks[each] for each in chain])
+        bar = _divided(frame, plane, mask, [Stack(*each) for each in blocks[chain].tolist()])
         if bar is not None and bar.length >= shortest:
             yield bar
 
 
-def _following(blocks: Sequence[Stack]) -> dict[int, int]:
+def _following(blocks: NDArray[np.int64]) -> dict[int, int]:
     """The block that follows each along x at the distance of a gap of its own length, of those that have one."""
-    x0, x1, y0, y1 = np.array([(each.x0, each.x1, each.y0, each.y1) for each in blocks]).T
+    x0, x1, y0, y1 = blocks.T
     length, thickness = x1 - x0, y1 - y0
-    following = {}
-    for one in range(len(blocks)):
-        near = np.abs(x0 - x1[one] - length[one]) <= np.maximum(2.0, 0.2 * length[one])
-        near &= np.abs(length - length[one]) <= np.maximum(2.0, 0.1 * length[one])
-        shared = np.minimum(y1, y1[one]) - np.maximum(y0, y0[one])
-        near &= shared >= 0.7 * np.maximum(thickness, thickness[one])
-        if near.any():
-            following[one] = int(near.argmax())
-    return following
+    margin = np.maximum(2.0, 0.2 * length)
+    by_x0 = np.argsort(x0)
+    first = np.searchsorted(x0[by_x0], x1 + length - margin, side="left")
+    counts = np.searchsorted(x0[by_x0], x1 + length + margin, side="right") - first
+    one = np.repeat(np.arange(len(blocks)), counts)
+    other = by_x0[np.arange(one.size) + np.repeat(first - np.cumsum(counts) + counts, counts)]
+    near = np.abs(length[other] - length[one]) <= np.maximum(2.0, 0.1 * length[one])
+    shared = np.minimum(y1[other], y1[one]) - np.maximum(y0[other], y0[one])
+    near &= shared >= 0.7 * np.maximum(thickness[other], thickness[one])
+    # Of several, the first counts: a later entry would replace it.
+    return dict(sorted(zip(one[near].tolist(), other[near].tolist(), strict=True), reverse=True))
 
 
 def _divided(
-    frame: NDArray[np.uint8], plane: NDArray[np.int16], mask: NDArray[np.bool_], chain: list[Stack]
+    frame: NDArray[np.uint8], plane: NDArray[np.uint8], mask: NDArray[np.bool_], chain: list[Stack]
 ) -> Bar | None:
     gaps = [Stack(one.x1, other.x0, one.y0, one.y1) for one, other in pairwise(chain)]
     inside = [float(np.median(plane[_core(each), each.x0 + 2 : each.x1 - 2])) for each in (*chain, *gaps)]

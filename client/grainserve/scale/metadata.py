@@ -71,8 +71,9 @@ def _of_tiff(data: bytes) -> Iterator[tuple[str, Side]]:
                 side = read(tiff)
                 if side is not None:
                     yield source, side
-    except (tifffile.TiffFileError, ElementTree.ParseError, IndexError):
-        return  # whether it is an image at all, the handler says
+    # A damaged tag is of another type or length than it is read as. Whether it is an image at all, the handler says.
+    except (tifffile.TiffFileError, ElementTree.ParseError, LookupError, TypeError, ValueError, AttributeError):
+        return
 
 
 def _ome(tiff: TiffFile) -> Side | None:

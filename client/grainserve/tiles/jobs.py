@@ -20,6 +20,7 @@ from grainserve.work import Work
 
 if TYPE_CHECKING:
     from grainserve.client import Client
+    from grainserve.protocol import JobStore
 
 
 def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapping[str, Any]) -> Work:
@@ -55,22 +56,24 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
         for index in odd_ones(results)[0]:
             client.store.delete(ids[index])  # so that the next run does not find it
         data = merged_result(layout, results, description, warnings)
-        return Result(data, fetch_image=lambda: fetched(client, data["metadata"]["tiles"]))
+        return Result(data, fetch_image=lambda: fetched(client.store, data["metadata"]))
 
     return Work(ids, merged)
 
 
-def fetched(client: Client, tiles: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """The image of a merged result (H × W × 3, uint8), from its tiles in the bucket.
+def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
+    """The image that a result is of, from the bucket: a merged result's from its tiles.
 
     Args:
-        client: where they were submitted.
-        tiles: `metadata.tiles` of the result.
+        store: where it, or its tiles, were submitted.
+        metadata: of the result.
 
     Raises:
-        ImageNotFound: a tile was deleted.
+        ImageNotFound: it, or a tile, was deleted.
     """
-    return assembled(tiles, (display_pixels(client.store.image(each)) for each in tiles["imageIds"]))
+    if tiles := metadata.get("tiles"):
+        return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]))
+    return store.image(str(metadata["imageId"]))
 
 
 def _version(client: Client, tile: NDArray[np.uint8], options: Mapping[str, Any]) -> str:

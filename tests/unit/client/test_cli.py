@@ -99,6 +99,16 @@ def test_analyze_without_masks_says_why_there_is_no_overlay(
     assert not (tmp_path / "out" / "sand_overlay.png").exists()
 
 
+def test_formats_made_of_masks_without_masks_are_refused_before_any_work(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    asked = ("--mask-format", "none", "--to", "csv", "--to", "geojson")
+    done = run("analyze", picture, "--out", tmp_path / "out", *asked)
+    assert done.exit_code == 2
+    assert "--to geojson is made of masks, and --mask-format none asks for none" in words(done.output)
+    assert not (tmp_path / "out").exists()
+
+
 def test_submit_then_poll_then_wait_then_poll(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path, names: Callable[[], set[str]]
 ) -> None:

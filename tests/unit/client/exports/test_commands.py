@@ -73,11 +73,16 @@ def test_an_image_that_is_not_one_is_told(more: str | None, results: list[Path],
     assert ("sand.jpg and sand.png" if more else "no image named sand") in done.output
 
 
-def test_a_file_that_is_no_result_is_named(results: list[Path], tmp_path: Path) -> None:
+def test_what_is_no_result_is_named_and_other_exports_are_left_out(results: list[Path], tmp_path: Path) -> None:
     assert run(results[0], "--to", "coco", "--out", tmp_path).exit_code == 0
-    done = run(*sorted(tmp_path.glob("*.json")), "--to", "csv", "--out", tmp_path)
+    done = run(*sorted(tmp_path.glob("*.json")), "--to", "csv", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "sand_coco.json is another export" in " ".join(done.output.split())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"sand.csv", "gravel.csv"}
+    (tmp_path / "notes.json").write_text("{}")
+    done = run(results[0], tmp_path / "notes.json", "--to", "csv", "--out", tmp_path / "out")
     assert done.exit_code == 1
-    assert "sand_coco.json: this is not a result" in " ".join(done.output.split())
+    assert "notes.json: this is not a result" in " ".join(done.output.split())
 
 
 def test_a_result_without_masks_is_told_for_formats_made_of_them(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,13 @@ def test_the_text_file_beside_an_image(tmp_path: Path, text: str, source: str | 
     found = file_scale(saved(np.asarray(PIXELS)), tmp_path / "sem.jpg")
     assert (found and found.source) == source
     assert (found and found.um_per_px) == (um_per_px and pytest.approx(um_per_px))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_tiff_says_a_scale_none_or_why_not() -> None:
+    whole = tagged(PIXELS[:2, :2], 34118, ZEISS)
+    for place in range(8, len(whole)):
+        for value in (0, 1, 7, 255):
+            damaged = whole[:place] + bytes([value]) + whole[place + 1 :]
+            with contextlib.suppress(ScaleError):
+                file_scale(damaged)

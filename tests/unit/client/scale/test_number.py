@@ -65,7 +65,6 @@ def test_no_number_is_made_up() -> None:
 )
 def test_a_majority_of_readings_decides(monkeypatch: pytest.MonkeyPatch, texts: list[str], um: float | None) -> None:
     pytesseract = pytest.importorskip("pytesseract")
-    left = iter(texts)
-    monkeypatch.setattr(pytesseract, "image_to_string", lambda *_, **__: next(left, ""))
+    monkeypatch.setattr(pytesseract, "image_to_string", lambda *_, **__: "\f".join(texts))
     pixels = with_bar(texture(30, 0), 150, 4, (255, 255, 0))
     assert number.read_length(pixels, scale_bar(find_bars(pixels))) == um

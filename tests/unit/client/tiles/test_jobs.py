@@ -118,6 +118,9 @@ def test_a_large_image_gives_every_grain_once_in_its_own_coordinates(
     assert (tmp_path / "from_bucket.png").read_bytes() == (tmp_path / "from_file.png").read_bytes()
     result.to_json(tmp_path / "saved.json")
     client.result_from(tmp_path / "saved.json").overlay(tmp_path / "from_saved.png")
+    exported = test_cli.run("export", tmp_path / "saved.json", "--to", "overlay", "--out", tmp_path)
+    assert exported.exit_code == 0, exported.output
+    assert (tmp_path / "saved_overlay.png").read_bytes() == (tmp_path / "from_file.png").read_bytes()
 
 
 def test_all_tiles_are_asked_of_the_version_that_is_the_default_at_first(
