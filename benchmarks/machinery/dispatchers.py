@@ -11,8 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from grainserve.dispatcher import DONE, Dispatcher
-from grainserve.operate import stop_signals
 from grainserve.protocol import JobStore
+from grainserve.stopping import stop_signals
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
 

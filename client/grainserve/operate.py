@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_address
@@ -19,6 +17,7 @@ from grainserve.errors import InvalidConfiguration
 from grainserve.gateway.service import AT_ONCE, LOOPBACK, Service
 from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
+from grainserve.stopping import stop_signals
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
 from grainserve.torchserve import TorchServe
@@ -228,26 +227,6 @@ def _is_loopback(host: str) -> bool:
 def log_to_terminal() -> None:
     """One line an event, to standard error."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-
-
-class stop_signals:  # noqa: N801 - reads as a verb where it is used
-    """Turns SIGTERM and Ctrl-C into an event; a second one ends the process as it would have without this."""
-
-    def __enter__(self) -> threading.Event:
-        self._event = threading.Event()
-        self._before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self._event
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _hear(self, *_: object) -> None:
-        self._event.set()
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def add_to(app: typer.Typer) -> None:
