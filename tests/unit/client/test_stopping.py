@@ -15,6 +15,7 @@ from grainserve.stopping import stop_signals
 
 ours, theirs = os.pipe()
 if os.fork() == 0:  # from another process, so that it comes at any of this one's instructions
+    os.close(theirs)  # else it would outlive its parent
     while os.read(ours, 1) == b"g":
         until = time.perf_counter() + random.random() * 2e-4
         while time.perf_counter() < until:
