@@ -14,18 +14,10 @@ from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
 from grainserve.reporting.sources import with_pictures, without_pictures
 from grainserve.result_files import ResultFiles, results_in
-from grainserve.stats.astm import METHODS
+from grainserve.stats.options import Astm, EdgeCorrection, methods
 from grainserve.terminal import console, reported
 
 Out = Annotated[Path, typer.Option(help="File to write: .html, self-contained, or .pdf.")]
-EdgeCorrection = Annotated[
-    bool,
-    typer.Option(
-        "--edge-correction/--no-edge-correction",
-        help="Leave out grains that the frame cuts and weight the others for it (Miles–Lantuéjoul).",
-    ),
-]
-ALL_METHODS = "all"
 
 
 def report(
@@ -38,14 +30,7 @@ def report(
         Path | None, typer.Option(metavar="FOLDER", help="Where the image of NAME.json is NAME.png, NAME.jpg, …")
     ] = None,
     edge_correction: EdgeCorrection = True,
-    astm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METHOD",
-            help="Add the grain size G by a method of ASTM E112, for grains that fill the image: "
-            f"{', '.join(METHODS)}, or {ALL_METHODS}. May be repeated.",
-        ),
-    ] = None,
+    astm: Astm = None,
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
 
@@ -60,7 +45,7 @@ def report(
             with_pictures(results_in(results), image=image, folder=images),
             title=title or _title(results),
             edge_correction=edge_correction,
-            astm=METHODS if ALL_METHODS in (astm or ()) else tuple(astm or ()),
+            astm=methods(astm),
         )
         _write(made, out, kind)
 

@@ -100,7 +100,7 @@ class _Page(FPDF):
 
     @singledispatchmethod
     def draw(self, block: Block) -> None:
-        raise NotImplementedError(type(block).__name__)
+        raise TypeError(f"a report has no {type(block).__name__}")
 
     @draw.register
     def _(self, block: Text) -> None:

@@ -11,36 +11,21 @@ from rich.markup import escape
 from grainserve.result import Result
 from grainserve.result_files import ResultFiles, results_in
 from grainserve.sizes import Weighting
-from grainserve.stats.astm import METHODS
+from grainserve.stats.options import Astm, EdgeCorrection, methods
 from grainserve.stats.sample import Sample
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
 from grainserve.terminal import console, reported
 
-_EVERY = "all"
-
 
 def stats(
     results: ResultFiles,
     *,
-    edge_correction: Annotated[
-        bool,
-        typer.Option(
-            "--edge-correction/--no-edge-correction",
-            help="Leave out grains that the frame cuts and weight the others for it (Miles–Lantuéjoul).",
-        ),
-    ] = True,
+    edge_correction: EdgeCorrection = True,
     weighting: Annotated[
         Literal["number", "area", "both"], typer.Option(help="What a grain counts: one, or its area.")
     ] = "both",
-    astm: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METHOD",
-            help="Add the grain size G by a method of ASTM E112, for grains that fill the image: "
-            f"{', '.join(METHODS)}, or {_EVERY}. May be repeated. Each image is a field.",
-        ),
-    ] = None,
+    astm: Astm = None,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the first file's.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
@@ -53,12 +38,16 @@ def stats(
     With five images or more, intervals count how images differ as well.
     """
     with reported():
-        methods = METHODS if astm and _EVERY in astm else tuple(astm or ())
         files = results_in(results)
         images = [path.stem for path in files]
         sample = Sample.of([Result.from_json(path) for path in files], name, images)
         summary = summarise(
-            sample, edge_correction=edge_correction, resamples=resamples, level=level, seed=seed, astm=methods
+            sample,
+            edge_correction=edge_correction,
+            resamples=resamples,
+            level=level,
+            seed=seed,
+            astm=methods(astm),
         )
         shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
         print_summary(summary, shown, console)
