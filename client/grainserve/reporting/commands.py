@@ -13,7 +13,7 @@ from rich.markup import escape
 from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
 from grainserve.reporting.sources import with_pictures, without_pictures
-from grainserve.result_files import ResultFiles, results_in
+from grainserve.result_files import ResultFiles, name_of, results_in, sample_name
 from grainserve.stats.options import Astm, EdgeCorrection, methods
 from grainserve.terminal import console, reported
 
@@ -43,7 +43,7 @@ def report(
         kind = _kind(out)
         made = sample_report(
             with_pictures(results_in(results), image=image, folder=images),
-            title=title or _title(results),
+            title=title or sample_name(results),
             edge_correction=edge_correction,
             astm=methods(astm),
         )
@@ -71,7 +71,7 @@ def compare(
         from grainserve.reporting.compare import comparison  # noqa: PLC0415
 
         kind = _kind(out)
-        sets = [(_name(path), [path]) for path in results or []] + [_matched(each) for each in sample or []]
+        sets = [(name_of(path), [path]) for path in results or []] + [_matched(each) for each in sample or []]
         _check_names([name for name, _ in sets])
         samples = {name: without_pictures(results_in(paths)) for name, paths in sets}
         _write(comparison(samples, title=title, edge_correction=edge_correction), out, kind)
@@ -83,15 +83,6 @@ def _kind(out: Path) -> str:
     if kind not in {".html", ".pdf"}:
         raise InvalidConfiguration(f"--out {out} is neither .html nor .pdf: name the file with one of them")
     return kind
-
-
-def _name(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
-
-
-def _title(results: Sequence[Path]) -> str:
-    names = [_name(path) for path in results]
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
 
 
 def _matched(sample: str) -> tuple[str, list[Path]]:

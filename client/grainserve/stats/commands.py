@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from grainserve.result import Result
-from grainserve.result_files import ResultFiles, results_in
+from grainserve.result_files import ResultFiles, results_in, sample_name
 from grainserve.sizes import Weighting
 from grainserve.stats.options import Astm, EdgeCorrection, methods
 from grainserve.stats.sample import Sample
@@ -26,7 +26,7 @@ def stats(
         Literal["number", "area", "both"], typer.Option(help="What a grain counts: one, or its area.")
     ] = "both",
     astm: Astm = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sample; default the first file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap: the same seed gives the same intervals.")] = 0,
@@ -40,7 +40,12 @@ def stats(
     with reported():
         files = results_in(results)
         images = [path.stem for path in files]
-        sample = Sample.of([Result.from_json(path) for path in files], name, images)
+        pooled = [Result.from_json(path) for path in files]
+        if repeated := len(pooled) - len({result.image_id for result in pooled}):
+            console.print(
+                f"[yellow]warning:[/] {repeated} of {len(pooled)} results repeat an image: its grains count twice"
+            )
+        sample = Sample.of(pooled, name or sample_name(results), images)
         summary = summarise(
             sample,
             edge_correction=edge_correction,

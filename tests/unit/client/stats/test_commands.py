@@ -50,6 +50,22 @@ def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], t
     assert (written["name"], written["grains"], written["resampling"]["resamples"]) == ("sand", 8, 50)
 
 
+def test_a_sample_is_called_by_what_was_given_and_other_exports_are_left_out(files: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "south_coco.json"
+    other.write_text("{}")
+    code, text = run(*files, other, "--resamples", 0)
+    assert code == 0, text
+    assert f"{files[0].stem}, {files[1].stem}: 8 grains in 2 images" in text
+    assert "south_coco.json is another export" in text
+    assert "repeat an image" not in text
+
+
+def test_an_image_that_is_given_twice_is_told(files: list[Path]) -> None:
+    code, text = run(*files, files[0], "--resamples", 0)
+    assert code == 0, text
+    assert "1 of 3 results repeat an image" in text
+
+
 def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> None:
     code, text = run(files[0], "--weighting", "area", "--no-edge-correction", "--resamples", 0)
     assert code == 0, text
