@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import mimetypes
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -21,6 +23,8 @@ ImageSource = str | PathLike[str] | bytes | NDArray[Any]
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 """What the handler reads, and so the client."""
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+"""What Pillow's readers raise on damaged files."""
 STRIP = 256
 """Rows of deep grey levels that are stretched at once: as floats they take four times the file's memory."""
 
@@ -104,7 +108,7 @@ def opened(image: ImageSource) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise InvalidImage("the image has more than 179 megapixels, Pillow's limit: cut it or scale it down") from error
-    except (OSError, ValueError) as error:
+    except BROKEN as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
