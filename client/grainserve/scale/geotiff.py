@@ -66,7 +66,7 @@ def ground_size(tiff: TiffFile) -> Said | None:
         x, y = (math.hypot(matrix[column], matrix[4 + column]) for column in (0, 1))
     else:
         return None
-    um = 1e6 * _metres(tiff.pages.first.geotiff_tags if "GeoKeyDirectoryTag" in tags else {}, x)
+    um = 1e6 * _metres(tiff.geotiff_metadata or {}, x)
     return Said(SOURCE, x * um, y * um)
 
 

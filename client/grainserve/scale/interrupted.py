@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from grainserve.scale.drawn import BRIGHT, DARK, UNEVEN, colour_of, contrast_of, core, is_drawn, is_even
 from grainserve.scale.runs import CONTRAST, Stack
 
-WIDEST_GAP = 3
-"""A gap is at most this many times longer than the longer of the pieces beside it."""
+WIDEST_WRITTEN, WIDEST_EMPTY = 6, 3
+"""A gap is at most this many times longer than the longer of the pieces beside it: with a number in it, and without."""
 
 ALIKE_PIECES, ALIKE_COLOURS = 0.75, 40
 """The shorter piece is at least this share of the longer one, since numbers stand in the middle; and levels of 255
@@ -60,7 +60,7 @@ def interrupted(
 def goes_on(frame: NDArray[np.uint8], stack: Stack) -> bool:
     """Whether beyond a gap at either end a bar has another piece: as thick, of its colour, in its rows."""
     width = frame.shape[1]
-    reach, shortest = WIDEST_GAP * stack.length, max(12, stack.length // SHARE_OF_PIECE)
+    reach, shortest = WIDEST_EMPTY * stack.length, max(12, stack.length // SHARE_OF_PIECE)
     above, below = stack.y0 - 2, stack.y1 + 1
     for columns in (slice(max(0, stack.x0 - reach), stack.x0 - 3), slice(stack.x1 + 3, min(width, stack.x1 + reach))):
         if columns.stop - columns.start < shortest:
@@ -91,7 +91,8 @@ def _pairs(frame: NDArray[np.uint8], found: NDArray[np.int64]) -> Iterator[tuple
             behind = [
                 other
                 for other in near
-                if abs(other.y1 - one.y1) <= 1 and 3 < other.x0 - one.x1 <= WIDEST_GAP * max(one.length, other.length)
+                if abs(other.y1 - one.y1) <= 1
+                and 3 < other.x0 - one.x1 <= WIDEST_WRITTEN * max(one.length, other.length)
             ]
             if behind:
                 yield one, min(behind, key=lambda other: other.x0)
@@ -109,8 +110,8 @@ def _is_written(frame: NDArray[np.uint8], left: Stack, right: Stack) -> bool:
         return False
     inked = np.flatnonzero(columns)
     margins = int(inked[0]) + 2, columns.size - int(inked[-1]) + 1
-    strokes = sum(1 for is_ink, _ in groupby(columns.tolist()) if is_ink)
-    return max(margins) <= MARGIN * gap and strokes >= STROKES
+    strokes = np.count_nonzero(np.diff(columns.astype(int), prepend=0) == 1)
+    return max(margins) <= MARGIN * gap and bool(strokes >= STROKES)
 
 
 def _reach(frame: NDArray[np.uint8], piece: Stack, direction: int) -> float:
