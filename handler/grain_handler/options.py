@@ -27,7 +27,8 @@ class Options(BaseModel):
     The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
 
     Attributes:
-        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies.
+        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies; `seeds`:
+            where the encoder says that grains are.
         points_per_side: The grid of point prompts has this many points along each side of a crop.
         points_per_batch: Points whose masks are held at once before they are filtered; changes no mask.
         pred_iou_thresh: Masks with a predicted IoU up to this are dropped.
@@ -46,7 +47,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    points: Literal["grid", "adaptive"] = "grid"
+    points: Literal["grid", "adaptive", "seeds"] = "grid"
     points_per_side: int = Field(default=32, ge=1, le=128)
     points_per_batch: int = Field(default=64, ge=1, le=1024)
     pred_iou_thresh: Share = 0.88

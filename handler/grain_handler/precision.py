@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grain_handler.encoder import FusedEncoder
+from grain_handler.tiny_encoder import TinyImageEncoder, WithSeeds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 """Precision → the type of everything that has the image's size."""
@@ -55,7 +56,7 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
         precision: A key of `PRECISIONS`.
 
     Returns:
-        The encoder; takes images of the precision's type.
+        The encoder; takes images of the precision's type. One that predicts seeds gives embedding and seed map.
 
     Raises:
         ValueError: If the precision is unknown or the encoder has nothing to quantise.
@@ -64,6 +65,8 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
     encoder = stock if dtype == torch.float32 else copy.deepcopy(stock).to(dtype)
     if isinstance(encoder, ImageEncoderViT):
         encoder = FusedEncoder(encoder)
+    elif isinstance(encoder, TinyImageEncoder) and encoder.seed_head is not None:
+        encoder = WithSeeds(encoder)
     if precision == "int8":
         _quantise(encoder)
     return encoder.eval()

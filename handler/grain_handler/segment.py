@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from grain_handler.automask import MaskGenerator
+from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.classify import Classifier, Named, given
 from grain_handler.labels import label_map
 from grain_handler.masks import Mask
@@ -53,13 +51,13 @@ class Segmentation:
     seconds: float
 
 
-def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | None = None) -> Found:
+def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding | None = None) -> Found:
     """Makes the automatic masks of one image.
 
     Args:
         generator: The model.
         request: Image and options.
-        embedding: The image's, 1 × C × side × side, where it has been made already.
+        embedding: The image's, where it has been made already.
 
     Returns:
         The masks; none is a valid answer.
@@ -100,5 +98,5 @@ def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
         box_nms_thresh=options.box_nms_thresh,
         crop_n_layers=options.crop_n_layers,
         min_mask_region_area=options.min_mask_region_area,
-        adaptive=adaptive,
+        points=options.points,
     )

@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
 from grain_handler import answer, classify, compiled, logs, models, weights
-from grain_handler.automask import MaskGenerator
+from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.config import ModelConfig
 from grain_handler.errors import InternalError, OutOfMemory, RequestError
 from grain_handler.memory import keep_freed_memory
@@ -74,7 +73,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             for (request, embedding), image_id in embedded
         ]
 
-    def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Tensor | None]]:
+    def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
         """Requests with their embeddings, which are made together: what goes wrong there, all have gone wrong."""
         images = [request.image.pixels for request in requests if isinstance(request, Request)]
         if not images:
@@ -84,9 +83,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
-        return [(request, next(made)[None] if isinstance(request, Request) else None) for request in requests]
+        return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
 
-    def _start(self, request: Request, embedding: Tensor | None) -> Future[Segmentation]:
+    def _start(self, request: Request, embedding: Embedding | None) -> Future[Segmentation]:
         found = self.timed("masks", find_masks, self.generator, request, embedding)
         return self.measuring.submit(self.timed, "measure", measure, found, self.classifier)
 

@@ -150,3 +150,19 @@ class TinyImageEncoder(nn.Module):
             centroid = torch.stack([x, y], dim=1)
             phase = torch.stack([centroid * frequency for frequency in CODE_FREQUENCIES], dim=2).flatten(1, 2)
             return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+class WithSeeds(nn.Module):
+    """The encoder with its seed map beside the embedding.
+
+    Args:
+        encoder: One with a seed head; its parameters are used as they are.
+    """
+
+    def __init__(self, encoder: TinyImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes normalised images (B × 3 × side × side): embedding and seed map, see `TinyImageEncoder.encode`."""
+        return self.encoder.encode(x, torch.zeros(x.shape[0], 2, device=x.device))

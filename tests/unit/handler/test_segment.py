@@ -15,7 +15,7 @@ IMAGE = DecodedImage(gradient(), "PNG", "RGB", 1)
 
 def test_a_grid_has_the_points_asked_for_whatever_the_smallest_grain() -> None:
     settings = mask_settings(Options(points_per_side=40, min_area=5000), 1024, 1024)
-    assert (settings.points_per_side, settings.adaptive) == (40, False)
+    assert (settings.points_per_side, settings.points) == (40, "grid")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_grid_has_the_points_asked_for_whatever_the_smallest_grain() -> None:
 )
 def test_adaptive_points_are_no_closer_than_the_smallest_grain_is_wide(min_area: int, side: int) -> None:
     settings = mask_settings(Options(points="adaptive", points_per_side=40, min_area=min_area), 700, 1024)
-    assert (settings.points_per_side, settings.adaptive) == (side, True)
+    assert (settings.points_per_side, settings.points) == (side, "adaptive")
 
 
 def test_every_option_of_sam_reaches_it() -> None:
