@@ -67,9 +67,7 @@ def segmented(sam: Sam, precision: str, **changed: Any) -> list[Mask]:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_masks_on_a_gpu_are_those_on_the_cpu(
-    model: Callable[[], Sam], precision: str, options: dict[str, Any]
-) -> None:
+def test_masks_on_a_gpu_are_those_on_the_cpu(model: Callable[[], Sam], precision: str, options: dict[str, Any]) -> None:
     with sdpa_kernel(SDPBackend.MATH):  # as there
         expected = segmented(model(), precision, **options)
     assert expected or options == {"pred_iou_thresh": 2}, "a comparison of nothing proves nothing"
