@@ -80,18 +80,23 @@ def measure(name: str, system: System, settings: MaskSettings, subject: Subject,
     }
 
 
-def time_systems(subject: Subject, plan: Plan) -> list[dict[str, Any]]:
-    """Stock, also under automatic mixed precision, then ours at each precision with each choice of points."""
+def time_systems(subject: Subject, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Stock, also under automatic mixed precision, then ours at each precision with each choice of points.
+
+    Returns:
+        The table's rows, and what was left out with the reason.
+    """
     rows: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
     theirs: list[Mask] = []
     for name, build, settings in systems(subject):
         if rows and plan.left() <= 0:
-            plan.say(f"  {name} is left out: {plan.minutes:g} minutes are over")
+            left_out[name] = f"{plan.minutes:g} minutes were over"
             continue
         try:
             system = build()
         except Skipped as reason:
-            plan.say(f"  {name} is left out: {reason}")
+            left_out[name] = str(reason)
             continue
         row = measure(name, system, settings, subject, plan)
         found = row.pop("masks")
@@ -101,7 +106,9 @@ def time_systems(subject: Subject, plan: Plan) -> list[dict[str, Any]]:
         row["times_as_fast"] = round(rows[0]["median_s"] / row["median_s"], 2) if rows else 1.0
         rows.append(row)
         plan.say(f"  {name}: {row['median_s']:.3f} s")
-    return rows
+    for name, why in left_out.items():
+        plan.say(f"  {name} is left out: {why}")
+    return rows, left_out
 
 
 def systems(subject: Subject) -> list[tuple[str, Callable[[], System], MaskSettings]]:
@@ -203,7 +210,7 @@ def main() -> int:
     checked = checks.run(bench, arguments.without, plan.say)
     subject = prepare(arguments.model, device, arguments.points)
     plan.say(f"\n{arguments.model}, {arguments.points}² points; {subject.passing:.0%} of the masks pass the thresholds")
-    rows = time_systems(subject, plan)
+    rows, left_out = time_systems(subject, plan)
     results = {
         "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
@@ -216,6 +223,7 @@ def main() -> int:
         "stability_score_thresh": subject.settings.stability_score_thresh,
         "passing": round(subject.passing, 4),
         "systems": rows,
+        "left_out": left_out,
         "seconds": round(plan.spent(), 1),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

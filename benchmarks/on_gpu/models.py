@@ -76,7 +76,7 @@ def prepare(name: str, device: torch.device, points: int) -> Subject:
     every = MaskSettings(points_per_side=points, pred_iou_thresh=0, stability_score_thresh=0)
     with torch.inference_mode():
         prompter = Prompter(generator.decoder, generator.framing, generator.budget, every)
-        (crop,) = crops_of(*image.shape[:2], 0, 0)
+        (crop,) = crops_of(SIDE, SIDE, layers=0, overlap_ratio=0)
         masks = prompter.ask(crop, generator.embed([image]), every.grids()[0])
     iou, stability = masks.iou.double().cpu().numpy(), masks.stability.double().cpu().numpy()
     least_iou, least_stability = thresholds(iou, stability)

@@ -32,6 +32,9 @@ CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 class _Twice(TorchDispatchMode):
     """Runs every operation that touches `cuda` on the fakes and on their twins."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         flat, _ = tree_flatten((args, kwargs))

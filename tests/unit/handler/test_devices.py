@@ -119,7 +119,7 @@ def frame_left_behind(framing: Framing) -> None:
     ],
 )
 def test_a_tensor_left_on_the_cpu_is_found(
-    monkeypatch: pytest.MonkeyPatch, owner: type, leave_behind: Callable[[Any], None]
+    monkeypatch: pytest.MonkeyPatch, owner: Any, leave_behind: Callable[[Any], None]
 ) -> None:
     begin: Any = owner.__init__
 
