@@ -96,7 +96,7 @@ def test_it_runs_where_nothing_but_torch_and_segment_anything_is_installed(tmp_p
 def test_without_a_gpu_it_says_how_to_try_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", ["benchmarks.gpu"])
-    with pytest.raises(Problem, match="no GPU here.*--device cpu"):
+    with pytest.raises(Problem, match=r"no GPU here.*--device cpu"):
         gpu.parse()
 
 

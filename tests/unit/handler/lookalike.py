@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+INDEXING = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 
 
 class _Twice(TorchDispatchMode):
@@ -48,11 +49,14 @@ class _Twice(TorchDispatchMode):
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
+        if func in INDEXING:
+            _refuse_indices_elsewhere(flat)
         try:
             fakes = func(*args, **kwargs)
         except (DynamicOutputShapeException, DataDependentOutputException):
-            fakes = None  # the twins tell; that torch had not looked at the devices yet
-            _refuse_two_devices(func, flat)
+            fakes = None  # the twins tell
+            if func not in INDEXING:
+                _refuse_two_devices(flat)
         positional, named = tree_map(_twin, (args, kwargs))
         with unset_fake_temporarily():
             twins = func(*positional, **named)
@@ -63,11 +67,18 @@ class _Twice(TorchDispatchMode):
         return spec.unflatten([_pair(*both) for both in zip(flat_fakes, flat_twins, strict=True)])
 
 
-def _refuse_two_devices(func: Any, given: list[Any]) -> None:
-    """What CUDA does; only of indices it takes those that lie on the CPU."""
+def _refuse_two_devices(given: list[Any]) -> None:
+    """What CUDA does, where torch has not looked yet."""
     devices = {one.device for one in given if isinstance(one, Tensor) and one.dim() > 0}
-    if len(devices) > 1 and func is not torch.ops.aten.index.Tensor:
-        raise RuntimeError(f"{func} found two different devices: {', '.join(map(str, devices))}")
+    if len(devices) > 1:
+        raise RuntimeError(f"Expected all tensors on the same device, found {', '.join(map(str, devices))}")
+
+
+def _refuse_indices_elsewhere(given: list[Any]) -> None:
+    """CUDA's tensors take indices that lie on the CPU, the CPU's take none of CUDA's; FakeTensorMode takes both."""
+    indexed, *indices = [one for one in given if isinstance(one, Tensor)]
+    if indexed.device == CPU and any(one.device == CUDA for one in indices):
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
 
 
 def _twin(one: Any) -> Any:

@@ -141,6 +141,7 @@ def test_the_lookalike_refuses_what_cuda_refuses_and_allows_what_it_allows() -> 
             lambda: there + here,
             lambda: torch.cat([there, here]),
             lambda: here[there > 0],
+            lambda: here[there.long().clamp(max=2)],
             lambda: nms(torch.stack(4 * [there], 1), here, 0.5),
         ):
             with pytest.raises(RuntimeError, match="device"):
