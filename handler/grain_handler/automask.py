@@ -26,7 +26,6 @@ from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
-from grain_handler.regions import remove_small_regions
 from grain_handler.seeded import SeedPrompter, small_grains
 from grain_handler.settings import MaskSettings
 
@@ -192,6 +191,8 @@ def _drop_between_crops(
 
 def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSettings) -> list[Mask]:
     """Removes small regions of masks, and masks that this made alike; prefers those it left alone."""
+    from grain_handler.regions import remove_small_regions  # noqa: PLC0415 - SciPy, which nothing else here needs
+
     if not masks:
         return []
     cleaned, changed = [], []

@@ -21,7 +21,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,9 @@ from torch import Tensor, nn
 from grain_handler.errors import PackageError
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.target import Target, allowed_instructions
-from grain_handler.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from grain_handler.weights import Checkpoint
 
 BATCH = 8
 """Images that a package takes at once, at most; more are encoded in parts."""

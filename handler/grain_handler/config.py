@@ -10,12 +10,8 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from grain_handler.errors import DeviceError
+from grain_handler.device import choose
 from grain_handler.precision import resolve
-
-REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
-"""Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
-image."""
 
 SECTION = "grainserve"
 """The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
@@ -71,7 +67,7 @@ class ModelConfig(BaseModel):
         files = ("checkpoint", "encoder_package", "classifier")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
-        device = _device(context.system_properties.get("gpu_id"))
+        device = choose(context.system_properties.get("gpu_id"))
         config = cls(
             **{**section, **named},
             name=context.manifest["model"]["modelName"],
@@ -80,18 +76,6 @@ class ModelConfig(BaseModel):
             cache=Path(cache),
         )
         return config.model_copy(update={"precision": resolve(config.precision, device)})
-
-
-def _device(gpu: object) -> torch.device:
-    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed."""
-    available = torch.cuda.is_available()
-    if gpu is not None and available:
-        return torch.device("cuda", int(str(gpu)))
-    if os.environ.get(REQUIRE_GPU, "") not in ("", "0"):
-        given = "TorchServe, which asks nvidia-smi, gave this worker none" if gpu is None else f"it was given GPU {gpu}"
-        found = "torch finds one" if available else f"torch (CUDA {torch.version.cuda}) finds no driver that it can use"
-        raise DeviceError(f"{REQUIRE_GPU} is set, and this worker would run on the CPU: {given}, and {found}")
-    return torch.device("cpu")
 
 
 def expand(text: str) -> str:

@@ -245,6 +245,28 @@ def test_a_broken_device_ends_the_worker(ask: Ask) -> None:
         ask([{"image": PNG}], step)
 
 
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_library_s_error_ends_the_worker_if_the_device_is_broken(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    def step(request: Request) -> Segmentation:
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+
+    def synchronize() -> None:
+        if broken:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    if broken:
+        with pytest.raises(SystemExit):
+            ask([{"image": PNG}], step)
+    else:
+        (answer,), context = ask([{"image": PNG}], step)
+        assert context.statuses == {0: 500}
+        assert answer["error"]["code"] == "internal_error"
+
+
 def test_an_answer_too_long_says_so_instead_of_killing_the_worker(ask: Ask) -> None:
     (answer,), context = ask([{"image": PNG}], max_answer_bytes=600)
     assert context.statuses == {0: 422}
