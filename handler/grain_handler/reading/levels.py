@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ ROWS = 256
 """Read at once; where the file has more of them in a strip, as many as that."""
 LONG = 4
 
-Entries = Mapping[int, tuple[int, NDArray[np.generic]]]
+Entries = Mapping[int, tuple[int, NDArray[Any]]]
 """Type and values, by tag."""
 
 
@@ -64,7 +65,7 @@ def read_levels(page: Page) -> Levels:
     return Levels(colours, alpha, page.photometric == WHITE_IS_ZERO, page.nodata, tuple(warnings))
 
 
-def _values(page: Page) -> NDArray[np.generic]:
+def _values(page: Page) -> NDArray[Any]:
     """All values of all pixels, H × W × samples, as they are stored."""
     planes, per = (page.samples, 1) if page.planar else (1, page.samples)
     size = page.bits if page.bits in (8, 16, 32, 64) else 16
@@ -87,7 +88,9 @@ def _unpacked(page: Page, plane: int, planes: int, per: int) -> Iterator[tuple[s
     if page.compression == 1:
         counts = np.full(offsets.size, row * high)
     if min(offsets.size, counts.size) < planes * down * across:
-        raise damaged("TIFF", f"it has {offsets.size} strips or tiles, and its size is that of {planes * down * across}")
+        raise damaged(
+            "TIFF", f"it has {offsets.size} strips or tiles, and its size is that of {planes * down * across}"
+        )
     offsets, counts = (each[plane * down * across : (plane + 1) * down * across] for each in (offsets, counts))
     if page.compression == 1 and not tiled:  # row by row: some programs write a single strip
         rows = np.arange(page.height)
@@ -123,7 +126,7 @@ def _picture(
     if counts.sum() > len(page.data):
         raise damaged("TIFF", "its strips or tiles lie on each other")
     body = b"".join(page.data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True))
-    entries = {
+    entries: dict[int, Any] = {
         Tag.WIDTH: size[0],
         Tag.LENGTH: size[1],
         Tag.BITS: 8,
@@ -170,7 +173,7 @@ def _file(body: bytes | memoryview, entries: Entries) -> bytes:
     return b"".join((head, body, bytes(len(body) % 2), *directory, bytes(4), *more))
 
 
-def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[np.generic]:
+def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[Any]:
     """Bytes → numbers.
 
     Args:
@@ -181,7 +184,7 @@ def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[np.gene
     Returns:
         Rows × width × per.
     """
-    rows, across, row = packed.shape
+    rows, across, _ = packed.shape
     wide = page.number(Tag.TILE_WIDTH, page.width)
     predictor, size = page.number(Tag.PREDICTOR, 1), page.bits // 8
     dtype = np.dtype(f"{page.order}{page.format[0]}{size}") if page.bits in (8, 16, 32, 64) else np.dtype(np.uint16)
@@ -196,7 +199,7 @@ def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[np.gene
     numbers = numbers.reshape(rows, across, wide, per)
     if predictor == 2:  # differences from one pixel to the next, as whole numbers of any type
         whole = np.dtype(f"u{size}")
-        summed = np.cumsum(numbers.view(whole.newbyteorder(page.order)), axis=2, dtype=whole)
+        summed = np.cumsum(numbers.view(np.dtype(f"{page.order}u{size}")), axis=2, dtype=whole)
         numbers = summed.view(dtype.newbyteorder("="))
     return numbers.reshape(rows, across * wide, per)[:, : page.width]
 
@@ -209,7 +212,7 @@ def _odd_bits(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.ui
     return np.packbits(padded, axis=3).view(">u2").astype(np.uint16)
 
 
-def upright(values: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
+def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turned as the tag of that name says; height × width × samples."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
@@ -218,23 +221,20 @@ def upright(values: NDArray[np.generic], orientation: int) -> NDArray[np.generic
     return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
 
 
-def _shares(alpha: NDArray[np.generic], bits: int) -> NDArray[np.float32]:
+def _shares(alpha: NDArray[Any], bits: int) -> NDArray[np.float32]:
     """Alpha of any type → 0 to 1."""
     most = {"u": 2.0**bits - 1, "i": 2.0 ** (bits - 1) - 1}.get(alpha.dtype.kind, 1.0)
     return np.nan_to_num(np.clip(alpha.astype(np.float64) / most, 0, 1)).astype(np.float32)
 
 
-def _unmultiplied(colours: NDArray[np.generic], alpha: NDArray[np.float32]) -> NDArray[np.generic]:
-    """Colours that were multiplied by alpha → as they were."""
+def _unmultiplied(colours: NDArray[Any], alpha: NDArray[np.float32]) -> NDArray[Any]:
+    """Colours that were multiplied by alpha → as they were: of 8 bits where they are, else float64."""
     shares = np.where(alpha > 0, alpha, 1)[..., None].astype(np.float64)
-    divided = colours / shares
-    if colours.dtype.kind == "f":
-        return divided.astype(colours.dtype)
-    limits = np.iinfo(colours.dtype)  # type: ignore[arg-type]
-    return np.clip(np.rint(divided), limits.min, limits.max).astype(colours.dtype)
+    divided: NDArray[np.float64] = colours / shares
+    return np.rint(divided.clip(0, 255)).astype(np.uint8) if colours.dtype == np.uint8 else divided
 
 
-def _rgb(cmyk: NDArray[np.generic]) -> NDArray[np.uint16]:
+def _rgb(cmyk: NDArray[Any]) -> NDArray[np.uint16]:
     """CMYK → RGB as Pillow does it: the paper that neither a colour nor black covers. H × W × 4 → H × W × 3, uint16."""
     most = np.uint32(65535)
     rgb = np.empty((*cmyk.shape[:2], 3), np.uint16)

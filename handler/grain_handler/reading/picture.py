@@ -146,12 +146,12 @@ def read_picture(data: bytes, header: Header, most_reads: int | None = MAX_READS
         # Pillow takes the first page, and takes big-endian BigTIFF for no TIFF.
         as_it_is = page is None or (page.index == 0 and data[:4] != b"MM\0+")
         with opened(data if page is None or as_it_is else levels.alone(page)) as picture:
-            return Picture(_upright_rgb(picture), picture.mode, ())
+            return Picture(upright_rgb(picture), picture.mode, ())
     except (Image.DecompressionBombError, UnidentifiedImageError, *BROKEN) as error:
         raise _fault(header.format, error) from None
 
 
-def _upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+def upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     """A picture of 8 bits: EXIF orientation applied, transparency over white."""
     upright = ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:

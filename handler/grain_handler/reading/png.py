@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from PIL.ImageFile import ImageFile
 
 from grain_handler.reading.levels import upright
@@ -55,7 +55,7 @@ def read_levels(data: bytes, opened: Open) -> Levels:
         upper, lower = (_bytes(data, order, opened) for order in "BL")
         values = upper.astype(np.uint16) << 8 | lower
     values = upright(values, orientation)
-    alpha: NDArray[np.bool_] | NDArray[np.float64] | None = None
+    alpha: NDArray[Any] | None = None
     if colour in (GREY_ALPHA, RGB_ALPHA):
         values, alpha = values[..., :-1], values[..., -1] / MOST
     elif key is not None:

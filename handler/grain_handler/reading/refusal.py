@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class Refused(Exception):  # noqa: N818 - who reads a file turns it into an error of their own
-    """An image file that is not read.
+class Refused(Exception):
+    """An image file that is not read; who reads one turns this into an error of their own.
 
     Attributes:
         code: `not_an_image`, `unsupported_format`, `multiple_pages`, `truncated_image` or `decompression_bomb`.

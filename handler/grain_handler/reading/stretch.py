@@ -78,8 +78,8 @@ def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
             strip = strip * share + WHITE * (1 - share)
         rgb[rows] = np.where(valid[rows, :, None], np.rint(strip), 0)
     if without:
-        nodata = "" if levels.nodata is None else f"nodata ({levels.nodata:g}), "
-        said.append(f"{without} pixels are {nodata}NaN or infinite: they are no grey level and were made black")
+        nodata = "" if levels.nodata is None else f"{levels.nodata:g} (nodata), "
+        said.append(f"{without} pixels have no value ({nodata}NaN or infinity): they are no grey level, and made black")
     if levels.alpha is not None:
         said.append("transparency was laid over white")
     if deep and high > low and _crowded(rgb, counted):
@@ -94,8 +94,8 @@ def _left_outside(count: int) -> str:
     if not count:
         return ""
     return (
-        f"; {count} values lie beyond these, outside the {PERCENTILES[0]} and {PERCENTILES[1]} percentiles by more than "
-        "a tenth of the distance between them, and were cut to these"
+        f"; {count} values beyond were cut to these: they lie further outside the {PERCENTILES[0]} and "
+        f"{PERCENTILES[1]} percentiles than a tenth of the distance between the two"
     )
 
 

@@ -22,10 +22,8 @@ MAX_NUMBERS = 2**20
 TILE_MARGIN = 1024
 """A tile may be this much larger than its image: programs write tiles of 256 to 1024 px around the smallest image."""
 
-TYPES = {
-    **{1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4"},
-    **{11: "f4", 12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8"},
-}
+TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8"}
+TYPES |= {13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 """NumPy's names of the types of an entry's numbers."""
 PAIRS = (5, 10)
 """Types of fractions: two numbers each."""
@@ -61,21 +59,17 @@ class Tag(IntEnum):
 
 
 WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
-COLOURS = {
-    **{WHITE_IS_ZERO: "grey", GREY: "grey", RGB: "RGB", PALETTE: "palette", 4: "mask", CMYK: "CMYK", YCBCR: "YCbCr"},
-    **{8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "camera's raw mosaic", 32844: "LogL"},
-    **{32845: "LogLuv", 34892: "camera's linear raw", 51177: "depth map"},
-}
+COLOURS = {WHITE_IS_ZERO: "grey", GREY: "grey", RGB: "RGB", PALETTE: "palette", 4: "mask", CMYK: "CMYK", YCBCR: "YCbCr"}
+COLOURS |= {8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
+COLOURS |= {32803: "camera's raw mosaic", 34892: "camera's linear raw", 51177: "depth map"}
 FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex"}
 LOSSLESS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate", 34925: "LZMA", 50000: "Zstandard"}
 """Compressions of pixels of any type."""
-PICTURES = {2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 7: "JPEG", 50001: "WebP"}
+PICTURES = {2: "CCITT RLE", 3: "CCITT G3", 4: "CCITT G4", 7: "JPEG"}
 """Compressions of pictures of 8 bits or fewer."""
-REFUSED = {
-    **{6: "old-style JPEG", 22610: "JPEG XR", 32809: "ThunderScan", 33003: "JPEG 2000", 33004: "JPEG 2000"},
-    **{33005: "JPEG 2000", 34676: "SGILog", 34677: "SGILog", 34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG"},
-    **{34933: "PNG", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL"},
-}
+REFUSED = dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000") | dict.fromkeys((22610, 34934), "JPEG XR")
+REFUSED |= {6: "old-style JPEG", 32809: "ThunderScan", 34676: "SGILog", 34677: "SGILog", 34887: "LERC"}
+REFUSED |= {34892: "lossy JPEG of a camera", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
 """Names of compressions that are not read."""
 PILLOW_NAMES = {("uint", 16): "I;16", ("int", 16): "I", ("uint", 32): "I", ("int", 32): "I", ("float", 32): "F"}
 """Grey pixel types that Pillow has names for."""
@@ -116,10 +110,12 @@ class Page:
 
     @property
     def width(self) -> int:
+        """In px, as height; before the image is turned upright."""
         return self.number(Tag.WIDTH, 0)
 
     @property
     def height(self) -> int:
+        """In px."""
         return self.number(Tag.LENGTH, 0)
 
     @property
@@ -139,10 +135,12 @@ class Page:
 
     @property
     def photometric(self) -> int:
+        """What the colours are: a key of COLOURS, where it is known."""
         return self.number(Tag.PHOTOMETRIC, WHITE_IS_ZERO if self.bits <= 8 else GREY)
 
     @property
     def compression(self) -> int:
+        """A key of LOSSLESS, PICTURES or REFUSED, where it is known."""
         return self.number(Tag.COMPRESSION, 1)
 
     @property
@@ -188,7 +186,7 @@ class Page:
             return name + "B" if name == "I;16" and self.order == ">" else name
         alpha = "A" if self.extra and self.extra[0] in (1, 2) else ""
         sort = {"int": "S", "float": "F"}.get(self.format, "")
-        return f"{ {RGB: 'RGB', CMYK: 'CMYK'}.get(self.photometric, 'L')}{alpha};{self.bits}{sort}"
+        return f"{ {RGB: 'RGB', CMYK: 'CMYK'}.get(self.photometric, 'L') }{alpha};{self.bits}{sort}"
 
     @property
     def a_picture(self) -> bool:
@@ -198,12 +196,15 @@ class Page:
         more = self.samples - self.colours
         match self.photometric:
             case 1 if more == 1:
-                return self.bits == 8 and self.extra == (2,)
+                return self.bits == 8 and self.extra == (2,) and not self.planar
             case 0 | 1 | 3:
                 return more == 0
+            case 2 | 5 if more:
+                # Of channels that lie apart without compression, Pillow knows only those that it makes pictures of.
+                apart = self.planar and self.compression == 1 and self.extra not in ((), (2,))
+                return self.bits == 8 and more <= 3 and not any(self.extra[1:]) and not apart
             case 2 | 5 | 6:
-                usual = more == 0 or (self.photometric != YCBCR and more <= 3 and not any(self.extra[1:]))
-                return self.bits == 8 and usual
+                return self.bits == 8 and more == 0
             case _:
                 return False
 
@@ -261,7 +262,9 @@ def _check(page: Page) -> None:
     if page.width < 1 or page.height < 1 or page.samples < 1:
         raise damaged("TIFF", f"it is {page.width} × {page.height} px of {page.samples} values")
     if len(set(page.numbers(Tag.BITS))) > 1 or len(set(page.numbers(Tag.FORMAT))) > 1:
-        raise unsupported("the TIFF's channels are of different pixel types: save them all with the same number of bits")
+        raise unsupported(
+            "the TIFF's channels are of different pixel types: save them all with the same number of bits"
+        )
     if page.number(Tag.DEPTH, 1) > 1:
         raise Refused("multiple_pages", f"the TIFF is a volume of {page.number(Tag.DEPTH, 1)} slices: send one slice")
     if page.compression not in (LOSSLESS if not page.a_picture else LOSSLESS | PICTURES):
@@ -283,8 +286,8 @@ def _check_levels(page: Page) -> None:
     more = page.samples - page.colours
     if more < 0 or more > 3 or (page.colours == 1 and (more > 1 or (more and page.extra[:1] not in ((1,), (2,))))):
         raise unsupported(
-            f"the TIFF has {page.samples} bands ({page}), and which of them show the grains is not known: save one of them "
-            "as grey, or three as RGB (`gdal_translate -b 3 -b 2 -b 1 -co PHOTOMETRIC=RGB in.tif out.tif`)"
+            f"the TIFF has {page.samples} bands ({page}), and which of them show the grains is not known: save one of "
+            "them as grey, or three as RGB (`gdal_translate -b 3 -b 2 -b 1 -co PHOTOMETRIC=RGB in.tif out.tif`)"
         )
     bits = {"uint": (*range(1, 17), 32, 64), "int": (8, 16, 32, 64), "float": (16, 32, 64)}.get(page.format, ())
     if page.bits not in bits or (page.photometric == CMYK and (page.format, page.bits) != ("uint", 16)):
@@ -296,4 +299,6 @@ def _check_levels(page: Page) -> None:
         raise unsupported(f"predictor {page.number(Tag.PREDICTOR, 1)} of {page} pixels is not read: save it without")
     wide, high = page.number(Tag.TILE_WIDTH, 16), page.number(Tag.TILE_LENGTH, 16)
     if wide % 16 or not 0 < wide <= page.width + TILE_MARGIN or not 0 < high <= page.height + TILE_MARGIN:
-        raise unsupported(f"the TIFF's tiles are of {wide} × {high} px, far more than it has or none: save it in strips")
+        raise unsupported(
+            f"the TIFF's tiles are of {wide} × {high} px, far more than it has or none: save it in strips"
+        )
