@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,15 +90,15 @@ def pixels(samples: int, dtype: str, seed: int = 5) -> NDArray[Any]:
     return (limits.min + unit * (float(limits.max) - limits.min)).astype(dtype)
 
 
-def kinds() -> Iterator[Kind]:
-    """All of them; what a writer refuses is left out."""
-    yield from _by_type()
+def kinds(packings: Sequence[str] = tuple(PACKINGS)) -> Iterator[Kind]:
+    """All of them, or those of some of tifffile's compressions; what a writer refuses is left out."""
+    yield from _by_type(packings)
     yield from _by_bits()
     yield from _palettes()
     yield from _by_pillow()
 
 
-def _by_type() -> Iterator[Kind]:
+def _by_type(packings: Sequence[str]) -> Iterator[Kind]:
     forms = itertools.cycle(FORMS)
     for dtype, (layout, (samples, words)), (packing, how) in itertools.product(
         TYPES, LAYOUTS.items(), PACKINGS.items()
@@ -107,7 +107,9 @@ def _by_type() -> Iterator[Kind]:
         for planes in ("contig", "separate") if samples > 1 and packing not in NEVER_READ else ("contig",):
             for form in FORMS if packing in IN_EVERY_FORM else (next(forms),):
                 shaped = array[..., 0] if samples == 1 else np.moveaxis(array, 2, 0) if planes == "separate" else array
-                given = {**words, **how, **FORMS[form]} | ({"planarconfig": planes} if samples > 1 else {})
+                given = {**words, **PACKINGS[packing], **FORMS[form]} | (
+                    {"planarconfig": planes} if samples > 1 else {}
+                )
                 data = written(shaped, **given)
                 if data is not None:
                     apart = ", planes apart" if planes == "separate" else ""
@@ -162,6 +164,6 @@ def written(array: NDArray[Any], **words: Any) -> bytes | None:
     file = io.BytesIO()
     try:
         tifffile.imwrite(file, array, metadata=None, **words)
-    except Exception:  # each codec has errors of its own
+    except Exception:  # noqa: BLE001 - each codec has errors of its own
         return None
     return file.getvalue()

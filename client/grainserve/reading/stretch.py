@@ -79,12 +79,12 @@ def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         rgb[rows] = np.where(valid[rows, :, None], np.rint(strip), 0)
     if without:
         nodata = "" if levels.nodata is None else f"{levels.nodata:g} (nodata), "
-        said.append(f"{without} pixels have no value ({nodata}NaN or infinity): they are no grey level, and made black")
+        said.append(f"{without} pixels have no value ({nodata}NaN or infinity): they are no grey level and made black")
     if levels.alpha is not None:
         said.append("transparency was laid over white")
     if deep and high > low and _crowded(rgb, counted):
         said.append(
-            f"{MOST * 100:g} % of the pixels lie within {FEW} of the 256 levels after the stretch, and grains among them "
+            f"after the stretch, {MOST * 100:g} % of the pixels lie within {FEW} of the 256 levels, and grains among them "
             "may be lost: cut off the levels that do not matter, and send the image again"
         )
     return rgb, tuple(said)

@@ -184,9 +184,9 @@ class Page:
         if self.colours == self.samples == 1 and (self.format, self.bits) in PILLOW_NAMES:
             name = PILLOW_NAMES[self.format, self.bits]
             return name + "B" if name == "I;16" and self.order == ">" else name
-        alpha = "A" if self.extra and self.extra[0] in (1, 2) else ""
+        name = {RGB: "RGB", CMYK: "CMYK"}.get(self.photometric, "L") + ("A" if self.extra[:1] in ((1,), (2,)) else "")
         sort = {"int": "S", "float": "F"}.get(self.format, "")
-        return f"{ {RGB: 'RGB', CMYK: 'CMYK'}.get(self.photometric, 'L') }{alpha};{self.bits}{sort}"
+        return name if (self.format, self.bits) == ("uint", 8) else f"{name};{self.bits}{sort}"
 
     @property
     def a_picture(self) -> bool:
