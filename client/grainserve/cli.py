@@ -25,7 +25,7 @@ from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOpti
 from grainserve.exports import commands as exporting
 from grainserve.exports.commands import To
 from grainserve.exports.formats import FORMATS
-from grainserve.images import image_bytes
+from grainserve.images import check_image, image_bytes
 from grainserve.options import (
     BoxNms,
     CropLayers,
@@ -128,7 +128,7 @@ def submit(
     with reported():
         options = given_options(ctx.params)
         for image in images:
-            image_bytes(image)  # a missing file is told before anything is submitted
+            check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
             for image in images:
                 # One submission may be of many images, each with a key of its own.

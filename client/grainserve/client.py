@@ -15,7 +15,7 @@ from grainserve import config
 from grainserve.contract import validate_options
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
-from grainserve.images import ImageSource, frame_size, image_bytes
+from grainserve.images import ImageSource, check_image, frame_size, image_bytes
 from grainserve.jobs import State
 from grainserve.notifications import from_environment
 from grainserve.pending import Ticket
@@ -110,12 +110,13 @@ class Client:
         Raises:
             InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
             ScaleError: the scale is not found, or sources of it disagree.
-            InvalidImage: no such file, or an array that is no image.
+            InvalidImage: no such file, no image, or of a kind that is not read: told before anything is stored.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
-        checked = validate_options(with_scale(image, options, scale, bar_um))
         data, content_type = image_bytes(image)
+        check_image(data)
+        checked = validate_options(with_scale(image, options, scale, bar_um))
         image_id = self.store.submit(
             data,
             model=self.model,
@@ -236,9 +237,10 @@ class Client:
             TorchServeUnreachable, ModelNotFound: as `check`.
             And as `submit`.
         """
+        large = max(frame_size(image)) > SIDE
         checked = validate_options(with_scale(image, options, scale, bar_um))
         self.check()
-        if max(frame_size(image) or (0, 0)) > SIDE:
+        if large:
             return submit(self, image, largest_grain, checked)
         return Work((self.submit(image, **checked),), lambda results: results[0])
 

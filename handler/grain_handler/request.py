@@ -105,15 +105,23 @@ def _from_raw(body: Any, content_type: str) -> bytes:
 
 
 def _from_base64(fields: Mapping[str, Any]) -> bytes:
+    """The image of a JSON: base64, on one line or wrapped, or a data: URI of it."""
     encoded = fields.get("image")
     if encoded is None:
         raise MissingImage('the JSON has no "image": put the image there in base64')
     if not isinstance(encoded, str):
         raise InvalidBase64('"image" is not a string: put the image there in base64')
     try:
-        return base64.b64decode(encoded.strip(), validate=True)
+        letters = encoded.encode("ascii").translate(None, b" \t\r\n")
+        if letters[:5].lower() == b"data:":
+            head, _, letters = letters.partition(b",")
+            if not head.lower().endswith(b";base64"):
+                raise ValueError("a data: URI that is not base64")
+        return base64.b64decode(letters, validate=True)
     except ValueError as error:  # binascii.Error, or letters that are not ASCII
-        raise InvalidBase64(f'"image" is not base64 ({error}): no data: prefix, standard alphabet') from None
+        raise InvalidBase64(
+            f'"image" is not base64 ({error}): send the standard alphabet, wrapped or in a data: URI'
+        ) from None
 
 
 def _from_field(row: Mapping[str, Any]) -> bytes:

@@ -52,12 +52,32 @@ def test_options_and_image_id_in_json_and_form_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(
+    "encoded",
+    [
+        base64.encodebytes(PNG).decode(),
+        base64.encodebytes(PNG).decode().replace("\n", "\r\n\t "),
+        "data:image/png;base64," + BASE64,
+        "Data:;charset=utf-8;BASE64," + base64.encodebytes(PNG).decode(),
+    ],
+    ids=["wrapped", "wrapped on Windows", "data URI", "wrapped data URI"],
+)
+def test_base64_may_be_wrapped_or_a_data_uri(encoded: str) -> None:
+    given = read({"body": {"image": encoded}})
+    plain = read({"body": {"image": BASE64}})
+    assert isinstance(given, Request)
+    assert isinstance(plain, Request)
+    assert given.image.bytes == len(PNG)
+    assert (given.image.pixels == plain.image.pixels).all()
+
+
+@pytest.mark.parametrize(
     ("row", "headers", "error"),
     [
         ({"body": bytearray(b"{oops")}, {"CONTENT_type": "application/json"}, errors.InvalidJson),
         ({"body": [1, 2]}, {"Content_Type": "application/json"}, errors.InvalidJson),
         ({"body": {"image": "not base64!"}}, {}, errors.InvalidBase64),
-        ({"body": {"image": "data:image/png;base64," + BASE64}}, {}, errors.InvalidBase64),
+        ({"body": {"image": "data:image/png," + BASE64}}, {}, errors.InvalidBase64),
+        ({"body": {"image": "é" + BASE64}}, {}, errors.InvalidBase64),
         ({"body": {"image": 7}}, {}, errors.InvalidBase64),
         ({"body": {"label": "sand"}}, {}, errors.MissingImage),
         ({"body": {"image": ""}}, {}, errors.EmptyBody),
