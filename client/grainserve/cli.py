@@ -23,8 +23,9 @@ from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
 from grainserve.exports import commands as exporting
-from grainserve.exports.commands import To
+from grainserve.exports.commands import Dialect, To
 from grainserve.exports.formats import FORMATS
+from grainserve.exports.table import CsvDialect
 from grainserve.images import check_image, image_bytes
 from grainserve.options import (
     BoxNms,
@@ -139,7 +140,7 @@ def submit(
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
+def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
@@ -147,15 +148,21 @@ def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, out, to)
+        _deliver(result, out, to, csv_dialect)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
-def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = None) -> None:
+def wait(
+    image_id: ImageId,
+    out: Out = None,
+    to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
+    timeout: Timeout = None,
+) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported(), Client() as client:
         _check_files(to, out)
-        _deliver(_wait_with_bar(client, image_id, timeout), out, to)
+        _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
 
 
 @app.command(
@@ -170,6 +177,7 @@ def analyze(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -206,14 +214,23 @@ def analyze(
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
             options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
-            failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
+            failed = _analyze_each(
+                client, images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
+            )
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
+    client: Client,
+    images: list[Path],
+    out: Path,
+    *,
+    to: To,
+    csv_dialect: CsvDialect,
+    timeout: float | None,
+    options: dict[str, Any],
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
     client.check()
@@ -241,7 +258,7 @@ def _analyze_each(
                     lambda _, problem: _note(progress, task, problem),
                     lambda *_: progress.advance(task),
                 )
-                write_files(result, out, name, image, to)
+                write_files(result, out, name, image, to, csv_dialect=csv_dialect)
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
@@ -304,9 +321,9 @@ def _check_files(to: To, out: Path | None) -> None:
         FORMATS[name].check_library()
 
 
-def _deliver(result: Result, out: Path | None, to: To) -> None:
+def _deliver(result: Result, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
     print_result(result, result.image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, result.image_id, None, to):
+        for path in write_files(result, out, result.image_id, None, to, csv_dialect=csv_dialect):
             typer.echo(path)

@@ -55,7 +55,7 @@ class Drawn:
     sizes: Floats
     shares: Floats
     curve: SizeCurve
-    percentiles: Mapping[int, Interval]
+    percentiles: Mapping[float, Interval]
 
     @classmethod
     def of(cls, name: str, sample: Sample, summary: Summary, weighting: Weighting) -> Drawn:
