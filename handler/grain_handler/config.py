@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from grain_handler.errors import DeviceError
 from grain_handler.precision import resolve
+
+logger = logging.getLogger(__name__)
 
 REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
 """Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
@@ -65,13 +68,14 @@ class ModelConfig(BaseModel):
             ValueError: If the YAML lacks our section or an environment variable it names is not set.
             DeviceError: If there must be a GPU and there is none.
         """
-        section = (context.model_yaml_config or {}).get(SECTION)
+        told = context.model_yaml_config or {}
+        section = told.get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
         files = ("checkpoint", "encoder_package", "classifier")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
-        device = _device(context.system_properties.get("gpu_id"))
+        device = _device(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))
         config = cls(
             **{**section, **named},
             name=context.manifest["model"]["modelName"],
@@ -82,15 +86,28 @@ class ModelConfig(BaseModel):
         return config.model_copy(update={"precision": resolve(config.precision, device)})
 
 
-def _device(gpu: object) -> torch.device:
-    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed."""
+def _device(gpu: object, kind: str) -> torch.device:
+    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed.
+
+    Args:
+        gpu: Its number; None where TorchServe gave none.
+        kind: `deviceType` of the model config: `gpu`, `cpu`, or empty for whatever there is.
+    """
     available = torch.cuda.is_available()
     if gpu is not None and available:
         return torch.device("cuda", int(str(gpu)))
+    given = "TorchServe, which asks nvidia-smi, gave this worker none" if gpu is None else f"it was given GPU {gpu}"
+    found = "torch finds one" if available else f"torch (CUDA {torch.version.cuda}) finds no driver that it can use"
     if os.environ.get(REQUIRE_GPU, "") not in ("", "0"):
-        given = "TorchServe, which asks nvidia-smi, gave this worker none" if gpu is None else f"it was given GPU {gpu}"
-        found = "torch finds one" if available else f"torch (CUDA {torch.version.cuda}) finds no driver that it can use"
         raise DeviceError(f"{REQUIRE_GPU} is set, and this worker would run on the CPU: {given}, and {found}")
+    if gpu is not None or kind == "gpu":
+        logger.warning(
+            "This worker was to run on a GPU and runs on the CPU, many times slower: %s, and %s. Set %s=1 to have it "
+            "stop instead.",
+            given,
+            found,
+            REQUIRE_GPU,
+        )
     return torch.device("cpu")
 
 
