@@ -51,8 +51,8 @@ def parse(
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
     Args:
-        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form's fields
-            may be called `body` and `data` as well, as the image's is in TorchServe's own examples.
+        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form may
+            call its fields so as well, as TorchServe's own examples call the image's.
         headers: The request's headers; names in any case.
         request_id: TorchServe's id of the request.
         defaults: The model config's defaults for options.

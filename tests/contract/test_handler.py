@@ -71,8 +71,7 @@ def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
 @pytest.mark.parametrize("field", ["data", "body"])
 def test_options_beside_an_image_that_torchserve_takes_for_the_body_are_read(stack: Stack, field: str) -> None:
     options = COARSE | {"um_per_px": 2.5, "imageId": "beside"}
-    fields = {name: (None, str(value)) for name, value in options.items()}
-    answer = requests.post(url(stack), files={field: ("image", PNG), **fields}, timeout=TIMEOUT)
+    answer = requests.post(url(stack), data=options, files={field: ("image", PNG)}, timeout=TIMEOUT)
     metadata = result(answer)["metadata"]
     assert (metadata["units"]["umPerPx"], metadata["imageId"]) == (2.5, "beside")
 

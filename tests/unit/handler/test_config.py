@@ -68,10 +68,10 @@ def test_or_does_not_start_where_there_must_be_one(
 @pytest.mark.parametrize(
     ("gpu", "kind", "seen", "told"),
     [
-        (0, None, False, True),
+        (0, "", False, True),
         (None, "gpu", False, True),
         (None, "gpu", True, True),
-        (None, None, False, False),
+        (None, "", False, False),
         (None, "cpu", True, False),
         (2, "gpu", True, False),
     ],
@@ -80,16 +80,16 @@ def test_or_does_not_start_where_there_must_be_one(
 def test_a_worker_that_was_to_have_a_gpu_and_has_none_says_why(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    *,
     gpu: int | None,
-    kind: str | None,
+    kind: str,
     seen: bool,
     told: bool,
 ) -> None:
     monkeypatch.delenv("GRAINSERVE_REQUIRE_GPU", raising=False)
     see_gpus(monkeypatch, seen)
     made = context(gpu)
-    if kind:
-        made.model_yaml_config["deviceType"] = kind
+    made.model_yaml_config["deviceType"] = kind
     with caplog.at_level(logging.WARNING):
         ModelConfig.read(made)
     assert ("runs on the CPU" in caplog.text) == told
