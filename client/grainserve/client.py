@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
@@ -102,6 +103,8 @@ class Client:
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
 
+        A Ctrl-C before that withdraws the job, unless it has an idempotency key.
+
         Args:
             image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
             idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
@@ -126,17 +129,26 @@ class Client:
         self._check_open()
         checked = validate_options(with_scale(image, options, scale, bar_um))
         data, content_type = image_bytes(image)
-        image_id = self.store.submit(
-            data,
-            model=self.model,
-            version=version or self.version,
-            options=checked,
-            submitter=self.submitter,
-            content_type=content_type,
-            key=idempotency_key,
-            traceparent=traceparent,
-            on_id=on_id,
-        )
+        ids: list[str] = []
+
+        def noted(image_id: str) -> None:
+            if on_id:
+                on_id(image_id)
+            if idempotency_key is None:  # under a key the next submission finds it
+                ids.append(image_id)
+
+        with self._withdrawing(ids):
+            image_id = self.store.submit(
+                data,
+                model=self.model,
+                version=version or self.version,
+                options=checked,
+                submitter=self.submitter,
+                content_type=content_type,
+                key=idempotency_key,
+                traceparent=traceparent,
+                on_id=noted,
+            )
         # A client that was closed meanwhile leaves the job, which is stored, to the next dispatcher.
         if dispatcher := self._running_dispatcher():
             dispatcher.hand_in(Ticket(self.submitter, image_id))
@@ -249,14 +261,9 @@ class Client:
             And as `submit` and `wait`.
         """
         deadline, ids = Deadline(timeout), list[str]()
-        try:
+        with self._withdrawing(ids):
             work = self.begin(image, timeout=deadline, largest_grain=largest_grain, on_id=ids.append, **options)
             return self.finish(work, deadline, progress, on_done)
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C
-            self.cancel(ids)
-            raise
 
     def begin(
         self,
@@ -321,6 +328,17 @@ class Client:
             raise
         self.over(work.image_ids)
         return work.result(results)
+
+    @contextmanager
+    def _withdrawing(self, image_ids: list[str]) -> Iterator[None]:
+        """Cancels jobs when the block ends by Ctrl-C: nobody else knows of them."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            self.cancel(image_ids)
+            raise
 
     def over(self, image_ids: Iterable[str]) -> None:
         """Notes that nobody waits any longer for jobs of `begin`: a Ctrl-C leaves them as they are."""
