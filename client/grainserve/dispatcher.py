@@ -284,6 +284,8 @@ class Dispatcher:
             self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
         outcome = self._predict(held, image)
+        if held.given_back:
+            return None
         if isinstance(outcome, dict):
             self._finish(held, outcome)
             self._count(DONE)

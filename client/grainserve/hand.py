@@ -28,11 +28,14 @@ class Held:
     Attributes:
         claim: the claim with its latest record.
         lost: whether the job is another's, or nobody's, by now; what was found is still worth storing.
+        given_back: whether it was put back into the queue; what is found after that is not stored, as this process may
+            end at any moment, and the job may be cancelled.
     """
 
     def __init__(self, store: JobStore, claim: Claim, supervisor: Supervisor) -> None:
         self.claim = claim
         self.lost = False
+        self.given_back = False
         self._store = store
         self._ended = threading.Event()
         self._renewed = time.monotonic()
@@ -46,7 +49,7 @@ class Held:
 
     def give_back(self) -> None:
         """Puts the job back into the queue, the attempt taken back."""
-        self.lost = True
+        self.lost = self.given_back = True
         claim = self.end()
         try:
             self._store.release(claim)

@@ -230,14 +230,13 @@ class JobStore:
             if job.ended:
                 return False
             try:
-                if job.attempts and self.bucket.exists(_result_name(image_id)):
-                    self._end(Claim(job, generation))  # it is done, and its dispatcher is about to say so
+                if self.bucket.exists(_result_name(image_id)):
+                    self._end(Claim(job, generation))  # it is done, and its dispatcher about to say so, or dead
                     return False
                 self._change(job.failed(CANCELLED), generation)
             except LeaseLost:
                 continue  # its record says what comes next
-            if job.attempts:
-                self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
+            self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
             return True
 
     # For dispatchers ------------------------------------------------------------------------------------------------

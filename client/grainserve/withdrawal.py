@@ -12,7 +12,7 @@ from grainserve.protocol import JobStore
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16
-"""Jobs that are cancelled at the same time: each costs three calls, and a folder of images may have thousands."""
+"""Jobs that are cancelled at the same time: each costs five calls, and a folder of images may have thousands."""
 
 
 def withdraw(store: JobStore, image_ids: Iterable[str]) -> list[str]:
