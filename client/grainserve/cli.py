@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from grainserve import config, operate, weights
+from grainserve import config, job_commands, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
@@ -72,6 +72,7 @@ app.add_typer(models_app, name="models")
 exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
+app.add_typer(job_commands.app, name="jobs")
 operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
@@ -126,7 +127,7 @@ def submit(
     ] = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
-    with reported():
+    with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
         for image in images:
             check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
@@ -160,7 +161,7 @@ def wait(
     timeout: Timeout = None,
 ) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with reported(), Client() as client:
+    with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
         _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
 
@@ -204,16 +205,19 @@ def analyze(
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
     NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
-    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done. Ctrl-C withdraws the jobs
+    that are not done (`grainserve jobs` lists what is unfinished).
     """
-    with reported():
+    with reported(
+        "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
+    ):
         options = given_options(ctx.params)
         _check_files(to, out)
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
+            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um, "timeout": timeout}
             failed = _analyze_each(
                 client, images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
             )

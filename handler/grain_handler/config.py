@@ -61,13 +61,14 @@ class ModelConfig(BaseModel):
             ValueError: If the YAML lacks our section or an environment variable it names is not set.
             DeviceError: If there must be a GPU and there is none.
         """
-        section = (context.model_yaml_config or {}).get(SECTION)
+        told = context.model_yaml_config or {}
+        section = told.get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
         files = ("checkpoint", "encoder_package", "classifier")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
-        device = choose(context.system_properties.get("gpu_id"))
+        device = choose(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))
         config = cls(
             **{**section, **named},
             name=context.manifest["model"]["modelName"],

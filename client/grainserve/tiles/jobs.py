@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.errors import InvalidOption, JobFailed, ResultNotFound
+from grainserve.deadline import Deadline
+from grainserve.errors import ImageNotFound, InvalidOption, JobFailed, ResultNotFound
 from grainserve.images import ImageSource, display_pixels, image_bytes
 from grainserve.result import Result
 from grainserve.tiles.layout import Layout
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from grainserve.protocol import JobStore
 
 
-def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapping[str, Any]) -> Work:
+def submit(
+    client: Client,
+    image: ImageSource,
+    largest_grain: int,
+    options: Mapping[str, Any],
+    *,
+    deadline: Deadline,
+    on_id: Callable[[str], None],
+) -> Work:
     """Submits the tiles of an image, all at once: the queue shows how much there is to do.
 
     What a tile's job measures is told by its key, so the same image with the same options finds the jobs that an
@@ -34,8 +44,11 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
         image: over 1024 px.
         largest_grain: largest extent of a grain expected, px.
         options: as checked.
+        deadline: for all of it.
+        on_id: told of the image id of each job before it is stored.
 
     Raises:
+        WaitTimeout: not in time; what is submitted goes on.
         InvalidOption: `largest_grain` is out of range, or masks are asked for in another format than RLE.
         InvalidImage: the image cannot be read.
         StorageError: GCS could not store a tile.
@@ -48,17 +61,20 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
     source = read(image)
     height, width = source.pixels.shape[:2]
     layout = Layout.of(width, height, largest_grain)
-    version = _version(client, source.pixels[layout.tiles[0].slices], options)
-    ids = tuple(_submit_tile(client, source.pixels[tile.slices], version, options) for tile in layout.tiles)
+    version = _version(client, source.pixels[layout.tiles[0].slices], options, deadline, on_id)
+    ids: list[str] = []
+    for tile in layout.tiles:
+        if ids and deadline.left <= 0:
+            raise client.too_late(ids[-1], deadline)
+        ids.append(_submit_tile(client, source.pixels[tile.slices], version, options, on_id))
     description, warnings = source.description, source.warnings  # not the pixels, which may go
 
     def merged(results: Sequence[Result]) -> Result:
-        for index in odd_ones(results)[0]:
-            client.store.delete(ids[index])  # so that the next run does not find it
+        _forget(client, (ids[index] for index in odd_ones(results)[0]))  # so that the next run does not find them
         data = merged_result(layout, results, description, warnings)
         return Result(data, fetch_image=lambda: fetched(client.store, data["metadata"]))
 
-    return Work(ids, merged)
+    return Work(tuple(ids), merged)
 
 
 def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
@@ -76,23 +92,40 @@ def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
     return store.image(str(metadata["imageId"]))
 
 
-def _version(client: Client, tile: NDArray[np.uint8], options: Mapping[str, Any]) -> str:
+def _version(
+    client: Client,
+    tile: NDArray[np.uint8],
+    options: Mapping[str, Any],
+    deadline: Deadline,
+    on_id: Callable[[str], None],
+) -> str:
     """The version that all tiles are asked of, so that a swap in between does not mix two.
 
     The default one; where management is not to be asked, the one that answers for a tile.
     """
-    known = client.version or client.default_version()
-    return known or str(client.wait(client.submit(tile, **options)).metadata["version"])
+    if known := client.version or client.default_version():
+        return known
+    measured = client.finish(Work((client.submit(tile, on_id=on_id, **options),), lambda results: results[0]), deadline)
+    return str(measured.metadata["version"])
 
 
-def _submit_tile(client: Client, tile: NDArray[np.uint8], version: str, options: Mapping[str, Any]) -> str:
+def _submit_tile(
+    client: Client, tile: NDArray[np.uint8], version: str, options: Mapping[str, Any], on_id: Callable[[str], None]
+) -> str:
     png, _ = image_bytes(tile)
     asked = json.dumps([client.model, version, options], sort_keys=True).encode()
     key = f"tile/{hashlib.sha256(hashlib.sha256(png).digest() + asked).hexdigest()}"
-    image_id = client.submit(png, idempotency_key=key, version=version, **options)
+    image_id = client.submit(png, idempotency_key=key, version=version, on_id=on_id, **options)
     try:
         client.poll(image_id)
     except (JobFailed, ResultNotFound):  # how an earlier run left it
-        client.store.delete(image_id)
-        image_id = client.submit(png, idempotency_key=key, version=version, **options)
+        _forget(client, [image_id])
+        image_id = client.submit(png, idempotency_key=key, version=version, on_id=on_id, **options)
     return image_id
+
+
+def _forget(client: Client, image_ids: Iterable[str]) -> None:
+    """Deletes jobs, each once: tiles that are alike, as blank margins are, share one. What is gone already is fine."""
+    for image_id in dict.fromkeys(image_ids):
+        with suppress(ImageNotFound):
+            client.store.delete(image_id)

@@ -196,6 +196,31 @@ def test_a_checkpoint_replaced_meanwhile_is_told_and_the_next_run_mends_it(
     assert len(segmenter.requests) == TILES + 1
 
 
+def test_tiles_that_are_alike_are_forgotten_once_and_the_others_too(
+    client: Client, segmenter: FakeTorchServe, store: JobStore
+) -> None:
+    """Blank margins: two tiles of four share an image id."""
+    wide = np.full((64, 3 * 1024, 3), DARK, np.uint8)
+    wide[20:40, -900:-400:60] = BRIGHT  # in the last two tiles of four
+    wide[:, -700:] += 1
+    other = {"uri": "gs://weights/sam_tiny.pth", "generation": "16", "crc32c": "AAAAAA=="}
+    early = {"checkpoint": other, "timestamp": "2026-11-21T04:05:05.000Z"}
+    client.analyze(wide, timeout=60)
+    ids = client.analyze(wide, timeout=60).metadata["tiles"]["imageIds"]
+    assert len(ids) == 4
+    assert len(set(ids)) == 3
+    for image_id in set(ids[:3]):
+        result = store.result(image_id)
+        result["metadata"] |= early
+        store.bucket.delete(f"results/{image_id}.json")
+        store.bucket.create(f"results/{image_id}.json", json.dumps(result).encode(), "application/json")
+    before = len(segmenter.requests)
+    with pytest.raises(TilesDisagree, match=f"3 of {len(ids)} tiles"):
+        client.analyze(wide, timeout=60)
+    assert client.analyze(wide, timeout=60).metadata["checkpoint"]["generation"] == "17"
+    assert len(segmenter.requests) - before == len(set(ids[:3])), "each was forgotten, and measured again"
+
+
 def test_classes_come_through_with_the_classifier_that_named_them(
     client: Client, segmenter: FakeTorchServe, mosaic: Path
 ) -> None:
