@@ -6,8 +6,8 @@ r"""Makes the predicted IoU of a sam_tiny mean what it says, and shows it.
 
 Asks the model on crops of synthetic images that no training has seen, in windows as seeds are asked, and fits predicted
 IoU = slope × IoU head + shift to the true IoU by least squares over masks that the head thinks above --floor (others
-are never shown). The line goes into the head's last layer. No mask changes, and no order of masks; the thresholds then read
-as IoU. Prints what the head said and what was true, before and after.
+are never shown). The line goes into the head's last layer. No mask changes, and no order of masks; the thresholds
+then read as IoU. Prints what the head said and what was true, before and after.
 """
 
 from __future__ import annotations

@@ -83,9 +83,10 @@ def test_other_crops_are_not_mixed_with_those_of_an_interrupted_run(
         if path.parent.name == "learnt":
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
-        stopped.setattr(seeds, "save", save)
+    monkeypatch.setattr(seeds, "save", save)
+    with pytest.raises(KeyboardInterrupt):
         seeds.main(command(tmp_path))
+    monkeypatch.setattr(seeds, "save", usual)
     remedy = f"choose another --run, or delete {tmp_path / 'run'}"
     with pytest.raises(Problem, match=f"was begun with --images 4, not 5: {remedy}"):
         seeds.main(command(tmp_path, "--images", "5"))
