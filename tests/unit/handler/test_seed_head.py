@@ -47,6 +47,7 @@ def made(channels: int = 32, seed: int = 1) -> SeedHead:
     """A head of random numbers that sees grains nowhere."""
     torch.manual_seed(seed)
     head = SeedHead(channels).eval()
+    assert head.maps.bias is not None
     head.maps.bias.data[2] = -50
     return head
 
