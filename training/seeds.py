@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,7 @@ class Learning:
 
     def save(self, run: Path) -> None:
         """Writes what the run is resumed from."""
-        parts = {"head": self.head, "average": self.average, "optimizer": self.optimizer}
+        parts: dict[str, Any] = {"head": self.head, "average": self.average, "optimizer": self.optimizer}
         state = {name: part.state_dict() for name, part in parts.items()}
         save(run / STATE, state | {"step": self.step, "history": [asdict(each) for each in self.history]})
 

@@ -17,7 +17,7 @@ from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
 from tests.unit.training.scripts import interrupt, log, rock, small_vit, untrained
 from tools.problem import Problem
-from training import seeds
+from training import checkpoints, seeds
 from training.crops import UNKNOWN
 from training.losses import dense_targets
 
@@ -76,17 +76,16 @@ def test_other_crops_are_not_mixed_with_those_of_an_interrupted_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run stops before its first step, with one crop embedded."""
-    usual = seeds.save
 
     def save(path: Path, value: object) -> None:
-        usual(path, value)
+        checkpoints.save(path, value)
         if path.parent.name == "learnt":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(seeds, "save", save)
     with pytest.raises(KeyboardInterrupt):
         seeds.main(command(tmp_path))
-    monkeypatch.setattr(seeds, "save", usual)
+    monkeypatch.setattr(seeds, "save", checkpoints.save)
     remedy = f"choose another --run, or delete {tmp_path / 'run'}"
     with pytest.raises(Problem, match=f"was begun with --images 4, not 5: {remedy}"):
         seeds.main(command(tmp_path, "--images", "5"))
