@@ -29,6 +29,8 @@ class ModelConfig(BaseModel):
             `${NAME}` as above; None runs the encoder as it is.
         classifier: `gs://` URI or path of a classifier of grains (see `classify`), with `${NAME}` as above; None gives
             every grain the request's label.
+        seeds: `gs://` URI or path of a seed head (see `seed_head`), with `${NAME}` as above, for a model that
+            predicts no seeds itself; None refuses it `points: seeds`.
         memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
@@ -46,6 +48,7 @@ class ModelConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     encoder_package: str | None = None
     classifier: str | None = None
+    seeds: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
@@ -65,7 +68,7 @@ class ModelConfig(BaseModel):
         section = told.get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
-        files = ("checkpoint", "encoder_package", "classifier")
+        files = ("checkpoint", "encoder_package", "classifier", "seeds")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
         device = choose(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, classify, compiled, logs, models, weights
+from grain_handler import answer, classify, compiled, logs, models, seed_head, weights
 from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.config import ModelConfig
-from grain_handler.errors import RequestError
+from grain_handler.errors import CheckpointError, RequestError
 from grain_handler.isolation import each
 from grain_handler.memory import keep_freed_memory
 from grain_handler.metrics import Metrics
@@ -44,7 +44,16 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if self.config.encoder_package:
             self.package = weights.fetch(self.config.encoder_package, self.config.cache)
             encoder = compiled.load(self.package, sam.image_encoder, self.config.model, self.config.precision)
-        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder)
+        self.seeds, head = None, None
+        if self.config.seeds:
+            self.seeds = weights.fetch(self.config.seeds, self.config.cache)
+            head = seed_head.load(self.seeds, self.config.model, sam)
+        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder, head)
+        if self.defaults.points == "seeds" and not self.generator.predicts_seeds:
+            raise CheckpointError(
+                f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
+                "other points, a checkpoint that has them, or name a seed head (seeds: …; training.seeds makes one)"
+            )
         self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
@@ -104,7 +113,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return bodies
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
-        rendered = self.timed("write", answer.render, segmentation, self.config, self.checkpoint, self.classifier)
+        rendered = self.timed(
+            "write", answer.render, segmentation, self.config, self.checkpoint, self.classifier, self.seeds
+        )
         self.metrics.answered(len(segmentation.masks))
         return rendered
 
@@ -120,6 +131,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "checkpoint": answer.origin(self.checkpoint),
             "encoder": {"compiled": self.package is not None} | (answer.origin(self.package) if self.package else {}),
             "classifier": answer.about(self.classifier) if self.classifier else None,
+            "seedHead": answer.origin(self.seeds) if self.seeds else None,
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),

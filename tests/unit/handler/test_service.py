@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from grain_handler import compiled, service
+from grain_handler.automask import Embedding
 from grain_handler.classify import Classifier, given
 from grain_handler.errors import ClassifierError
 from grain_handler.masks import Mask
@@ -164,7 +165,7 @@ def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(
     embedded: list[int] = []
     embed = handler.generator.embed
 
-    def counted(images: list[Any]) -> torch.Tensor:
+    def counted(images: list[Any]) -> list[Embedding]:
         embedded.append(len(images))
         return embed(images)
 
