@@ -28,7 +28,11 @@ from grainserve.exports.formats import FORMATS
 from grainserve.images import image_bytes
 from grainserve.options import (
     BoxNms,
+    Crop,
     CropLayers,
+    CropSource,
+    FindDatabar,
+    IgnoreBottom,
     Label,
     MaskFormat,
     MaxAreaFraction,
@@ -96,6 +100,10 @@ def submit(
     ctx: typer.Context,
     images: Images,
     *,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -133,7 +141,12 @@ def submit(
             for image in images:
                 # One submission may be of many images, each with a key of its own.
                 image_id = client.submit(
-                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                    image,
+                    idempotency_key=key and f"{key}/{image}",
+                    scale=scale,
+                    bar_um=bar_um,
+                    find_databar=find_databar,
+                    **options,
                 )
                 typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
 
@@ -170,6 +183,10 @@ def analyze(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -205,7 +222,7 @@ def analyze(
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
+            options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
             failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
     if failed:
         errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from grainserve import config
 from grainserve.contract import validate_options
+from grainserve.databar import with_databar
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
 from grainserve.images import ImageSource, frame_size, image_bytes
@@ -92,6 +93,7 @@ class Client:
         version: str | None = None,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
         **options: Any,
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
@@ -105,16 +107,18 @@ class Client:
             scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
                 the picture.
             bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
+            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`); the result says so.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            InvalidOption: an option is unknown or out of range, or a scale, or rows to leave out, are given and are to be
+                found as well.
             ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, or an array that is no image.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
-        checked = validate_options(with_scale(image, options, scale, bar_um))
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         data, content_type = image_bytes(image)
         image_id = self.store.submit(
             data,
@@ -226,6 +230,7 @@ class Client:
         largest_grain: int = LARGEST_GRAIN,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
         **options: Any,
     ) -> Work:
         """Submits an image that somebody will wait for, in tiles where it is large.
@@ -236,7 +241,7 @@ class Client:
             TorchServeUnreachable, ModelNotFound: as `check`.
             And as `submit`.
         """
-        checked = validate_options(with_scale(image, options, scale, bar_um))
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         self.check()
         if max(frame_size(image) or (0, 0)) > SIDE:
             return submit(self, image, largest_grain, checked)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, JobFailed, ResultNotFound
+from grainserve.frame import OPTIONS, frame_of, said_of
 from grainserve.images import ImageSource, display_pixels, image_bytes
 from grainserve.result import Result
 from grainserve.tiles.layout import Layout
@@ -36,7 +37,8 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
         options: as checked.
 
     Raises:
-        InvalidOption: `largest_grain` is out of range, or masks are asked for in another format than RLE.
+        InvalidOption: `largest_grain` is out of range, masks are asked for in another format than RLE, or a crop does not
+            lie in the image.
         InvalidImage: the image cannot be read.
         StorageError: GCS could not store a tile.
     """
@@ -47,15 +49,20 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
     options = {**options, "mask_format": "rle"}
     source = read(image)
     height, width = source.pixels.shape[:2]
-    layout = Layout.of(width, height, largest_grain)
-    version = _version(client, source.pixels[layout.tiles[0].slices], options)
-    ids = tuple(_submit_tile(client, source.pixels[tile.slices], version, options) for tile in layout.tiles)
-    description, warnings = source.description, source.warnings  # not the pixels, which may go
+    frame = frame_of(options, width, height)
+    pixels = source.pixels[frame.slices]
+    layout = Layout.of(frame.width, frame.height, largest_grain)
+    framing = {name: options[name] for name in OPTIONS if name in options}
+    asked = {name: value for name, value in options.items() if name not in OPTIONS}  # tiles are cut from the frame
+    version = _version(client, pixels[layout.tiles[0].slices], asked)
+    ids = tuple(_submit_tile(client, pixels[tile.slices], version, asked) for tile in layout.tiles)
+    description = source.description  # not the pixels, which may go
+    warnings = (*source.warnings, *said_of(frame, framing, width, height))
 
     def merged(results: Sequence[Result]) -> Result:
         for index in odd_ones(results)[0]:
             client.store.delete(ids[index])  # so that the next run does not find it
-        data = merged_result(layout, results, description, warnings)
+        data = merged_result(layout, results, description, warnings, frame=frame, framing=framing)
         return Result(data, fetch_image=lambda: fetched(client.store, data["metadata"]))
 
     return Work(ids, merged)
@@ -72,7 +79,8 @@ def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
         ImageNotFound: it, or a tile, was deleted.
     """
     if tiles := metadata.get("tiles"):
-        return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]))
+        size = metadata["image"]["height"], metadata["image"]["width"]
+        return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]), size)
     return store.image(str(metadata["imageId"]))
 
 
