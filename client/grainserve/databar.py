@@ -64,7 +64,9 @@ def with_databar(image: ImageSource, options: Mapping[str, Any], find: bool) -> 
     if not find:
         return dict(options)
     if options.get("ignore_bottom") is not None or options.get("crop_source") is not None:
-        raise InvalidOption("ignore_bottom and crop_source are for a databar that is known: leave them or find_databar out")
+        raise InvalidOption(
+            "ignore_bottom and crop_source are for a databar that is known: leave them out, or find_databar"
+        )
     rows = databar_rows(display_pixels(image))
     source = f"a databar of {rows} px was found at the bottom" if rows else "no databar was found"
     return {**options, "ignore_bottom": rows, "crop_source": source}
