@@ -26,6 +26,7 @@ from grainserve.exports import commands as exporting
 from grainserve.exports.commands import To
 from grainserve.exports.formats import FORMATS
 from grainserve.images import image_bytes
+from grainserve.inputs import gather
 from grainserve.options import (
     BoxNms,
     Crop,
@@ -79,8 +80,12 @@ operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
-AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side, or folders.")
+]
+AnyImages = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
+]
 LargestGrain = Annotated[
     int,
     typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
@@ -135,10 +140,11 @@ def submit(
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
     with reported():
         options = given_options(ctx.params)
-        for image in images:
+        inputs = gather(images)
+        for image in inputs.images:
             image_bytes(image)  # a missing file is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
-            for image in images:
+            for image in inputs.images:
                 # One submission may be of many images, each with a key of its own.
                 image_id = client.submit(
                     image,
@@ -148,7 +154,8 @@ def submit(
                     find_databar=find_databar,
                     **options,
                 )
-                typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
+                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 else image_id)
+        inputs.say_passed_over()
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
@@ -175,6 +182,7 @@ def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = N
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
     "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze scans --scale file --find-databar\n\n"
     "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
@@ -220,12 +228,14 @@ def analyze(
         _check_files(to, out)
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
+        inputs = gather(images)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
             options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
-            failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
+            failed = _analyze_each(client, inputs.images, out, to=to, timeout=timeout, options=options)
+        inputs.say_passed_over()
     if failed:
-        errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
+        errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
@@ -265,7 +275,8 @@ def _analyze_each(
                 say_error(error, str(image))
             ended += len(work.image_ids)
             progress.update(task, completed=ended)
-    console.print(f"files are in {escape(str(out))}")
+    if len(failed) < len(images):
+        console.print(f"files are in {escape(str(out))}")
     return failed
 
 

@@ -107,12 +107,12 @@ class Client:
             scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
                 the picture.
             bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
-            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`); the result says so.
+            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`), and says so.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range, or a scale, or rows to leave out, are given and are to be
-                found as well.
+            InvalidOption: an option is unknown or out of range, or a scale or rows to leave out are given and are
+                to be found as well.
             ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, or an array that is no image.
             IdempotencyConflict: another image, or other options, were submitted under this key.

@@ -18,8 +18,8 @@ FLAT = 10
 """Levels of 255 around a strip's ground that count as it: what JPEG makes of a plain ground."""
 
 PLAIN, LEFT = 0.9, 0.4
-"""Share of ground in a databar's first row, over its text, at least; and in the image's last row, at most: the upper edge
-of a databar is one straight line."""
+"""Share of ground in a databar's first row, over its text, at least; and in the image's last row, at most: the upper
+edge of a databar is one straight line."""
 
 GROUND = 0.5
 """Share of ground in a databar at least, and in half of its rows; both its sides are `PLAIN`: text lies between."""

@@ -23,8 +23,8 @@ FindDatabar = Annotated[
     bool,
     typer.Option(
         "--find-databar",
-        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out; the result says "
-        "how much that was.",
+        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out; the result "
+        "says how much that was.",
         rich_help_panel="Options of the request",
     ),
 ]

@@ -20,10 +20,14 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from grainserve.clock import ServerClock
-from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
+from grainserve.config import check_address
+from grainserve.errors import BucketNotFound, StorageError, StorageFull, StorageRefused, StorageUnreachable
 
+EMULATOR = "STORAGE_EMULATOR_HOST"
 CONNECTIONS = 64
 """Kept open at once: each thread of a dispatcher or gateway has one."""
+NO_ROOM = ("no space left", "disk quota", "enospc")
+"""How a full disk reads in the emulator's answers."""
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -39,6 +43,8 @@ def connect() -> storage.Client:
     # Else a thread of the library asks for the bucket's own metadata, for traces nobody reads: a call that object roles
     # do not allow, retried for two minutes behind the back of whoever was told that GCS does not answer.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    if emulator := os.environ.get(EMULATOR):
+        check_address(emulator, EMULATOR)
     return storage.Client()
 
 
@@ -197,14 +203,34 @@ def translated(action: str, bucket: str) -> Iterator[None]:
             "login`, or set STORAGE_EMULATOR_HOST for an emulator"
         ) from error
     except (api.RetryError, requests.RequestException, auth.TransportError, api.ServerError) as error:
-        raise StorageUnreachable(
-            f"GCS does not answer ({action} in bucket {bucket!r}: {_first_line(error)}): check the network, or "
-            "STORAGE_EMULATOR_HOST and whether the emulator runs"
-        ) from error
+        cause = _cause(error)
+        if any(words in cause.lower() for words in NO_ROOM):
+            raise StorageFull(
+                f"there is no room left in storage ({action} in bucket {bucket!r}: {cause}): free disk where the "
+                "emulator keeps its objects (.run/gcs with `make serve`)"
+            ) from error
+        where = os.environ.get(EMULATOR)
+        remedy = (
+            f"is the emulator at {where} (STORAGE_EMULATOR_HOST) running? `make serve` starts one"
+            if where
+            else "check the network; for an emulator, set STORAGE_EMULATOR_HOST"
+        )
+        raise StorageUnreachable(f"GCS does not answer ({action} in bucket {bucket!r}: {cause}): {remedy}") from error
     except DataCorruption as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason that has words: google-cloud-storage and urllib3 wrap it, some of them in nothing."""
+    reasons: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner is not None and inner not in reasons:
+        reasons.append(inner)
+        given = getattr(inner, "cause", None) or getattr(inner, "reason", None) or next(iter(inner.args), None)
+        inner = given if isinstance(given, BaseException) else inner.__cause__
+    return next((said for each in reversed(reasons) if (said := _first_line(each)).strip()), type(error).__name__)
 
 
 def _first_line(error: BaseException) -> str:

@@ -37,8 +37,8 @@ def submit(client: Client, image: ImageSource, largest_grain: int, options: Mapp
         options: as checked.
 
     Raises:
-        InvalidOption: `largest_grain` is out of range, masks are asked for in another format than RLE, or a crop does not
-            lie in the image.
+        InvalidOption: `largest_grain` is out of range, masks are asked for in another format than RLE, or a crop does
+            not lie in the image.
         InvalidImage: the image cannot be read.
         StorageError: GCS could not store a tile.
     """

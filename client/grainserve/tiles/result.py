@@ -82,7 +82,7 @@ def merged_result(
     }
     scale = first["units"]["umPerPx"]
     size = image["height"], image["width"]
-    objects = [_grain(layout, frame, size, each, number, scale) for number, each in enumerate(merged.grains, start=1)]
+    objects = [_grain(layout, each, number, scale, frame=frame, size=size) for number, each in enumerate(merged.grains, start=1)]
     return {"metadata": metadata, "segmentedObjects": objects}
 
 
@@ -116,7 +116,7 @@ def _moved(box: Box, frame: Box) -> Box:
 
 
 def _grain(
-    layout: Layout, frame: Box, size: tuple[int, int], sighting: Sighting, number: int, um_per_px: float | None
+    layout: Layout, sighting: Sighting, number: int, um_per_px: float | None, *, frame: Box, size: tuple[int, int]
 ) -> dict[str, Any]:
     """A grain as the image has it: where it lies is of the image, what it measures is of the tile."""
     tile, properties = _moved(layout.tiles[sighting.tile], frame), sighting.grain["properties"]

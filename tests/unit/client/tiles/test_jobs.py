@@ -125,7 +125,7 @@ def test_a_large_image_gives_every_grain_once_in_its_own_coordinates(
 
 @pytest.mark.parametrize("crop", [f"250,0,{WIDTH - 260},{HEIGHT}", "40,20,1024,600"])
 def test_a_crop_is_measured_as_the_image_cut_to_it(
-    client: Client, segmenter: FakeTorchServe, mosaic: Path, pixels: np.ndarray[Any, Any], tmp_path: Path, crop: str
+    client: Client, segmenter: FakeTorchServe, mosaic: Path, pixels: np.ndarray[Any, Any], crop: str
 ) -> None:
     x, y, width, height = map(int, crop.split(","))
     options = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
