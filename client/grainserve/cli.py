@@ -21,7 +21,7 @@ from rich.progress import (
 from grainserve import config, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
 from grainserve.exports import commands as exporting
 from grainserve.exports.commands import To
 from grainserve.exports.formats import FORMATS
@@ -56,6 +56,7 @@ from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
+from grainserve.storage import check_emulator
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
@@ -140,6 +141,7 @@ def submit(
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
     with reported():
         options = given_options(ctx.params)
+        check_emulator()
         inputs = gather(images)
         for image in inputs.images:
             image_bytes(image)  # a missing file is told before anything is submitted
@@ -243,6 +245,7 @@ def _analyze_each(
     client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
+    check_emulator()
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
@@ -254,6 +257,11 @@ def _analyze_each(
                 begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
+            except StorageError as error:
+                if not begun:
+                    raise  # the next image would wait for it as long, and in vain
+                failed.append(image)
+                say_error(error, str(image))
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))

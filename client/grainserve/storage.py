@@ -7,6 +7,7 @@ Only generation preconditions are used: the emulator does not enforce metagenera
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from grainserve.clock import ServerClock
-from grainserve.config import check_address
+from grainserve.config import BUCKET, check_address
 from grainserve.errors import BucketNotFound, StorageError, StorageFull, StorageRefused, StorageUnreachable
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -28,6 +29,7 @@ CONNECTIONS = 64
 """Kept open at once: each thread of a dispatcher or gateway has one."""
 NO_ROOM = ("no space left", "disk quota", "enospc")
 """How a full disk reads in the emulator's answers."""
+PROBES = "probes/"
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -46,6 +48,19 @@ def connect() -> storage.Client:
     if emulator := os.environ.get(EMULATOR):
         check_address(emulator, EMULATOR)
     return storage.Client()
+
+
+def check_emulator() -> None:
+    """Asks the emulator once, where there is to be one: one that does not run is known at once, without patience.
+
+    Raises:
+        StorageUnreachable: it does not answer.
+        InvalidConfiguration: its address is none.
+    """
+    emulator = os.environ.get(EMULATOR)
+    if emulator:
+        with translated("asking for it", os.environ.get(BUCKET, "")):
+            requests.get(check_address(emulator, EMULATOR), timeout=10)
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,7 @@ class Bucket:
                 self.client._http.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
+        self._full = False
         self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
 
     def create(self, name: str, data: bytes, content_type: str) -> int:
@@ -179,7 +195,22 @@ class Bucket:
                 )
             except api.PreconditionFailed:
                 raise PreconditionFailed(f"{name} is not at generation {generation}") from None
+            except (api.RetryError, requests.RequestException, api.ServerError) as error:
+                self._full = _no_room(error)
+                raise
+        self._full = False
         return int(blob.generation)
+
+    def check_room(self) -> None:
+        """Tries a small write where the last one found no room; reading goes on in a full storage.
+
+        Raises:
+            StorageFull: there is still none.
+        """
+        if self._full:
+            name = f"{PROBES}{uuid.uuid4().hex}"
+            self.create(name, b"", "text/plain")
+            self.delete(name)
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
@@ -204,7 +235,7 @@ def translated(action: str, bucket: str) -> Iterator[None]:
         ) from error
     except (api.RetryError, requests.RequestException, auth.TransportError, api.ServerError) as error:
         cause = _cause(error)
-        if any(words in cause.lower() for words in NO_ROOM):
+        if _no_room(error):
             raise StorageFull(
                 f"there is no room left in storage ({action} in bucket {bucket!r}: {cause}): free disk where the "
                 "emulator keeps its objects (.run/gcs with `make serve`)"
@@ -220,6 +251,10 @@ def translated(action: str, bucket: str) -> Iterator[None]:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
+
+
+def _no_room(error: BaseException) -> bool:
+    return any(words in _cause(error).lower() for words in NO_ROOM)
 
 
 def _cause(error: BaseException) -> str:
