@@ -21,15 +21,20 @@ from rich.progress import (
 from grainserve import config, job_commands, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
 from grainserve.exports import commands as exporting
 from grainserve.exports.commands import Dialect, To
 from grainserve.exports.formats import FORMATS
 from grainserve.exports.table import CsvDialect
 from grainserve.images import check_image, image_bytes
+from grainserve.inputs import gather
 from grainserve.options import (
     BoxNms,
+    Crop,
     CropLayers,
+    CropSource,
+    FindDatabar,
+    IgnoreBottom,
     Label,
     MaskFormat,
     MaxAreaFraction,
@@ -52,6 +57,7 @@ from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
+from grainserve.storage import check_emulator
 from grainserve.terminal import FAILURE, console, errors, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
@@ -77,8 +83,12 @@ operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
-AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side, or folders.")
+]
+AnyImages = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
+]
 LargestGrain = Annotated[
     int,
     typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
@@ -98,6 +108,10 @@ def submit(
     ctx: typer.Context,
     images: Images,
     *,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -129,15 +143,23 @@ def submit(
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
     with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
-        for image in images:
+        check_emulator()
+        inputs = gather(images)
+        for image in inputs.images:
             check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
-            for image in images:
+            for image in inputs.images:
                 # One submission may be of many images, each with a key of its own.
                 image_id = client.submit(
-                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                    image,
+                    idempotency_key=key and f"{key}/{image}",
+                    scale=scale,
+                    bar_um=bar_um,
+                    find_databar=find_databar,
+                    **options,
                 )
-                typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
+                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 else image_id)
+        inputs.say_passed_over()
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
@@ -170,6 +192,7 @@ def wait(
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
     "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze scans --scale file --find-databar\n\n"
     "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
@@ -179,6 +202,10 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
     csv_dialect: Dialect = CsvDialect.EXCEL,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -215,14 +242,17 @@ def analyze(
         _check_files(to, out)
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
+        inputs = gather(images)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um, "timeout": timeout}
+            options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
+            options |= {"timeout": timeout}
             failed = _analyze_each(
-                client, images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
+                client, inputs.images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
             )
+        inputs.say_passed_over()
     if failed:
-        errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
+        errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
@@ -237,6 +267,7 @@ def _analyze_each(
     options: dict[str, Any],
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
+    check_emulator()
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
@@ -248,6 +279,11 @@ def _analyze_each(
                 begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
+            except StorageError as error:
+                if not begun:
+                    raise  # the next image would wait for it as long, and in vain
+                failed.append(image)
+                say_error(error, str(image))
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
@@ -269,7 +305,8 @@ def _analyze_each(
                 say_error(error, str(image))
             ended += len(work.image_ids)
             progress.update(task, completed=ended)
-    console.print(f"files are in {escape(str(out))}")
+    if len(failed) < len(images):
+        console.print(f"files are in {escape(str(out))}")
     return failed
 
 

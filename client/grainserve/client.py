@@ -15,6 +15,7 @@ from rich.progress import track
 
 from grainserve import config
 from grainserve.contract import validate_options
+from grainserve.databar import with_databar
 from grainserve.deadline import Deadline
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
@@ -98,6 +99,7 @@ class Client:
         version: str | None = None,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
         on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> str:
@@ -114,20 +116,22 @@ class Client:
             scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
                 the picture.
             bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
+            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`), and says so.
             on_id: told of the image id before the job is stored, so that a caller who is interrupted can `cancel` it;
                 what it raises ends the submission.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
             InvalidConfiguration: this client is closed.
-            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            InvalidOption: an option is unknown or out of range, or a scale or rows to leave out are given and are
+                to be found as well.
             ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, no image, or of a kind that is not read: told before anything is stored.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
         self._check_open()
-        checked = validate_options(with_scale(image, options, scale, bar_um))
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         data, content_type = image_bytes(image)
         check_image(data)
         ids: list[str] = []
@@ -274,6 +278,7 @@ class Client:
         largest_grain: int = LARGEST_GRAIN,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
         on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> Work:
@@ -305,7 +310,7 @@ class Client:
 
         deadline = Deadline.of(timeout)
         large = max(frame_size(image)) > SIDE
-        checked = validate_options(with_scale(image, options, scale, bar_um))
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         self.check()
         if large:
             return submit(self, image, largest_grain, checked, deadline=deadline, on_id=noted)

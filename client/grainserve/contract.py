@@ -116,6 +116,8 @@ def describe_option(name: str) -> str:
     rule = schema("options")["properties"][name]
     if "enum" in rule:
         return " or ".join(repr(value) for value in rule["enum"] if value is not None)
+    if "pattern" in rule:
+        return f"a text like {rule['examples'][0]!r}"
     if "string" in rule["type"]:
         return f"a text of {rule['minLength']} to {rule['maxLength']} characters, none of them a control character"
     kind = "an integer" if "integer" in rule["type"] else "a number"

@@ -10,6 +10,7 @@ from grain_handler.classify import Classifier
 from grain_handler.config import ModelConfig
 from grain_handler.encoding import encode
 from grain_handler.errors import AnswerTooLarge, RequestError
+from grain_handler.frame import said_of
 from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 
@@ -100,7 +101,9 @@ def _result(
                 "scaleSource": options.um_per_px and (options.scale_source or "given"),
             },
             "options": options.model_dump(),
-            "warnings": list(image.warnings),
+            "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
+            # Only where it was asked for, as the trace id: clients of before 2026-12-01 do not know it.
+            **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
             # Only where it was asked for: clients of before 2026-11-22 do not know it.
             **({"traceId": request.trace_id} if request.trace_id else {}),
         },

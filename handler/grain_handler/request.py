@@ -6,7 +6,11 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from grain_handler.decode import DecodedImage, decode
 from grain_handler.errors import (
@@ -19,6 +23,7 @@ from grain_handler.errors import (
     NotAnImage,
     RequestError,
 )
+from grain_handler.frame import Frame, frame_of
 from grain_handler.options import Options, parse_options, shown
 
 IMAGE_FIELDS = ("image", "body", "data")
@@ -43,6 +48,17 @@ class Request:
     image: DecodedImage
     options: Options
     trace_id: str | None = None
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The part of the image that is measured."""
+        height, width = self.image.pixels.shape[:2]
+        return frame_of(self.options, width, height)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Its pixels, H × W × 3, uint8, RGB."""
+        return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
 def parse(
@@ -81,12 +97,14 @@ def parse(
         else:
             image = _from_raw(body, headers.get("content-type", ""))
         options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
-        return Request(
+        request = Request(
             image_id=image_id,
             options=parse_options(options, defaults, text=not is_json),
             image=decode(image),
             trace_id=trace_id(headers),
         )
+        request.frame  # noqa: B018 - one that does not fit the image is an error of the request
+        return request
     except RequestError as error:
         error.image_id = image_id
         # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a

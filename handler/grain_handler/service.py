@@ -81,7 +81,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
         """Requests with their embeddings, which are made together: what goes wrong there, all have gone wrong."""
-        images = [request.image.pixels for request in requests if isinstance(request, Request)]
+        images = [request.pixels for request in requests if isinstance(request, Request)]
         if not images:
             return [(request, None) for request in requests]
         every = ", ".join(self.image_ids)

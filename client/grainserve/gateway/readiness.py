@@ -62,6 +62,7 @@ class Readiness:
     def _bucket(self) -> str | None:
         try:
             self._store.pending.count(1)
+            self._store.bucket.check_room()
         except GrainserveError as error:
             log.warning("not ready: %s", error)
             return error.code

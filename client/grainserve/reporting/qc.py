@@ -62,7 +62,7 @@ def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag
 
 def coverage(result: Result) -> float:
     """Share of a frame that grains cover, 0 to 1; over 1 where masks overlap."""
-    return sum(grain.area for grain in result.grains) / (result.width * result.height)
+    return sum(grain.area for grain in result.grains) / (result.frame.width * result.frame.height)
 
 
 def detection_limit(result: Result) -> float:
@@ -72,7 +72,7 @@ def detection_limit(result: Result) -> float:
     halves them.
     """
     options = result.metadata["options"]
-    side = max(result.width, result.height)
+    side = max(result.frame.width, result.frame.height)
     if tiles := result.metadata.get("tiles"):
         side = max(max(box["width"], box["height"]) for box in tiles["boxes"])
     points = int(options["points_per_side"]) << int(options["crop_n_layers"])
@@ -139,7 +139,7 @@ def _detection_limit(results: Sequence[Result]) -> Iterator[Flag]:
 
 
 def _low_coverage(results: Sequence[Result]) -> Iterator[Flag]:
-    frames = sum(result.width * result.height for result in results)
+    frames = sum(result.frame.width * result.frame.height for result in results)
     share = sum(grain.area for result in results for grain in result.grains) / frames
     if 0 < share < LOW_COVERAGE:
         words = (

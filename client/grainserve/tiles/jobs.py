@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from grainserve.deadline import Deadline
 from grainserve.errors import ImageNotFound, InvalidOption, JobFailed, ResultNotFound
+from grainserve.frame import OPTIONS, frame_of, said_of
 from grainserve.images import ImageSource, display_pixels, image_bytes
 from grainserve.result import Result
 from grainserve.tiles.layout import Layout
@@ -49,7 +50,8 @@ def submit(
 
     Raises:
         WaitTimeout: not in time; what is submitted goes on.
-        InvalidOption: `largest_grain` is out of range, or masks are asked for in another format than RLE.
+        InvalidOption: `largest_grain` is out of range, masks are asked for in another format than RLE, or a crop does
+            not lie in the image.
         InvalidImage: the image cannot be read.
         StorageError: GCS could not store a tile.
     """
@@ -60,18 +62,23 @@ def submit(
     options = {**options, "mask_format": "rle"}
     source = read(image)
     height, width = source.pixels.shape[:2]
-    layout = Layout.of(width, height, largest_grain)
-    version = _version(client, source.pixels[layout.tiles[0].slices], options, deadline, on_id)
+    frame = frame_of(options, width, height)
+    pixels = source.pixels[frame.slices]
+    layout = Layout.of(frame.width, frame.height, largest_grain)
+    framing = {name: options[name] for name in OPTIONS if name in options}
+    asked = {name: value for name, value in options.items() if name not in OPTIONS}  # tiles are cut from the frame
+    version = _version(client, pixels[layout.tiles[0].slices], asked, deadline, on_id)
     ids: list[str] = []
     for tile in layout.tiles:
         if ids and deadline.left <= 0:
             raise client.too_late(ids[-1], deadline)
-        ids.append(_submit_tile(client, source.pixels[tile.slices], version, options, on_id))
-    description, warnings = source.description, source.warnings  # not the pixels, which may go
+        ids.append(_submit_tile(client, pixels[tile.slices], version, asked, on_id))
+    description = source.description  # not the pixels, which may go
+    warnings = (*source.warnings, *said_of(frame, framing, width, height))
 
     def merged(results: Sequence[Result]) -> Result:
         _forget(client, (ids[index] for index in odd_ones(results)[0]))  # so that the next run does not find them
-        data = merged_result(layout, results, description, warnings)
+        data = merged_result(layout, results, description, warnings, frame=frame, framing=framing)
         return Result(data, fetch_image=lambda: fetched(client.store, data["metadata"]))
 
     return Work(tuple(ids), merged)
@@ -88,7 +95,8 @@ def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
         ImageNotFound: it, or a tile, was deleted.
     """
     if tiles := metadata.get("tiles"):
-        return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]))
+        size = metadata["image"]["height"], metadata["image"]["width"]
+        return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]), size)
     return store.image(str(metadata["imageId"]))
 
 
