@@ -29,6 +29,7 @@ from grainserve.images import image_bytes
 from grainserve.options import (
     BoxNms,
     CropLayers,
+    Fill,
     Label,
     MaskFormat,
     MaxAreaFraction,
@@ -111,6 +112,7 @@ def submit(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -185,6 +187,7 @@ def analyze(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,

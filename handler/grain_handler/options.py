@@ -39,6 +39,8 @@ class Options(BaseModel):
         min_area: Smallest grain kept, px.
         max_area_fraction: Largest grain kept, as a share of the frame.
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
+        fill: Every pixel belongs to a grain, as in a metal: gaps of a few px between grains are closed; only in mode
+            `grains`.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
         scale_source: Where the scale is from, for the answer to say; no control characters.
@@ -58,6 +60,7 @@ class Options(BaseModel):
     min_area: int = Field(default=20, ge=0, le=1024 * 1024)
     max_area_fraction: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["grains", "masks"] = "grains"
+    fill: bool = False
     mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
     um_per_px: float | None = Field(default=None, gt=0, le=1e6)
     scale_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
@@ -85,7 +88,7 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
 
     Raises:
         UnknownOption: If a name is not an option.
-        InvalidOption: If a value has the wrong type or is out of range.
+        InvalidOption: If a value has the wrong type or is out of range, or two options contradict each other.
     """
     unknown = sorted(set(given) - set(Options.model_fields))
     if unknown:
@@ -97,4 +100,7 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
     except ValidationError as error:
         faults = [f"{fault['loc'][0]}: {fault['msg'].lower()}, got {shown(fault['input'])}" for fault in error.errors()]
         raise InvalidOption("; ".join(faults)) from None
-    return Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})
+    options = Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})
+    if options.fill and options.mode == "masks":
+        raise InvalidOption("fill: masks as they are have no gaps to close: ask for mode grains, or fill false")
+    return options

@@ -24,7 +24,7 @@ let shown = null;
 
 async function submit(file) {
   const form = new FormData(find("#options"));
-  const options = { um_per_px: form.get("um_per_px"), min_area: form.get("min_area") };
+  const options = { um_per_px: form.get("um_per_px"), min_area: form.get("min_area"), fill: form.get("fill") ?? "" };
   const entry = { name: file.name, state: "uploading", imageId: null };
   images.unshift(entry);
   list();
