@@ -175,11 +175,13 @@ def _outline(rng: Generator, kind: str, diameter: float, long: float, *, angle: 
         faces = np.concatenate([faces, np.arange(3) * 2.1 + rng.uniform(0, 6.28)])
         away = [(np.cos(f) * u + np.sin(f) * v) / rng.uniform(0.75, 1.05) for f in faces]
         return np.asarray(np.max(away, axis=0) < half)
-    wobble = {"round": 0.0, "ellipse": 0.02, "irregular": 0.16}[kind]
+    wobble = {"round": 0.0, "ellipse": 0.02, "irregular": 0.13}[kind]
     aspect = 1 + abs(rng.normal(0, {"round": 0.03, "ellipse": 0.4, "irregular": 0.3}[kind]))
     u, v = u / np.float32(np.sqrt(aspect)), v * np.float32(np.sqrt(aspect))
     theta = np.arctan2(v, u)
     radius = np.ones_like(theta)
     for k in (2, 3, 4, 5, 7):
-        radius += np.float32(wobble * rng.normal() / (0.5 * k)) * np.cos(k * theta + np.float32(rng.uniform(0, 6.28)))
+        radius += np.float32(wobble * rng.normal() * (2 / k) ** 1.3) * np.cos(
+            k * theta + np.float32(rng.uniform(0, 6.28))
+        )
     return np.asarray(np.hypot(u, v) < half * np.clip(radius, 0.4, 1.4))

@@ -172,20 +172,20 @@ def unequal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing
     """A few large stones, half buried, in hundreds of small ones of the same rock."""
     side = min(height, width)
     small = float(np.clip(grain_px * rng.uniform(0.35, 0.7), max(6.0, side / 130), max(6.0, side / 25)))
-    large = float(np.clip(small * np.exp(rng.uniform(np.log(5), np.log(25))), 4 * small, max(4.1 * small, 0.45 * side)))
-    stones = _graded(rng, height * width * rng.uniform(0.1, 0.8), 3 * small, large)
-    gravel = _graded(rng, height * width * rng.uniform(0.8, 2.0), small, 3 * small)
+    large = float(np.clip(small * np.exp(rng.uniform(np.log(6), np.log(25))), 4 * small, max(4.1 * small, 0.45 * side)))
+    stones = _graded(rng, height * width * rng.uniform(0.25, 0.9), 3 * small, large)
+    gravel = _graded(rng, height * width * rng.uniform(0.9, 3.0), small, 3 * small)
     ground = gritty_ground(rng, height, width, small, relief=small * rng.uniform(0.1, 0.8))
     ground += np.float32(rng.uniform(0, 0.8) * small) * smooth_noise(rng, height, width, 0.3 * min(height, width))
     shape = Shape.draw(rng)
-    relief = drop(rng, -np.sort(-stones), shape, ground, sink=(0.1, rng.uniform(0.3, 0.8)))
-    relief = fill_gaps(rng, relief, gravel, shape, ground=ground, pile=rng.uniform(0.2, 1.5))
+    relief = drop(rng, -np.sort(-stones), shape, ground, sink=(0.0, rng.uniform(0.1, 0.6)))
+    relief = fill_gaps(rng, relief, gravel, shape, ground=ground, pile=rng.uniform(0.1, 0.9))
     albedo = of_kinds(rng, ROCKS, len(stones) + len(gravel))
     albedo[0] = albedo[1:].mean(0) * rng.uniform(0.25, 0.9)
     if rng.uniform() < 0.5:  # crushed rock: its own dust lies on it
         dust = rng.uniform(0.2, 0.9) * rng.uniform(0.4, 1, (len(albedo) - 1, 1))
         albedo[1:] = (1 - dust) * albedo[1:] + dust * albedo[1:].mean(0) * rng.uniform(0.8, 1.2)
-    image, lit = _outdoors(rng, relief, albedo, min(2 * small, 60), rng.uniform() < 0.2)
+    image, lit = _outdoors(rng, relief, albedo, min(2 * small, 40), rng.uniform() < 0.2)
     if rng.uniform() < 0.25:  # lamps over a conveyor belt
         image = image * np.array([1.0, rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.7)], np.float32)
     return expose(rng, image), _countable(rng, relief, lit)
@@ -195,8 +195,8 @@ def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
     """Light grains that touch here and there; all that is dyed is pore."""
     cells, gap = unequal_mosaic(rng, height, width, grain_px, spread=rng.uniform(0.3, 1.0))
     count = int(cells.max())
-    slack = smooth_noise(rng, height, width, 0.6 * grain_px) + 0.5 * smooth_noise(rng, height, width, 0.25 * grain_px)
-    wide = grain_px * np.clip(rng.uniform(0.0, 0.11) + rng.uniform(0.02, 0.08) * slack, 0.0, 0.3)
+    slack = smooth_noise(rng, height, width, 0.6 * grain_px) + 0.3 * smooth_noise(rng, height, width, 0.25 * grain_px)
+    wide = grain_px * np.clip(rng.uniform(0.0, 0.11) + rng.uniform(0.02, 0.07) * slack, 0.0, 0.3)
     absent = rng.uniform(0, 1, count + 1) < rng.uniform(0, 0.2)
     labels = rounded(np.where((gap > wide) & ~absent[cells], cells, 0), grain_px * rng.uniform(0.02, 0.14))
 

@@ -114,7 +114,7 @@ def unequal_mosaic(rng: Generator, height: int, width: int, grain_px: float, spr
     """
     grid = _warped_grid(rng, height, width, grain_px)
     points = _seeds(rng, grid, grain_px)
-    radii = grain_px * spread * rng.beta(1.0, 2.5, len(points))
+    radii = 1.4 * grain_px * spread * rng.beta(1.0, 2.5, len(points))
     # A power diagram is a Voronoi diagram with one dimension more: a cell of smaller radius lies deeper.
     deep = np.sqrt(radii.max() ** 2 - radii**2)
     flat = grid.reshape(-1, 2)

@@ -95,7 +95,7 @@ def colour_etched(rng: Generator, height: int, width: int, grain_px: float) -> D
     image = fine[(steps * (399 / last)).astype(int)].astype(np.float32)
     image *= each(np.exp(rng.normal(0, 0.12, count + 1)), labels)[..., None]
     grey = image.mean(-1, keepdims=True)
-    image = grey + rng.uniform(0.5, 1.2) * (image - grey)
+    image = grey + rng.uniform(0.4, 1.0) * (image - grey)
     light = rng.uniform(0, 0.05) * layered_noise(rng, height, width, (1.2, 3.0, 0.2 * grain_px), 0.8)
     light += rng.uniform(0.02, 0.15) * rng.choice([-1, 1]) * _scratches(rng, height, width, int(rng.integers(0, 12)))
     pits = _dots(rng, height, width, rng.uniform(1.5, 5), rare=rng.uniform(2.5, 3.8))
@@ -137,8 +137,8 @@ def _ragged(rng: Generator, labels: Labels, amount: float, scale: float) -> Labe
     """The same grains with jagged outlines: each pixel takes its label from a place `amount` px away."""
     height, width = labels.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    y += amount * layered_noise(rng, height, width, (scale, 0.4 * scale), 0.6)
-    x += amount * layered_noise(rng, height, width, (scale, 0.4 * scale), 0.6)
+    y += amount * layered_noise(rng, height, width, (scale, 0.4 * scale), 0.3)
+    x += amount * layered_noise(rng, height, width, (scale, 0.4 * scale), 0.3)
     rows, columns = np.clip(y.round().astype(int), 0, height - 1), np.clip(x.round().astype(int), 0, width - 1)
     return np.asarray(labels[rows, columns], np.int32)
 

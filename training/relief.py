@@ -166,9 +166,10 @@ def fill_gaps(
     first = len(relief.areas)
     areas = np.concatenate([relief.areas, np.zeros(len(diameters), np.int64)])
     order = np.argsort(diameters)
-    for some in np.array_split(order, max(1, len(order) // 400)):
+    windows = np.cumsum((2.5 * diameters[order]) ** 2)  # so many stones at a time as keep the arrays in the cache
+    for some in np.split(order, np.nonzero(np.diff(windows // 200_000))[0] + 1):
         n = len(some)
-        aspect = 1 + np.abs(rng.normal(0, shape.aspect, (n, 1, 1)))
+        aspect = 1 + np.minimum(np.abs(rng.normal(0, shape.aspect, (n, 1, 1))), 1.5)
         size = diameters[some][:, None, None]
         a, b = 0.5 * size * np.sqrt(aspect), 0.5 * size / np.sqrt(aspect)
         centre = rng.uniform(-0.02, 1.02, (n, 2, 1, 1)) * np.array([height, width])[:, None, None]
@@ -177,12 +178,14 @@ def fill_gaps(
         y, x = (rows - centre[:, 0]).astype(np.float32), (columns - centre[:, 1]).astype(np.float32)
         angle = rng.uniform(0, np.pi, (n, 1, 1))
         c, s = np.cos(angle), np.sin(angle)
-        u, v = ((c * x + s * y) / a).astype(np.float32), ((c * y - s * x) / b).astype(np.float32)
+        u = (c / a).astype(np.float32) * x + (s / a).astype(np.float32) * y
+        v = (c / b).astype(np.float32) * y - (s / b).astype(np.float32) * x
         exponent = np.float32(max(1.8, shape.exponent + rng.normal(0, 0.25)))
         radius = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent)
         for _ in range(min(6, rng.poisson(shape.facets + 1))):
             face, off = rng.uniform(0, 2 * np.pi, (n, 1, 1)), rng.uniform(0.65, 1.1, (n, 1, 1))
-            radius = np.maximum(radius, (np.cos(face) / off).astype(np.float32) * u + np.sin(face) / off * v)
+            over, along = (np.cos(face) / off).astype(np.float32), (np.sin(face) / off).astype(np.float32)
+            radius = np.maximum(radius, over * u + along * v)
         inside = (radius < 1) & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         which = np.nonzero(inside)
         stone, radius, u, v = which[0], radius[which], u[which], v[which]
