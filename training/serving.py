@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from grain_handler import seed_head
 from grain_handler.automask import MaskGenerator
 from grain_handler.errors import RequestError
-from grain_handler.labels import label_map
 from grain_handler.options import Options, parse_options
 from grain_handler.precision import resolve
-from grain_handler.segment import mask_settings
+from grain_handler.segment import mask_settings, settle
 from grain_handler.weights import Checkpoint
 from tools.mar import ROOT
 from tools.problem import Problem
@@ -103,6 +102,6 @@ class Served:
         def find(image: NDArray[np.uint8]) -> NDArray[np.int32]:
             height, width = image.shape[:2]
             masks = generator.generate(image, mask_settings(options, height, width))
-            return label_map(masks, height, width, options.min_area, options.max_area_fraction).labels
+            return settle(masks, options, height, width).labels
 
         return find

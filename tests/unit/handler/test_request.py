@@ -198,12 +198,24 @@ def test_a_refusal_is_short_whatever_was_sent(options: dict[str, Any]) -> None:
         ("um_per_px", json.loads("NaN")),
         ("label", ""),
         ("label", "x" * 65),
+        ("fill", 1),
+        ("fill", "true"),
     ],
 )
 def test_options_out_of_range_are_named(name: str, value: Any) -> None:
     answer = read({"body": {"image": BASE64, name: value}})
     assert isinstance(answer, errors.InvalidOption)
     assert name in answer.message
+
+
+def test_fill_is_a_truth_value_and_of_grains_alone() -> None:
+    for row in ({"image": PNG, "fill": b"true"}, {"body": {"image": BASE64, "fill": True}}):
+        answer = read(row)
+        assert isinstance(answer, Request)
+        assert answer.options.fill is True
+    refusal = read({"image": PNG, "fill": b"true", "mode": b"masks"})
+    assert isinstance(refusal, errors.InvalidOption)
+    assert "ask for mode grains" in refusal.message
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "many", "1e9", ""])

@@ -52,6 +52,25 @@ def test_only_grains_do_not_overlap(mode: str, areas: list[int]) -> None:
     assert [p["area"] for p in measure(Found(request, near_copies, 0.0)).properties] == areas
 
 
+def halves(gap: int) -> list[Mask]:
+    """The two halves of the image, with a gap between them."""
+    height, width = IMAGE.pixels.shape[:2]
+    middle = width // 2
+    left = Mask(0, 0, np.ones((height, middle), bool), 0.9, 1.0)
+    return [left, Mask(middle + gap, 0, np.ones((height, width - middle - gap), bool), 0.9, 1.0)]
+
+
+@pytest.mark.parametrize(("fill", "free"), [(False, 4), (True, 0)])
+def test_gaps_are_closed_where_asked_before_grains_are_measured(fill: bool, free: int) -> None:
+    options = Options(fill=fill, max_area_fraction=1.0)
+    found = measure(Found(Request("x", IMAGE, options), halves(4), 0.0))
+    height, width = IMAGE.pixels.shape[:2]
+    assert sum(p["area"] for p in found.properties) == (width - free) * height
+    assert [mask.area for mask in found.masks] == [p["area"] for p in found.properties]
+    assert [p["boundingBox"]["x"] for p in found.properties] == [mask.x for mask in found.masks]
+    assert [p["holeArea"] for p in found.properties] == [0, 0]
+
+
 def test_an_empty_mask_is_no_object() -> None:
     request = Request("x", IMAGE, Options(mode="masks", min_area=0))
     nothing = Mask(0, 0, np.zeros((0, 0), bool), 0.9, float("nan"))
