@@ -48,7 +48,7 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
 	@$(RUN) -m pytest --durations=15
 
-test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (40 minutes)
+test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 
