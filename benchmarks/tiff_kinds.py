@@ -100,9 +100,7 @@ def kinds(packings: Sequence[str] = tuple(PACKINGS)) -> Iterator[Kind]:
 
 def _by_type(packings: Sequence[str]) -> Iterator[Kind]:
     forms = itertools.cycle(FORMS)
-    for dtype, (layout, (samples, words)), (packing, how) in itertools.product(
-        TYPES, LAYOUTS.items(), PACKINGS.items()
-    ):
+    for dtype, (layout, (samples, words)), packing in itertools.product(TYPES, LAYOUTS.items(), PACKINGS):
         array = pixels(samples, dtype)
         for planes in ("contig", "separate") if samples > 1 and packing not in NEVER_READ else ("contig",):
             for form in FORMS if packing in IN_EVERY_FORM else (next(forms),):

@@ -28,8 +28,8 @@ KEPT_APART = {
     "tbm_metal": ("14-", "22-"),
     "dsb2018_nuclei": ("0", "f"),
 }
-"""Beginnings of the names that validation keeps: whole specimens, places or, of nuclei, which have none, whole digits of
-their hash; so no specimen is on both sides."""
+"""Beginnings of the names that validation keeps: whole specimens, places or, of nuclei, which have none, whole digits
+of their hash; so no specimen is on both sides."""
 
 WEIGHTS = {"seg_wilson180": 0.5, "tbm_metal": 0.7, "nasa_superalloy": 0.7, "seg_miocene_ts": 1.5}
 """How often a set is drawn beside the others' 1: less where outlines are noisy, more where few sets show a material."""

@@ -1,11 +1,12 @@
 """Trains `sam_tiny` on synthetic grains and on outlined images; interrupt it at will, it resumes.
 
-    python -m training.train --run training/runs/tiny --steps 20000                  # from nothing, synthetic grains only
-    python -m training.train --run training/runs/v3 --start weights/sam_tiny.pth --real ../shared/data/real
+    python -m training.train --run training/runs/tiny --steps 20000               # from nothing, synthetic grains only
+    python -m training.train --run training/runs/v3 --start v2.pth --dense-steps 0 --real ../shared/data/real
 
-Images of --real (see `training.real`) are drawn set by set, as often as --real-share says; some specimens of each are kept
-apart. Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored on held-out
-crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50 steps.
+Images of --real (see `training.real`) are drawn set by set, as often as --real-share says; some specimens of each are
+kept apart. Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored
+on held-out crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50
+steps.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from tqdm import tqdm
 from grain_handler.models import build_sam_tiny
 from grain_handler.tiny_encoder import SEED_HEAD
 from tools.problem import Problem, main_exit
-from training.checkpoints import STATE, save, save_checkpoint
 from training import real
+from training.checkpoints import STATE, save, save_checkpoint
 from training.crops import Batch, CropStream, Pair, prefetched, synthetic
 from training.fitting import descend
 from training.forward import decode, meant, to_device
@@ -48,8 +49,8 @@ WINDOWS: dict[int, dict[int | None, float]] = {
     512: {16: 0.7, None: 0.3},
     1024: {16: 0.5, 32: 0.4, None: 0.1},
 }
-"""Side of the crop, px → what a prompt sees of it (tokens of the window; None: all), and how often. A seed's decoder sees
-a window; a grid's, everything."""
+"""Side of the crop, px → what a prompt sees of it (tokens of the window; None: all), and how often. A seed's decoder
+sees a window; a grid's, everything."""
 
 
 class DenseHead(nn.Module):

@@ -293,6 +293,7 @@ class Client:
             largest_grain: see `analyze`.
             scale: see `submit`.
             bar_um: see `submit`.
+            find_databar: see `submit`.
             on_id: told of the image id of each job before it is stored; what it raises ends the submission.
             **options: see `submit`.
 

@@ -105,8 +105,7 @@ class _ImageToToken:
         return torch.softmax(scores, dim=2).transpose(0, 1).reshape(prompts, heads * count, -1)
 
     def windowed(self, tokens: Tensor, queries: Tensor) -> Tensor:
-        """Weights of the tokens (P × hT × n) for each prompt's own image tokens, whose projections (P × h × n × d) are
-        given."""
+        """Weights of the tokens (P × hT × n) for each prompt's own image tokens, given projected (P × h × n × d)."""
         scores = self.keys(tokens).to(queries.dtype) @ queries.transpose(-1, -2)
         return torch.softmax(scores, dim=2).flatten(1, 2)
 

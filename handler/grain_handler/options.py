@@ -35,8 +35,8 @@ class Options(BaseModel):
     The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
 
     Attributes:
-        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies; `seeds`:
-            where the encoder says that grains are.
+        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies;
+            `seeds`: where the encoder says that grains are.
         points_per_side: The grid of point prompts has this many points along each side of a crop.
         points_per_batch: Points whose masks are held at once before they are filtered; changes no mask.
         pred_iou_thresh: Masks with a predicted IoU up to this are dropped.

@@ -103,7 +103,7 @@ class Prompter:
         return torch.nonzero((masks.iou > iou) & (masks.stability >= stability))[:, 0]
 
 
-def passing(
+def passing(  # noqa: PLR0917 - each is one thing
     crop: Crop, upsampler: Upsampler, tiles: Tiles, iou: Tensor, settings: MaskSettings, budget: Budget
 ) -> Candidates:
     """Those of a crop's masks that are stable and do not end at an edge of the crop inside the image.

@@ -25,7 +25,7 @@ from grain_handler.memory import Budget
 from grain_handler.prompting import passing
 from grain_handler.seeds import Seeds, Votes
 from grain_handler.settings import MaskSettings
-from grain_handler.upsampling import TILE, Tiles, Upsampler
+from grain_handler.upsampling import TILE, Upsampler
 
 FRAME = 1024
 """Side of the frame, px."""
@@ -33,8 +33,8 @@ FRAME = 1024
 TOKEN = 16
 """Side of a token, px of the frame."""
 
-WINDOWS = (16, 32, 64)
-"""Sides of windows, tokens; multiples of a tile's. The last is SAM's whole frame."""
+WINDOWS = (16, 32)
+"""Sides of windows, tokens; multiples of a tile's. What fits in none sees the whole frame."""
 
 WINDOW_GRAINS = 2.4
 """A window is at least this many diameters wide: then a grain three times as long as wide fits."""
@@ -51,8 +51,7 @@ SMALL_GRAINS = 3.0
 
 def small_grains(votes: Votes, whole: Crop, part: Crop) -> bool:
     """Whether the seeds of the whole image say that a part of it has grains too small to be seen there."""
-    # Cells per px of the image: its longer side fills the frame.
-    scale = FRAME / max(whole.size)
+    scale = FRAME / max(whole.size)  # the image's longer side fills the frame
     left, top, right, bottom = (scale * edge for edge in part.box)
     x, y = votes.centroids.T
     inside = (x >= left) & (x < right) & (y >= top) & (y < bottom) & (votes.diameters < SMALL)
@@ -94,17 +93,43 @@ class SeedPrompter:
         """
         with record_function("grainserve::decoder"):
             image = self.decoder.prepare(embedding)
-        upsampler = self.framing.upsampler(crop)
+        view = _View(self, crop, self.framing.upsampler(crop), image)
         first = seeds.find(votes)
-        found = self._masks(crop, upsampler, image, first, boxes=False)
-        missed = votes.outside(self._covered(found, upsampler, votes.shape))
-        found += self._masks(crop, upsampler, image, seeds.find(missed), boxes=True)
+        found = view.masks(first, self.decoder.points(view.placed(first.points)))
+        second = seeds.find(votes.outside(view.covered(found, votes.shape)))
+        found += view.masks(second, self.decoder.boxes(view.placed(second.boxes)))
         return Candidates.cat(found, embedding.device)
 
-    def _covered(self, masks: Sequence[Candidates], upsampler: Upsampler, shape: tuple[int, int]) -> NDArray[np.bool_]:
+
+@dataclass(frozen=True)
+class _View:
+    """A crop that is being asked.
+
+    Attributes:
+        by: What asks.
+        crop: The crop.
+        upsampler: The crop's.
+        image: Its tokens.
+    """
+
+    by: SeedPrompter
+    crop: Crop
+    upsampler: Upsampler
+    image: ImageTokens
+
+    @property
+    def whole(self) -> int:
+        """Tokens along the frame's side."""
+        return self.by.framing.side // TOKEN
+
+    def placed(self, numbers: NDArray[np.float32]) -> Tensor:
+        """Numbers on the model's device."""
+        return torch.from_numpy(numbers).to(self.by.framing.device)
+
+    def covered(self, masks: Sequence[Candidates], shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Which cells of votes masks cover; rows × columns."""
-        rows, columns = upsampler.vertical, upsampler.horizontal
-        frame = torch.zeros(rows.tiles * TILE, columns.tiles * TILE, dtype=torch.bool, device=self.framing.device)
+        rows, columns = self.upsampler.vertical, self.upsampler.horizontal
+        frame = torch.zeros(rows.tiles * TILE, columns.tiles * TILE, dtype=torch.bool, device=self.by.framing.device)
         for some in masks:
             some.tiles.cover(frame)
         cell = seeds.CODE_STRIDE // LOW_PX
@@ -112,71 +137,74 @@ class SeedPrompter:
         covered: NDArray[np.bool_] = (share >= COVERED).cpu().numpy()
         return covered
 
-    def _masks(
-        self, crop: Crop, upsampler: Upsampler, image: ImageTokens, asked: Seeds, boxes: bool
-    ) -> list[Candidates]:
-        """Masks of seeds that pass the filters: of their points, or of their boxes."""
-        device = image.tokens.device
-        points = torch.from_numpy(asked.points).to(device)
-        with record_function("grainserve::decoder"):
-            if boxes:
-                prompts = self.decoder.boxes(torch.from_numpy(asked.boxes).to(device))
-            else:
-                prompts = self.decoder.points(points)
-        least = torch.from_numpy(WINDOW_GRAINS / TOKEN * asked.diameters).to(device)
-        left = torch.arange(len(points), device=device)
+    def masks(self, asked: Seeds, prompts: Tensor) -> list[Candidates]:
+        """Masks of seeds that pass the filters; `prompts` are the seeds' tokens, k × 2 × C."""
+        points, needed = self.placed(asked.points), self.placed(WINDOW_GRAINS / TOKEN * asked.diameters)
+        left = torch.arange(len(points), device=points.device)
         found = []
-        for side in WINDOWS:
-            now = left[(least[left] <= side) | (side == WINDOWS[-1])]
-            again = []
-            for some in now.split(self._batch(side)) if len(now) else ():
-                masks, cut = self._look(crop, upsampler, image, prompts[some], points[some], side)
+        for side in (*(side for side in WINDOWS if side < self.whole), self.whole):
+            fits = (needed[left] <= side) | (side == self.whole)
+            now, later = left[fits], [left[~fits]]
+
+            def look(part: slice, now: Tensor = now, side: int = side) -> tuple[Candidates, Tensor]:
+                some = now[part]
+                masks, cut = self.look(prompts[some], points[some], side)
+                return masks, some[cut]
+
+            for masks, cut in self.by.budget.chunks(len(now), self.bytes_per_prompt(side), look):
                 found.append(masks)
-                again.append(some[cut])
-            left = torch.cat([left[least[left] > side], *again])
+                later.append(cut)
+            left = torch.cat(later)
         return found
 
-    def _batch(self, side: int) -> int:
-        """Prompts that are asked at once."""
-        tokens = side * side
-        share = tokens / WINDOWS[-1] ** 2
-        decoding, masks = share * self.decoder.bytes_per_prompt, 2 * 4 * MASKS * tokens * (TOKEN // LOW_PX) ** 2
-        return max(1, int(self.budget.bytes // (decoding + masks)))
+    def bytes_per_prompt(self, side: int) -> int:
+        """What a prompt's intermediate results take in a window of `side` tokens, bytes."""
+        decoding = self.by.decoder.bytes_per_prompt * side**2 // self.whole**2
+        return decoding + 2 * 4 * MASKS * (side * TOKEN // LOW_PX) ** 2
 
-    def _look(
-        self, crop: Crop, upsampler: Upsampler, image: ImageTokens, prompts: Tensor, points: Tensor, side: int
-    ) -> tuple[Candidates, Tensor]:
-        """Masks of prompts (P × 2 × C) in windows around points (P × 2) that pass the filters and are not cut by their
-        window; and which prompts (P, bool) have one that is."""
-        whole = WINDOWS[-1]
-        step = TILE * LOW_PX // TOKEN
-        corners = step * torch.round((points / TOKEN - side / 2) / step).clamp(0, (whole - side) // step).long()
+    def look(self, prompts: Tensor, points: Tensor, side: int) -> tuple[Candidates, Tensor]:
+        """Asks prompts in windows.
+
+        Args:
+            prompts: P × 2 × C.
+            points: What the windows lie around, P × 2, px of the frame.
+            side: Of the windows, tokens.
+
+        Returns:
+            The masks that pass the filters and that their window does not cut, and which prompts have one that it
+            cuts (P, bool).
+        """
+        by, step = self.by, TILE * LOW_PX // TOKEN
+        last = (self.whole - side) // step
+        corners = step * torch.round((points / TOKEN - side / 2) / step).clamp(0, last).long()
         with record_function("grainserve::decoder"):
-            seen: ImageTokens | WindowTokens = image
-            if side < whole:
-                along = torch.arange(side, device=points.device)
-                rows, columns = corners[:, 1, None] + along, corners[:, 0, None] + along
-                seen = image.windows((rows[:, :, None] * whole + columns[:, None, :]).flatten(1))
-            iou, tokens, keys = self.decoder.decode(seen, prompts)
-            keep = iou > self.settings.pred_iou_thresh
+            iou, tokens, keys = by.decoder.decode(self.seen(corners, side), prompts)
+            keep = iou > by.settings.pred_iou_thresh
             some = keep.any(1)
         with record_function("grainserve::upscaling"):
-            logits = self.decoder.logits(tokens[some], keys[some], side, side)[keep[some]]
-        mine = torch.nonzero(keep)[:, 0]
-        corner = corners[mine]
-        cut = self._cut(logits, corner, side)
-        logits, corner, scores = logits[~cut], corner[~cut], iou[keep][~cut]
+            logits = by.decoder.logits(tokens[some], keys[some], side, side)[keep[some]]
+        owner = torch.nonzero(keep)[:, 0]
+        corner = corners[owner]
+        cut = self.cuts(logits, corner, side)
         again = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-        again[mine[cut]] = True
-        offset = self.settings.stability_score_offset
+        again[owner[cut]] = True
         with record_function("grainserve::upsampling"):
-            tiles: Tiles = upsampler.tiles(logits, self.framing.mask_threshold, -offset, corner // step)
-            return passing(crop, upsampler, tiles, scores, self.settings, self.budget), again
+            offset = by.settings.stability_score_offset
+            tiles = self.upsampler.tiles(logits[~cut], by.framing.mask_threshold, -offset, corner[~cut] // step)
+            return passing(self.crop, self.upsampler, tiles, iou[keep][~cut], by.settings, by.budget), again
 
-    def _cut(self, logits: Tensor, corners: Tensor, side: int) -> Tensor:
-        """Which masks (K × 4·side × 4·side logits) reach an edge of their window that is none of the frame; K, bool."""
-        over = logits > self.framing.mask_threshold
-        end = WINDOWS[-1] - side
+    def seen(self, corners: Tensor, side: int) -> ImageTokens | WindowTokens:
+        """What prompts see in windows at these corners (P × 2: column, row)."""
+        if side == self.whole:
+            return self.image
+        along = torch.arange(side, device=corners.device)
+        rows, columns = corners[:, 1, None] + along, corners[:, 0, None] + along
+        return self.image.windows((rows[:, :, None] * self.whole + columns[:, None, :]).flatten(1))
+
+    def cuts(self, logits: Tensor, corners: Tensor, side: int) -> Tensor:
+        """Which masks (K × 4·side × 4·side) reach an edge of their window that is none of the frame; K, bool."""
+        over = logits > self.by.framing.mask_threshold
+        end = self.whole - side
         x, y = corners.unbind(1)
         return (
             (over[:, :, 0].any(1) & (x > 0))

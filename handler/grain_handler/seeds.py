@@ -6,20 +6,20 @@ its neighbour in another, however they touch; the places where many meet are *se
 of its grain that the cell is, so a grain whose cells all agree gathers 1, whatever its size: that sum is the seed's
 confidence.
 
-Votes of large grains scatter more than those of small ones, so they are gathered in levels of grain size, each blurred as
-much as its grains are wide.
+Votes of large grains scatter more than those of small ones, so they are gathered in levels of grain size, each blurred
+as much as its grains are wide.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter
-from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn import functional as F
 
 from grain_handler.tiny_encoder import CODE_STRIDE, OFFSET_UNIT
 
@@ -37,6 +37,9 @@ SPREAD = 0.12
 
 CONFIDENCE = 0.2
 """Least confidence of a seed."""
+
+VOTES_AT_ONCE = 2048
+"""Votes whose nearest seed is looked for at once: their distances to a thousand seeds take 8 MB."""
 
 APART = 0.3
 """Two seeds closer than this share of the smaller one's diameter are one."""
@@ -143,7 +146,8 @@ def find(votes: Votes, least: float = CONFIDENCE) -> Seeds:
         votes_here, sizes = (
             _gathered(votes.centroids, w, height, width, sigma) for w in (weight, weight * np.log2(votes.diameters))
         )
-        top = maximum_filter(votes_here, size=2 * int(sigma) + 1)
+        reach = int(sigma)
+        top = F.max_pool2d(torch.from_numpy(votes_here)[None], 2 * reach + 1, 1, reach)[0].numpy()
         rows, columns = np.nonzero((votes_here == top) & (votes_here > least))
         strength = votes_here[rows, columns]
         peaks.append(np.stack([columns, rows, strength, sizes[rows, columns] / strength], axis=1))
@@ -170,17 +174,21 @@ def _gathered(
     # A grain that the frame cuts has its centroid inside all the same.
     place = np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)
     bins = np.bincount(place, weight, height * width).reshape(height, width)
-    blurred: NDArray[np.float64] = gaussian_filter(bins, sigma, mode="constant", truncate=3) * (2 * np.pi * sigma**2)
+    reach = math.ceil(3 * sigma)
+    bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma) ** 2)
+    map_ = torch.from_numpy(bins)[None, None]
+    for kernel, padding in ((bell.view(1, 1, -1, 1), (reach, 0)), (bell.view(1, 1, 1, -1), (0, reach))):
+        map_ = F.conv2d(map_, kernel, padding=padding)
+    blurred: NDArray[np.float64] = map_[0, 0].numpy()
     return blurred
 
 
 def _apart(points: NDArray[np.float32], diameters: NDArray[np.float32]) -> NDArray[np.int64]:
     """Of seeds that are one the first; `points` are best first."""
-    near = cKDTree(points).query_pairs(APART * float(diameters.max()), output_type="ndarray")
-    distance = np.linalg.norm(points[near[:, 0]] - points[near[:, 1]], axis=1)
-    close = near[distance < APART * np.minimum(diameters[near[:, 0]], diameters[near[:, 1]])]
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+    near = np.argwhere(np.triu(distance < APART * np.minimum(diameters[:, None], diameters[None]), 1))
     alive = np.ones(len(points), bool)
-    for better, worse in sorted(map(tuple, np.sort(close, axis=1))):
+    for better, worse in near.tolist():  # row by row, so the better of each is settled first
         if alive[better]:
             alive[worse] = False
     return np.flatnonzero(alive)
@@ -188,8 +196,10 @@ def _apart(points: NDArray[np.float32], diameters: NDArray[np.float32]) -> NDArr
 
 def _boxes(points: NDArray[np.float32], diameters: NDArray[np.float32], votes: Votes) -> NDArray[np.float32]:
     """The extent of the cells that voted for each seed; at least a disc of its diameter's middle half."""
-    distance, owner = cKDTree(points).query(votes.centroids)
-    mine = distance < 0.5 * diameters[owner]
+    parts = torch.from_numpy(votes.centroids).split(VOTES_AT_ONCE)
+    nearest = [torch.cdist(part, torch.from_numpy(points)).min(dim=1) for part in parts]
+    owner = torch.cat([each.indices for each in nearest]).numpy()
+    mine = torch.cat([each.values for each in nearest]).numpy() < 0.5 * diameters[owner]
     quarter = diameters[:, None] / 4
     boxes = np.concatenate([points - quarter, points + quarter], axis=1)
     half = CODE_STRIDE / 2

@@ -28,8 +28,8 @@ class MaskSettings:
         crop_n_points_downscale_factor: Layer n has points_per_side / factorⁿ points along a side.
         point_grids: One grid a layer (k × 2, (x, y) in 0…1) instead of `points_per_side`.
         min_mask_region_area: Holes and islands of a mask with fewer pixels are removed; 0 leaves masks as they are.
-        points: Not stock's. `grid` asks all points, as stock does; `adaptive` coarse ones first and finer ones only where
-            no confident mask lies; `seeds` where the encoder says that grains are.
+        points: Not stock's. `grid` asks all points, as stock does; `adaptive` coarse ones first and finer ones only
+            where no confident mask lies; `seeds` where the encoder says that grains are.
     """
 
     points_per_side: int = 32

@@ -36,8 +36,8 @@ encoder compiled ahead of time holds no tensor that is not the checkpoint's."""
 CODE_STRIDE = 8
 
 SEED_CHANNELS = 4
-"""Channels of a seed map: offset to the centroid (x, y; units of `OFFSET_UNIT`), logit of being in a grain, and the base-2
-logarithm of the grain's equivalent diameter in units of `OFFSET_UNIT`."""
+"""Channels of a seed map: offset to the centroid (x, y; units of `OFFSET_UNIT`), logit of being in a grain, and the
+base-2 logarithm of the grain's equivalent diameter in units of `OFFSET_UNIT`."""
 
 SEED_HEAD = "image_encoder.seed_head."
 """Beginning of the names of the seed head's tensors in a checkpoint; those of before 2026-12 have none."""

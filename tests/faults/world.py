@@ -29,7 +29,7 @@ from tools.process import Server
 
 LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
 
 
@@ -87,7 +87,7 @@ class World:
         emulator: shared by all schedules.
         name: of the bucket.
         seed: of everything random.
-        jobs: images that each of the two submitters submits; the crowd and the impatient client have half as many.
+        jobs: images that each of the two submitters submits; the crowd and the impatient client have a third of that.
         dispatchers: how many.
     """
 
@@ -124,7 +124,7 @@ class World:
             for number in range(self.dispatchers)
         ]
         self.client = self._part("client", "tests.faults.submitter", str(self.jobs), str(self.seed), str(LEASE))
-        few = (str(self.jobs // 2), str(self.seed + 2), str(LEASE))
+        few = (str(self.jobs // 3), str(self.seed + 2), str(LEASE))
         self.crowd = self._part("crowd", "tests.faults.crowd", *few)
         self.impatient = self._part("impatient", "tests.faults.impatient", *few)
         self.parts = [self.stub, self.gateway, *self.workers, self.client, self.crowd, self.impatient]
@@ -271,7 +271,7 @@ class World:
         found = audit(self.emulator.client().bucket(self.name), promised, self.proxy.written)
         # Those who are cancelled have more jobs than they were promised, each of them ended, withdrawn or done.
         jobs = found.jobs - found.submitters[impatient.SUBMITTER] - found.submitters[crowd.SUBMITTER]
-        expected = 2 * self.jobs + self.jobs // 2
+        expected = 2 * self.jobs + self.jobs // 3
         if len(promised) != expected or jobs != 2 * self.jobs:
             found.faults.append(
                 f"{len(promised)} ids and {jobs} jobs came of {expected} and {2 * self.jobs} submissions"
