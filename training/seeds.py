@@ -283,9 +283,9 @@ def run_learning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> 
         )
     }
     write_curves(run / "curves.png", curves, learning.best.step)
-    write_card(
-        run, arguments, f"{arguments.data.name} and synthetic images" if images else "synthetic images", learning
-    )
+    named = [arguments.data.name] if images else []
+    source = " and ".join(named + ["synthetic images"] * (not images or arguments.synthetic > 0))
+    write_card(run, arguments, source, learning)
     return learning
 
 

@@ -16,6 +16,7 @@ from tools.mar import ROOT
 from training import calibrate, forward
 from training.calibrate import apply, calibration_error, fit, reliability
 from training.crops import Batch, CropStream
+from training.synthetic import synthesize
 
 
 def test_the_line_is_found_over_what_is_shown() -> None:
@@ -49,9 +50,9 @@ def test_the_model_is_asked_in_windows_as_seeds_are_and_an_old_one_about_everyth
         sides.append(side)
         return forward.decode(sam, embedding, batch, side)
 
-    monkeypatch.setattr(
-        calibrate, "CropStream", lambda seed, **_: CropStream(seed, crops=2, sides=(512,), crops_per_image=64)
-    )
+    made = synthesize(np.random.default_rng(3), "loose", 256, 256, grain_px=40)
+    stream = CropStream(3, crops=2, sides=(512,), source=lambda _: (made.image, made.labels))
+    monkeypatch.setattr(calibrate, "CropStream", lambda *_, **__: stream)
     monkeypatch.setattr(calibrate, "decode", decode)
     new, old = build_sam_tiny(), build_sam_tiny()
     old.image_encoder.seed_head = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from segment_anything.modeling import Sam
@@ -17,6 +18,7 @@ from training.crops import UNKNOWN, Batch, CropStream
 from training.distill import Distillation, Mixture, inherit
 from training.forward import embed
 from training.losses import said, seed_loss
+from training.synthetic import synthesize
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +97,12 @@ def test_masks_are_learnt() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+def small_batch() -> Batch:
+    """Of one image: a stream draws twelve."""
+    made = synthesize(np.random.default_rng(3), "loose", 256, 256)
+    return next(iter(CropStream(3, crops=1, prompts=1, source=lambda _: (made.image, made.labels), sides=(256,))))
+
+
 def seeds_of(sam: Sam, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
         maps = embed(sam, batch)[1]
@@ -109,7 +117,7 @@ def test_a_student_learns_the_teachers_seeds() -> None:
     assert teacher.image_encoder.seed_head is not None
     teacher.image_encoder.seed_head[-1].bias.data = torch.tensor([3.0, 1.5])  # grains of 90 px everywhere
     distillation = Distillation.begin(teacher, student, average, rate=1e-3)
-    batch = next(iter(CropStream(3, crops=1, prompts=1, sides=(256,))))
+    batch = small_batch()
     unlabelled = replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))
     before = (seeds_of(student, batch) - seeds_of(teacher, batch)).abs().mean((0, 2, 3))
     for _ in range(12):
@@ -123,7 +131,7 @@ def test_where_the_teacher_predicts_none_synthetic_images_teach_seeds() -> None:
     teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
     teacher.image_encoder.seed_head = None
     distillation = Distillation.begin(teacher, student, average, rate=1e-3)
-    batch = next(iter(CropStream(3, crops=1, prompts=1, sides=(256,))))
+    batch = small_batch()
     unlabelled = replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))
     assert student.image_encoder.seed_head is not None
     learns = []

@@ -47,7 +47,7 @@ def test_the_loss_falls_and_the_head_serves(tmp_path: Path, capsys: pytest.Captu
     assert (run / "curves.png").stat().st_size > 5000
     card = (run / "card.md").read_text()
     assert "sam_vit_b_untrained.pth" in card
-    assert "rock" in card
+    assert "4 crops of rock, a fifth" in card
     assert f"{100 * rows[-1]['found']:.0f} % of the grains" in capsys.readouterr().out
 
     context = Context(tmp_path / "sam_vit_b_untrained.pth", model="sam_vit_b", seeds=str(run / "seeds.pth"))
