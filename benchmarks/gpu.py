@@ -41,7 +41,8 @@ from tools.problem import Problem, main_exit
 
 POINTS: dict[str, Callable[[MaskSettings], MaskSettings]] = {
     "grid": lambda settings: settings,
-    "adaptive": lambda settings: replace(settings, adaptive=True),
+    "adaptive": lambda settings: replace(settings, points="adaptive"),
+    "seeds": lambda settings: replace(settings, points="seeds"),
 }
 """The ways of choosing points that are timed: each makes its settings of those of the grid."""
 

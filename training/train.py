@@ -87,7 +87,8 @@ def losses(
 def window(side: int) -> int | None:
     """Draws what the prompts of a batch see of crops of `side` px: so many tokens around them; None: all."""
     sides, shares = zip(*WINDOWS[side].items(), strict=True)
-    return sides[int(torch.multinomial(torch.tensor(shares), 1))]
+    drawn: int | None = sides[int(torch.multinomial(torch.tensor(shares), 1))]
+    return drawn
 
 
 @torch.no_grad()

@@ -98,9 +98,9 @@ def embeddings(bench: Bench) -> str:
             generator = _generator(subject, precision)
             if generator is None:
                 continue
-            made = generator.embed(images)
+            made = torch.cat([each.tokens for each in generator.embed(images)])
             hold(made.device.type == bench.device.type, f"{name}, {precision}: the embedding is on {made.device}")
-            alone = torch.cat([generator.embed([image]) for image in images])
+            alone = torch.cat([generator.embed([image])[0].tokens for image in images])
             for kind, found in (("", made), (", one by one", alone)):
                 error = float((found - exact).square().mean().sqrt() / exact.square().mean().sqrt())
                 hold(error <= ERROR[precision], f"{name}, {precision}{kind}: off by {error:.1e}")
@@ -127,7 +127,7 @@ def crops(bench: Bench) -> str:
     said = []
     for name, subject in bench.subjects.items():
         image, settings = subject.image[: subject.image.shape[0] * 2 // 3], subject.settings
-        cut = replace(settings, points_per_side=4, crop_n_layers=1, crop_n_points_downscale_factor=2, adaptive=True)
+        cut = replace(settings, points_per_side=4, crop_n_layers=1, crop_n_points_downscale_factor=2, points="adaptive")
         on_device = MaskGenerator(subject.sam).generate(image, cut)
         on_cpu = MaskGenerator(_on_cpu(subject)).generate(image, cut)
         hold(bool(on_cpu), f"{name}: no masks to compare")
@@ -150,7 +150,7 @@ def out_of_memory(bench: Bench) -> str:
     """All points in one chunk, for which there is no memory: the chunk is halved, the masks are the same."""
     subject = next(iter(bench.subjects.values()))
     generator = MaskGenerator(subject.sam)
-    embedding = generator.embed([subject.image])
+    (embedding,) = generator.embed([subject.image])
     expected = generator.generate(subject.image, subject.settings, embedding)
     generator.budget.bytes = before = 2**40
     # As the first crop has its embedding, nothing but the decoder takes much.
@@ -196,7 +196,9 @@ def compiled_encoder(bench: Bench) -> str:
         compiled.build(stock, name, "fp32", package.path)
         seconds = time.perf_counter() - began
         encoder = compiled.load(package, stock, name, "fp32")  # type: ignore[arg-type]  # as much of a Checkpoint
-        plain, loaded = (MaskGenerator(subject.sam, encoder=made).embed([subject.image]) for made in (None, encoder))
+        plain, loaded = (
+            MaskGenerator(subject.sam, encoder=made).embed([subject.image])[0].tokens for made in (None, encoder)
+        )
     error = float((plain - loaded).square().mean().sqrt() / plain.square().mean().sqrt())
     hold(error <= ERROR["fp32"], f"off by {error:.1e}")
     return f"compiled in {seconds:.0f} s, off by {error:.0e}"

@@ -77,7 +77,7 @@ def prepare(name: str, device: torch.device, points: int) -> Subject:
     with torch.inference_mode():
         prompter = Prompter(generator.decoder, generator.framing, generator.budget, every)
         (crop,) = crops_of(SIDE, SIDE, layers=0, overlap_ratio=0)
-        masks = prompter.ask(crop, generator.embed([image]), every.grids()[0])
+        masks = prompter.ask(crop, generator.embed([image])[0].tokens, every.grids()[0])
     iou, stability = masks.iou.double().cpu().numpy(), masks.stability.double().cpu().numpy()
     least_iou, least_stability = thresholds(iou, stability)
     passing = (iou > least_iou) & (stability >= least_stability)

@@ -161,7 +161,7 @@ class MaskGenerator:
     ) -> Iterator[tuple[Crop, Candidates]]:
         """Asks all crops at the points of a grid."""
         prompter, grids = Prompter(self.decoder, self.framing, self.budget, settings), settings.grids()
-        for crop in crops_of(*image.shape[:2], settings.crop_n_layers, settings.crop_overlap_ratio):
+        for crop in _crops(image, settings):
             if embedding is None or crop.layer > 0:
                 (embedding,) = self.embed([crop.of(image)])
             yield crop, prompter.ask(crop, embedding.tokens, grids[crop.layer])
@@ -171,7 +171,7 @@ class MaskGenerator:
     ) -> Iterator[tuple[Crop, Candidates]]:
         """Asks the image at its seeds; enlarged crops only where seeds say that grains are small."""
         prompter = SeedPrompter(self.decoder, self.framing, self.budget, settings)
-        whole, *parts = crops_of(*image.shape[:2], settings.crop_n_layers, settings.crop_overlap_ratio)
+        whole, *parts = _crops(image, settings)
         embedding = embedding or self.embed([image])[0]
         votes = prompter.votes(whole, embedding.seed_map)
         enlarged = [part for part in parts if small_grains(votes, whole, part)]
@@ -179,6 +179,11 @@ class MaskGenerator:
         for part in enlarged:
             (closer,) = self.embed([part.of(image)])
             yield part, prompter.ask(part, closer.tokens, prompter.votes(part, closer.seed_map))
+
+
+def _crops(image: NDArray[np.uint8], settings: MaskSettings) -> list[Crop]:
+    height, width = image.shape[:2]
+    return crops_of(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
 
 
 def _drop_between_crops(

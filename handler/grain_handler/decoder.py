@@ -243,7 +243,7 @@ class PromptDecoder:
         """
         asked = torch.cat([self.output_tokens.expand(len(prompts), -1, -1), prompts], dim=1)
         windowed = isinstance(image, WindowTokens)
-        position = self.image_position[0, image.cells] if windowed else self.image_position
+        position = self.image_position[0, image.cells] if isinstance(image, WindowTokens) else self.image_position
         ask, reply = self.token_to_image[0], self.image_to_token[0]
 
         tokens, keys = asked, image.tokens

@@ -25,6 +25,7 @@ from grain_handler.memory import Budget
 from grain_handler.prompting import passing
 from grain_handler.seeds import Seeds, Votes
 from grain_handler.settings import MaskSettings
+from grain_handler.tiny_encoder import CODE_STRIDE
 from grain_handler.upsampling import TILE, Upsampler
 
 FRAME = 1024
@@ -77,7 +78,7 @@ class SeedPrompter:
     def votes(self, crop: Crop, maps: Tensor) -> Votes:
         """Reads a crop's seed map, `SEED_CHANNELS` × h × w."""
         upsampler = self.framing.upsampler(crop)
-        scale = TOKEN // seeds.CODE_STRIDE
+        scale = TOKEN // CODE_STRIDE
         return Votes.read(maps, scale * upsampler.vertical.tokens, scale * upsampler.horizontal.tokens)
 
     def ask(self, crop: Crop, embedding: Tensor, votes: Votes) -> Candidates:
@@ -132,7 +133,7 @@ class _View:
         frame = torch.zeros(rows.tiles * TILE, columns.tiles * TILE, dtype=torch.bool, device=self.by.framing.device)
         for some in masks:
             some.tiles.cover(frame)
-        cell = seeds.CODE_STRIDE // LOW_PX
+        cell = CODE_STRIDE // LOW_PX
         share = F.avg_pool2d(frame[None, None].float(), cell)[0, 0, : shape[0], : shape[1]]
         covered: NDArray[np.bool_] = (share >= COVERED).cpu().numpy()
         return covered

@@ -101,7 +101,9 @@ class Votes:
         at = np.argwhere(voting)[:, ::-1].astype(np.float32) * CODE_STRIDE + CODE_STRIDE / 2
         offsets = OFFSET_UNIT * np.stack([x[voting], y[voting]], axis=1)
         diameters = OFFSET_UNIT * np.exp2(np.clip(size[voting], -3, 5))
-        return cls(at, at + offsets, diameters, probability[voting], voting.shape)
+        return cls(
+            at, (at + offsets).astype(np.float32), diameters.astype(np.float32), probability[voting], voting.shape
+        )
 
     def __len__(self) -> int:
         return len(self.cells)
