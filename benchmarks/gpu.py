@@ -114,14 +114,14 @@ def time_systems(subject: Subject, plan: Plan) -> tuple[list[dict[str, Any]], di
 
 def systems(subject: Subject) -> list[tuple[str, Callable[[], System], MaskSettings]]:
     """What is timed: name, how it is built, what it is asked; stock first."""
-    sam, settings = subject.sam, subject.settings
+    sam, settings, head = subject.sam, subject.settings, subject.seed_head
     found: list[tuple[str, Callable[[], System], MaskSettings]] = [
         ("stock", lambda: Stock(sam), settings),
         ("stock, bf16 autocast", lambda: Stock(sam, autocast=True), settings),
     ]
     for precision in PRECISIONS:
         for points, choose in POINTS.items():
-            found.append((f"ours {precision}, {points}", lambda at=precision: Ours(sam, at), choose(settings)))  # type: ignore[misc]
+            found.append((f"ours {precision}, {points}", lambda at=precision: Ours(sam, at, head), choose(settings)))  # type: ignore[misc]
     return found
 
 

@@ -26,7 +26,6 @@ from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
-from grain_handler.seed_head import SeedHead
 from grain_handler.seeded import SeedPrompter, small_grains
 from grain_handler.settings import MaskSettings
 from grain_handler.tiny_encoder import predicts_seeds
@@ -89,7 +88,7 @@ class MaskGenerator:
         precision: str = "fp32",
         memory_mib: int | None = None,
         encoder: nn.Module | None = None,
-        seed_head: SeedHead | None = None,
+        seed_head: nn.Module | None = None,
     ) -> None:
         self.dtype = dtype_of(precision)
         with torch.inference_mode():
