@@ -8,18 +8,23 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler.tiny_encoder import TinyImageEncoder
+from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
 from training.crops import UNKNOWN, Batch
 from training.losses import coverage
 
 
-def embed(sam: Sam, batch: Batch) -> Tensor:
-    """Image embeddings of a batch: B × C × S/16 × S/16."""
+def embed(sam: Sam, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Encodes a batch.
+
+    Returns:
+        Image embeddings (B × C × S/16 × S/16), and the seed map (B × SEED_CHANNELS × S/8 × S/8); None where the model
+        predicts none.
+    """
     images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
     if isinstance(sam.image_encoder, TinyImageEncoder):
-        return sam.image_encoder.encode(images, batch.origins)[0]
-    embedding: Tensor = sam.image_encoder(images)
-    return embedding
+        embedding, maps = sam.image_encoder.encode(images, batch.origins)
+        return embedding, maps if predicts_seeds(sam.image_encoder) else None
+    return sam.image_encoder(images), None
 
 
 def windows(batch: Batch, side: int) -> Tensor:

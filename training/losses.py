@@ -109,8 +109,13 @@ def dense_targets(labels: Tensor) -> DenseTargets:
     cell = torch.arange(side // 8, device=labels.device, dtype=torch.float32) * 8 + 4
     offsets = torch.stack([centre_x[at] - cell[None, None, :], centre_y[at] - cell[None, :, None]], 1) / OFFSET_UNIT
     sizes = torch.log2(torch.sqrt(4 / math.pi * total[at].float()) / OFFSET_UNIT)
-    weights = torch.exp2(-sizes).clamp(0.2, 4)
-    return DenseTargets(dense, known.float(), offsets.float(), sizes, labels[:, middle, middle] > 0, weights)
+    inside = labels[:, middle, middle] > 0
+    return DenseTargets(dense, known.float(), offsets.float(), sizes, inside, cell_weights(sizes))
+
+
+def cell_weights(sizes: Tensor) -> Tensor:
+    """What a cell of a grain counts, by the logarithm of its size: less in a large grain, which has many."""
+    return torch.exp2(-sizes).clamp(0.2, 4)
 
 
 def dense_loss(maps: Tensor, seeds: Tensor, labels: Tensor) -> Tensor:
@@ -141,6 +146,15 @@ def seed_loss(seeds: Tensor, truth: DenseTargets) -> Tensor:
     counts = truth.weights * truth.inside
     errors = (seeds[:, :2] - truth.offsets).abs().sum(1) + 0.5 * (seeds[:, 3] - truth.sizes).abs()
     return loss + (errors * counts).sum() / counts.sum().clamp(min=1)
+
+
+def said(seeds: Tensor) -> DenseTargets:
+    """A teacher's seed map (B × SEED_CHANNELS × S/8 × S/8) as the truth of `seed_loss`; no boundaries are in it."""
+    foreground, sizes = seeds[:, 2].sigmoid(), seeds[:, 3]
+    fine = F.interpolate(foreground[:, None], scale_factor=2.0, mode="nearest")
+    dense = torch.cat([torch.zeros_like(fine), fine], 1)
+    weights = cell_weights(sizes)
+    return DenseTargets(dense, torch.ones_like(fine[:, 0]), seeds[:, :2], sizes, foreground > 0.5, weights)
 
 
 def prompt_loss(

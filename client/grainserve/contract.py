@@ -118,6 +118,8 @@ def describe_option(name: str) -> str:
     rule = schema("options")["properties"][name]
     if "enum" in rule:
         return " or ".join(repr(value) for value in rule["enum"] if value is not None)
+    if "pattern" in rule:
+        return f"a text like {rule['examples'][0]!r}"
     if "boolean" in rule["type"]:
         return "true or false"
     if "string" in rule["type"]:

@@ -26,6 +26,18 @@ def _flag(name: str) -> Any:
     return typer.Option(f"--{name}/--no-{name}", help=f"{_purpose(name)}.", show_default=False, rich_help_panel=PANEL)
 
 
+Crop = Annotated[str | None, _option("crop")]
+IgnoreBottom = Annotated[int | None, _option("ignore_bottom")]
+CropSource = Annotated[str | None, _option("crop_source")]
+FindDatabar = Annotated[
+    bool,
+    typer.Option(
+        "--find-databar",
+        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out; the result "
+        "says how much that was.",
+        rich_help_panel="Options of the request",
+    ),
+]
 UmPerPx = Annotated[float | None, _option("um_per_px")]
 ScaleSource = Annotated[str | None, _option("scale_source")]
 Points = Annotated[str | None, _option("points")]

@@ -18,8 +18,12 @@ FAILURE, USAGE = 1, 2
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure."""
+def reported(stopped: str = "stopped") -> Iterator[None]:
+    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure.
+
+    Args:
+        stopped: what to say after Ctrl-C.
+    """
     try:
         yield
     except (InvalidOption, InvalidConfiguration, InvalidImageId) as error:
@@ -29,7 +33,7 @@ def reported() -> Iterator[None]:
         say_error(error)
         raise typer.Exit(FAILURE) from None
     except KeyboardInterrupt:
-        errors.print("stopped; jobs already submitted stay in the bucket, and tiles of large images are taken up again")
+        errors.print(stopped)
         raise typer.Exit(130) from None
 
 

@@ -26,9 +26,10 @@ from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
-from grain_handler.regions import remove_small_regions
+from grain_handler.seed_head import SeedHead
 from grain_handler.seeded import SeedPrompter, small_grains
 from grain_handler.settings import MaskSettings
+from grain_handler.tiny_encoder import predicts_seeds
 
 __all__ = ["MaskGenerator", "MaskSettings"]
 
@@ -73,18 +74,29 @@ class MaskGenerator:
         precision: `fp32` (exact), `bf16` or `int8`; see `precision`.
         memory_mib: Memory that intermediate results may take, MiB; None takes the device's default.
         encoder: The model's image encoder, where it is ready in this precision (see `compiled`); None makes it.
+        seed_head: Predicts seeds where the encoder does not; on the model's device.
+
+    Attributes:
+        predicts_seeds: Whether it can be asked at seeds.
 
     Raises:
         ValueError: If the precision is unknown or the model has nothing to quantise.
     """
 
     def __init__(
-        self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None, encoder: nn.Module | None = None
+        self,
+        sam: Sam,
+        precision: str = "fp32",
+        memory_mib: int | None = None,
+        encoder: nn.Module | None = None,
+        seed_head: SeedHead | None = None,
     ) -> None:
         self.dtype = dtype_of(precision)
         with torch.inference_mode():
             self.encoder = image_encoder(sam.image_encoder, precision) if encoder is None else encoder
             self.decoder = PromptDecoder(sam, self.dtype)
+        self.seed_head = seed_head
+        self.predicts_seeds = seed_head is not None or predicts_seeds(sam.image_encoder)
         self.framing = Framing(sam)
         self.budget = Budget(sam.device, memory_mib)
 
@@ -106,9 +118,10 @@ class MaskGenerator:
     def _encode(self, frames: Tensor) -> list[Embedding]:
         made = self.encoder(frames)
         tokens, maps = made if isinstance(made, tuple) else (made, None)
-        return [
-            Embedding(tokens[i : i + 1].float(), None if maps is None else maps[i].float()) for i in range(len(frames))
-        ]
+        tokens = tokens.float()
+        if self.seed_head is not None:
+            maps = self.seed_head(tokens)
+        return [Embedding(tokens[i : i + 1], None if maps is None else maps[i].float()) for i in range(len(frames))]
 
     @torch.inference_mode()
     def generate(
@@ -192,6 +205,8 @@ def _drop_between_crops(
 
 def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSettings) -> list[Mask]:
     """Removes small regions of masks, and masks that this made alike; prefers those it left alone."""
+    from grain_handler.regions import remove_small_regions  # noqa: PLC0415 - SciPy, which nothing else here needs
+
     if not masks:
         return []
     cleaned, changed = [], []

@@ -207,7 +207,7 @@ class PromptDecoder:
         Returns:
             The image's tokens and their projections.
         """
-        tokens = _as_tokens(embedding.float()) + self.prompt_encoder.no_mask_embed.weight
+        tokens = _as_tokens(embedding.to(self.position.dtype)) + self.prompt_encoder.no_mask_embed.weight
         placed = tokens + self.position
         ask, answer = self.token_to_image[0], self.image_to_token[0]
         keys = _heads(ask.attention.k_proj(placed), ask.heads)[0]
@@ -308,7 +308,7 @@ class _Upscaler:
         x = F.gelu(torch.addmm(self.second_bias, x, self.second))
         # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
         masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, weights.shape[-1]).transpose(1, 2)
-        masks = masks.float().view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        masks = masks.to(weights.dtype).view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return masks.reshape(prompts, MASKS, 4 * rows, 4 * columns)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
@@ -12,7 +12,9 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 
 from grain_handler.errors import CheckpointError
 from grain_handler.tiny_encoder import SEED_HEAD, TinyImageEncoder
-from grain_handler.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from grain_handler.weights import Checkpoint
 
 
 def build_sam_tiny(widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 160)) -> Sam:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from grain_handler.errors import InvalidOption, UnknownOption
 
 Share = Annotated[float, Field(ge=0, le=1)]
+CROP = re.compile(r"(\d{1,5},){2}[1-9]\d{0,4},[1-9]\d{0,4}", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -18,6 +19,13 @@ def _printed(text: str) -> str:
     """Labels and sources end in tables and on terminals."""
     if CONTROL.search(text):
         raise ValueError("should hold no control character")
+    return text
+
+
+def _rectangle(text: str) -> str:
+    """In a form as in JSON: four numbers, which `frame` holds against the image."""
+    if not CROP.fullmatch(text):
+        raise ValueError("should be x,y,width,height in px, such as 0,0,1024,690")
     return text
 
 
@@ -43,6 +51,9 @@ class Options(BaseModel):
             `grains`.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
+        crop: The part of the image that is measured, `x,y,width,height` in px; None is all of it.
+        ignore_bottom: Rows at the image's bottom that are not measured, px: a databar.
+        crop_source: Where `crop` or `ignore_bottom` is from, for the answer to say; no control characters.
         scale_source: Where the scale is from, for the answer to say; no control characters.
         label: Class of every object, unless the model config names a classifier; no control characters.
     """
@@ -62,6 +73,9 @@ class Options(BaseModel):
     mode: Literal["grains", "masks"] = "grains"
     fill: bool = False
     mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
+    crop: Annotated[str, AfterValidator(_rectangle)] | None = None
+    ignore_bottom: int = Field(default=0, ge=0, le=99999)
+    crop_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
     um_per_px: float | None = Field(default=None, gt=0, le=1e6)
     scale_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed)] = "grain"

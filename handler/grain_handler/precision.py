@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grain_handler.encoder import FusedEncoder
-from grain_handler.tiny_encoder import TinyImageEncoder, WithSeeds
+from grain_handler.tiny_encoder import TinyImageEncoder, WithSeeds, predicts_seeds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 """Precision → the type of everything that has the image's size."""
@@ -65,8 +66,8 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
     encoder = stock if dtype == torch.float32 else copy.deepcopy(stock).to(dtype)
     if isinstance(encoder, ImageEncoderViT):
         encoder = FusedEncoder(encoder)
-    elif isinstance(encoder, TinyImageEncoder) and encoder.seed_head is not None:
-        encoder = WithSeeds(encoder)
+    elif predicts_seeds(encoder):
+        encoder = WithSeeds(cast(TinyImageEncoder, encoder))
     if precision == "int8":
         _quantise(encoder)
     return encoder.eval()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.classify import Classifier, Named, given
 from grain_handler.gaps import fill_gaps
 from grain_handler.labels import LabelMap, label_map
 from grain_handler.masks import Mask
-from grain_handler.measure import Properties, measure_labels, measure_mask
+from grain_handler.measure import Properties, measure_labels, measure_mask, moved
 from grain_handler.options import Options
 from grain_handler.points import adaptive_points_per_side
 from grain_handler.request import Request
@@ -24,7 +24,7 @@ class Found:
 
     Attributes:
         request: The request they are for.
-        masks: Masks, which may overlap.
+        masks: Masks in the request's frame, which may overlap.
         seconds: Time taken so far, s.
     """
 
@@ -39,8 +39,8 @@ class Segmentation:
 
     Attributes:
         request: The request answered.
-        masks: The objects' masks; in mode `grains` they do not overlap.
-        properties: Their measurements, in the same order.
+        masks: The objects' masks, placed in the whole image; in mode `grains` they do not overlap.
+        properties: Their measurements, in the same order and placed so too.
         classes: Their classes, in the same order.
         seconds: Time taken, s.
     """
@@ -64,7 +64,7 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
         The masks; none is a valid answer.
     """
     began = time.perf_counter()
-    pixels = request.image.pixels
+    pixels = request.pixels
     masks = generator.generate(pixels, mask_settings(request.options, *pixels.shape[:2]), embedding)
     return Found(request, masks, time.perf_counter() - began)
 
@@ -72,7 +72,7 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     """Settles which pixels belong to which object, measures the objects and names their classes."""
     began = time.perf_counter()
-    options, image = found.request.options, found.request.image.pixels
+    options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
     if options.mode == "grains":
         grains = settle(found.masks, options, height, width)
@@ -83,6 +83,8 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
         largest = options.max_area_fraction * height * width
         masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
         properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+    masks = [replace(mask, x=mask.x + frame.x, y=mask.y + frame.y) for mask in masks]
+    properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
     return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
 

@@ -152,6 +152,11 @@ class TinyImageEncoder(nn.Module):
             return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
+def predicts_seeds(encoder: nn.Module) -> bool:
+    """Whether an image encoder predicts a seed map beside the embedding."""
+    return isinstance(encoder, TinyImageEncoder) and encoder.seed_head is not None
+
+
 class WithSeeds(nn.Module):
     """The encoder with its seed map beside the embedding.
 

@@ -65,7 +65,7 @@ def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag
 
 def coverage(result: Result) -> float:
     """Share of a frame that grains cover, 0 to 1; over 1 where masks overlap."""
-    return sum(grain.area for grain in result.grains) / (result.width * result.height)
+    return sum(grain.area for grain in result.grains) / (result.frame.width * result.frame.height)
 
 
 def detection_limit(result: Result) -> float:
@@ -75,7 +75,7 @@ def detection_limit(result: Result) -> float:
     the image or each of its tiles; each layer of crops halves it.
     """
     options = result.metadata["options"]
-    side = max(result.width, result.height)
+    side = max(result.frame.width, result.frame.height)
     if tiles := result.metadata.get("tiles"):
         side = max(max(box["width"], box["height"]) for box in tiles["boxes"])
     points = SEED_CELLS if options["points"] == "seeds" else int(options["points_per_side"])
@@ -142,7 +142,7 @@ def _detection_limit(results: Sequence[Result]) -> Iterator[Flag]:
 
 
 def _low_coverage(results: Sequence[Result]) -> Iterator[Flag]:
-    frames = sum(result.width * result.height for result in results)
+    frames = sum(result.frame.width * result.frame.height for result in results)
     share = sum(grain.area for result in results for grain in result.grains) / frames
     if 0 < share < LOW_COVERAGE:
         words = (

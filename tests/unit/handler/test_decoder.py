@@ -2,14 +2,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from grain_handler.decoder import PromptDecoder
+from tests.unit.handler.exact import in_double
 from tests.unit.handler.sams import PUBLISHED, SMALL, TINY, DecoderShape, random_sam, shaken, trained
-from tests.unit.handler.stock import LOGIT_ROUNDING, SCORE_ROUNDING
+
+EXACT = 1e-12
+"""Share of the largest value: over 500 random models the two lie up to 1.2e-14 apart in double precision."""
+ROUNDING_OF_STOCKS = 8
+"""Our distance from double precision in stock's: up to 3 for the logits of those models."""
+SINGLE = 2e-6
+"""Share of the largest value, for when stock's rounding happens to be small."""
 
 
 def embedding_for(sam: Sam, seed: int) -> Tensor:
@@ -26,15 +33,31 @@ def stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     return logits, iou
 
 
+def ours(sam: Sam, dtype: torch.dtype, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of our decoder."""
+    decoder, cells = PromptDecoder(sam, dtype), embedding.shape[-1]
+    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), points)
+    return decoder.logits(tokens, keys, cells, cells), iou
+
+
 @torch.inference_mode()
 def assert_same(sam: Sam, points: Tensor, seed: int = 0) -> None:
-    embedding, decoder = embedding_for(sam, seed), PromptDecoder(sam, torch.float32)
-    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), points)
-    cells = embedding.shape[-1]
-    logits = decoder.logits(tokens, keys, cells, cells)
-    expected, expected_iou = stock(sam, embedding, points)
-    torch.testing.assert_close(iou, expected_iou, rtol=0, atol=SCORE_ROUNDING)
-    torch.testing.assert_close(logits, expected, rtol=0, atol=2 * LOGIT_ROUNDING * expected.abs().max().item())
+    """Holds our decoder to stock's: one answer in double precision, and rounding like stock's in single.
+
+    How far single precision is off depends on the weights, so no fixed tolerance holds for all of them.
+    """
+    embedding, exact = embedding_for(sam, seed), in_double(sam)
+    truth = stock(exact, embedding.double(), points)
+    for got, true in zip(ours(exact, torch.float64, embedding.double(), points), truth, strict=True):
+        torch.testing.assert_close(got, true, rtol=0, atol=EXACT * size(true))
+    rounded = zip(ours(sam, torch.float32, embedding, points), stock(sam, embedding, points), truth, strict=True)
+    for got, stocks, true in rounded:
+        allowed = ROUNDING_OF_STOCKS * (stocks - true).abs().max().item() + SINGLE * size(true)
+        torch.testing.assert_close(got.double(), true, rtol=0, atol=allowed)
+
+
+def size(values: Tensor) -> float:
+    return values.abs().max().item()
 
 
 def some_points(count: int, side: int) -> Tensor:
@@ -71,6 +94,8 @@ def test_the_trained_model() -> None:
     assert_same(trained(512), some_points(12, 512))
 
 
+# Random weights of this seed put one logit of 9,216 further from stock's than a fixed tolerance allowed.
+@example(seed=2596552928, amount=0.1, side=128, at=[(0.0, 1.0), (0.0, 1.0), (0.59375, 0.0)])
 @settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
