@@ -139,7 +139,15 @@ def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -
     shades = colours.to_rgba(first.confidence)
     for (x, y), diameter, shade in zip(scale * first.points, scale * first.diameters, shades, strict=True):
         place.add_patch(Circle((x, y), diameter / 2, fill=False, color=shade, lw=1.6))
-    place.scatter(*(scale * first.points.T), c=shades, s=14, edgecolors="black", linewidths=0.5, zorder=3)
+    place.scatter(
+        x=scale * first.points[:, 0],
+        y=scale * first.points[:, 1],
+        c=shades,
+        s=14,
+        edgecolors="black",
+        linewidths=0.5,
+        zorder=3,
+    )
     boxes = torch.cat([torch.zeros(0, 4), *asked.boxes]) * scale
     for left, top, right, bottom in boxes.tolist():
         place.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="cyan", lw=1.2, ls="--"))
