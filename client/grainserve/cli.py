@@ -59,7 +59,7 @@ from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
 from grainserve.storage import check_emulator
-from grainserve.terminal import FAILURE, console, errors, reported, say_error
+from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
 
@@ -337,6 +337,12 @@ def push(
             )
         already = "" if pushed.uploaded else "  (the same bytes were there already)"
         typer.echo(f"{pushed.uri}  generation {pushed.generation}  crc32c {pushed.crc32c}{already}")
+
+
+def main() -> None:
+    """Runs the command line."""
+    readable_anywhere()
+    app(prog_name="grainserve")
 
 
 def _bar() -> Progress:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 import typer
 from rich.console import Console
@@ -15,6 +19,14 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 FAILURE, USAGE = 1, 2
+
+PLAIN = {
+    "µ": "u", "μ": "u", "φ": "phi", "σ": "sigma", "θ": "theta", "π": "pi", "ℓ": "l",
+    "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "±": "+-", "≥": ">=", "≤": "<=", "≈": "~", "√": "sqrt",
+    "°": "deg", "→": "->", "’": "'", "‘": "'", "“": '"', "”": '"', "†": "+", "•": "*", "…": "...",
+    "│": "|", "┃": "|", "║": "|",
+}  # fmt: skip
+"""What stands for a letter where the terminal has none."""
 
 
 @contextmanager
@@ -35,6 +47,32 @@ def reported(stopped: str = "stopped") -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print(stopped)
         raise typer.Exit(130) from None
+
+
+def readable_anywhere() -> None:
+    """Lets a terminal or file in another encoding than UTF-8 show `um` for µm, instead of ending in an error."""
+    codecs.register_error("grainserve.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="grainserve.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(plain_letter, error.object[error.start : error.end])), error.end
+
+
+def plain_letter(letter: str) -> str:
+    """ASCII that stands for a letter: `phi` for φ, e for é, 2 for ², a hyphen for a line of a table, else `?`."""
+    if letter in PLAIN:
+        return PLAIN[letter]
+    if unicodedata.combining(letter):
+        return ""
+    if 0x2500 <= ord(letter) < 0x25A0:  # lines and blocks
+        return "-"
+    decomposed = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return decomposed or "?"
 
 
 def say_error(error: Exception, about: str = "") -> None:
