@@ -20,19 +20,25 @@ from grain_handler.masks import Mask
 from tools.mar import ROOT
 from tools.problem import Problem
 
-BARE = """
+BARE = '''
 import runpy, sys
 missing, sys.argv = set(sys.argv[1].split(",")), ["benchmarks.gpu", *sys.argv[2:]]
 
-class Missing:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in missing:
-            raise ModuleNotFoundError(f"No module named {name!r}: a bare GPU machine does not have it", name=name)
+class Without:
+    """A finder that does not find them; torch asks for some without importing them."""
 
-sys.meta_path.insert(0, Missing)
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in missing else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=True)
-"""
+'''
 
 
 def with_dependencies(*names: str) -> set[str]:
