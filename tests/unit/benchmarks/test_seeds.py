@@ -37,9 +37,10 @@ def test_prompts_are_counted_and_masks_are_the_same(points: str, prompts: int | 
     options = Options.model_validate({"points": points, "points_per_side": 4, "pred_iou_thresh": 1.0})
     made, image = generator(), known()
     settings = mask_settings(options, *image.labels.shape)
-    plain = made.generate(image.image, settings)
+    (embedding,) = made.embed([image.image])
+    plain = made.generate(image.image, settings, embedding)
     with benchmark.listening(made) as asked:
-        heard = made.generate(image.image, settings)
+        heard = made.generate(image.image, settings, embedding)
     assert len(plain) == len(heard)
     assert len(asked.seeds) == 0 or points == "seeds"
     if prompts is None:
@@ -47,7 +48,7 @@ def test_prompts_are_counted_and_masks_are_the_same(points: str, prompts: int | 
     else:
         assert asked.prompts == prompts
     before = asked.prompts
-    made.generate(image.image, settings)
+    made.generate(image.image, settings, embedding)
     assert asked.prompts == before, "nobody listens afterwards"
     case = benchmark.measure(image, made, options)
     assert {"image", "points", "prompts", "seconds", "f1", "d50_error"} <= set(case)

@@ -36,7 +36,7 @@ def stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 def ours(sam: Sam, dtype: torch.dtype, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """The same of our decoder."""
     decoder, cells = PromptDecoder(sam, dtype), embedding.shape[-1]
-    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), points)
+    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), decoder.points(points))
     return decoder.logits(tokens, keys, cells, cells), iou
 
 
@@ -113,7 +113,7 @@ def test_any_weights_and_points(seed: int, amount: float, side: int, at: list[tu
 def decoded() -> tuple[PromptDecoder, Tensor, Tensor]:
     sam = random_sam(3)
     decoder = PromptDecoder(sam, torch.float32)
-    _, tokens, keys = decoder.decode(decoder.prepare(embedding_for(sam, 3)), some_points(3, 128))
+    _, tokens, keys = decoder.decode(decoder.prepare(embedding_for(sam, 3)), decoder.points(some_points(3, 128)))
     return decoder, tokens.detach(), keys.detach()
 
 
@@ -139,7 +139,7 @@ def test_in_bfloat16_masks_are_nearly_the_same() -> None:
     embedding = embedding_for(sam, 1)
     exact, rough = (PromptDecoder(sam, dtype) for dtype in (torch.float32, torch.bfloat16))
     (iou, tokens, keys), (rough_iou, rough_tokens, rough_keys) = (
-        decoder.decode(decoder.prepare(embedding), points) for decoder in (exact, rough)
+        decoder.decode(decoder.prepare(embedding), decoder.points(points)) for decoder in (exact, rough)
     )
     assert (rough_keys.dtype, rough_tokens.dtype) == (torch.bfloat16, torch.float32)
     torch.testing.assert_close(rough_iou, iou, rtol=0, atol=0.05)
