@@ -66,10 +66,10 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
     encoder = stock if dtype == torch.float32 else copy.deepcopy(stock).to(dtype)
     if isinstance(encoder, ImageEncoderViT):
         encoder = FusedEncoder(encoder)
-    elif predicts_seeds(encoder):
-        encoder = WithSeeds(cast(TinyImageEncoder, encoder))
     if precision == "int8":
         _quantise(encoder)
+    if predicts_seeds(encoder):
+        encoder = WithSeeds(cast(TinyImageEncoder, encoder))
     return encoder.eval()
 
 

@@ -59,9 +59,9 @@ def segmented(sam: Sam, precision: str, **changed: Any) -> list[Mask]:
     ("model", "precision", "options"),
     [
         (small_vit, "fp32", {"crop_n_layers": 1}),
-        (small_vit, "bf16", {"adaptive": True}),
+        (small_vit, "bf16", {"points": "adaptive"}),
         (small_vit, "int8", {"pred_iou_thresh": 0}),
-        (tiny, "fp32", {"adaptive": True}),
+        (tiny, "fp32", {"points": "adaptive"}),
         (tiny, "bf16", {}),
         (tiny, "fp32", {"pred_iou_thresh": 2}),
     ],
