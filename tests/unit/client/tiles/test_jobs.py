@@ -128,7 +128,7 @@ def test_a_crop_is_measured_as_the_image_cut_to_it(
     client: Client, segmenter: FakeTorchServe, mosaic: Path, pixels: np.ndarray[Any, Any], crop: str
 ) -> None:
     x, y, width, height = map(int, crop.split(","))
-    options = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
+    options: dict[str, Any] = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
     result = client.analyze(mosaic, timeout=60, **options)
     validate_result(result.to_dict())
     assert not any(set(request) & {"crop", "ignore_bottom"} for _, request in segmenter.requests)
