@@ -46,7 +46,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield from leaves(each, (*path, name))
 
 
-@pytest.mark.parametrize("path", leaves(typer.main.get_command(app)), ids=" ".join)
+@pytest.mark.parametrize("path", list(leaves(typer.main.get_command(app))), ids=" ".join)
 def test_the_help_of_every_command_shows_on_any_terminal(run: Run, path: tuple[str, ...]) -> None:
     code, text = run(*path, "--help")
     assert code == 0
