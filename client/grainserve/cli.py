@@ -18,18 +18,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from grainserve import config, operate, weights
+from grainserve import config, job_commands, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
 from grainserve.exports import commands as exporting
 from grainserve.exports.commands import Dialect, To
 from grainserve.exports.formats import FORMATS
 from grainserve.exports.table import CsvDialect
-from grainserve.images import image_bytes
+from grainserve.images import check_image, image_bytes
+from grainserve.inputs import gather
 from grainserve.options import (
     BoxNms,
+    Crop,
     CropLayers,
+    CropSource,
+    Fill,
+    FindDatabar,
+    IgnoreBottom,
     Label,
     MaskFormat,
     MaxAreaFraction,
@@ -52,6 +58,7 @@ from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
+from grainserve.storage import check_emulator
 from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
@@ -72,12 +79,17 @@ app.add_typer(models_app, name="models")
 exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
+app.add_typer(job_commands.app, name="jobs")
 operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
-AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side, or folders.")
+]
+AnyImages = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
+]
 LargestGrain = Annotated[
     int,
     typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
@@ -97,6 +109,10 @@ def submit(
     ctx: typer.Context,
     images: Images,
     *,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -112,6 +128,7 @@ def submit(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -126,17 +143,25 @@ def submit(
     ] = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
-    with reported():
+    with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
-        for image in images:
-            image_bytes(image)  # a missing file is told before anything is submitted
+        check_emulator()
+        inputs = gather(images)
+        for image in inputs.images:
+            check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
-            for image in images:
+            for image in inputs.images:
                 # One submission may be of many images, each with a key of its own.
                 image_id = client.submit(
-                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                    image,
+                    idempotency_key=key and f"{key}/{image}",
+                    scale=scale,
+                    bar_um=bar_um,
+                    find_databar=find_databar,
+                    **options,
                 )
-                typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
+                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 else image_id)
+        inputs.say_passed_over()
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
@@ -160,7 +185,7 @@ def wait(
     timeout: Timeout = None,
 ) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with reported(), Client() as client:
+    with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
         _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
 
@@ -169,6 +194,7 @@ def wait(
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
     "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze scans --scale file --find-databar\n\n"
     "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
@@ -178,6 +204,10 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
     csv_dialect: Dialect = CsvDialect.EXCEL,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -193,6 +223,7 @@ def analyze(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -204,21 +235,27 @@ def analyze(
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
     NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
-    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done. Ctrl-C withdraws the jobs
+    that are not done (`grainserve jobs` lists what is unfinished).
     """
-    with reported():
+    with reported(
+        "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
+    ):
         options = given_options(ctx.params)
         _check_files(to, out)
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
+        inputs = gather(images)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
+            options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
+            options |= {"timeout": timeout}
             failed = _analyze_each(
-                client, images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
+                client, inputs.images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
             )
+        inputs.say_passed_over()
     if failed:
-        errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
+        errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
@@ -233,6 +270,7 @@ def _analyze_each(
     options: dict[str, Any],
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
+    check_emulator()
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
@@ -244,6 +282,11 @@ def _analyze_each(
                 begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
+            except StorageError as error:
+                if not begun:
+                    raise  # the next image would wait for it as long, and in vain
+                failed.append(image)
+                say_error(error, str(image))
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
@@ -265,7 +308,8 @@ def _analyze_each(
                 say_error(error, str(image))
             ended += len(work.image_ids)
             progress.update(task, completed=ended)
-    console.print(f"files are in {escape(str(out))}")
+    if len(failed) < len(images):
+        console.print(f"files are in {escape(str(out))}")
     return failed
 
 

@@ -18,6 +18,7 @@ from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
 from grainserve.masks import Window, decode_window, paint_labels
 from grainserve.sizes import SizeCurve, Weighting, size_curve
+from grainserve.tiles.layout import Box
 
 if (
     TYPE_CHECKING
@@ -116,6 +117,7 @@ class Result:
             self.image_id = str(self.metadata["imageId"])
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
+            self.frame  # noqa: B018 - a wrong one is told here, too
             scale = self.metadata["units"]["umPerPx"]
             self.grains = [_grain(each) for each in data["segmentedObjects"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -137,6 +139,12 @@ class Result:
             return cls(data)
         except InvalidResult as error:
             raise InvalidResult(f"{path}: {error}") from error
+
+    @property
+    def frame(self) -> Box:
+        """The part of the image that was measured, px: all of it, unless a crop was asked for."""
+        box = self.metadata.get("frame")
+        return Box(**box) if box else Box(0, 0, self.width, self.height)
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"

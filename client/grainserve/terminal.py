@@ -21,16 +21,21 @@ errors = Console(stderr=True, highlight=False)
 FAILURE, USAGE = 1, 2
 
 PLAIN = {
-    "µ": "u", "μ": "u", "φ": "phi", "σ": "sigma", "θ": "theta", "π": "pi", "ℓ": "l",
+    "µ": "u", "μ": "u", "Σ": "sum", "⁻": "-", "∞": "inf", "φ": "phi", "σ": "sigma", "θ": "theta", "π": "pi", "ℓ": "l",
     "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "±": "+-", "≥": ">=", "≤": "<=", "≈": "~", "√": "sqrt",
-    "°": "deg", "→": "->", "’": "'", "‘": "'", "“": '"', "”": '"', "†": "+", "•": "*", "…": "...", "│": "|", "┃": "|", "║": "|",
+    "°": "deg", "→": "->", "’": "'", "‘": "'", "“": '"', "”": '"', "†": "+", "•": "*", "…": "...",
+    "│": "|", "┃": "|", "║": "|",
 }  # fmt: skip
 """What stands for a letter where the terminal has none."""
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure."""
+def reported(stopped: str = "stopped") -> Iterator[None]:
+    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure.
+
+    Args:
+        stopped: what to say after Ctrl-C.
+    """
     try:
         yield
     except (InvalidOption, InvalidConfiguration, InvalidImageId) as error:
@@ -40,7 +45,7 @@ def reported() -> Iterator[None]:
         say_error(error)
         raise typer.Exit(FAILURE) from None
     except KeyboardInterrupt:
-        errors.print("stopped; jobs already submitted stay in the bucket, and tiles of large images are taken up again")
+        errors.print(stopped)
         raise typer.Exit(130) from None
 
 

@@ -109,7 +109,7 @@ def image_table(images: Sequence[Measured], summary: Summary | None) -> Table:
     rows = tuple(
         (
             image.name,
-            f"{image.result.width} × {image.result.height}",
+            f"{image.result.frame.width} × {image.result.frame.height}",
             number_text(image.result.um_per_px),
             str(image.result.metadata["units"].get("scaleSource") or ABSENT),
             str(len(image.result.grains)),

@@ -14,7 +14,7 @@ from grainserve.scale.drawn import colour_of, contrast_of, core, ends_of, is_dra
 from grainserve.scale.interrupted import goes_on, interrupted
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 
-SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.15, 0.9
+SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.2, 0.9
 """A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer. Straight grain
 boundaries look like bars that are upright or 1 px thick, and rows of grains like bars of three segments, so of these
 only long ones count."""

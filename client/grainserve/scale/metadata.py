@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from grainserve.errors import ScaleError
-from grainserve.images import BROKEN
+from grainserve.reading.picture import BROKEN
 from grainserve.scale import geotiff, tiff
 from grainserve.scale.beside import beside
 from grainserve.scale.resolution import is_tiff, resolution

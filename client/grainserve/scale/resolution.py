@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from grainserve.images import BROKEN
+from grainserve.reading.picture import BROKEN
 from grainserve.scale.said import Said
 
 INCH_UM = 25_400.0
