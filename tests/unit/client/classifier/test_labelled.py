@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,7 @@ def test_tables_are_read_one_after_the_other(tmp_path: Path) -> None:
         {"encoding": "utf-8-sig"},
     ],
 )
-def test_a_table_is_read_as_a_spreadsheet_of_any_country_saved_it(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_a_table_is_read_as_a_spreadsheet_of_any_country_saved_it(tmp_path: Path, settings: dict[str, Any]) -> None:
     frame = table().replace({"class": {"quartz": "quartz 1,5; Glümmer"}})
     frame.to_csv(tmp_path / "eu.csv", index=False, **settings)
     found, same = read_labelled([tmp_path / "eu.csv"]), read_labelled([write(tmp_path, frame)])

@@ -73,12 +73,11 @@ def test_an_image_without_grains_takes_nothing_from_a_table_of_several() -> None
 
 def test_the_dialect_of_excel_in_europe_reads_back_to_the_same_table(tmp_path: Path) -> None:
     result = hard_result()
-    for path, write in (
-        (tmp_path / "one.csv", lambda path: result.to_csv(path, "excel-eu")),
-        (tmp_path / "two.csv", lambda path: result.export(path, csv_dialect="excel-eu")),
-        (tmp_path / "all.csv", lambda path: table.write_pooled_csv([result], ["a.png"], path, "excel-eu")),
-    ):
-        write(path)
+    paths = [tmp_path / name for name in ("one.csv", "two.csv", "all.csv")]
+    result.to_csv(paths[0], "excel-eu")
+    result.export(paths[1], csv_dialect="excel-eu")
+    table.write_pooled_csv([result], ["a.png"], paths[2], "excel-eu")
+    for path in paths:
         assert path.read_bytes().startswith(b"\xef\xbb\xbf")  # by which Excel knows UTF-8
         read = pd.read_csv(path, sep=";", decimal=",", encoding="utf-8-sig")
         expected = result.to_dataframe()
