@@ -43,15 +43,15 @@ def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
     """
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages.first
-        stored, kind = page.asarray(), page.photometric.name
-        bits, extra = page.bitspersample, [each.name for each in page.extrasamples]
+        stored, kind = page.asarray(), tifffile.PHOTOMETRIC(page.photometric).name
+        bits, extra = page.bitspersample, [tifffile.EXTRASAMPLE(each).name for each in page.extrasamples]
         if page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             stored = np.moveaxis(stored, 0, -1)
         colours = page.colormap
         if page.compression == tifffile.COMPRESSION.JPEG and kind == "YCBCR":
             kind = "RGB"  # as imagecodecs returns it
     values = stored if stored.ndim == 3 else stored[..., None]
-    if kind == "PALETTE":
+    if colours is not None:
         return np.moveaxis(colours[:, values[..., 0]] >> 8, 0, -1).astype(np.uint8), 0
     if values.dtype == np.bool_ or (values.dtype == np.uint8 and bits in (1, 2, 4) and values.shape[2] == 1):
         values = (values.astype(np.int64) * 255 // (2**bits - 1)).astype(np.uint8)

@@ -141,7 +141,7 @@ def test_a_stretch_that_leaves_most_pixels_alike_is_told() -> None:
 @pytest.mark.parametrize("layout", ["RGB", "RGB + alpha", "grey + alpha"])
 def test_12_bits_of_a_camera_in_16_are_seen(kind: str, layout: str) -> None:
     samples, words = LAYOUTS[layout]
-    array = pixels(samples, "uint16") >> 4
+    array = (pixels(samples, "uint16") >> 4).astype(np.uint16)
     if "alpha" in layout:
         array[..., -1] = 65_535
     data = tiff(array, **words) if kind == "TIFF" else png16(array)
@@ -263,8 +263,6 @@ def test_a_jpeg_of_12_bits_is_named() -> None:
 @pytest.mark.parametrize("packing", ["none", "lzw", "zlib", "packbits", "zstd", "lzma"])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_a_deep_tiff_that_is_cut_short_is_not_filled_up(packing: str, dtype: str) -> None:
-    whole = paged((pixels(3, dtype), 0))
-    assert both(whole)
     data = tiff(pixels(3, dtype), photometric="rgb", compression=packing)
     assert refused(data[: len(data) - 200]).code == "truncated_image"
 

@@ -84,8 +84,8 @@ def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         said.append("transparency was laid over white")
     if deep and high > low and _crowded(rgb, counted):
         said.append(
-            f"after the stretch, {MOST * 100:g} % of the pixels lie within {FEW} of the 256 levels, and grains among them "
-            "may be lost: cut off the levels that do not matter, and send the image again"
+            f"after the stretch, {MOST * 100:g} % of the pixels lie within {FEW} of the 256 levels, and grains among "
+            "them may be lost: cut off the levels that do not matter, and send the image again"
         )
     return rgb, tuple(said)
 
