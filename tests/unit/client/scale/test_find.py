@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from grainserve.cli import app
-from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
+from grainserve.errors import GrainserveError, InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
 from grainserve.scale import find_scale, number, with_scale
 from tests.unit.client.scale.pictures import saved, texture, with_bar
 
@@ -156,3 +158,45 @@ def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> Non
     assert "a.png" in answer.stderr
     assert "no scale bar was found" in answer.stderr
     assert "PNG resolution tags" in answer.stdout
+
+
+def animated() -> bytes:
+    """An APNG of three frames."""
+    first, *others = (Image.fromarray(texture(40, 20, 24, 24, seed)) for seed in range(3))
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=others)
+    return buffer.getvalue()
+
+
+WHOLE = {"APNG": animated()} | {kind: saved(PLAIN[:24, :24], kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_damaged_image_is_an_error_of_ours_and_no_traceback(tmp_path: Path, kind: str) -> None:
+    whole = WHOLE[kind]
+    rng = np.random.default_rng(0)
+    damaged = [whole[:length] for length in range(8, len(whole), max(1, len(whole) // 20))]
+    damaged += [
+        whole[:place] + bytes([rng.choice([0, 1, 7, 255])]) + whole[place + 1 :]
+        for place in rng.integers(8, len(whole), 60)
+    ]
+    for data in damaged:
+        for mode in ("auto", "file"):
+            with contextlib.suppress(GrainserveError):
+                find_scale(data, mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("chunk", [b"acTL", b"fcTL", b"fdAT"])
+def test_a_broken_apng_is_told_in_one_line(tmp_path: Path, chunk: bytes) -> None:
+    whole = animated()
+    image = tmp_path / "broken.png"
+    at = whole.index(chunk)
+    for broken in (whole[:at] + chunk + b"\xff" * 12 + whole[at + 16 :], whole[: at + 6]):
+        image.write_bytes(broken)
+        for out in ([], ["--out", str(tmp_path / "found.png")]):
+            answer = CliRunner().invoke(app, ["scale", str(image), *out])
+            assert answer.exit_code == 1
+            assert isinstance(answer.exception, SystemExit), answer.exception
+            assert answer.stderr.startswith("error: ")

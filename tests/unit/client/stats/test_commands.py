@@ -98,3 +98,22 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     code, text = run(tmp_path / "none.json")
     assert code == 1
     assert text.startswith("error:")
+
+
+def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--percentiles", "60,10,2.5", "--resamples", 20, "--json", tmp_path / "all.out")
+    assert code == 0, text
+    for part in ("D2.5", "D10", "D60", "well sorted"):
+        assert part in text
+    assert "D84" not in text
+    written = json.loads((tmp_path / "all.out").read_text())
+    for weighting in ("number", "area"):
+        assert list(written[weighting]["percentiles"]) == ["2.5", "10", "60"]
+        assert list(written[weighting]["phi"]) == ["2.5", "10", "60"]
+
+
+@pytest.mark.parametrize("text", ["", "0,50", "50,100", "50,50", "ten", "10;30", "nan", "-5"])
+def test_percentiles_that_there_are_not(files: list[Path], text: str) -> None:
+    code, said = run(*files, f"--percentiles={text}", "--resamples", 0)
+    assert code == 2
+    assert "percentiles" in said
