@@ -29,6 +29,7 @@ def sample_report(
     title: str,
     edge_correction: bool = True,
     astm: Sequence[str] = (),
+    percentiles: Sequence[float] = PERCENTS,
     made: datetime | None = None,
 ) -> Report:
     """Lays out what was measured of a sample.
@@ -38,18 +39,21 @@ def sample_report(
         title: of the page.
         edge_correction: as `grainserve.stats.summarise`.
         astm: ASTM E112 grain sizes to add, as there.
+        percentiles: those of the table, as there.
         made: when the report is made; None is now.
 
     Raises:
+        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
         InvalidImage: a picture is not of the size that was measured.
         MixedScales: some of the images have a scale and some have not.
     """
+    told = checked_percents(percentiles)
     results = [image.result for image in images]
     sample = Sample.of(results, title)
     flags = list(quality_flags(results))
     summary: Summary | None = None
     try:
-        summary = summarise(sample, edge_correction=edge_correction, astm=astm)
+        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles={*PERCENTS, *told})
     except NoGrains as error:
         if len(sample):
             flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
@@ -61,7 +65,7 @@ def sample_report(
     ]
     if summary:
         sections += [
-            Section("Grain size", tuple(_sizes(sample, summary))),
+            Section("Grain size", tuple(_sizes(sample, summary, told))),
             Section("Orientation and shape", tuple(_shapes(sample, summary))),
         ]
     sections += [
@@ -131,7 +135,7 @@ def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
 
 
-def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
+def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[Block]:
     both, heads = (summary.number, summary.area), ("by number", "by area")
     number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
     yield Figure(
