@@ -17,6 +17,8 @@ from grainserve.reporting.sources import Measured
 from grainserve.rounding import number_text, p_value_text
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.astm import LEAST_FILLED
+from grainserve.stats.population import PERCENTS
+from grainserve.stats.summary import checked_percents
 
 MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
@@ -53,7 +55,9 @@ def sample_report(
     flags = list(quality_flags(results))
     summary: Summary | None = None
     try:
-        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles={*PERCENTS, *told})
+        # The figure draws the usual ones in any case.
+        every = sorted({*PERCENTS, *told})
+        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every)
     except NoGrains as error:
         if len(sample):
             flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
@@ -143,7 +147,8 @@ def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[
         "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
     )
     note = tables.interval_note(summary)
-    yield Table("Grain sizes (equivalent diameters).", ("", *heads), tables.size_rows(both, summary.unit), note=note)
+    rows = tables.size_rows(both, summary.unit, told)
+    yield Table("Grain sizes (equivalent diameters).", ("", *heads), rows, note=note)
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):

@@ -71,11 +71,14 @@ def test_statistics_show_and_are_written_on_any_terminal(run: Run, results: list
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("start", [["grainserve"], [sys.executable, "-m", "grainserve"]])
+@pytest.mark.parametrize(
+    "start",
+    [[Path(sys.executable).with_name("grainserve")], [sys.executable, "-m", "grainserve"]],
+    ids=["script", "module"],
+)
 def test_the_installed_command_ends_without_a_traceback(
-    start: list[str], encoding: str, results: list[Path], tmp_path: Path
+    start: list[str | Path], encoding: str, results: list[Path], tmp_path: Path
 ) -> None:
-    start = [str(Path(sys.executable).with_name(start[0])), *start[1:]]
     done = subprocess.run(
         [*start, "stats", *map(str, results), "--resamples", "0", "--json", str(tmp_path / "all.json")],
         env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
