@@ -53,7 +53,7 @@ test-random: setup ## Run the property tests on examples drawn anew, and print t
 	echo "Examples by seed $$seed; the same again: make test-random SEED=$$seed"; \
 	$(RUN) -m pytest tests/unit -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed --quiet
 
-test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (40 minutes)
+test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 

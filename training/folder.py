@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from grain_handler.decode import BROKEN, MAX_SIDE, upright_rgb
-from grain_handler.errors import RequestError
+from grain_handler.decode import MAX_SIDE
+from grain_handler.reading.picture import BROKEN, read_header, read_picture
+from grain_handler.reading.refusal import Refused
 from tools.problem import Problem
 
 T = TypeVar("T", bound=np.generic)
@@ -214,13 +215,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
             yield picture
-    except (*BROKEN, Image.DecompressionBombError, RequestError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise Problem(f"{path} cannot be read: {error}") from error
 
 
 def _upright(path: Path) -> NDArray[np.uint8]:
-    with _opened(path) as picture:
-        return upright_rgb(picture)[0]
+    try:
+        data = path.read_bytes()
+        return read_picture(data, read_header(data, most_reads=None), most_reads=None).pixels
+    except (OSError, Refused) as error:
+        raise Problem(f"{path} cannot be read: {error}") from error
 
 
 def _reduced(pixels: NDArray[T], resampling: Image.Resampling) -> NDArray[T]:

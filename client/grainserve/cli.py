@@ -18,20 +18,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from grainserve import config, operate, weights
+from grainserve import config, job_commands, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
 from grainserve.exports import commands as exporting
-from grainserve.exports.commands import To
+from grainserve.exports.commands import Dialect, To
 from grainserve.exports.formats import FORMATS
-from grainserve.images import image_bytes
+from grainserve.exports.table import CsvDialect
+from grainserve.images import check_image, image_bytes
 from grainserve.inputs import gather
 from grainserve.options import (
     BoxNms,
     Crop,
     CropLayers,
     CropSource,
+    Fill,
     FindDatabar,
     IgnoreBottom,
     Label,
@@ -57,7 +59,7 @@ from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
 from grainserve.storage import check_emulator
-from grainserve.terminal import FAILURE, console, errors, reported, say_error
+from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
 
@@ -77,6 +79,7 @@ app.add_typer(models_app, name="models")
 exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
+app.add_typer(job_commands.app, name="jobs")
 operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
@@ -125,6 +128,7 @@ def submit(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -139,12 +143,12 @@ def submit(
     ] = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
-    with reported():
+    with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
         check_emulator()
         inputs = gather(images)
         for image in inputs.images:
-            image_bytes(image)  # a missing file is told before anything is submitted
+            check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
             for image in inputs.images:
                 # One submission may be of many images, each with a key of its own.
@@ -161,7 +165,7 @@ def submit(
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
+def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
@@ -169,15 +173,21 @@ def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, out, to)
+        _deliver(result, out, to, csv_dialect)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
-def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = None) -> None:
+def wait(
+    image_id: ImageId,
+    out: Out = None,
+    to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
+    timeout: Timeout = None,
+) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with reported(), Client() as client:
+    with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
-        _deliver(_wait_with_bar(client, image_id, timeout), out, to)
+        _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
 
 
 @app.command(
@@ -193,6 +203,7 @@ def analyze(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
     crop: Crop = None,
     ignore_bottom: IgnoreBottom = None,
     crop_source: CropSource = None,
@@ -212,6 +223,7 @@ def analyze(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -223,9 +235,12 @@ def analyze(
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
     NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
-    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done. Ctrl-C withdraws the jobs
+    that are not done (`grainserve jobs` lists what is unfinished).
     """
-    with reported():
+    with reported(
+        "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
+    ):
         options = given_options(ctx.params)
         _check_files(to, out)
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
@@ -234,7 +249,10 @@ def analyze(
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
             options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
-            failed = _analyze_each(client, inputs.images, out, to=to, timeout=timeout, options=options)
+            options |= {"timeout": timeout}
+            failed = _analyze_each(
+                client, inputs.images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
+            )
         inputs.say_passed_over()
     if failed:
         errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
@@ -242,7 +260,14 @@ def analyze(
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
+    client: Client,
+    images: list[Path],
+    out: Path,
+    *,
+    to: To,
+    csv_dialect: CsvDialect,
+    timeout: float | None,
+    options: dict[str, Any],
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
     check_emulator()
@@ -276,7 +301,7 @@ def _analyze_each(
                     lambda _, problem: _note(progress, task, problem),
                     lambda *_: progress.advance(task),
                 )
-                write_files(result, out, name, image, to)
+                write_files(result, out, name, image, to, csv_dialect=csv_dialect)
                 print_result(result, str(image), console=progress.console)
             except GrainserveError as error:
                 failed.append(image)
@@ -314,6 +339,12 @@ def push(
         typer.echo(f"{pushed.uri}  generation {pushed.generation}  crc32c {pushed.crc32c}{already}")
 
 
+def main() -> None:
+    """Runs the command line."""
+    readable_anywhere()
+    app(prog_name="grainserve")
+
+
 def _bar() -> Progress:
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
@@ -340,9 +371,9 @@ def _check_files(to: To, out: Path | None) -> None:
         FORMATS[name].check_library()
 
 
-def _deliver(result: Result, out: Path | None, to: To) -> None:
+def _deliver(result: Result, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
     print_result(result, result.image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, result.image_id, None, to):
+        for path in write_files(result, out, result.image_id, None, to, csv_dialect=csv_dialect):
             typer.echo(path)

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from grainserve.errors import InvalidImage
+from grainserve.reading.picture import Header, Picture, read_header, read_picture, upright_rgb
+from grainserve.reading.refusal import Refused
+from grainserve.reading.stretch import Levels, eight_bits
 
 ImageSource = str | PathLike[str] | bytes | NDArray[Any]
-
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-"""What the handler reads, and so the client."""
-STRIP = 256
-"""Rows of deep grey levels that are stretched at once: as floats they take four times the file's memory."""
 
 
 def image_bytes(image: ImageSource) -> tuple[bytes, str]:
@@ -30,7 +28,7 @@ def image_bytes(image: ImageSource) -> tuple[bytes, str]:
 
     Args:
         image: a path; the bytes of an image file; or an array, H × W, H × W × 3 or H × W × 4, uint8, or H × W
-            uint16, which becomes a PNG. Files and bytes go as they are: the handler decides what is an image.
+            uint16, which becomes a PNG. Files and bytes go as they are; `check_image` tells what is no image.
 
     Raises:
         InvalidImage: no such file, nothing in it, or an array of another shape or dtype.
@@ -68,87 +66,74 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def frame_size(image: ImageSource) -> tuple[int, int] | None:
-    """Reads an image's width and height, px, from its header; None where that is none of `FORMATS`.
+def check_image(data: bytes) -> Header:
+    """Reads the header of an image file.
 
     Raises:
-        InvalidImage: no such file, an array that is no image, or more than Pillow's limit of 179 megapixels.
+        InvalidImage: it is no image, or of a kind that is not read; the message says what to do.
     """
     try:
-        with opened(image) as picture:
-            return picture.size
-    except UnidentifiedImageError:
-        return None
+        with _without_warnings():
+            return read_header(data, most_reads=None)
+    except Refused as refused:
+        raise InvalidImage(str(refused)) from None
 
 
-@contextmanager
-def opened(image: ImageSource) -> Iterator[Image.Image]:
-    """Opens an image; its pixels are decoded when they are first asked for.
+def frame_size(image: ImageSource) -> tuple[int, int]:
+    """Reads an image's width and height, px, from its header.
 
     Raises:
-        InvalidImage: as `frame_size`, or its pixels turn out to be damaged.
-        UnidentifiedImageError: it is none of `FORMATS`.
+        InvalidImage: as `image_bytes`, or the file is not read.
     """
-    source = _from_array(image) if isinstance(image, np.ndarray) else io.BytesIO(image_bytes(image)[0])
+    if isinstance(image, np.ndarray):
+        return _from_array(image).size
+    header = check_image(image_bytes(image)[0])
+    return header.width, header.height
+
+
+def decoded(image: ImageSource) -> tuple[str, Picture]:
+    """Decodes an image of any size, as the handler would.
+
+    Returns:
+        Its format (PNG, JPEG, TIFF, BMP, WEBP, or `array`), and its pixels.
+
+    Raises:
+        InvalidImage: it cannot be read.
+    """
     try:
-        if isinstance(source, Image.Image):
-            yield source
-            return
-        with warnings.catch_warnings():
-            # Pillow warns from half its limit on: mosaics of microscopes are that large.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(source, formats=FORMATS)
-        with picture:
-            yield picture
-    except UnidentifiedImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InvalidImage("the image has more than 179 megapixels, Pillow's limit: cut it or scale it down") from error
-    except (OSError, ValueError) as error:
-        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+        with _without_warnings():
+            if isinstance(image, np.ndarray):
+                return "array", _picture(image)
+            data, _ = image_bytes(image)
+            header = check_image(data)
+            return header.format, read_picture(data, header, most_reads=None)
+    except Refused as refused:
+        raise InvalidImage(str(refused)) from None
+
+
+def _picture(array: NDArray[Any]) -> Picture:
+    picture = _from_array(array)
+    if array.dtype == np.uint8:
+        return Picture(upright_rgb(picture), picture.mode, ())
+    pixels, warnings = eight_bits(Levels(array[..., None]))
+    return Picture(pixels, picture.mode, warnings)
 
 
 def display_pixels(image: ImageSource) -> NDArray[np.uint8]:
     """Decodes an image for display, upright as it was measured.
 
     Returns:
-        H × W × 3, uint8; see `upright_rgb`.
+        H × W × 3, uint8; see `read_picture`.
 
     Raises:
         InvalidImage: it cannot be read.
     """
-    try:
-        with opened(image) as picture:
-            return upright_rgb(picture)
-    except UnidentifiedImageError as error:
-        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+    return decoded(image)[1].pixels
 
 
-def upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """A picture's pixels as the handler sees them.
-
-    Returns:
-        H × W × 3, uint8: EXIF orientation applied, transparency over white, deep grey levels stretched from the
-        picture's own darkest to its own brightest.
-
-    Raises:
-        ValueError: pixels are NaN or infinite.
-    """
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        return _stretched(np.asarray(upright))
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(upright.convert("RGB"))
-
-
-def _stretched(grey: NDArray[Any]) -> NDArray[np.uint8]:
-    low, high = float(grey.min()), float(grey.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it has pixels that are NaN or infinite")
-    rgb = np.zeros((*grey.shape, 3), np.uint8)
-    for top in range(0, grey.shape[0] if high > low else 0, STRIP):
-        strip = grey[top : top + STRIP].astype(np.float64)
-        rgb[top : top + STRIP] = np.rint((strip - low) * (255.0 / (high - low))).astype(np.uint8)[..., None]
-    return rgb
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns from half its limit on: mosaics of microscopes are that large."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grainserve.exports.formats import FORMATS, USUAL, FormatName
+from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
 from grainserve.terminal import console
 
@@ -31,7 +32,13 @@ def unique_names(images: Sequence[Path]) -> list[str]:
 
 
 def write_files(
-    result: Result, out: Path, name: str, image: Path | None, to: Sequence[FormatName] | None = None
+    result: Result,
+    out: Path,
+    name: str,
+    image: Path | None,
+    to: Sequence[FormatName] | None = None,
+    *,
+    csv_dialect: str = CsvDialect.EXCEL,
 ) -> list[Path]:
     """Writes a result's files: NAME.csv, NAME_overlay.png, …
 
@@ -41,6 +48,7 @@ def write_files(
         name: NAME.
         image: the image; None fetches it from the bucket.
         to: formats; None for the usual ones, without those that want masks where the result has none.
+        csv_dialect: of CSV.
 
     Returns:
         The files written.
@@ -54,7 +62,7 @@ def write_files(
         console.print("no overlay: mask_format is none")
     files = [out / f"{name}{FORMATS[each].ending}" for each in chosen]  # not with_suffix: names may hold dots
     for each, file in zip(chosen, files, strict=True):
-        result.export(file, each, image)
+        result.export(file, each, image, csv_dialect)
     return files
 
 

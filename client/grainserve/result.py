@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -178,9 +177,19 @@ class Result:
             {name: pd.Series([row.get(name) for row in rows], dtype=_dtype(name)) for name in columns}, columns=columns
         )
 
-    def to_csv(self, path: str | PathLike[str]) -> None:
-        """Writes the table as CSV (UTF-8); null is an empty field."""
-        self.to_dataframe().to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+    def to_csv(self, path: str | PathLike[str], dialect: str = "excel") -> None:
+        """Writes the table as CSV (UTF-8); null is an empty field.
+
+        Args:
+            path: where.
+            dialect: `excel` (comma and decimal point) or `excel-eu` (semicolon and decimal comma).
+
+        Raises:
+            InvalidOption: no such dialect.
+        """
+        from grainserve.exports.table import write_csv  # noqa: PLC0415
+
+        write_csv(self.to_dataframe(), path, dialect)
 
     @property
     def has_masks(self) -> bool:
@@ -279,6 +288,7 @@ class Result:
         path: str | PathLike[str],
         format: str | None = None,  # noqa: A002 - as Pillow calls it
         image: ImageSource | None = None,
+        csv_dialect: str = "excel",
     ) -> None:
         """Writes the result as a file for another program; docs/exports.md says which.
 
@@ -286,15 +296,16 @@ class Result:
             path: where.
             format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
             image: the image, for an overlay and for its name in COCO's JSON.
+            csv_dialect: of CSV, as `to_csv`.
 
         Raises:
-            InvalidOption: no such format, or the ending does not say which.
+            InvalidOption: no such format or dialect, or the ending does not say which.
             ExtraMissing: a library is not installed.
             MasksMissing: the result has none, and this format is made of them.
         """
         from grainserve.exports import formats  # noqa: PLC0415
 
-        formats.write(self, path, format, image)
+        formats.write(self, path, format, image, csv_dialect)
 
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""

@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from grain_handler.automask import MaskGenerator
+from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.classify import Classifier, Named, given
-from grain_handler.labels import label_map
+from grain_handler.gaps import fill_gaps
+from grain_handler.labels import LabelMap, label_map
 from grain_handler.masks import Mask
 from grain_handler.measure import Properties, measure_labels, measure_mask, moved
 from grain_handler.options import Options
@@ -53,13 +52,13 @@ class Segmentation:
     seconds: float
 
 
-def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | None = None) -> Found:
+def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding | None = None) -> Found:
     """Makes the automatic masks of one image.
 
     Args:
         generator: The model.
         request: Image and options.
-        embedding: The image's, 1 × C × side × side, where it has been made already.
+        embedding: The image's, where it has been made already.
 
     Returns:
         The masks; none is a valid answer.
@@ -76,7 +75,7 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
     if options.mode == "grains":
-        grains = label_map(found.masks, height, width, options.min_area, options.max_area_fraction)
+        grains = settle(found.masks, options, height, width)
         masks = grains.grains
         holes = [mask.hole_area for mask in masks]
         properties = measure_labels(grains.labels, image, holes, options.um_per_px)
@@ -88,6 +87,12 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
     return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
+
+
+def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:
+    """Makes the label map of an image of height × width px that a request's options ask for."""
+    painted = label_map(masks, height, width, options.min_area, options.max_area_fraction)
+    return fill_gaps(painted) if options.fill else painted
 
 
 def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
@@ -102,5 +107,5 @@ def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
         box_nms_thresh=options.box_nms_thresh,
         crop_n_layers=options.crop_n_layers,
         min_mask_region_area=options.min_mask_region_area,
-        adaptive=adaptive,
+        points=options.points,
     )

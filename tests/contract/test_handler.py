@@ -68,6 +68,14 @@ def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
     assert found["metadata"]["options"] == Options(**defaults).model_dump()
 
 
+@pytest.mark.parametrize("field", ["data", "body"])
+def test_options_beside_an_image_that_torchserve_takes_for_the_body_are_read(stack: Stack, field: str) -> None:
+    options = COARSE | {"um_per_px": 2.5, "imageId": "beside"}
+    answer = requests.post(url(stack), data=options, files={field: ("image", PNG)}, timeout=TIMEOUT)
+    metadata = result(answer)["metadata"]
+    assert (metadata["units"]["umPerPx"], metadata["imageId"]) == (2.5, "beside")
+
+
 def test_form_and_json_give_the_same_objects(stack: Stack) -> None:
     from_form = result(ask(stack, imageId="same"))
     body = {"image": BASE64, "imageId": "same", **COARSE}

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -18,17 +15,20 @@ from starlette.types import Message
 
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import GrainserveError, ImageRejected, InvalidOption
+from grainserve.reading.picture import read_header
+from grainserve.reading.refusal import Refused
 
 JSON = "application/json"
 MAX_SIDE = 1024
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+STATUS = {"decompression_bomb": 413} | dict.fromkeys(
+    ("not_an_image", "unsupported_format", "multiple_pages", "truncated_image"), 415
+)
+"""HTTP status of an image that is refused, by its code; as the handler's."""
 OPTIONS_BYTES = 64 * 1024
 """What a request may hold beside its image."""
 JSON_PARTS = 1000
 """Values that an upload's JSON may hold; base64 has none of the letters that they are counted by. Ten million empty
 lists, in as many bytes as an image may have, would take 800 MB."""
-HEADER_READS = 50_000
-"""Pillow's, of an image's header: three or so for each part of the file."""
 READ_SECONDS = 60.0
 """Time for a body to arrive: one that drips holds a place."""
 LARGEST_MIB = 120
@@ -99,20 +99,16 @@ def check_header(image: bytes) -> str:
     """Reads an image's header, and nothing behind it; returns its content type.
 
     Raises:
-        ImageRejected: it is empty, no image, of a kind that is not read, or over MAX_SIDE.
+        ImageRejected: it is empty, no image, of a format or pixel type that is not read, of several pages, or over
+            MAX_SIDE.
     """
     if not image:
         raise ImageRejected(400, "empty_body", "the image has no bytes: send an image file")
     try:
-        with Image.open(_Parts(image), formats=FORMATS) as picture:
-            width, height = picture.size
-            content_type = Image.MIME[str(picture.format)]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise ImageRejected(
-            415, "not_an_image", f"the bytes do not begin like an image that is read: send {', '.join(FORMATS)}"
-        ) from None
-    except Image.DecompressionBombError:
-        raise ImageRejected(413, "decompression_bomb", "the header claims far too many pixels, or never ends") from None
+        header = read_header(image)
+    except Refused as refused:
+        raise ImageRejected(STATUS[refused.code], refused.code, str(refused)) from None
+    width, height = header.width, header.height
     if max(width, height) > MAX_SIDE:
         raise ImageRejected(
             413,
@@ -120,21 +116,7 @@ def check_header(image: bytes) -> str:
             f"the image is {width} × {height} px, the limit is {MAX_SIDE} px on the longer side: scale it down, or "
             "measure it with `grainserve analyze`, which cuts it into tiles",
         )
-    return content_type
-
-
-class _Parts(io.BytesIO):
-    """A file whose reader gives up when it has too many parts: millions of them would keep it busy for long."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._left = HEADER_READS
-
-    def read(self, size: int | None = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise Image.DecompressionBombError("too many parts")
-        return super().read(size)
+    return header.content_type
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -158,11 +140,24 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
         raise ImageRejected(400, "invalid_json", f"the body is not JSON: {error}") from None
     if not isinstance(given, dict) or not isinstance(given.get("image"), str):
         raise ImageRejected(400, "missing_image", 'the body has no image: send {"image": "<base64>", …options}')
+    return _from_base64(given.pop("image")), validate_options(given)
+
+
+def _from_base64(text: str) -> bytes:
+    """Base64, on one line or wrapped, or a data: URI of it."""
     try:
-        image = base64.b64decode(given.pop("image"), validate=True)
-    except (binascii.Error, ValueError):
-        raise ImageRejected(400, "invalid_base64", "image is not base64") from None
-    return image, validate_options(given)
+        letters = text.encode("ascii").translate(None, b" \t\r\n")
+        if letters[:5].lower() == b"data:":
+            head, _, letters = letters.partition(b",")
+            if not head.lower().endswith(b";base64"):
+                raise ValueError("a data: URI that is not base64")
+        return base64.b64decode(letters, validate=True)
+    except ValueError as error:  # binascii.Error, or letters that are not ASCII
+        raise ImageRejected(
+            400,
+            "invalid_base64",
+            f"image is not base64 ({error}): send the standard alphabet, wrapped or in a data: URI",
+        ) from None
 
 
 async def _form(request: Request, max_bytes: int) -> tuple[bytes, list[tuple[str, str]]]:

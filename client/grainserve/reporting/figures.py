@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from grainserve.plots import AREA, MARKED, NUMBER, STYLE, log_sizes
+from grainserve.plots import AREA, MARKED, NUMBER, log_sizes, styled
 from grainserve.reporting.document import Picture
 from grainserve.reporting.overlays import SizeColours
 from grainserve.reporting.qc import FEW_GRAINS
@@ -55,7 +54,7 @@ class Drawn:
     sizes: Floats
     shares: Floats
     curve: SizeCurve
-    percentiles: Mapping[int, Interval]
+    percentiles: Mapping[float, Interval]
 
     @classmethod
     def of(cls, name: str, sample: Sample, summary: Summary, weighting: Weighting) -> Drawn:
@@ -272,7 +271,7 @@ def _short(name: str) -> str:
 
 
 def _picture(draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:
-    with rc_context({**STYLE, "svg.fonttype": "path"}):
+    with styled({"svg.fonttype": "path"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()

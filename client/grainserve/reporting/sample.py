@@ -82,7 +82,7 @@ def _not_filled(summary: Summary) -> Flag | None:
         return None
     words = (
         f"Grains cover {summary.coverage:.0%} of the images: ASTM E112 is for grains that fill them, and planimetric G "
-        "is too low here."
+        "is too low here. Gaps of a few px between grains are closed by the option fill."
     )
     return Flag("not_filled", "warning", words, {"coverage": summary.coverage, "threshold": LEAST_FILLED})
 

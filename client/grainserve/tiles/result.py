@@ -82,7 +82,10 @@ def merged_result(
     }
     scale = first["units"]["umPerPx"]
     size = image["height"], image["width"]
-    objects = [_grain(layout, each, number, scale, frame=frame, size=size) for number, each in enumerate(merged.grains, start=1)]
+    objects = [
+        _grain(layout, each, number, scale, frame=frame, size=size)
+        for number, each in enumerate(merged.grains, start=1)
+    ]
     return {"metadata": metadata, "segmentedObjects": objects}
 
 

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from grainserve.errors import InvalidImage
-from grainserve.images import ImageSource, image_bytes, opened, upright_rgb
+from grainserve.images import ImageSource, decoded, image_bytes
 
 
 @dataclass(frozen=True)
@@ -29,32 +27,20 @@ class Source:
 
 
 def read(image: ImageSource) -> Source:
-    """Decodes a large image once for all its tiles, as the handler would: grey levels keep one stretch throughout.
+    """Decodes a large image once for all its tiles, as the handler would: deep levels get one stretch throughout.
 
     Raises:
         InvalidImage: it cannot be read, or holds several images.
     """
     if not isinstance(image, np.ndarray):
         image, _ = image_bytes(image)
-    with opened(image) as picture:
-        if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":  # a phone's JPEG with previews behind it
-            raise InvalidImage(
-                f"the {picture.format} has {picture.n_frames} pages or frames: give one image at a time"  # type: ignore[attr-defined]
-            )
-        pixels = upright_rgb(picture)
-        height, width = pixels.shape[:2]
-        description = {
-            "width": width,
-            "height": height,
-            "format": picture.format or "array",
-            "mode": picture.mode,
-            "bytes": image.nbytes if isinstance(image, np.ndarray) else len(image),
-        }
-        return Source(pixels, description, _changes(picture))
-
-
-def _changes(picture: Image.Image) -> tuple[str, ...]:
-    if not (picture.mode.startswith("I") or picture.mode == "F"):
-        return ()
-    low, high = picture.getextrema()
-    return (f"grey levels {low:g} to {high:g} were stretched to 0 to 255",)
+    kind, picture = decoded(image)
+    height, width = picture.pixels.shape[:2]
+    description = {
+        "width": width,
+        "height": height,
+        "format": kind,
+        "mode": picture.mode,
+        "bytes": image.nbytes if isinstance(image, np.ndarray) else len(image),
+    }
+    return Source(picture.pixels, description, picture.warnings)

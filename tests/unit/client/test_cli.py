@@ -58,6 +58,15 @@ def test_analyze_writes_four_files_and_prints_a_table(
     assert {"um_per_px": 2.5, "min_area": 5, "label": "quartz"}.items() <= torchserve.requests[0][1].items()
 
 
+def test_a_flag_is_sent_where_it_is_given(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    for flags in ([], ["--fill"], ["--no-fill"]):
+        done = run("analyze", picture, "--out", tmp_path / "out", *flags)
+        assert done.exit_code == 0, done.output
+    assert [options.get("fill") for _, options, *_ in torchserve.requests] == [None, True, False]
+
+
 def test_analyze_writes_the_formats_asked_for(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
 ) -> None:

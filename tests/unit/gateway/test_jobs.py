@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 import requests
+import tifffile
 from google.cloud import storage
+from numpy.typing import NDArray
 from PIL import Image
 
 from grainserve.contract import validate_error, validate_result
@@ -75,12 +78,29 @@ def test_the_three_forms_of_an_upload_are_one(gateway: Gateway, form: str) -> No
     assert (job.options, job.model, job.submitter) == ({"points_per_side": 16, "label": "quartz"}, "sam_tiny", "web")
 
 
+def tiff(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, array, photometric="minisblack")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("wrap", [base64.encodebytes, lambda data: b"data:image/png;base64," + base64.b64encode(data)])
+def test_base64_may_be_wrapped_or_a_data_uri(gateway: Gateway, wrap: Callable[[bytes], bytes]) -> None:
+    answer = gateway.ask("POST", "/upload", json={"image": wrap(png()).decode()})
+    assert answer.status_code == 202, answer.text
+    assert gateway.service.store.image(answer.json()["imageId"]) == png()
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "query", "status", "code"),
     [
         (b"", "image/png", "", 400, "empty_body"),
         (b"hello", "image/png", "", 415, "not_an_image"),
-        (b"GIF89a" + bytes(50), "image/gif", "", 415, "not_an_image"),
+        (b"GIF89a" + bytes(50), "image/gif", "", 415, "unsupported_format"),
+        (tiff(np.zeros((8, 8, 5), np.uint8)), "image/tiff", "", 415, "unsupported_format"),
+        (tiff(np.zeros((8, 8), np.complex64)), "image/tiff", "", 415, "unsupported_format"),
+        (tiff(np.zeros((3, 8, 8), np.uint8)), "image/tiff", "", 415, "multiple_pages"),
+        (b"II*\0" + bytes(50), "image/tiff", "", 415, "truncated_image"),
         (png(1025, 8), "image/png", "", 413, "image_too_large"),
         (png(), "image/png", "?min_area=-1", 422, "invalid_option"),
         (png(), "image/png", "?points_per_side=many", 422, "invalid_option"),

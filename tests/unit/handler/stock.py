@@ -51,7 +51,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         self, sam: Sam, settings: MaskSettings, points_per_batch: int = 2, *, any_weights: bool = False
     ) -> None:
         options = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-        del options["adaptive"]
+        del options["points"]
         if settings.point_grids is not None:
             options["points_per_side"] = None
         super().__init__(sam, **options | {"points_per_batch": points_per_batch})

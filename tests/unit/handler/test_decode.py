@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from grain_handler import errors
-from grain_handler.decode import MAX_BYTES, MAX_SIDE, decode, upright_rgb
+from grain_handler.decode import MAX_BYTES, MAX_SIDE, decode
 from tests.unit.handler.pictures import encoded, gradient
 
 KINDS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
@@ -65,14 +65,6 @@ def test_flat_16_bit_image_does_not_divide_by_zero() -> None:
     assert (decode(encoded(np.full((8, 8), 500, np.uint16), "PNG")).pixels == 0).all()
 
 
-def test_float_tiff_with_nan_is_refused() -> None:
-    levels = np.ones((8, 8), np.float32)
-    assert decode(encoded(levels * 3, "TIFF")).pixels.shape == (8, 8, 3)
-    levels[3, 3] = np.nan
-    with pytest.raises(errors.UnsupportedFormat, match="NaN"):
-        decode(encoded(levels, "TIFF"))
-
-
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
@@ -85,15 +77,6 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
     expected = np.asarray(ImageOps.exif_transpose(picture))
     assert decoded.shape == expected.shape
     assert np.abs(decoded.astype(int) - expected).max() <= (12 if kind == "JPEG" else 0)
-
-
-def test_pictures_are_made_upright_rgb_as_a_request_is_but_of_any_size() -> None:
-    picture = Image.fromarray(np.linspace(0, 60_000, 2000 * 3).reshape(3, 2000).astype(np.uint16))
-    picture.getexif()[0x0112] = 6
-    pixels, warnings = upright_rgb(picture)
-    assert pixels.shape == (2000, 3, 3)
-    assert (pixels.min(), pixels.max()) == (0, 255)
-    assert "0 to 60000" in warnings[0]
 
 
 def test_mpo_of_a_phone_is_its_first_frame() -> None:

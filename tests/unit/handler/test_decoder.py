@@ -36,7 +36,7 @@ def stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 def ours(sam: Sam, dtype: torch.dtype, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """The same of our decoder."""
     decoder, cells = PromptDecoder(sam, dtype), embedding.shape[-1]
-    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), points)
+    iou, tokens, keys = decoder.decode(decoder.prepare(embedding), decoder.points(points))
     return decoder.logits(tokens, keys, cells, cells), iou
 
 
@@ -113,7 +113,7 @@ def test_any_weights_and_points(seed: int, amount: float, side: int, at: list[tu
 def decoded() -> tuple[PromptDecoder, Tensor, Tensor]:
     sam = random_sam(3)
     decoder = PromptDecoder(sam, torch.float32)
-    _, tokens, keys = decoder.decode(decoder.prepare(embedding_for(sam, 3)), some_points(3, 128))
+    _, tokens, keys = decoder.decode(decoder.prepare(embedding_for(sam, 3)), decoder.points(some_points(3, 128)))
     return decoder, tokens.detach(), keys.detach()
 
 
@@ -139,10 +139,56 @@ def test_in_bfloat16_masks_are_nearly_the_same() -> None:
     embedding = embedding_for(sam, 1)
     exact, rough = (PromptDecoder(sam, dtype) for dtype in (torch.float32, torch.bfloat16))
     (iou, tokens, keys), (rough_iou, rough_tokens, rough_keys) = (
-        decoder.decode(decoder.prepare(embedding), points) for decoder in (exact, rough)
+        decoder.decode(decoder.prepare(embedding), decoder.points(points)) for decoder in (exact, rough)
     )
     assert (rough_keys.dtype, rough_tokens.dtype) == (torch.bfloat16, torch.float32)
     torch.testing.assert_close(rough_iou, iou, rtol=0, atol=0.05)
     logits, rough_logits = exact.logits(tokens, keys, 16, 16), rough.logits(rough_tokens, rough_keys, 16, 16)
     assert rough_logits.dtype == torch.float32
     assert ((logits > 0) == (rough_logits > 0)).float().mean() > 0.98
+
+
+def everything(cells: int, prompts: int) -> Tensor:
+    """The tokens of a window that holds the whole image."""
+    return torch.arange(cells**2).expand(prompts, -1)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@torch.inference_mode()
+def test_a_window_that_holds_the_image_gives_the_same_numbers(name: str) -> None:
+    sam = random_sam(2, 128, SHAPES[name])
+    embedding, decoder = embedding_for(sam, 1), PromptDecoder(sam, torch.float32)
+    image, prompts = decoder.prepare(embedding), decoder.points(some_points(7, 128).float())
+    whole, windowed = (decoder.decode(seen, prompts) for seen in (image, image.windows(everything(8, 7))))
+    for expected, found in zip(whole, windowed, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_window_sees_its_own_tokens_in_their_places() -> None:
+    """What lies outside changes nothing, and each prompt of a batch has its own window."""
+    sam = random_sam(3, 128)
+    decoder = PromptDecoder(sam, torch.float32)
+    embedding = embedding_for(sam, 2)
+    prompts = decoder.points(torch.tensor([[30.0, 30.0], [90.0, 70.0]]))
+    along = torch.arange(4)
+    corners = torch.tensor([[0, 0], [3, 2]])
+    cells = ((corners[:, 1, None, None] + along[:, None]) * 8 + corners[:, 0, None, None] + along).flatten(1)
+    seen = decoder.decode(decoder.prepare(embedding).windows(cells), prompts)
+    for i in (0, 1):
+        blind = torch.zeros_like(embedding).flatten(2)
+        blind[..., cells[i]] = embedding.flatten(2)[..., cells[i]]
+        alone = decoder.prepare(blind.view_as(embedding)).windows(cells[i : i + 1])
+        for both, one in zip(seen, decoder.decode(alone, prompts[i : i + 1]), strict=True):
+            torch.testing.assert_close(both[i : i + 1], one, rtol=1e-4, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_box_is_asked_as_stock_asks_it() -> None:
+    sam = random_sam(4, 128)
+    boxes, embedding = torch.tensor([[10.0, 20.0, 60.0, 70.0], [0.0, 0.0, 128.0, 128.0]]), embedding_for(sam, 3)
+    decoder = PromptDecoder(sam, torch.float32)
+    iou, _, _ = decoder.decode(decoder.prepare(embedding), decoder.boxes(boxes))
+    prompts, dense = sam.prompt_encoder(None, boxes, None)
+    _, expected = sam.mask_decoder(embedding, sam.prompt_encoder.get_dense_pe(), prompts, dense, multimask_output=True)
+    torch.testing.assert_close(iou, expected, rtol=1e-4, atol=1e-4)

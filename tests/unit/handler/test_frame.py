@@ -72,7 +72,7 @@ MASKS = [grain(0, 3, 9, 14), grain(20, 10, 12, 8), grain(40, 30, 10, 10)]
 
 @pytest.mark.parametrize("mode", ["grains", "masks"])
 def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: str) -> None:
-    options = {"mode": mode, "min_area": 1, "um_per_px": 0.5, "max_area_fraction": 0.06}
+    options: dict[str, Any] = {"mode": mode, "min_area": 1, "um_per_px": 0.5, "max_area_fraction": 0.06}
     part = DecodedImage(IMAGE.pixels[Y : Y + HEIGHT, X : X + WIDTH], "PNG", "RGB", 1)
     alone = measure(Found(Request("x", part, Options(**options)), MASKS, 0.0))
     framed = measure(Found(Request("x", IMAGE, Options(**options, crop=CROP)), MASKS, 0.0))

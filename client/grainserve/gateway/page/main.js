@@ -52,6 +52,7 @@ function given() {
     um_per_px: number("um_per_px", "the scale", false),
     min_area: number("min_area", "the smallest grain", true),
     ignore_bottom: number("ignore_bottom", "the rows to leave out", true),
+    fill: form.get("fill") ?? "",
   };
 }
 

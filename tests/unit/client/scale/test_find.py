@@ -74,9 +74,28 @@ def test_file_and_bar_must_agree(reader: dict[str, float | None], bar_um: float,
             find_scale(data, bar_um=bar_um if given else None)
 
 
-def test_a_file_that_says_it_needs_no_readable_bar() -> None:
-    for pixels in (PLAIN, BAR, with_bar(BAR, 100, 4, (255, 255, 255), y=40)):
+def test_a_file_that_says_it_needs_no_bar() -> None:
+    for pixels in (PLAIN, with_bar(BAR, 100, 4, (255, 255, 255), y=40)):
         assert find_scale(saved(pixels, dpi=(25_400, 25_400))).source == "PNG resolution tags"
+
+
+@pytest.mark.parametrize("engine", [True, False])
+def test_a_bar_that_could_not_be_read_is_no_agreement_with_or_without_an_engine(
+    monkeypatch: pytest.MonkeyPatch, engine: bool
+) -> None:
+    monkeypatch.setattr(number, "can_read", lambda: engine)
+    data = saved(BAR, dpi=(25_400, 25_400))
+    with pytest.raises(ScaleNumberMissing, match=r"the file says 1 µm per px .*200\.0 px .*200 µm long .*--scale file"):
+        find_scale(data)
+    assert find_scale(data, "file").um_per_px == pytest.approx(1, rel=1e-4)
+    assert find_scale(data, bar_um=200).source == "PNG resolution tags"
+    with pytest.raises(ScaleConflict):
+        find_scale(data, bar_um=500)
+
+
+def test_what_the_file_says_without_sense_is_named_where_there_is_no_bar_either() -> None:
+    with pytest.raises(ScaleNotFound, match="4000 dpi are taken for a scanner's"):
+        find_scale(saved(PLAIN, dpi=(4000, 4000)))
 
 
 def test_a_picture_lying_on_its_side_has_its_scale(tmp_path: Path) -> None:
@@ -131,7 +150,7 @@ def test_the_command_says_and_shows(tmp_path: Path) -> None:
 
 def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved(PLAIN))
-    (tmp_path / "b.png").write_bytes(saved(BAR, dpi=(25_400, 25_400)))
+    (tmp_path / "b.png").write_bytes(saved(PLAIN, dpi=(25_400, 25_400)))
     answer = CliRunner().invoke(app, ["scale", str(tmp_path / "a.png"), str(tmp_path / "b.png")])
     assert answer.exit_code == 1
     assert "a.png" in answer.stderr

@@ -128,7 +128,7 @@ def test_a_crop_is_measured_as_the_image_cut_to_it(
     client: Client, segmenter: FakeTorchServe, mosaic: Path, pixels: np.ndarray[Any, Any], crop: str
 ) -> None:
     x, y, width, height = map(int, crop.split(","))
-    options = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
+    options: dict[str, Any] = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
     result = client.analyze(mosaic, timeout=60, **options)
     validate_result(result.to_dict())
     assert not any(set(request) & {"crop", "ignore_bottom"} for _, request in segmenter.requests)
@@ -239,6 +239,31 @@ def test_a_checkpoint_replaced_meanwhile_is_told_and_the_next_run_mends_it(
     assert len(segmenter.requests) == TILES + 1
 
 
+def test_tiles_that_are_alike_are_forgotten_once_and_the_others_too(
+    client: Client, segmenter: FakeTorchServe, store: JobStore
+) -> None:
+    """Blank margins: two tiles of four share an image id."""
+    wide = np.full((64, 3 * 1024, 3), DARK, np.uint8)
+    wide[20:40, -900:-400:60] = BRIGHT  # in the last two tiles of four
+    wide[:, -700:] += 1
+    other = {"uri": "gs://weights/sam_tiny.pth", "generation": "16", "crc32c": "AAAAAA=="}
+    early = {"checkpoint": other, "timestamp": "2026-11-21T04:05:05.000Z"}
+    client.analyze(wide, timeout=60)
+    ids = client.analyze(wide, timeout=60).metadata["tiles"]["imageIds"]
+    assert len(ids) == 4
+    assert len(set(ids)) == 3
+    for image_id in set(ids[:3]):
+        result = store.result(image_id)
+        result["metadata"] |= early
+        store.bucket.delete(f"results/{image_id}.json")
+        store.bucket.create(f"results/{image_id}.json", json.dumps(result).encode(), "application/json")
+    before = len(segmenter.requests)
+    with pytest.raises(TilesDisagree, match=f"3 of {len(ids)} tiles"):
+        client.analyze(wide, timeout=60)
+    assert client.analyze(wide, timeout=60).metadata["checkpoint"]["generation"] == "17"
+    assert len(segmenter.requests) - before == len(set(ids[:3])), "each was forgotten, and measured again"
+
+
 def test_classes_come_through_with_the_classifier_that_named_them(
     client: Client, segmenter: FakeTorchServe, mosaic: Path
 ) -> None:
@@ -267,14 +292,14 @@ def test_classes_come_through_with_the_classifier_that_named_them(
 
 def test_deep_grey_levels_are_stretched_once_for_all_tiles(client: Client, truth: Truth, mosaic: Path) -> None:
     deep = np.where(truth.labels > 0, 3000, 1000).astype(np.uint16)
-    deep[0, 0] = 0  # the darkest of all, in the first tile only
-    deep[-1, -1] = 4000
+    deep[0, 0] = 900  # the darkest of all, in the first tile only
+    deep[-1, -1] = 3100
     result = client.analyze(deep, timeout=60)
-    assert result.metadata["warnings"] == ["grey levels 0 to 4000 were stretched to 0 to 255"]
+    assert result.metadata["warnings"] == ["grey levels 900 to 3100 were stretched to 0 to 255"]
     assert result.metadata["image"]["mode"] == "I;16"
     assert len(result.grains) == truth.labels.max() + 1  # and that brightest pixel
     stored = [display_pixels(client.store.image(each)) for each in result.metadata["tiles"]["imageIds"]]
-    assert {*np.unique(stored[1])} == {64, 191, 255}
+    assert {*np.unique(stored[1])} == {12, 243, 255}
 
 
 def test_exif_orientation_is_applied_before_cutting(client: Client, mosaic: Path, truth: Truth) -> None:

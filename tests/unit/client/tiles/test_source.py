@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from grain_handler.decode import upright_rgb
+from grain_handler.decode import decode
 from grainserve.errors import InvalidImage
-from grainserve.images import frame_size
+from grainserve.images import frame_size, image_bytes
 from grainserve.tiles.source import read
 
 
@@ -38,13 +38,21 @@ DEEP = CHANCE.integers(300, 40_000, (600, 5), np.uint16)
     ],
     ids=["colour", "transparent", "deep", "deep TIFF", "float", "one grey"],
 )
-def test_pixels_are_those_that_the_handler_would_see(data: bytes) -> None:
-    with Image.open(io.BytesIO(data)) as picture:
-        pixels, warnings = upright_rgb(picture)
-    source = read(data)
-    np.testing.assert_array_equal(source.pixels, pixels)
-    assert source.warnings == warnings
-    assert source.description["bytes"] == len(data)
+def test_pixels_are_those_that_the_handler_sees(data: bytes) -> None:
+    seen, source = decode(data), read(data)
+    np.testing.assert_array_equal(source.pixels, seen.pixels)
+    assert source.warnings == seen.warnings
+    height, width = seen.pixels.shape[:2]
+    size = {"width": width, "height": height, "bytes": len(data)}
+    assert source.description == {"format": seen.format, "mode": seen.mode, **size}
+
+
+@pytest.mark.parametrize("array", [DEEP, DEEP.astype(np.uint8), CHANCE.integers(0, 255, (6, 5, 4), np.uint8)])
+def test_an_array_is_read_as_the_png_that_is_made_of_it(array: NDArray[Any]) -> None:
+    mine, stored = read(array), read(image_bytes(array)[0])
+    np.testing.assert_array_equal(mine.pixels, stored.pixels)
+    assert (mine.warnings, mine.description["mode"]) == (stored.warnings, stored.description["mode"])
+    assert mine.description["format"] == "array"
 
 
 def test_a_header_that_claims_too_much_is_refused_before_anything_is_decoded() -> None:
@@ -55,11 +63,12 @@ def test_a_header_that_claims_too_much_is_refused_before_anything_is_decoded() -
         frame_size(data)
 
 
-def test_pixels_that_are_not_numbers_are_refused() -> None:
+def test_an_image_without_a_number_is_refused() -> None:
     with pytest.raises(InvalidImage, match="NaN"):
         read(encoded(np.full((6, 5), np.nan, np.float32), "TIFF"))
 
 
 def test_what_is_no_image_has_no_size() -> None:
-    assert frame_size(b"not an image") is None
+    with pytest.raises(InvalidImage, match="not an image"):
+        frame_size(b"not an image")
     assert frame_size(np.zeros((5, 7), np.uint8)) == (7, 5)

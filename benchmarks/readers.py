@@ -1,0 +1,137 @@
+"""Reads TIFFs of every kind that tifffile and Pillow can write, and holds their pixels against tifffile's.
+
+    python -m benchmarks.readers
+
+The truth is what tifffile and imagecodecs read, brought to 8 bits by the rule of docs/formats.md, written here a second
+time. Handler and client must read the same pixels, those of the truth, or refuse the file; the cases are listed
+in benchmarks/results/readers.json. Ends with 1 where a file is read and unequal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from benchmarks.tiff_kinds import Kind, kinds
+from grain_handler.decode import decode
+from grain_handler.errors import RequestError, TruncatedImage
+from grainserve.errors import InvalidImage
+from grainserve.images import decoded
+
+RESULTS = Path(__file__).parent / "results" / "readers.json"
+LOSSY = 6
+"""Levels by which two decoders of one JPEG may differ."""
+ROUNDED = 1
+"""Levels by which roundings may differ where colours are computed: inks, transparency, YCbCr."""
+
+
+def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
+    """What a TIFF shows.
+
+    Returns:
+        H × W × 3, uint8; and by how many levels a reading may differ.
+    """
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages.first
+        stored, kind = page.asarray(), tifffile.PHOTOMETRIC(page.photometric).name
+        bits, extra = page.bitspersample, [tifffile.EXTRASAMPLE(each).name for each in page.extrasamples]
+        if page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+            stored = np.moveaxis(stored, 0, -1)
+        colours = page.colormap
+        if page.compression == tifffile.COMPRESSION.JPEG and kind == "YCBCR":
+            kind = "RGB"  # as imagecodecs returns it
+    values = stored if stored.ndim == 3 else stored[..., None]
+    if colours is not None and kind == "PALETTE":
+        return np.moveaxis(colours[:, values[..., 0]] >> 8, 0, -1).astype(np.uint8), 0
+    if values.dtype == np.bool_ or (values.dtype == np.uint8 and bits in (1, 2, 4) and values.shape[2] == 1):
+        values = (values.astype(np.int64) * 255 // (2**bits - 1)).astype(np.uint8)
+        bits = 8
+    count = {"RGB": 3, "SEPARATED": 4, "YCBCR": 3}.get(kind, 1)
+    alpha = values[..., count] if extra[:1] in (["ASSOCALPHA"], ["UNASSALPHA"]) else None
+    return _shown(values[..., :count], alpha, bits, kind, multiplied=extra[:1] == ["ASSOCALPHA"])
+
+
+def _shown(
+    values: NDArray[Any], alpha: NDArray[Any] | None, bits: int, kind: str, *, multiplied: bool
+) -> tuple[NDArray[np.uint8], int]:
+    shown, allowed = values.astype(np.float64), 0
+    most = 1.0 if values.dtype.kind == "f" else 2.0 ** (bits - (values.dtype.kind == "i")) - 1
+    shares = None if alpha is None else (alpha.astype(np.float64) / most).clip(0, 1)[..., None]
+    if shares is not None and multiplied:
+        shown = np.divide(shown, shares, out=np.zeros_like(shown), where=shares > 0)
+        if values.dtype == np.uint8:
+            shown = np.rint(shown.clip(0, 255))
+    if kind == "SEPARATED":
+        shown, allowed = (most - shown[..., :3]) * (most - shown[..., 3:]) / most, ROUNDED
+    if kind == "YCBCR" and values.dtype == np.uint8:
+        y, blue, red = shown[..., 0], shown[..., 1] - 128, shown[..., 2] - 128
+        shown = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1).clip(0, 255)
+        allowed = ROUNDED
+    if (values.dtype, bits) != (np.dtype(np.uint8), 8):
+        counted = np.sort((shown if shares is None else shown[shares[..., 0] > 0]).ravel())
+        first = counted[int(0.001 * (counted.size - 1))]
+        last = counted[int(np.ceil(0.999 * (counted.size - 1)))]
+        inside = counted[(counted >= first - 0.1 * (last - first)) & (counted <= last + 0.1 * (last - first))]
+        shown = ((shown - inside[0]) / (inside[-1] - inside[0]) * 255).clip(0, 255)
+    if kind == "MINISWHITE":
+        shown = 255 - shown
+    if shares is not None:
+        shown, allowed = shown * shares + 255 * (1 - shares), ROUNDED
+    return np.broadcast_to(np.rint(shown), (*shown.shape[:2], 3)).astype(np.uint8), allowed
+
+
+def case(kind: Kind) -> dict[str, Any]:
+    """Reads one file with both; `equal` is None where it is refused."""
+    told: dict[str, Any] = {"kind": kind.name}
+    try:
+        seen = decode(kind.data).pixels
+    except RequestError as error:
+        try:
+            decoded(kind.data)
+        except InvalidImage as mine:
+            # A file that is whole must not be called damaged.
+            fine = str(mine) == str(error) and not isinstance(error, TruncatedImage)
+            return told | {"outcome": "refused", "equal": None if fine else False, "why": str(error)}
+        return told | {"outcome": "read", "equal": False, "why": f"the handler: {error}"}
+    expected, allowed = truth(kind.data)
+    allowed = LOSSY if kind.lossy else allowed
+    equal = seen.shape == expected.shape and bool(np.abs(seen.astype(int) - expected).max() <= allowed)
+    return told | {"outcome": "read", "equal": equal and np.array_equal(decoded(kind.data)[1].pixels, seen)}
+
+
+def run(every: Iterable[Kind]) -> list[dict[str, Any]]:
+    """All cases."""
+    return [case(kind) for kind in every]
+
+
+def main() -> int:
+    """The command line; 1 where a file is read and unequal, or called damaged."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readers", description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON of the cases")
+    given = parser.parse_args()
+    cases = run(kinds())
+    given.out.write_text("[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in cases) + "\n]\n", "utf-8")
+    wrong = [each for each in cases if each["equal"] is False]
+    for each in wrong:
+        print(f"wrong: {each}")
+    print(
+        {
+            f"{outcome}, equal {equal}": n
+            for (outcome, equal), n in Counter((c["outcome"], c["equal"]) for c in cases).items()
+        }
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
