@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 from grainserve.cli import app
 from grainserve.errors import GrainserveError, InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
 from grainserve.scale import find_scale, number, with_scale
-from tests.unit.client.scale.pictures import saved, texture, with_bar
+from tests.unit.client.scale.pictures import DATA, saved, texture, with_bar
 
 BAR = with_bar(texture(40, 5), 200, 4, (255, 255, 255))
 PLAIN = texture(40, 5)
@@ -134,6 +137,65 @@ def test_options_get_the_scale_and_its_source() -> None:
 def test_a_scale_is_given_or_found(options: dict[str, Any], mode: Any, bar_um: float | None) -> None:
     with pytest.raises(InvalidOption):
         with_scale(BAR, options, mode, bar_um)
+
+
+@pytest.mark.parametrize(("name", "bar_um", "um_per_px"), [("bar_gap", 50, 0.14706), ("bar_gap_long", 200, 0.35714)])
+def test_the_shared_bars_with_their_number_in_the_line(name: str, bar_um: float, um_per_px: float) -> None:
+    found = find_scale(shared(f"{name}.png"), bar_um=bar_um)
+    assert found.um_per_px == pytest.approx(um_per_px, rel=1e-4)
+
+
+def test_a_shared_resolution_without_sense_is_named() -> None:
+    with pytest.raises(ScaleNotFound, match="TIFF resolution tags say 4294967295 dpi, which makes no sense"):
+        find_scale(shared("absurd_res.tif"))
+
+
+def shared(name: str) -> Path:
+    path = DATA / "inputs" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the shared inputs are not part of the repository")
+    return path
+
+
+def broken_animations() -> dict[str, bytes]:
+    """Animated PNGs, each with one chunk of the animation damaged and its checksum right."""
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
+    whole = buffer.getvalue()
+
+    def with_chunk(name: bytes, change: Callable[[bytes], bytes]) -> bytes:
+        written, place = whole[:8], 8
+        while place < len(whole):
+            (count,) = struct.unpack_from(">I", whole, place)
+            kind, body = whole[place + 4 : place + 8], whole[place + 8 : place + 8 + count]
+            body = change(body) if kind == name else body
+            written += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            place += 12 + count
+        return written
+
+    return {
+        "whole": whole,
+        "short acTL": with_chunk(b"acTL", lambda body: body[:4]),
+        "short fcTL": with_chunk(b"fcTL", lambda body: body[:10]),
+        "fcTL out of turn": with_chunk(b"fcTL", lambda body: struct.pack(">I", 7) + body[4:]),
+        "fcTL over the frame": with_chunk(b"fcTL", lambda body: body[:4] + struct.pack(">II", 99, 99) + body[12:]),
+        "short fdAT": with_chunk(b"fdAT", lambda body: body[:2]),
+        "cut": whole[:70],
+    }
+
+
+@pytest.mark.parametrize("mode", ["auto", "file"])
+@pytest.mark.parametrize("case", broken_animations())
+def test_a_broken_animation_is_one_line(tmp_path: Path, case: str, mode: str) -> None:
+    image = tmp_path / "moving.png"
+    image.write_bytes(broken_animations()[case])
+    for more in ([], ["--out", str(tmp_path / "drawn.png")]):
+        answer = CliRunner().invoke(app, ["scale", str(image), "--scale", mode, *more])
+        assert answer.exit_code == 1
+        assert isinstance(answer.exception, SystemExit)
+        assert answer.stderr.startswith("error:")
+        assert answer.stderr.count("\n") == 1
 
 
 def test_the_command_says_and_shows(tmp_path: Path) -> None:

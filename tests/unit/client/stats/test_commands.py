@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from grainserve import Result
 from grainserve.cli import app
+from grainserve.stats import Sample, summarise
 from tests.unit.client.results import make_result
 from tests.unit.client.test_cli import words
 
@@ -73,6 +75,26 @@ def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> No
     assert "by area" in text
     assert "by number" not in text
     assert "resamples" not in text
+
+
+def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "all.json"
+    code, text = run(*files, "--percentiles", "60, 10,2.5", "--resamples", 0, "--json", out)
+    assert code == 0, text
+    assert re.findall(r"\bD[\d.]+", text.split("log-normal")[0]) == ["D2.5", "D10", "D60"]
+    written = json.loads(out.read_text("utf-8"))
+    sizes, usual = written["number"], summarise(Sample.of(map(Result.from_json, files)), resamples=0).number
+    assert list(sizes["percentiles"]) == list(sizes["phi"]) == ["2.5", "10", "60"]
+    assert sizes["percentiles"]["10"]["value"] == usual.percentiles[10].value
+    assert usual.folk_ward is not None
+    assert sizes["folkWard"]["sorting"]["value"] == usual.folk_ward.sorting.value
+
+
+@pytest.mark.parametrize("asked", ["", "0,50", "50,100", "10,10", "ten", "10;50", "nan", "inf", "-5"])
+def test_percentiles_that_are_none_are_told(files: list[Path], asked: str) -> None:
+    code, text = run(*files, f"--percentiles={asked}", "--resamples", 0)
+    assert code == 2
+    assert "percentiles" in text
 
 
 def test_grain_sizes_of_astm(files: list[Path]) -> None:
