@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,24 +38,6 @@ def test_tables_are_read_one_after_the_other(tmp_path: Path) -> None:
     assert data.values == pytest.approx(pd.concat([first, second])[list(FEATURES)].to_numpy())
     assert data.classes.tolist() == [*first["class"], *second["class"]]
     assert data.tables.tolist() == [0] * 24 + [1] * 24
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"sep": ";", "decimal": ","},
-        {"sep": ";", "decimal": ",", "encoding": "utf-8-sig"},
-        {"sep": ";", "decimal": "."},
-        {"sep": "\t", "decimal": ","},
-        {"encoding": "utf-8-sig"},
-    ],
-)
-def test_a_table_is_read_as_a_spreadsheet_of_any_country_saved_it(tmp_path: Path, settings: dict[str, Any]) -> None:
-    frame = table().replace({"class": {"quartz": "quartz 1,5; Glümmer"}})
-    frame.to_csv(tmp_path / "eu.csv", index=False, **settings)
-    found, same = read_labelled([tmp_path / "eu.csv"]), read_labelled([write(tmp_path, frame)])
-    assert found.values == pytest.approx(same.values)
-    assert found.classes.tolist() == same.classes.tolist()
 
 
 @pytest.mark.parametrize("label", ["", "grain", "unknown", "  "])
