@@ -54,7 +54,9 @@ def random_encoder(model: str, device: torch.device, seed: int = 0) -> nn.Module
 @torch.inference_mode()
 def difference(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> float:
     """The largest difference between two embeddings, in the largest value of the first."""
-    expected, found = one(images).float(), other(images).float()
+    expected, found = (
+        tokens[0].float() if isinstance(tokens, tuple) else tokens.float() for tokens in (one(images), other(images))
+    )
     return float((expected - found).abs().max() / expected.abs().max())
 
 
