@@ -20,7 +20,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-faults lint format mar package bench bench-jobs bench-scaleout swap-show \
+.PHONY: help setup demo serve test test-random test-faults lint format mar package bench bench-jobs bench-scaleout swap-show \
 	accuracy render image-test fuzz sbom audit lock clean
 
 help: ## List the targets
@@ -48,7 +48,12 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
 	@$(RUN) -m pytest --durations=15
 
-test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (40 minutes)
+test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
+	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
+	echo "Examples by seed $$seed; the same again: make test-random SEED=$$seed"; \
+	$(RUN) -m pytest tests/unit -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed --quiet
+
+test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 

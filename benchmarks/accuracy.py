@@ -1,13 +1,22 @@
-"""How right the grains are: a SAM, through the code that serves, beside a watershed.
+"""How right the grains are: a SAM, through the code that serves, beside a watershed and an earlier model.
 
     python -m benchmarks.accuracy                    everything: an hour on two cores
     python -m benchmarks.accuracy --images photographs
+    python -m benchmarks.accuracy --baseline benchmarks/results/accuracy_v2.json       beside an earlier model's results
     python -m benchmarks.accuracy --folder rock --checkpoint training/runs/rock/sam_tiny.pth                # yours
 
 Images are 60 synthetic ones that no training has seen (families in turn), the team's 12 annotated photographs where
-they are at hand (never trained on), and scikit-image's coins. A grain is right if its IoU with a true one is 0.5 or
+they are at hand (never trained on), images of each set in ../shared/data/real that training keeps apart, and
+scikit-image's coins. A grain is right if its IoU with a true one is 0.5 or
 more, one to one. AP here is TP / (TP + FP + FN), as cell and grain tools define it. Frame-touching grains are left
 out where a truth does not have them.
+
+Recall is also told by size of the true grain, px of the 1024-px frame: it explains D50.
+
+An earlier model's raw results, made by this command with its checkpoint and the options it was served with, are shown
+beside (--baseline):
+
+    python -m benchmarks.accuracy --checkpoint V2.pth --option points=adaptive --out benchmarks/results/accuracy_v2.json
 
 The watershed's recipe is the best of 108 on ten synthetic training images, one of each family.
 
@@ -25,7 +34,7 @@ import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,8 +46,8 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.scored import report
-from benchmarks.scored.figures import figures, mean
-from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, Known, coins, photographs, synthetic
+from benchmarks.scored.figures import SIZES, figures, summary
+from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, REAL, Known, coins, photographs, real, synthetic
 from benchmarks.scored.watershed import Recipe, recipes
 from grain_handler import models
 from tools.mar import ROOT
@@ -48,8 +57,9 @@ from training.serving import Finder, Served
 from training.synthetic import TUNING_SEED
 
 ACCURACY = ROOT / "benchmarks" / "results" / "accuracy.json"
+BASELINE = ACCURACY.with_name("accuracy_v2.json")
 console = Console()
-GROUPS = ("synthetic", "photographs", "coins")
+GROUPS = ("synthetic", "photographs", "real", "coins")
 YOURS = "folder"
 
 
@@ -81,20 +91,17 @@ def measure(known: Known, systems: Mapping[str, Finder]) -> tuple[dict[str, Any]
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> dict[str, Any]:
-    """Means by group and, of synthetic images, by family; and on how many images each target of the team is met."""
-    summary: dict[str, Any] = {}
-    families = dict.fromkeys(row["kind"] for row in rows if row["group"] == "synthetic")
-    sets = {group: [row for row in rows if row["group"] == group] for group in (*GROUPS, YOURS)}
-    sets |= {family: [row for row in sets["synthetic"] if row["kind"] == family] for family in families}
-    for name, some in sets.items():
+    """Figures by group and, of synthetic and real images, by family and set; and how many photographs are better."""
+    found: dict[str, Any] = {}
+    groups = {group: [row for row in rows if row["group"] == group] for group in (*GROUPS, YOURS)}
+    kinds = dict.fromkeys(row["kind"] for group in ("synthetic", "real") for row in groups[group])
+    groups |= {kind: [row for row in (*groups["synthetic"], *groups["real"]) if row["kind"] == kind] for kind in kinds}
+    for name, some in groups.items():
         if some:
-            means = {system: mean([row[system] for row in some]) for system in systems}
-            summary[name] = {"images": len(some)} | means
-    real = sets["photographs"]
-    summary["photographs_better_than_watershed"] = sum(row["sam"]["f1"] > row["watershed"]["f1"] for row in real)
-    errors = [row["sam"]["d50_error"] for row in real]
-    summary["photographs_d50_within_10_percent"] = sum(error is not None and abs(error) <= 0.1 for error in errors)
-    return summary
+            found[name] = {"images": len(some)} | {system: summary([row[system] for row in some]) for system in systems}
+    taken = groups["photographs"]
+    found["photographs_better_than_watershed"] = sum(row["sam"]["f1"] > row["watershed"]["f1"] for row in taken)
+    return found
 
 
 SCORES = {"F1": "f1", "AP50": "ap50", "AP": "ap", "PQ": "pq", "count": "count_ratio"}
@@ -102,8 +109,27 @@ SAMPLE_ERRORS = {"D16": "d16_error", "D50": "d50_error", "D84": "d84_error"}
 GRAIN_ERRORS = {"size": "diameter_error", "long": "major_axis_error", "short": "minor_axis_error"}
 
 
-def show(results: Mapping[str, Any]) -> None:
-    """Tables on the terminal."""
+def compared(results: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The lines of tables: images, system and its figures; those of the model before stand behind the model's."""
+    model = results["sam"]["model"]
+    for group, entry in results["summary"].items():
+        if not isinstance(entry, dict):
+            continue
+        for name in results["systems"]:
+            yield f"{group} ({entry['images']})", model if name == "sam" else name, entry[name]
+            earlier = before["summary"].get(group) if before and name == "sam" else None
+            if before and earlier:
+                title = f"{before['sam']['model']} of {before['date']}"
+                yield f"{group} ({earlier['images']})", title, earlier["sam"]
+
+
+def show(results: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
+    """Tables on the terminal.
+
+    Args:
+        results: Raw results.
+        before: Those of an earlier model.
+    """
     scores = Table("images", "system", *SCORES, title="Grains found (F1 and AP50 at IoU 0.5, AP and PQ over 0.50…0.95)")
     errors = Table(
         "images",
@@ -113,26 +139,62 @@ def show(results: Mapping[str, Any]) -> None:
         "turn",
         title="Errors: percentiles; diameter, axes, turn of matched grains",
     )
-    for group, entry in results["summary"].items():
-        for name in results["systems"] if isinstance(entry, dict) else ():
-            row, system = entry[name], results["sam"]["model"] if name == "sam" else name
-            known = {key: "–" if value is None else f"{value:.2f}" for key, value in row.items()}
-            percent = {key: "–" if value is None else f"{value:.0%}" for key, value in row.items()}
-            turn = "–" if row["orientation_error"] is None else f"{row['orientation_error']:.0f}°"
-            images = f"{group} ({entry['images']})"
-            scores.add_row(images, system, *(known[key] for key in SCORES.values()))
-            shown = [percent[key] for key in (SAMPLE_ERRORS | GRAIN_ERRORS).values()]
-            errors.add_row(images, system, *shown, turn)
-    console.print(scores, errors)
-    real = results["summary"].get("photographs", {}).get("images", 0)
-    if real:
+    sizes = Table(
+        "images",
+        "system",
+        *("F1", "D50", "within 10 %"),
+        *SIZES,
+        "s",
+        title="Recall by size of the true grain, px of the 1024-px frame; D50 off by, on how many within 10 %; seconds",
+    )
+    for images, system, row in compared(results, before):
+        scores.add_row(images, system, *(_number(row[key]) for key in SCORES.values()))
+        off = [_percent(row[key]) for key in (SAMPLE_ERRORS | GRAIN_ERRORS).values()]
+        turn = "–" if row["orientation_error"] is None else f"{row['orientation_error']:.0f}°"
+        errors.add_row(images, system, *off, turn)
+        recall = [_percent(each["matched"] / each["true"] if each["true"] else None) for each in row["sizes"].values()]
+        seconds = "–" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        d50 = _percent(row["d50_error"]), str(row["d50_within_10_percent"])
+        sizes.add_row(images, system, _number(row["f1"]), *d50, *recall, seconds)
+    console.print(scores, errors, sizes)
+    if "photographs" in results["summary"]:
+        entry = results["summary"]["photographs"]
         console.print(
-            f"Of {real} photographs: better than the watershed on "
+            f"Of {entry['images']} photographs: better than the watershed on "
             f"{results['summary']['photographs_better_than_watershed']}, D50 within 10 % on "
-            f"{results['summary']['photographs_d50_within_10_percent']}."
+            f"{entry['sam']['d50_within_10_percent']}."
         )
-    elif YOURS not in results["summary"]:
-        console.print("The annotated photographs (../shared/data/grains) are not at hand: left out.")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def earlier(file: Path | None, out: Path) -> dict[str, Any] | None:
+    """Raw results of an earlier model: of the file, or of `BASELINE` where no file is named and that is there.
+
+    Args:
+        file: As asked for.
+        out: Where results will be written: they are not their own baseline.
+
+    Raises:
+        Problem: It is not there, or was written before this benchmark told recall by size.
+    """
+    if file is None and (not BASELINE.is_file() or out.resolve() == BASELINE):
+        return None
+    path = file or BASELINE
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Problem(f"--baseline {path} cannot be read: {error}") from error
+    groups = [entry for entry in results.get("summary", {}).values() if isinstance(entry, dict)]
+    if not groups or not all("sizes" in entry.get("sam", {}) for entry in groups):
+        raise Problem(f"--baseline {path} tells no recall by size: measure that model again with --out {path}")
+    return results
 
 
 def chosen(arguments: argparse.Namespace) -> list[Known]:
@@ -146,10 +208,14 @@ def chosen(arguments: argparse.Namespace) -> list[Known]:
     images = [
         *(synthetic(HELD_OUT_SEED, arguments.synthetic) if "synthetic" in arguments.images else ()),
         *(photographs() if "photographs" in arguments.images else ()),
+        *(real(arguments.real) if "real" in arguments.images else ()),
         *([coins()] if "coins" in arguments.images else ()),
     ]
+    for group, folder in (("photographs", PHOTOGRAPHS), ("real", REAL)):
+        if group in arguments.images and not any(known.group == group for known in images):
+            console.print(f"Images of the group {group} are not at hand: left out. They are looked for in {folder}.")
     if not images:
-        raise Problem(f"no image: the annotated photographs are looked for in {PHOTOGRAPHS}")
+        raise Problem("no image: none of the groups asked for has one")
     return images
 
 
@@ -170,6 +236,12 @@ def parser() -> argparse.ArgumentParser:
     add("--images", nargs="+", choices=GROUPS, default=list(GROUPS))
     add("--folder", type=Path, help="a folder of annotated images instead (as training.finetune reads it)")
     add("--synthetic", type=int, default=60, metavar="N", help="held-out synthetic images (default %(default)s)")
+    add("--real", type=int, default=4, metavar="N", help="outlined real images of each set (default %(default)s)")
+    add(
+        "--baseline",
+        type=Path,
+        help=f"raw results of an earlier model to show beside (default {BASELINE.name}, if there)",
+    )
     options = "options of a request other than the config's, such as points=grid"
     add("--option", nargs="+", action="extend", type=named, default=[], metavar="NAME=VALUE", help=options)
     add("--out", type=Path, default=ROOT / ".run" / "accuracy" / "results.json", help="raw results")
@@ -188,6 +260,7 @@ def main() -> int:
     arguments = parser().parse_args()
     # What may be wrong comes before what takes long.
     images = chosen(arguments)
+    before = earlier(arguments.baseline, arguments.out)
     served = Served.read(arguments.model, arguments.checkpoint, dict(arguments.option))
     find = served.finder()
     recipe, tuned = tuned_watershed(list(synthetic(TUNING_SEED, 10)))
@@ -211,7 +284,7 @@ def main() -> int:
     if arguments.showcase:
         titles = {"sam": arguments.model, "watershed": "watershed"}
         report.showcase(arguments.report, ("2346", "IMG_5220"), titles, arguments.showcase)
-    show(results)
+    show(results, before)
     console.print(f"Pictures: {report.index(results, pages, arguments.report)}", soft_wrap=True)
     return 0
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from grain_handler import compiled
 from grain_handler.errors import PackageError
@@ -15,6 +16,11 @@ from tools.stack import Ports, Stack
 
 # A thread of google-cloud-storage would outlive its test, and hypothesis takes the random numbers it draws for a fault.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
+# Property tests see the same examples in every `make test`; `make test-random` draws others, by a seed that it prints.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("random", derandomize=False, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

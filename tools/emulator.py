@@ -51,7 +51,7 @@ class Emulator:
         Raises:
             Problem: The port or the folder is in use, the disk is full, or it does not start.
         """
-        ports.require_free(self.port, "the GCS emulator", "give another one with --emulator-port")
+        ports.require_free(self.port, "the GCS emulator", "set GRAINSERVE_EMULATOR_PORT to another one")
         require_disk(self.root, _NEED_MIB, "The GCS emulator")
         self.root.mkdir(parents=True, exist_ok=True)
         try:

@@ -43,7 +43,7 @@ class Gateway:
         Raises:
             Problem: The port is in use, or it does not start.
         """
-        ports.require_free(self._port, "the gateway", "give another one with --gateway-port")
+        ports.require_free(self._port, "the gateway", "set GRAINSERVE_GATEWAY_PORT to another one")
         command = [sys.executable, "-m", "grainserve", "gateway", "--port", str(self._port)]
         self._server = Server("The gateway", command, self._log, {**os.environ, **self._environment})
         try:

@@ -17,6 +17,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from grainserve.errors import GrainserveError
+from grainserve.management import Management
+from grainserve.rollout.declared import NAME, Declarations
+from grainserve.rollout.reconcile import Reconciliation
+from grainserve.rollout.swap import Rollout
+from grainserve.rollout.versions import Versions
+from grainserve.storage import Bucket
 from tools import mar
 from tools.emulator import Emulator
 from tools.gateway import Gateway
@@ -95,6 +102,7 @@ class Stack:
         """
         self.model = model
         self.logs = folder
+        self._say = say
         if emulator is None:
             emulator = Emulator(folder / "gcs", port=emulator_port, log=folder / "gcs.log", say=say)
         self.emulator = emulator
@@ -111,21 +119,46 @@ class Stack:
         self._started = ExitStack()
 
     def start(self) -> None:
-        """Packs the model, starts both servers, uploads the checkpoint and waits until the model is ready.
+        """Starts both servers, uploads the checkpoint and waits until the model is ready: see `_load`.
 
         Raises:
             Problem: Something is missing, or a server does not start; nothing is left running.
         """
         weights = weights_file(self.model)
-        archive = mar.pack(self.model, "1.0", out=self.torchserve.model_store / f"{self.model}-1.0.mar")
         with ExitStack() as starting:
             if not self.emulator.running:
                 starting.enter_context(self.emulator)
             self.emulator.create_bucket(self.environment["GRAINSERVE_BUCKET"])
             self.emulator.upload(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], weights)
             starting.enter_context(self.torchserve)
-            self.torchserve.register(archive)
+            self._load()
             self._started = starting.pop_all()
+
+    def _load(self) -> None:
+        """Loads what `models.yaml` in the weights bucket declares, as it was before a restart; else the model's 1.0.
+
+        Raises:
+            Problem: Some of it cannot be loaded.
+        """
+        bucket = Bucket(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], self.emulator.client())
+        declarations = Declarations(bucket)
+        try:
+            declared = declarations.read()
+            if self.model not in declared or declared[self.model].default is None:
+                store = self.torchserve.model_store
+                self.torchserve.register(mar.pack(self.model, "1.0", out=store / f"{self.model}-1.0.mar"))
+            if not declared:
+                return
+            named = ", ".join(f"{model} {each.default}" for model, each in declared.items() if each.default)
+            self._say(f"Loading what {NAME} in the weights bucket declares: {named} ...")
+            management = Management(self.torchserve.management)
+            versions = Versions(management, self.torchserve.model_store, bucket, self._say)
+            Reconciliation(Rollout(versions, declarations)).apply()
+        except GrainserveError as error:
+            raise Problem(
+                f"What {NAME} declares cannot be loaded: {error}. To begin anew with {self.model} 1.0, delete "
+                f"{self.emulator.root / bucket.name / NAME}."
+            ) from error
 
     def stop(self) -> None:
         """Stops TorchServe, then the emulator its workers use."""

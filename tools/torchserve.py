@@ -28,6 +28,16 @@ _WORKER_DEATHS = 2
 _WORKER_DIED = "Retry worker:"
 
 
+PORT_VARIABLES = {
+    "inference": "GRAINSERVE_PORT",
+    "management": "GRAINSERVE_MANAGEMENT_PORT",
+    "metrics": "GRAINSERVE_METRICS_PORT",
+    "grpc_inference": "GRAINSERVE_GRPC_PORT",
+    "grpc_management": "GRAINSERVE_GRPC_PORT",
+}
+"""What gives each port of `make serve`; the second of gRPC follows the first."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """The five ports of a TorchServe, on loopback."""
@@ -107,8 +117,8 @@ class TorchServe:
             Problem: No Java, a port in use, a full disk, or TorchServe does not start.
         """
         runtime = java.find()
-        for port in vars(self.ports).values():
-            ports.require_free(port, "TorchServe", "give other ones (`python -m tools.stack --help`)")
+        for name, port in vars(self.ports).items():
+            ports.require_free(port, "TorchServe", f"set {PORT_VARIABLES[name]} to another one")
         require_disk(self.logs, _NEED_MIB, "TorchServe")
         self._clear_logs()
         self.model_store.mkdir(parents=True, exist_ok=True)

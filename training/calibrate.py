@@ -4,10 +4,10 @@ r"""Makes the predicted IoU of a sam_tiny mean what it says, and shows it.
     python -m training.calibrate --checkpoint training/runs/v2/sam_tiny.pth --out weights/sam_tiny.pth \
         --figures benchmarks/results/calibration.json      # the committed checkpoint and its figures
 
-Asks the model on crops of synthetic images that no training has seen, fits predicted IoU = slope × IoU head + shift to
-the true IoU by least squares over masks that the head thinks above --floor (others are never shown), and writes the
-line into the head's last layer. No mask changes, and no order of masks; the thresholds then read as IoU. Prints what
-the head said and what was true, before and after.
+Asks the model on crops of synthetic images that no training has seen, in windows as seeds are asked, and fits predicted
+IoU = slope × IoU head + shift to the true IoU by least squares over masks that the head thinks above --floor (others
+are never shown). The line goes into the head's last layer. No mask changes, and no order of masks; the thresholds
+then read as IoU. Prints what the head said and what was true, before and after.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from segment_anything.modeling import Sam
 from torch import nn
 from tqdm import tqdm
 
+from grain_handler.tiny_encoder import predicts_seeds
 from tools.problem import main_exit
 from training.checkpoints import fetch, load, save_checkpoint
 from training.crops import CropStream
-from training.forward import decode, embed
-from training.losses import coverage, intersection_over_union
+from training.forward import decode, embed, meant
+from training.losses import intersection_over_union
 
 SEED = 720_000
+SIDE = 16
+"""Tokens of the window that a prompt sees, as nearly all seeds do; a model without seeds shows it everything."""
 BINS = np.linspace(0, 1, 11)
 
 
 @torch.no_grad()
 def said_and_true(sam: Sam, seed: int, batches: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted and true IoU of masks 1 to 3 of every prompt; two arrays of the same length."""
+    """Predicted and true IoU of masks 1 to 3 of every prompt whose grain is in sight; two arrays of the same length."""
     stream = iter(CropStream(seed, crops=8, crops_per_image=16))
+    side = SIDE if predicts_seeds(sam.image_encoder) else None
     said, true = [], []
     for _ in tqdm(range(batches), desc="asking", leave=False):
         batch = next(stream)
-        logits, scores = decode(sam, embed(sam, batch), batch)
-        truth = coverage(batch.labels, batch.targets).flatten(0, 1)
+        logits, scores = decode(sam, embed(sam, batch)[0], batch, side)
+        truth, _, known = meant(batch, side)
         iou = intersection_over_union(logits, truth[:, None].expand_as(logits))
-        said.append(scores[:, 1:].flatten().double().numpy())
-        true.append(iou[:, 1:].flatten().double().numpy())
+        said.append(scores[known, 1:].flatten().double().numpy())
+        true.append(iou[known, 1:].flatten().double().numpy())
     return np.concatenate(said), np.concatenate(true)
 
 

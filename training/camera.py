@@ -30,11 +30,19 @@ def expose(rng: Generator, light: FloatMap) -> FloatMap:
 
 
 def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
-    """Uneven light, white balance, grey film, lens blur, contrast, sensor noise, JPEG; H × W × 3, uint8."""
-    height, width = image.shape[:2]
+    """Uneven light, white balance, grey film, lens blur, contrast, sensor noise, JPEG.
+
+    Args:
+        rng: Source of all randomness.
+        image: H × W × 3; or H × W × 1, which stays without colour.
+
+    Returns:
+        H × W × 3, uint8.
+    """
+    height, width, channels = image.shape
     vignette = 1 + rng.uniform(0, 0.15) * smooth_noise(rng, height, width, 0.7 * max(height, width))
     image = image * vignette[..., None] * np.exp(rng.normal(0, 0.05, 3)).astype(np.float32)
-    if rng.uniform() < 0.15:
+    if rng.uniform() < 0.15 or channels == 1:
         image = np.repeat(image @ GREY, 3, axis=-1)
     blur = rng.uniform(0, 1.3) ** 1.5
     if blur > 0.25:
@@ -42,7 +50,7 @@ def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
         if rng.uniform() < 0.3:  # sharpened by the camera
             image = image + rng.uniform(0.3, 1.0) * (image - ndimage.gaussian_filter(image, (1.5, 1.5, 0)))
     image = (image - 0.5) * rng.uniform(0.8, 1.25) + 0.5 + rng.normal(0, 0.05)
-    noise = rng.standard_normal((height, width, 1)) + 0.5 * rng.standard_normal((height, width, 3))
+    noise = rng.standard_normal((height, width, 1)) + 0.5 * rng.standard_normal((height, width, channels))
     image = image + rng.uniform(0, 0.03) ** 1.3 * noise.astype(np.float32)
     pixels = np.asarray(np.clip(image * 255, 0, 255), dtype=np.uint8)
     if rng.uniform() < 0.4:

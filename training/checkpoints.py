@@ -27,14 +27,15 @@ STATE = "state.pt"
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def said() -> Iterator[None]:
+    """What the handler says of a file becomes a Problem, in one line."""
     try:
         yield
     except CheckpointError as error:
         raise Problem(str(error).partition("\n")[0]) from error
 
 
-@_said()
+@said()
 def fetch(uri: str) -> Checkpoint:
     """Makes a checkpoint a local file; downloads are kept where `make serve` keeps its own.
 
@@ -47,7 +48,7 @@ def fetch(uri: str) -> Checkpoint:
     return weights.fetch(uri, Path(os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or ROOT / ".run" / "weights"))
 
 
-@_said()
+@said()
 def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
     """Builds a model and fills it, as the handler does.
 

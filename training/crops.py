@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +26,18 @@ GRAIN_PX = {512: (8, 110), 1024: (12, 190)}
 """Typical diameters of the grains of synthetic images of that side, px, log-uniform: down to
 those that fill a photograph of sand or gravel."""
 
-BOX_SHARE = 0.2
-"""Share of prompts that are boxes; the rest are single points."""
+UNKNOWN = -1
+"""Label of what nobody looked at: neither ground nor grain. No prompt means it, and no loss counts it."""
+
+KINDS = {"anywhere": 0.25, "middle": 0.35, "inside": 0.2, "box": 0.2}
+"""Kinds of prompts and how often: a point anywhere, as a grid's are; near a grain's centroid, as seeds are; anywhere
+inside a grain; a grain's box."""
+
+NEAR = 0.12
+"""Standard deviation of a `middle` point from the centroid, as a share of the grain's diameter."""
+
+BOX_ERROR = 0.06
+"""Standard deviation of a box's sides, as a share of its longer one."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,11 @@ class Batch:
 
     Attributes:
         images: B × 3 × S × S, uint8, RGB.
-        labels: B × S × S, int32; 0 is background.
+        labels: B × S × S, int32; 0 is background, `UNKNOWN` is not known.
         origins: B × 2, float32, (x, y) of each crop in the frame, px, multiples of 16.
         prompts: B × P × 4, float32, px of the crop: (x, y, x, y) of a point, twice, or of a box's corners.
         is_box: B × P, bool.
-        targets: B × P, int32: the label meant, 0 where a point lies on background.
+        targets: B × P, int32: the label meant, 0 where a point lies on background, `UNKNOWN` where nobody knows.
     """
 
     images: Tensor
@@ -72,7 +82,7 @@ class CropStream(IterableDataset[Batch]):
     Args:
         seed: Seed of the stream; workers add their number.
         crops: Crops of 256 px in a batch; a quarter as many of 512 px, one of the whole frame.
-        prompts: Prompts per crop.
+        prompts: Prompts per crop, or those of a crop by its side.
         crops_per_image: Crops of 256 px (or their worth) cut from one image.
         source: Draws an image with its labels.
         sides: Sides of the crops of successive batches, px.
@@ -83,7 +93,7 @@ class CropStream(IterableDataset[Batch]):
         seed: int,
         *,
         crops: int = 8,
-        prompts: int = 8,
+        prompts: int | Mapping[int, int] = 8,
         crops_per_image: int = 64,
         source: Callable[[Generator], Pair] = synthetic,
         sides: Sequence[int] = MIX,
@@ -106,7 +116,7 @@ class CropStream(IterableDataset[Batch]):
             while cut >= self.crops_per_image:
                 pool[int(rng.integers(len(pool)))] = self.source(rng)
                 cut -= self.crops_per_image
-            yield _collate(rng, rows, self.prompts)
+            yield _collate(rng, rows, self.prompts if isinstance(self.prompts, int) else self.prompts[side])
 
 
 def prefetched(stream: CropStream, workers: int) -> Iterator[Batch]:
@@ -117,9 +127,9 @@ def prefetched(stream: CropStream, workers: int) -> Iterator[Batch]:
 
 def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int) -> Pair:
     """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
-    least = side / min(image.shape[:2])
     zoom = float(np.exp(rng.uniform(0, np.log(4)))) if rng.uniform() < 0.5 else 1.0
-    zoom = max(zoom, least)
+    # SAM sees a small image enlarged to its frame; a crop of it is enlarged at least as much as its own frame asks.
+    zoom = max(zoom, side / min(image.shape[:2]))
     window = min(max(64, round(side / zoom)), *image.shape[:2])
     y = int(rng.integers(0, image.shape[0] - window + 1))
     x = int(rng.integers(0, image.shape[1] - window + 1))
@@ -134,6 +144,8 @@ def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], s
         image, labels = image[:, ::-1], labels[:, ::-1]
     if rng.uniform() < 0.15:
         image = image[..., rng.permutation(3)]
+    if rng.uniform() < 0.1:
+        image = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
     if rng.uniform() < 0.5:  # another exposure and another white balance
         light = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.05, 3)) * (image / 255.0) ** np.exp(rng.normal(0, 0.2))
         image = np.asarray(np.clip(255 * light, 0, 255), np.uint8)
@@ -157,15 +169,16 @@ def _collate(rng: Generator, rows: list[tuple[NDArray[np.uint8], NDArray[np.int3
 def _prompts(
     rng: Generator, labels: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]:
-    """Half the points fall anywhere (as a grid's do), half on a grain drawn first (so small ones count)."""
+    """Prompts of every kind; a grain is drawn first for most, so that small ones count."""
     side = labels.shape[0]
-    boxes = ndimage.find_objects(labels)
+    boxes = ndimage.find_objects(np.maximum(labels, 0))
     present = [label for label, box in enumerate(boxes, start=1) if box is not None]
     prompts = np.zeros((count, 4), np.float32)
     is_box = np.zeros(count, bool)
     targets = np.zeros(count, np.int32)
-    for i in range(count):
-        if len(present) == 0 or rng.uniform() < 0.4:
+    kinds = rng.choice(list(KINDS), count, p=list(KINDS.values()))
+    for i, kind in enumerate(kinds):
+        if len(present) == 0 or kind == "anywhere":
             y, x = rng.integers(0, side, 2)
             targets[i] = labels[y, x]
             prompts[i] = (x + 0.5, y + 0.5) * 2
@@ -174,11 +187,18 @@ def _prompts(
         rows, columns = boxes[targets[i] - 1]
         ys, xs = np.nonzero(labels[rows, columns] == targets[i])
         ys, xs = ys + rows.start, xs + columns.start
-        if rng.uniform() < BOX_SHARE / 0.6:
+        if kind == "box":
             is_box[i] = True
             box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.float32)
             extent = max(box[2] - box[0], box[3] - box[1])
-            prompts[i] = np.clip(box + rng.normal(0, 0.04 * extent, 4), 0, side)
+            prompts[i] = np.clip(box + rng.normal(0, BOX_ERROR * extent, 4), 0, side)
+        elif kind == "middle":
+            spread = NEAR * np.sqrt(len(ys))
+            x, y = np.clip(rng.normal((xs.mean() + 0.5, ys.mean() + 0.5), spread), 0.5, side - 0.5)
+            prompts[i] = (x, y) * 2
+            # Beside a crooked grain the point still means it; on another grain it means that one.
+            here = int(labels[int(y), int(x)])
+            targets[i] = here if here > 0 else targets[i]
         else:
             k = int(rng.integers(len(ys)))
             prompts[i] = (xs[k] + 0.5, ys[k] + 0.5) * 2

@@ -5,9 +5,10 @@ r"""Teaches a small SAM what a large one knows; images need no annotation.
         --student sam_tiny --student-checkpoint weights/sam_tiny.pth --images photographs --run training/runs/small
 
 First the student's image encoder learns to give the teacher's embeddings (where they have another number of channels,
-through a linear map that is thrown away). Then both are asked the same prompts, and the student learns the teacher's
-masks, soft (the teacher's probabilities at a temperature) and hard (its masks), and the IoU that it predicts. Without
---images the images are synthetic; with it, any images of your material, as many as you have.
+through a linear map that is thrown away) and its seeds (where the teacher predicts none, those of synthetic images).
+Then both are asked the same prompts, and the student learns the teacher's masks, soft (the teacher's probabilities at a
+temperature) and hard (its masks), and the IoU that it predicts. Without --images the images are synthetic; with it, any
+images of your material, as many as you have.
 
 Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --workers and
 --device may change: a run that took its steps is done, for the learning rate falls to zero over them. The run's folder
@@ -40,11 +41,11 @@ from grain_handler.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves
-from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.crops import FRAME, MIX, UNKNOWN, Batch, CropStream, Pair, prefetched, synthetic
 from training.fitting import descend
 from training.folder import IMAGES, files_of, read_image
 from training.forward import decode, embed, to_device
-from training.losses import intersection_over_union, mask_loss
+from training.losses import dense_targets, intersection_over_union, mask_loss, said, seed_loss
 from training.schedule import cosine
 
 SETTINGS = ("teacher", "student", "synthetic", "seed", "embedding-steps", "mask-steps", "temperature", "hard", "lr")
@@ -55,6 +56,8 @@ VALIDATION_BATCHES = 6
 CROPS = 8
 """Of 256 px in a batch, or their worth in larger ones."""
 AVERAGE_DECAY = 0.995
+SEEDS = 0.5
+"""What the distance of seed maps counts beside that of embeddings."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +147,21 @@ class Distillation:
         self.history = [(step, loss, agreement) for step, loss, agreement in state["history"]]
 
     def loss(self, batch: Batch, mixture: Mixture | None) -> Tensor:
-        """The embeddings' distance; with a mixture, the masks' and scores' as well."""
+        """The distances of embeddings and of seed maps; with a mixture, those of masks and scores as well.
+
+        Of a teacher that predicts no seeds none can be learnt; then the truth of synthetic images teaches them.
+        """
         device = self.student.device.type
         with torch.autocast(device, dtype=torch.bfloat16):
-            embedding = embed(self.student, batch)
+            embedding, maps = embed(self.student, batch)
             with torch.no_grad():
-                target = embed(self.teacher, batch).float()
+                target, their_maps = embed(self.teacher, batch)
+                target = target.float()
         # In units of the teacher's spread, so that teachers of any scale weigh alike.
         distance = F.mse_loss(self.bridge(embedding.float()), target) / target.var().clamp(min=1e-6)
+        if maps is not None:
+            truth = dense_targets(batch.labels) if their_maps is None else said(their_maps.float())
+            distance = distance + SEEDS * seed_loss(maps.float(), truth)
         if mixture is None:
             return distance
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -178,8 +188,9 @@ class Distillation:
         found = []
         for batch in batches:
             with torch.autocast(self.student.device.type, dtype=torch.bfloat16):
-                mine = preferred(*decode(self.average, embed(self.average, batch), batch))
-                theirs = preferred(*decode(self.teacher, embed(self.teacher, batch), batch))
+                mine, theirs = (
+                    preferred(*decode(sam, embed(sam, batch)[0], batch)) for sam in (self.average, self.teacher)
+                )
             seen = (theirs > 0).flatten(1).any(1)
             found.append(intersection_over_union(mine, (theirs > 0).float())[seen])
         every = torch.cat(found)
@@ -220,7 +231,7 @@ def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: f
     if not images or rng.uniform() < synthetic_share:
         return synthetic(rng)
     image = images[int(rng.integers(len(images)))]
-    return image, np.zeros(image.shape[:2], np.int32)
+    return image, np.full(image.shape[:2], UNKNOWN, np.int32)
 
 
 def in_words(agreement: float | None) -> str:

@@ -7,6 +7,8 @@ plane_polars    thin section, one polariser: pale grains, outlines, cleavage, po
 crossed_polars  thin section, crossed polarisers: interference colours, twins, undulose extinction
 steel           polished and etched: near-equal greys, thin boundaries with gaps, annealing twins
 sem             electron micrograph: bright rims, shot noise
+unequal         gravel of very unequal stones: a few large ones, hundreds of small ones in the gaps
+epoxy           sandstone in plane light, its pores filled with dyed resin
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.camera import expose
-from training.layouts import depth_inside, embedded, from_centre, mosaic
+from training.layouts import depth_inside, embedded, from_centre, mosaic, rounded, unequal_mosaic
 from training.noise import FloatMap, layered_noise, smooth_noise
 from training.paint import MINERALS, ROCKS, any_colours, displaced, each, grit, of_kinds, rock
-from training.relief import Drawing, Labels, Relief, Shape, drop, gritty_ground, illuminate
+from training.relief import Drawing, Labels, Relief, Shape, drop, fill_gaps, gritty_ground, illuminate
 
 
 def gravel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
@@ -166,9 +168,99 @@ def sem(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
     return np.asarray(image, np.float32), _countable(rng, relief, light.sky)
 
 
+def unequal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
+    """A few large stones, half buried, in hundreds of small ones of the same rock."""
+    side = min(height, width)
+    small = float(np.clip(grain_px * rng.uniform(0.35, 0.7), max(6.0, side / 130), max(6.0, side / 25)))
+    large = float(np.clip(small * np.exp(rng.uniform(np.log(6), np.log(25))), 4 * small, max(4.1 * small, 0.45 * side)))
+    stones = _graded(rng, height * width * rng.uniform(0.25, 0.9), 3 * small, large)
+    gravel = _graded(rng, height * width * rng.uniform(0.9, 3.0), small, 3 * small)
+    ground = gritty_ground(rng, height, width, small, relief=small * rng.uniform(0.1, 0.8))
+    ground += np.float32(rng.uniform(0, 0.8) * small) * smooth_noise(rng, height, width, 0.3 * min(height, width))
+    shape = Shape.draw(rng)
+    relief = drop(rng, -np.sort(-stones), shape, ground, sink=(0.0, rng.uniform(0.1, 0.6)))
+    relief = fill_gaps(rng, relief, gravel, shape, ground=ground, pile=rng.uniform(0.1, 0.9))
+    albedo = of_kinds(rng, ROCKS, len(stones) + len(gravel))
+    albedo[0] = albedo[1:].mean(0) * rng.uniform(0.25, 0.9)
+    if rng.uniform() < 0.5:  # crushed rock: its own dust lies on it
+        dust = rng.uniform(0.2, 0.9) * rng.uniform(0.4, 1, (len(albedo) - 1, 1))
+        albedo[1:] = (1 - dust) * albedo[1:] + dust * albedo[1:].mean(0) * rng.uniform(0.8, 1.2)
+    image, lit = _outdoors(rng, relief, albedo, min(2 * small, 40), rng.uniform() < 0.2)
+    if rng.uniform() < 0.25:  # lamps over a conveyor belt
+        image = image * np.array([1.0, rng.uniform(0.7, 0.9), rng.uniform(0.3, 0.7)], np.float32)
+    return expose(rng, image), _countable(rng, relief, lit)
+
+
+def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
+    """Light grains that touch here and there; all that is dyed is pore."""
+    cells, gap = unequal_mosaic(rng, height, width, grain_px, spread=rng.uniform(0.3, 1.0))
+    count = int(cells.max())
+    slack = smooth_noise(rng, height, width, 0.6 * grain_px) + 0.3 * smooth_noise(rng, height, width, 0.25 * grain_px)
+    wide = grain_px * np.clip(rng.uniform(0.0, 0.11) + rng.uniform(0.02, 0.07) * slack, 0.0, 0.3)
+    absent = rng.uniform(0, 1, count + 1) < rng.uniform(0, 0.2)
+    labels = rounded(np.where((gap > wide) & ~absent[cells], cells, 0), grain_px * rng.uniform(0.02, 0.14))
+
+    pale = np.array([0.93, 0.92, 0.90]) * np.exp(rng.normal(0, 0.04, 3))
+    colours = pale + rng.normal(0, rng.uniform(0.005, 0.04), (count + 1, 1)) + rng.normal(0, 0.01, (count + 1, 3))
+    kind = rng.choice(4, count + 1, p=[0.82, 0.1, 0.05, 0.03])  # quartz, stained or lithic, tinted, opaque
+    for number, (red, green, blue) in ((1, (0.80, 0.62, 0.38)), (2, (0.88, 0.72, 0.76)), (3, (0.14, 0.10, 0.08))):
+        of_kind = kind == number
+        shade = np.exp(rng.normal(0, 0.25, (int(of_kind.sum()), 1)))
+        colours[of_kind] = np.clip((red, green, blue) * shade, 0.03, 1)
+    dye = DYES[rng.choice(len(DYES), p=DYE_SHARES)] * np.exp(rng.normal(0, 0.12, 3))
+    colours[0] = dye + rng.uniform(0, 0.5) * (dye.mean() - dye)
+    image = np.clip(colours, 0, 1).astype(np.float32)[labels]
+    texture = _field_on(rng, labels, grain_px)
+    rough = each(np.array([0.015, 0.13, 0.05, 0.25])[kind] * np.exp(rng.normal(0, 0.5, count + 1)), labels)
+    pore = labels == 0
+    image *= (1 + np.where(pore, 0, rough) * texture)[..., None]
+
+    dyed = layered_noise(rng, height, width, (2 * grain_px, 0.5 * grain_px, 3.0), 0.5)
+    milky = rng.uniform(0.05, 0.3) * dyed  # the resin's depth changes, clay and cement cloud it
+    cement = np.clip(2 * (smooth_noise(rng, height, width, 1.5 * grain_px) - rng.uniform(0.6, 2.5)), 0, 1)
+    stuff = np.array([0.62, 0.52, 0.38], np.float32) * np.exp(rng.normal(0, 0.2, 3)).astype(np.float32)
+    in_pores = image * (1 + milky)[..., None] * (1 - cement)[..., None] + cement[..., None] * stuff * grit(
+        rng, height, width, grain_px
+    )
+    image = np.where(pore[..., None], in_pores, image)
+
+    cracks = _cracks(rng, labels, grain_px, share=rng.uniform(0.05, 0.4)) * ~pore
+    image *= 1 - rng.uniform(0.1, 0.45) * cracks[..., None]
+    specks = layered_noise(rng, height, width, (1.5, 3.0), roughness=0.9)
+    dusty = each(rng.beta(0.6, 2.5, count + 1), labels)
+    image *= 1 - (rng.uniform(0.1, 0.6) * dusty * np.clip(specks - rng.uniform(1.0, 2.0), 0, 1))[..., None]
+    return _outlined(rng, image, labels, grain_px, dark=rng.uniform(0.08, 0.55)), labels
+
+
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (gravel, outcrop, sand, plane_polars, crossed_polars, steel, sem)
 }
+LATER: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
+    function.__name__: function for function in (unequal, epoxy)
+}
+
+DYES = np.array(
+    [
+        (0.25, 0.45, 0.72),
+        (0.10, 0.35, 0.80),
+        (0.33, 0.52, 0.66),
+        (0.20, 0.62, 0.85),
+        (0.15, 0.55, 0.40),
+        (0.75, 0.30, 0.40),
+    ]
+)
+"""Colours (RGB) of dyed resin as it is seen: blues, a green, a red."""
+DYE_SHARES = (0.25, 0.15, 0.3, 0.2, 0.05, 0.05)
+
+
+def _graded(rng: Generator, area: float, small: float, large: float) -> NDArray[np.float64]:
+    """Diameters between two ends, by a power law as crushing and rivers leave them; they cover `area` px² in all."""
+    power = 1 - rng.uniform(2.2, 3.2)
+    share = rng.uniform(0, 1, 20_000)
+    found = (small**power + share * (large**power - small**power)) ** (1 / power)
+    found[: int(rng.integers(1, 3))] = large
+    enough = int(np.searchsorted(np.cumsum(0.785 * found**2), area)) + 1
+    return np.asarray(found[:enough])
 
 
 def _diameters(
@@ -256,6 +348,18 @@ def _cleavage(rng: Generator, labels: Labels, grain_px: float, share: float) -> 
     amount = (rng.uniform(0, 1, count + 1) < share) * rng.uniform(0.05, 0.35, count + 1)
     amount[0] = 0
     return np.asarray(each(amount, labels) * np.clip(8 * (wave - 0.75), 0, 1), np.float32)
+
+
+def _cracks(rng: Generator, labels: Labels, grain_px: float, share: float) -> FloatMap:
+    """One thin bent crack through each of a share of the grains; H × W, 0…1."""
+    count = int(labels.max())
+    away = from_centre(labels) / np.float32(0.5 * grain_px)
+    turn = rng.uniform(0, 2 * np.pi, count + 1)
+    across = each(np.cos(turn), labels) * away[..., 0] + each(np.sin(turn), labels) * away[..., 1]
+    bent = across + 0.2 * _field_on(rng, labels, grain_px) - each(rng.uniform(-0.5, 0.5, count + 1), labels)
+    line = np.clip(1.3 - np.abs(bent) * 0.5 * grain_px, 0, 1)
+    cracked = rng.uniform(0, 1, count + 1) < share
+    return np.asarray(line * cracked[labels], np.float32)
 
 
 def _outlined(rng: Generator, image: FloatMap, labels: Labels, grain_px: float, dark: float) -> FloatMap:

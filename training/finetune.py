@@ -6,7 +6,8 @@
 
 The folder has images with label maps (A17.jpg, A17_labels.png, 16 bit: 0 is no grain) or one COCO file; ten well
 outlined images are a beginning. A fifth of them is kept apart and tells when to stop. What the model knew is kept
-alive by synthetic images among yours (--synthetic).
+alive by synthetic images among yours (--synthetic). sam_tiny's seeds, which say where it is asked, learn with it; a
+large model's seed head is made afterwards: python -m training.seeds.
 
 Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --patience,
 --workers and --device may change: a run that lost patience goes on with more, but one that took its --steps is done,
@@ -35,17 +36,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from grain_handler import models
-from grain_handler.tiny_encoder import TinyImageEncoder
+from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state
 from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves
-from training.crops import FRAME, MIX, Batch, CropStream, Pair, prefetched, synthetic
+from training.crops import FRAME, Batch, CropStream, Pair, prefetched, synthetic
 from training.fitting import descend
 from training.folder import Annotated, read, split
-from training.forward import decode, embed, to_device
-from training.losses import coverage, prompt_loss
+from training.forward import decode, embed, meant, to_device
+from training.losses import dense_targets, prompt_loss, seed_loss
 from training.schedule import cosine
+from training.train import PROMPTS, SIDES, window
 
 ENCODERS = ("frozen", "lora", "full")
 SETTINGS = ("model", "encoder", "synthetic", "seed", "steps", "lr")
@@ -55,6 +57,10 @@ AVERAGE_DECAY = 0.99
 VALIDATION_BATCHES = 16
 CROPS = 8
 """Of 256 px in a batch, or their worth in larger ones."""
+SIDE = 16
+"""Tokens of the window in which seeds are validated, as nearly all of them are asked."""
+SEEDS = 0.5
+"""What the seed map's loss counts beside that of the masks."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,15 @@ class Tuning:
 
     @classmethod
     def begin(cls, sam: Sam, encoder: str, rate: float) -> Tuning:
-        """Chooses what is learnt: the mask decoder always, the encoder as told, the prompt encoder never."""
+        """Chooses what is learnt: mask decoder and seed head always, the encoder as told, the prompt encoder never."""
         for parameter in sam.parameters():
             parameter.requires_grad_(False)
         if encoder == "lora":
             add_adapters(sam.image_encoder)
         elif encoder == "full":
             sam.image_encoder.requires_grad_(True)
+        if predicts_seeds(sam.image_encoder):
+            sam.image_encoder.seed_head.requires_grad_(True)
         sam.mask_decoder.requires_grad_(True)
         learnt = [parameter for parameter in sam.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=rate, weight_decay=0.01)
@@ -133,15 +141,19 @@ class Tuning:
             for parameter, value in zip(self.learnt, now, strict=True):
                 parameter.data = value
 
-    def loss(self, batch: Batch) -> tuple[Tensor, float]:
-        """The loss of a batch, and the mean IoU of the masks that the model prefers."""
-        device, learns = self.sam.device.type, self.encoder != "frozen" and torch.is_grad_enabled()
-        with torch.autocast(device, dtype=torch.bfloat16), torch.set_grad_enabled(learns):
-            embedding = embed(self.sam, batch)
-        with torch.autocast(device, dtype=torch.bfloat16):
-            logits, scores = decode(self.sam, embedding, batch)
-        truth = coverage(batch.labels, batch.targets).flatten(0, 1)
-        loss, (_, chosen, _) = prompt_loss(logits, scores, truth, truth.flatten(1).sum(1) >= 4)
+    @property
+    def seeds(self) -> bool:
+        """Whether the model predicts seeds, so that prompts see windows of a crop."""
+        return predicts_seeds(self.sam.image_encoder)
+
+    def loss(self, batch: Batch, side: int | None) -> tuple[Tensor, float]:
+        """The loss of a batch, and the mean IoU of the masks that the model prefers; `side` as in `forward.decode`."""
+        with torch.autocast(self.sam.device.type, dtype=torch.bfloat16):
+            embedding, maps = embed(self.sam, batch)
+            logits, scores = decode(self.sam, embedding, batch, side)
+        loss, (_, chosen, _) = prompt_loss(logits, scores, *meant(batch, side))
+        if maps is not None:
+            loss = loss + SEEDS * seed_loss(maps.float(), dense_targets(batch.labels))
         return loss, float(chosen)
 
     def take_step(self, batch: Batch, rate: float) -> float:
@@ -150,7 +162,7 @@ class Tuning:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        loss, _ = self.loss(batch)
+        loss, _ = self.loss(batch, window(batch.images.shape[-1]) if self.seeds else None)
         follow = zip(self.average, self.learnt, strict=True)
         descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
@@ -168,7 +180,7 @@ class Tuning:
             The new entry of the history.
         """
         with self.averaged():
-            figures = [self.loss(batch) for batch in batches]
+            figures = [self.loss(batch, SIDE if self.seeds else None) for batch in batches]
         held_out_loss = float(np.mean([float(one) for one, _ in figures]))
         found = Validation(self.step, loss, held_out_loss, float(np.nanmean([iou for _, iou in figures])))
         self.history.append(found)
@@ -183,10 +195,12 @@ def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) ->
     return chosen.image, chosen.labels
 
 
-def batches(images: Sequence[Annotated], seed: int, tiny: bool, synthetic_share: float) -> CropStream:
+def batches(images: Sequence[Annotated], seed: int, sam: Sam, synthetic_share: float) -> CropStream:
     """An endless stream; only sam_tiny's encoder takes anything smaller than the whole frame."""
     source = partial(draw, images=images, synthetic_share=synthetic_share)
-    return CropStream(seed, crops=CROPS, crops_per_image=16, source=source, sides=MIX if tiny else (FRAME,))
+    prompts = PROMPTS if predicts_seeds(sam.image_encoder) else 8
+    sides = SIDES if isinstance(sam.image_encoder, TinyImageEncoder) else (FRAME,)
+    return CropStream(seed, crops=CROPS, prompts=prompts, crops_per_image=16, source=source, sides=sides)
 
 
 def write_card(
@@ -221,8 +235,7 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     claim(run, settings, {"checkpoint": checkpoint.crc32c, "data": data})
     torch.manual_seed(arguments.seed)
     tuning = Tuning.begin(sam, arguments.encoder, arguments.lr)
-    tiny = isinstance(sam.image_encoder, TinyImageEncoder)
-    apart: Iterator[Batch] = iter(batches(kept, 990_000, tiny, 0.0))
+    apart: Iterator[Batch] = iter(batches(kept, 990_000, sam, 0.0))
     kept_batches = [to_device(next(apart), device) for _ in range(VALIDATION_BATCHES)]
     if (run / STATE).exists():
         tuning.resume(run)
@@ -230,7 +243,7 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     else:
         tuning.validate(kept_batches, float("nan"))
         save_checkpoint(run / f"{arguments.model}.pth", merged_state(sam))
-    stream = batches(learnt, arguments.seed * 1_000_003 + tuning.step, tiny, arguments.synthetic)
+    stream = batches(learnt, arguments.seed * 1_000_003 + tuning.step, sam, arguments.synthetic)
     loader = prefetched(stream, arguments.workers)
     recent: list[float] = []
     with tqdm(initial=tuning.step, total=arguments.steps, mininterval=5) as progress:

@@ -8,20 +8,60 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler.tiny_encoder import TinyImageEncoder
-from training.crops import Batch
+from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
+from training.crops import UNKNOWN, Batch
+from training.losses import coverage
 
 
-def embed(sam: Sam, batch: Batch) -> Tensor:
-    """Image embeddings of a batch: B × C × S/16 × S/16."""
+def embed(sam: Sam, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """Encodes a batch.
+
+    Returns:
+        Image embeddings (B × C × S/16 × S/16), and the seed map (B × SEED_CHANNELS × S/8 × S/8); None where the model
+        predicts none.
+    """
     images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
     if isinstance(sam.image_encoder, TinyImageEncoder):
-        return sam.image_encoder.encode(images, batch.origins)[0]
-    embedding: Tensor = sam.image_encoder(images)
-    return embedding
+        embedding, maps = sam.image_encoder.encode(images, batch.origins)
+        return embedding, maps if predicts_seeds(sam.image_encoder) else None
+    return sam.image_encoder(images), None
 
 
-def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def windows(batch: Batch, side: int) -> Tensor:
+    """Places a window of the embedding around each prompt, as seeds are decoded.
+
+    Args:
+        batch: The crops with their prompts.
+        side: Of the windows, tokens; at most the crops'.
+
+    Returns:
+        Each window's first column and row of tokens in its crop, B × P × 2, int64, multiples of 4.
+    """
+    middle = batch.prompts.unflatten(2, (2, 2)).mean(2) / 16
+    tokens = batch.images.shape[-1] // 16
+    return (4 * torch.round((middle - side / 2) / 4)).clamp(0, tokens - side).long()
+
+
+def cut(maps: Tensor, places: Tensor, side: int) -> Tensor:
+    """Cuts a window for each prompt.
+
+    Args:
+        maps: B × C × H × W, shared by a crop's prompts, or B × P × 1 × H × W, one of each.
+        places: B × P × 2, first column and row, in cells of the maps.
+        side: Of the windows, cells.
+
+    Returns:
+        B·P × C × side × side.
+    """
+    pieces = []
+    for crop, corners in zip(maps, places.tolist(), strict=True):
+        for number, (x, y) in enumerate(corners):
+            of = crop[number] if crop.dim() == 4 else crop
+            pieces.append(of[:, y : y + side, x : x + side])
+    return torch.stack(pieces)
+
+
+def decode(sam: Sam, embedding: Tensor, batch: Batch, side: int | None = None) -> tuple[Tensor, Tensor]:
     """Runs SAM's prompt encoder and mask decoder on the prompts of several crops at once.
 
     SAM's own `MaskDecoder.predict_masks` takes one image; the arithmetic is the same.
@@ -30,9 +70,10 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         sam: The model.
         embedding: B × C × h × w.
         batch: The crops' prompts and places in the frame.
+        side: Each prompt sees a window of so many tokens around it, see `windows`; None: the whole crop.
 
     Returns:
-        Logits of mask 0…3 (B·P × 4 × 4h × 4w) and predicted IoU (B·P × 4).
+        Logits of mask 0…3 (B·P × 4 × 4·rows × 4·columns of what the prompt sees) and predicted IoU (B·P × 4).
     """
     encoder, decoder = sam.prompt_encoder, sam.mask_decoder
     crops, prompts = batch.is_box.shape
@@ -50,7 +91,12 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     cells = (batch.origins / 16).long().tolist()
     place = torch.stack([frame[:, y : y + height, x : x + width] for x, y in cells])
     image = embedding + encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-    image, place = image.repeat_interleave(prompts, 0), place.repeat_interleave(prompts, 0)
+    if side is None or side == height:
+        image, place = image.repeat_interleave(prompts, 0), place.repeat_interleave(prompts, 0)
+    else:
+        corner = windows(batch, side)
+        image, place = cut(image, corner, side), cut(place, corner, side)
+        height = width = side
 
     output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -60,6 +106,25 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     weights = torch.stack([head(tokens[:, 1 + i]) for i, head in enumerate(heads)], dim=1)
     logits = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
     return logits.float(), decoder.iou_prediction_head(tokens[:, 0]).float()
+
+
+def meant(batch: Batch, side: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """What each prompt means, where it can see it.
+
+    Args:
+        batch: The crops with their prompts.
+        side: As in `decode`.
+
+    Returns:
+        The grain's share of each 4 × 4 px (B·P × h × w), whether there is one (B·P, bool), and whether the truth is
+        known and in sight (B·P, bool).
+    """
+    whole = coverage(batch.labels, batch.targets)
+    area, truth = whole.flatten(2).sum(2).flatten(), whole.flatten(0, 1)
+    if side is not None and 4 * side != whole.shape[-1]:
+        truth = cut(whole[:, :, None], 4 * windows(batch, side), 4 * side)[:, 0]
+    seen = truth.flatten(1).sum(1)
+    return truth, seen >= 4, (batch.targets.flatten() != UNKNOWN) & (seen >= 0.9 * area)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -1,4 +1,4 @@
-"""Draws docs/images/families.jpg: each family of synthetic images beside a photograph of the real thing.
+"""Draws docs/images/families.jpg: each family of synthetic images beside a photograph, or a second one of its kind.
 
 python -m training.gallery        # photographs come from ../shared/data; without it their places stay empty
 """
@@ -29,8 +29,24 @@ REAL: dict[str, tuple[str, tuple[int, int], int]] = {
 }
 """By family: a photograph, the corner (x, y) and the side of what is shown of it, px."""
 
-SEEDS = {"gravel": 54, "outcrop": 56, "sand": 55, "plane_polars": 51, "crossed_polars": 53, "steel": 55, "matrix": 55}
-"""Of the synthetic images shown; 36 where none is named."""
+SEEDS = {
+    "gravel": (54,),
+    "outcrop": (56,),
+    "sand": (55,),
+    "plane_polars": (51,),
+    "crossed_polars": (53,),
+    "steel": (55,),
+    "loose": (36,),
+    "matrix": (55,),
+    "sem": (36, 37),
+    "polycrystal": (36, 37),
+    "unequal": (40, 44),
+    "epoxy": (38, 43),
+    "orientation_contrast": (39, 40),
+    "colour_etched": (39, 44),
+    "blobs": (38, 45),
+}
+"""Of the synthetic images shown: one beside a photograph, two where no photograph is named."""
 
 
 def real(family: str) -> Image.Image | None:
@@ -46,19 +62,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "families.jpg")
     arguments = parser.parse_args()
-    figure = Figure(figsize=(12, 15.4), layout="constrained")
-    places = figure.subplots(5, 4)
+    rows = (len(FAMILIES) + 1) // 2
+    figure = Figure(figsize=(12, 3.08 * rows), layout="constrained")
+    places = figure.subplots(rows, 4)
+    for place in places.flat:
+        place.set_axis_off()
     for number, family in enumerate(FAMILIES):
         row, column = divmod(number, 2)
-        made = synthesize(np.random.default_rng(SEEDS.get(family, 36)), family, SIDE, SIDE, grain_px=38)
-        for place, picture, title in (
-            (places[row, 2 * column], Image.fromarray(made.image), f"{family}: synthetic"),
-            (places[row, 2 * column + 1], real(family), "real"),
-        ):
-            place.set_axis_off()
-            if picture is not None:
-                place.imshow(picture)
-                place.set_title(title, fontsize=11)
+        made = [synthesize(np.random.default_rng(seed), family, SIDE, SIDE, grain_px=38) for seed in SEEDS[family]]
+        shown = [(Image.fromarray(each.image), f"{family}: synthetic") for each in made]
+        photograph = real(family)
+        if photograph is not None:
+            shown.append((photograph, "real"))
+        for place, (picture, title) in zip(places[row, 2 * column :], shown, strict=False):
+            place.imshow(picture)
+            place.set_title(title, fontsize=11)
     figure.savefig(arguments.out, dpi=100, pil_kwargs={"quality": 85})
     print(arguments.out)
 

@@ -99,6 +99,44 @@ def mosaic(rng: Generator, height: int, width: int, grain_px: float, pores: floa
     return labels
 
 
+def unequal_mosaic(rng: Generator, height: int, width: int, grain_px: float, spread: float) -> tuple[Labels, FloatMap]:
+    """A mosaic of grains that differ in size: Voronoi cells weighted by a radius; large ones push small ones back.
+
+    Args:
+        rng: Source of all randomness.
+        height: Of the image, px.
+        width: Of the image, px.
+        grain_px: Typical grain diameter, px.
+        spread: Of the radii: 0 for none, 1 for cells that swallow their neighbours.
+
+    Returns:
+        Labels (H × W, 1…n) and the distance of each pixel to the next cell (H × W, px).
+    """
+    grid = _warped_grid(rng, height, width, grain_px)
+    points = _seeds(rng, grid, grain_px)
+    radii = 1.4 * grain_px * spread * rng.beta(1.0, 2.5, len(points))
+    # A power diagram is a Voronoi diagram with one dimension more: a cell of smaller radius lies deeper.
+    deep = np.sqrt(radii.max() ** 2 - radii**2)
+    flat = grid.reshape(-1, 2)
+    tree = cKDTree(np.c_[points, deep])
+    distance, nearest = tree.query(np.c_[flat, np.zeros(len(flat), np.float32)], k=2)
+    apart = np.linalg.norm(points[nearest[:, 0]] - points[nearest[:, 1]], axis=1)
+    gap = (distance[:, 1] ** 2 - distance[:, 0] ** 2) / np.maximum(2 * apart, 1e-3)
+    labels = (nearest[:, 0] + 1).reshape(height, width).astype(np.int32)
+    return labels, np.asarray(gap.reshape(height, width), np.float32)
+
+
+def rounded(labels: Labels, radius: float) -> Labels:
+    """Takes from each grain what a disc of `radius` px cannot reach inside it: corners, necks and slivers."""
+    if radius < 1:
+        return labels.astype(np.int32)
+    core = (depth_inside(labels) > radius) & (labels > 0)
+    if not core.any():
+        return np.zeros_like(labels, np.int32)
+    distance, nearest = ndimage.distance_transform_edt(~core, return_indices=True)
+    return np.where((distance <= radius + 0.5) & (labels[tuple(nearest)] == labels), labels, 0).astype(np.int32)
+
+
 def embedded(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
     """Voronoi cells shrunk and rounded, some left out: grains in a matrix."""
     grid = _warped_grid(rng, height, width, grain_px)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from grain_handler.tiny_encoder import OFFSET_UNIT
+from training.crops import UNKNOWN
 
 
 def coverage(labels: Tensor, targets: Tensor) -> Tensor:
@@ -57,17 +60,35 @@ def intersection_over_union(logits: Tensor, truth: Tensor) -> Tensor:
     return both / either.clamp(min=1)
 
 
-def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Truth for the auxiliary head and the encoder's offsets.
+@dataclass(frozen=True)
+class DenseTargets:
+    """What is true of each cell.
+
+    Attributes:
+        dense: Boundary and foreground, B × 2 × S/4 × S/4, 0…1.
+        known: Where those count, B × S/4 × S/4, 0 or 1.
+        offsets: From each cell to the centroid of its grain (its part inside the crop), B × 2 × S/8 × S/8, (x, y),
+            units of OFFSET_UNIT px.
+        sizes: Base-2 logarithm of the grain's equivalent diameter in units of OFFSET_UNIT, B × S/8 × S/8.
+        inside: Where there is a grain, B × S/8 × S/8, bool.
+        weights: What a cell of a grain counts, B × S/8 × S/8: less in a large grain, which has many.
+    """
+
+    dense: Tensor
+    known: Tensor
+    offsets: Tensor
+    sizes: Tensor
+    inside: Tensor
+    weights: Tensor
+
+
+def dense_targets(labels: Tensor) -> DenseTargets:
+    """Truth for the auxiliary head and the seed map.
 
     Args:
-        labels: B × S × S, int.
-
-    Returns:
-        Boundary and foreground (B × 2 × S/4 × S/4, 0…1), offsets to the centroid of the grain (its part
-        inside the crop) at stride 8 (B × 2 × S/8 × S/8, (x, y), units of OFFSET_UNIT px), and where those
-        count (B × S/8 × S/8, bool).
+        labels: B × S × S, int; `UNKNOWN` is neither ground nor grain.
     """
+    known = F.avg_pool2d((labels == UNKNOWN).float()[:, None], 4)[:, 0] < 0.5
     size, side = len(labels), labels.shape[-1]
     edge = torch.zeros_like(labels, dtype=torch.float32)
     edge[:, :, :-1] = (labels[:, :, :-1] != labels[:, :, 1:]).float()
@@ -75,6 +96,7 @@ def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     dense = torch.stack([F.max_pool2d(edge[:, None], 4)[:, 0], F.avg_pool2d((labels > 0).float()[:, None], 4)[:, 0]], 1)
 
     place = torch.arange(side, device=labels.device, dtype=torch.float32) + 0.5
+    labels = labels.clamp(min=0)
     count = int(labels.max()) + 1
     index = (labels.long() + count * torch.arange(size, device=labels.device)[:, None, None]).flatten()
     total = torch.bincount(index, minlength=size * count).clamp(min=1)
@@ -86,19 +108,58 @@ def dense_targets(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     at = index.view(size, side, side)[:, middle, middle]
     cell = torch.arange(side // 8, device=labels.device, dtype=torch.float32) * 8 + 4
     offsets = torch.stack([centre_x[at] - cell[None, None, :], centre_y[at] - cell[None, :, None]], 1) / OFFSET_UNIT
-    return dense, offsets.float(), labels[:, middle, middle] > 0
+    sizes = torch.log2(torch.sqrt(4 / math.pi * total[at].float()) / OFFSET_UNIT)
+    inside = labels[:, middle, middle] > 0
+    return DenseTargets(dense, known.float(), offsets.float(), sizes, inside, cell_weights(sizes))
 
 
-def dense_loss(maps: Tensor, offsets: Tensor, labels: Tensor) -> Tensor:
-    """Boundary and foreground cross-entropy plus the offsets' mean absolute error; a scalar."""
-    truth, centre, counts = dense_targets(labels)
+def cell_weights(sizes: Tensor) -> Tensor:
+    """What a cell of a grain counts, by the logarithm of its size: less in a large grain, which has many."""
+    return torch.exp2(-sizes).clamp(0.2, 4)
+
+
+def dense_loss(maps: Tensor, seeds: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of boundary and foreground, and errors of the seed map; a scalar.
+
+    Args:
+        maps: B × 2 × S/4 × S/4, logits of the auxiliary head.
+        seeds: B × SEED_CHANNELS × S/8 × S/8.
+        labels: B × S × S, int.
+    """
+    truth = dense_targets(labels)
     weight = torch.tensor([3.0, 1.0], device=maps.device)[:, None, None]
-    entropy = F.binary_cross_entropy_with_logits(maps, truth, pos_weight=weight)
-    error = (offsets.float() - centre).abs().sum(1)[counts]
-    return 2 * entropy + (error.mean() if len(error) else error.sum())
+    entropy = F.binary_cross_entropy_with_logits(maps, truth.dense, pos_weight=weight, reduction="none")
+    known = truth.known[:, None]
+    loss = 2 * (entropy * known).sum() / (2 * known.sum()).clamp(min=1)
+    return loss + seed_loss(seeds.float(), truth)
 
 
-def prompt_loss(logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+def seed_loss(seeds: Tensor, truth: DenseTargets) -> Tensor:
+    """Errors of offsets and of the sizes' logarithms, and cross-entropy of foreground; a scalar.
+
+    A small grain has few cells and would count for little; so a cell of it counts more.
+    """
+    foreground, known = F.avg_pool2d(truth.dense[:, 1:], 2)[:, 0], F.avg_pool2d(truth.known[:, None], 2)[:, 0]
+    share = torch.where(truth.inside, truth.weights, 1.0) * known
+    entropy = F.binary_cross_entropy_with_logits(seeds[:, 2], foreground, reduction="none")
+    loss = (entropy * share).sum() / share.sum().clamp(min=1)
+    counts = truth.weights * truth.inside
+    errors = (seeds[:, :2] - truth.offsets).abs().sum(1) + 0.5 * (seeds[:, 3] - truth.sizes).abs()
+    return loss + (errors * counts).sum() / counts.sum().clamp(min=1)
+
+
+def said(seeds: Tensor) -> DenseTargets:
+    """A teacher's seed map (B × SEED_CHANNELS × S/8 × S/8) as the truth of `seed_loss`; no boundaries are in it."""
+    foreground, sizes = seeds[:, 2].sigmoid(), seeds[:, 3]
+    fine = F.interpolate(foreground[:, None], scale_factor=2.0, mode="nearest")
+    dense = torch.cat([torch.zeros_like(fine), fine], 1)
+    weights = cell_weights(sizes)
+    return DenseTargets(dense, torch.ones_like(fine[:, 0]), seeds[:, :2], sizes, foreground > 0.5, weights)
+
+
+def prompt_loss(
+    logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor, counts: Tensor | None = None
+) -> tuple[Tensor, Sequence[Tensor]]:
     """Loss of the mask decoder's answers.
 
     The best of the three masks learns the shape, mask 0 (the single-mask answer) always; the IoU head learns
@@ -109,6 +170,7 @@ def prompt_loss(logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor) -> 
         scores: N × 4, predicted IoU.
         truth: N × H × W, coverage 0…1.
         real: N, bool: the prompt means a grain of at least half a cell.
+        counts: N, bool: the truth is known; None: of all.
 
     Returns:
         The scalar loss, and for the log: mean IoU of the best mask, mean IoU of the mask with the best
@@ -117,7 +179,10 @@ def prompt_loss(logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor) -> 
     everywhere = truth[:, None].expand_as(logits)
     with torch.no_grad():
         iou = intersection_over_union(logits, everywhere)
-    loss = F.mse_loss(scores.float(), iou) * 4
+    if counts is None:
+        counts = torch.ones_like(real)
+    real = real & counts
+    loss = ((scores.float() - iou).square().mean(1) * counts).sum() / counts.sum().clamp(min=1) * 4
     if real.any():
         each = mask_loss(logits[real], everywhere[real])
         best = each[:, 1:].min(dim=1).values

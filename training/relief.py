@@ -20,7 +20,7 @@ from training.noise import FloatMap, layered_noise
 
 Labels = NDArray[np.int32]
 Drawing = tuple[FloatMap, Labels]
-"""Display values (H × W × 3, about 0…1) and labels (H × W, 0 is ground)."""
+"""Display values (H × W × 3, or H × W × 1 where there is no colour; about 0…1) and labels (H × W, 0 is ground)."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,71 @@ def drop(
         own[y0:y1, x0:x1][higher] = np.stack([u, v], axis=-1)[higher]
         areas[label] = count
     return Relief(labels, surface, own, areas)
+
+
+def fill_gaps(
+    rng: Generator, relief: Relief, diameters: NDArray[np.float64], shape: Shape, *, ground: FloatMap, pile: float
+) -> Relief:
+    """Strews small stones over the ground, hundreds at a time; larger stones stay where they stand higher.
+
+    Unlike `drop`, no stone looks what carries it: each lies on the ground, up to `pile` of its diameter above it. That
+    is what gravel between boulders looks like, and it takes milliseconds.
+
+    Args:
+        rng: Source of all randomness.
+        relief: Surface of the larger stones; it is changed.
+        diameters: Of the small stones, px.
+        shape: What they look like.
+        ground: H × W, heights of what they lie on, px.
+        pile: Highest place of a stone above the ground, in diameters.
+
+    Returns:
+        The surface with the small stones, numbered on from the larger ones.
+    """
+    height, width = ground.shape
+    surface, labels = relief.height.ravel(), relief.labels.ravel()
+    own = relief.own.reshape(-1, 2)
+    first = len(relief.areas)
+    areas = np.concatenate([relief.areas, np.zeros(len(diameters), np.int64)])
+    order = np.argsort(diameters)
+    windows = np.cumsum((2.5 * diameters[order]) ** 2)  # so many stones at a time as keep the arrays in the cache
+    for some in np.split(order, np.nonzero(np.diff(windows // 200_000))[0] + 1):
+        n = len(some)
+        aspect = 1 + np.minimum(np.abs(rng.normal(0, shape.aspect, (n, 1, 1))), 1.5)
+        size = diameters[some][:, None, None]
+        a, b = 0.5 * size * np.sqrt(aspect), 0.5 * size / np.sqrt(aspect)
+        centre = rng.uniform(-0.02, 1.02, (n, 2, 1, 1)) * np.array([height, width])[:, None, None]
+        reach = np.arange(-int(np.ceil(a.max())) - 1, int(np.ceil(a.max())) + 2)
+        rows, columns = centre[:, 0].astype(int) + reach[None, :, None], centre[:, 1].astype(int) + reach[None, None]
+        y, x = (rows - centre[:, 0]).astype(np.float32), (columns - centre[:, 1]).astype(np.float32)
+        angle = rng.uniform(0, np.pi, (n, 1, 1))
+        c, s = np.cos(angle), np.sin(angle)
+        u = (c / a).astype(np.float32) * x + (s / a).astype(np.float32) * y
+        v = (c / b).astype(np.float32) * y - (s / b).astype(np.float32) * x
+        exponent = np.float32(max(1.8, shape.exponent + rng.normal(0, 0.25)))
+        radius = (np.abs(u) ** exponent + np.abs(v) ** exponent) ** (1 / exponent)
+        for _ in range(min(6, rng.poisson(shape.facets + 1))):
+            face, off = rng.uniform(0, 2 * np.pi, (n, 1, 1)), rng.uniform(0.65, 1.1, (n, 1, 1))
+            over, along = (np.cos(face) / off).astype(np.float32), (np.sin(face) / off).astype(np.float32)
+            radius = np.maximum(radius, over * u + along * v)
+        inside = (radius < 1) & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        which = np.nonzero(inside)
+        stone, radius, u, v = which[0], radius[which], u[which], v[which]
+        pixel = (np.broadcast_to(rows, inside.shape)[which] * width) + np.broadcast_to(columns, inside.shape)[which]
+        areas[first + some] = np.bincount(stone, minlength=n)
+        thick = (b * shape.flatness * np.exp(rng.normal(0, 0.15, (n, 1, 1)))).ravel()[stone]
+        askew = rng.normal(0, 0.2, (2, n))[:, stone]
+        cap = np.sqrt(np.clip(1 - radius**2, 0, 1)) + askew[0] * u + askew[1] * v
+        middle = np.clip(centre[:, :, 0, 0], 0, [height - 1, width - 1]).astype(int)
+        lies = ground[middle[:, 0], middle[:, 1]] + rng.uniform(-0.15, pile, n) * diameters[some]
+        top = (lies[stone] + thick * cap).astype(np.float32)
+        higher = np.nonzero(top > surface[pixel])[0]
+        higher = higher[np.argsort(top[higher])]  # the highest is written last
+        pixel = pixel[higher]
+        surface[pixel] = top[higher]
+        labels[pixel] = first + some[stone[higher]]
+        own[pixel] = np.stack([u, v], axis=-1)[higher]
+    return Relief(labels.reshape(height, width), surface.reshape(height, width), own.reshape(height, width, 2), areas)
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from grain_handler import seed_head
 from grain_handler.automask import MaskGenerator
 from grain_handler.errors import RequestError
-from grain_handler.labels import label_map
 from grain_handler.options import Options, parse_options
 from grain_handler.precision import resolve
-from grain_handler.segment import mask_settings
+from grain_handler.segment import mask_settings, settle
 from grain_handler.weights import Checkpoint
 from tools.mar import ROOT
 from tools.problem import Problem
-from training.checkpoints import fetch, load
+from training.checkpoints import fetch, load, said
 
 Finder = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
 """Image (H × W × 3, uint8) → label map (H × W, int32)."""
@@ -36,6 +36,7 @@ class Served:
         options: How images are segmented.
         precision: What the model computes in.
         device: Where: the GPU if there is one.
+        seeds: The seed head of a model that predicts no seeds itself.
     """
 
     model: str
@@ -43,15 +44,19 @@ class Served:
     options: Options
     precision: str
     device: torch.device
+    seeds: Checkpoint | None = None
 
     @classmethod
-    def read(cls, model: str, checkpoint: str, changes: Mapping[str, str] | None = None) -> Served:
+    def read(
+        cls, model: str, checkpoint: str, changes: Mapping[str, str] | None = None, seeds: str | None = None
+    ) -> Served:
         """Reads a model's config.
 
         Args:
             model: Name in the registry, of which there is a config.
             checkpoint: File or `gs://`, in place of the config's.
             changes: Options other than the config's, as text.
+            seeds: File or `gs://` of a seed head; the config's is not read.
 
         Raises:
             Problem: There is no such checkpoint, or an option is wrong.
@@ -62,7 +67,8 @@ class Served:
             options = parse_options(changes or {}, config["defaults"], text=True)
         except RequestError as error:
             raise Problem(error.message) from error
-        return cls(model, fetch(checkpoint), options, resolve(config["precision"], device), device)
+        precision, head = resolve(config["precision"], device), fetch(seeds) if seeds else None
+        return cls(model, fetch(checkpoint), options, precision, device, head)
 
     def about(self) -> dict[str, Any]:
         """What figures depend on, for raw results."""
@@ -71,15 +77,19 @@ class Served:
             "checkpoint_crc32c": self.checkpoint.crc32c,
             "precision": self.precision,
             "options": self.options.model_dump(),
+            **({"seeds_crc32c": self.seeds.crc32c} if self.seeds else {}),
         }
 
     def generator(self) -> MaskGenerator:
         """Loads the model.
 
         Raises:
-            Problem: The checkpoint is none, or another model's.
+            Problem: The checkpoint or the seed head is none, or another model's.
         """
-        return MaskGenerator(load(self.model, self.checkpoint, self.device), self.precision)
+        sam = load(self.model, self.checkpoint, self.device)
+        with said():
+            head = seed_head.load(self.seeds, self.model, sam) if self.seeds else None
+        return MaskGenerator(sam, self.precision, seed_head=head)
 
     def finder(self) -> Finder:
         """Loads the model and finds grains with it, as the handler does.
@@ -92,6 +102,6 @@ class Served:
         def find(image: NDArray[np.uint8]) -> NDArray[np.int32]:
             height, width = image.shape[:2]
             masks = generator.generate(image, mask_settings(options, height, width))
-            return label_map(masks, height, width, options.min_area, options.max_area_fraction).labels
+            return settle(masks, options, height, width).labels
 
         return find

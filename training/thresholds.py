@@ -20,10 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from grain_handler import models
-from grain_handler.labels import label_map
 from grain_handler.masks import Mask
 from grain_handler.options import Options
-from grain_handler.segment import mask_settings
+from grain_handler.segment import mask_settings, settle
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.crops import Pair
@@ -45,8 +44,7 @@ def sweep(images: Sequence[Pair], made: Sequence[Sequence[Mask]], options: Optio
         f1 = []
         for (_, labels), masks in zip(images, made, strict=True):
             kept = [mask for mask in masks if mask.predicted_iou > iou and mask.stability_score >= stability]
-            height, width = labels.shape
-            found = label_map(kept, height, width, options.min_area, options.max_area_fraction)
+            found = settle(kept, options, *labels.shape)
             f1.append(score(found.labels, labels).f1)
         table.append((float(np.mean(f1)), iou, stability))
     return sorted(table, reverse=True)

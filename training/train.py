@@ -1,9 +1,12 @@
-"""Trains `sam_tiny` from nothing on synthetic grains; interrupt it at will, it resumes.
+"""Trains `sam_tiny` on synthetic grains and on outlined images; interrupt it at will, it resumes.
 
-    python -m training.train --run training/runs/tiny --steps 20000
+    python -m training.train --run training/runs/tiny --steps 20000               # from nothing, synthetic grains only
+    python -m training.train --run training/runs/v3 --start v2.pth --dense-steps 0 --real ../shared/data/real
 
-Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored on held-out
-crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50 steps.
+Images of --real (see `training.real`) are drawn set by set, as often as --real-share says; some specimens of each are
+kept apart. Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored
+on held-out crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50
+steps.
 """
 
 from __future__ import annotations
@@ -18,22 +21,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.random import Generator
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from grain_handler.models import build_sam_tiny
-from tools.problem import main_exit
+from grain_handler.tiny_encoder import SEED_HEAD
+from tools.problem import Problem, main_exit
+from training import real
 from training.checkpoints import STATE, save, save_checkpoint
-from training.crops import Batch, CropStream, prefetched
+from training.crops import Batch, CropStream, Pair, prefetched, synthetic
 from training.fitting import descend
-from training.forward import decode, to_device
-from training.losses import coverage, dense_loss, prompt_loss
+from training.forward import decode, meant, to_device
+from training.losses import dense_loss, prompt_loss
+from training.real import Draw, kept_apart
 from training.schedule import plateau
 
 AVERAGE_DECAY = 0.999
 VALIDATION_SEED = 990_000
+PROMPTS = {256: 4, 512: 16, 1024: 32}
+"""Side of the crop, px → prompts on it: in a window they cost little beside the encoder."""
+SIDES = (512, 512, 256, 512, 1024, 512, 512, 512)
+WINDOWS: dict[int, dict[int | None, float]] = {
+    256: {None: 1.0},
+    512: {16: 0.7, None: 0.3},
+    1024: {16: 0.5, 32: 0.4, None: 0.1},
+}
+"""Side of the crop, px → what a prompt sees of it (tokens of the window; None: all), and how often. A seed's decoder
+sees a window; a grid's, everything."""
 
 
 class DenseHead(nn.Module):
@@ -48,30 +65,38 @@ class DenseHead(nn.Module):
         return F.pixel_shuffle(self.project(embedding), 4)
 
 
-def losses(sam: Sam, head: DenseHead, batch: Batch, dense_only: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """The scalar loss of a batch and the figures for the log."""
+def losses(
+    sam: Sam, head: DenseHead, batch: Batch, dense_only: bool, side: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The scalar loss of a batch and the figures for the log; `side` as in `forward.decode`."""
     images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
     device = images.device.type
     with torch.autocast(device, dtype=torch.bfloat16):
-        embedding, offsets = sam.image_encoder.encode(images.to(memory_format=torch.channels_last), batch.origins)
+        embedding, seeds = sam.image_encoder.encode(images.to(memory_format=torch.channels_last), batch.origins)
         maps = head(embedding)
-    auxiliary = dense_loss(maps.float(), offsets, batch.labels)
+    auxiliary = dense_loss(maps.float(), seeds, batch.labels)
     if dense_only:
         return auxiliary, {"dense": auxiliary}
     with torch.autocast(device, dtype=torch.bfloat16):
-        logits, scores = decode(sam, embedding, batch)
-    truth = coverage(batch.labels, batch.targets).flatten(0, 1)
-    real = truth.flatten(1).sum(1) >= 4
-    loss, (best, chosen, error) = prompt_loss(logits, scores, truth, real)
+        logits, scores = decode(sam, embedding, batch, side)
+    loss, (best, chosen, error) = prompt_loss(logits, scores, *meant(batch, side))
     figures = {"dense": auxiliary, "prompt": loss, "best_iou": best, "chosen_iou": chosen, "iou_error": error}
     return loss + 0.5 * auxiliary, figures
+
+
+def window(side: int) -> int | None:
+    """Draws what the prompts of a batch see of crops of `side` px: so many tokens around them; None: all."""
+    sides, shares = zip(*WINDOWS[side].items(), strict=True)
+    drawn: int | None = sides[int(torch.multinomial(torch.tensor(shares), 1))]
+    return drawn
 
 
 @torch.no_grad()
 def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float]:
     """Mean figures over fixed batches the training never sees."""
-    rows = [losses(sam, head, batch, dense_only=False)[1] for batch in batches]
-    return {key: sum(float(row[key]) for row in rows) / len(rows) for key in rows[0]}
+    rows = [losses(sam, head, batch, dense_only=False, side=16)[1] for batch in batches]
+    means = {key: torch.stack([row[key] for row in rows]).double() for key in rows[0]}
+    return {key: round(float(values[torch.isfinite(values)].mean()), 4) for key, values in means.items()}
 
 
 @dataclass
@@ -86,9 +111,15 @@ class Training:
     best: float = math.inf
 
     @classmethod
-    def begin(cls, device: torch.device, rate: float) -> Training:
-        """A fresh model and optimizer."""
+    def begin(cls, device: torch.device, rate: float, start: Path | None = None) -> Training:
+        """A fresh model, or one with a checkpoint's weights, and an optimizer."""
         sam = build_sam_tiny().to(device).train()
+        if start is not None:
+            # A checkpoint of before seeds lacks their head, which then begins at random.
+            odd = sam.load_state_dict(torch.load(start, map_location=device, weights_only=True), strict=False)
+            strangers = [*odd.unexpected_keys, *(key for key in odd.missing_keys if not key.startswith(SEED_HEAD))]
+            if strangers:
+                raise Problem(f"{start} is no checkpoint of sam_tiny: {strangers[0]} is odd")
         sam.to(memory_format=torch.channels_last)
         head = DenseHead(sam.prompt_encoder.embed_dim).to(device)
         parameters = [*sam.parameters(), *head.parameters()]
@@ -123,17 +154,37 @@ class Training:
         Raises:
             FloatingPointError: If the gradient is not finite; nothing was changed.
         """
-        loss, figures = losses(self.sam, self.head, batch, dense_only)
+        loss, figures = losses(self.sam, self.head, batch, dense_only, window(batch.images.shape[-1]))
         follow = zip(self.average.parameters(), self.sam.parameters(), strict=True)
         descend(loss, self.optimizer, rate, self.step, averages=follow, decay=AVERAGE_DECAY)
         self.step += 1
         return {"loss": loss.item()} | {name: round(value.item(), 4) for name, value in figures.items()}
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """Draws outlined images and synthetic ones.
+
+    Attributes:
+        outlined: Draws one of the former; None: there are none.
+        share: How often.
+    """
+
+    outlined: Draw | None
+    share: float
+
+    def __call__(self, rng: Generator) -> Pair:
+        """An image with its labels."""
+        return self.outlined(rng) if self.outlined and rng.uniform() < self.share else synthetic(rng)
+
+
 def main() -> int:
     """Trains until the steps are taken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
+    parser.add_argument("--start", type=Path, help="checkpoint whose weights it begins with (default: at random)")
+    parser.add_argument("--real", type=Path, help="folder of sets of outlined images (default: none)")
+    parser.add_argument("--real-share", type=float, default=0.45, help="of the images (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
     parser.add_argument("--dense-steps", type=int, default=2500, help="first steps without prompts (%(default)s)")
     parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")
@@ -146,14 +197,19 @@ def main() -> int:
     device = torch.device(args.device)
     torch.manual_seed(args.seed)
     args.run.mkdir(parents=True, exist_ok=True)
-    training = Training.begin(device, args.lr)
+    training = Training.begin(device, args.lr, args.start)
     if (args.run / STATE).exists():
         training.resume(args.run, device)
         print(f"resumed {args.run} at step {training.step}")
 
-    held_out = iter(CropStream(VALIDATION_SEED, crops=8))
-    held_out_batches = [to_device(next(held_out), device) for _ in range(10)]
-    stream = CropStream(args.seed * 1_000_003 + training.step, crops=args.crops)
+    outlined = real.read(args.real) if args.real else []
+    learnt = Draw([each for each in outlined if not kept_apart(each)]) if outlined else None
+    apart = Draw([each for each in outlined if kept_apart(each)]) if outlined else None
+    held_out = iter(CropStream(VALIDATION_SEED, prompts=PROMPTS, source=Mixed(apart, 0.5), crops_per_image=8))
+    held_out_batches = [to_device(next(held_out), device) for _ in range(16)]
+    source = Mixed(learnt, args.real_share)
+    seed = args.seed * 1_000_003 + training.step
+    stream = CropStream(seed, crops=args.crops, prompts=PROMPTS, source=source, sides=SIDES)
     loader = prefetched(stream, args.workers)
     began, first = time.monotonic(), training.step
     with (args.run / "log.jsonl").open("a") as log, tqdm(initial=first, total=args.steps, mininterval=10) as progress:

@@ -109,7 +109,7 @@ class Bench:
                 skipped[name] = str(reason)
                 self.plan.say(f"  {name} is left out: {reason}")
         if scenario.adaptive:
-            runs[ADAPTIVE] = Runs(runs["fp32"].system, replace(settings, adaptive=True))
+            runs[ADAPTIVE] = Runs(runs["fp32"].system, replace(settings, points="adaptive"))
         self._take_turns(runs, picture)
         peaks = self._peaks(scenario, subject, picture, runs)
         rivals: dict[str, Any] = {name: {"skipped": skipped[name]} for name in scenario.rivals if name in skipped}

@@ -18,19 +18,17 @@ what a trained SAM would lose.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from segment_anything import SamPredictor
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Generator, Tensor
 from torch.nn import functional as F
-
-from grain_handler.models import REGISTRY
-from training.synthetic import synthesize
 
 HEADS = 8
 WAVES = 7
@@ -51,12 +49,19 @@ LOGIT_STD, LOGIT_NOISE = 10.0, 1.5
 IOU_MEAN, IOU_STD = 0.8, 0.08
 
 
+KEPT = 0.35
+"""Share of a random model's masks that pass both filters: what a trained SAM keeps on a busy image."""
+
+
 @torch.no_grad()
-def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> Sam:
+def random_sam(
+    build: Callable[[], Sam], image: NDArray[np.uint8], seed: int = 0, device: torch.device | str = "cpu"
+) -> Sam:
     """Makes a model of the official layout; see the module's text.
 
     Args:
-        name: `sam_vit_b`, `sam_vit_l` or `sam_vit_h`.
+        build: Makes a SAM with a vision transformer, such as `build_sam_vit_h`.
+        image: On which it is fitted, H × W × 3, uint8, RGB; 1024 px on the longer side.
         seed: Names the weights (on one kind of device: the fit follows its arithmetic).
         device: Where the encoder's pass for the fit runs.
 
@@ -65,7 +70,7 @@ def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sam = REGISTRY[name]()
+        sam = build()
     rng = torch.Generator().manual_seed(seed + 1)
     for key, value in sam.image_encoder.named_parameters():
         if key.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zero as they come, never as they are trained
@@ -75,9 +80,24 @@ def random_sam(name: str, seed: int = 0, device: torch.device | str = "cpu") -> 
     _smooth_upscaling(sam)
     sam.to(device).eval()
     predictor = SamPredictor(sam)
-    predictor.set_image(synthesize(np.random.default_rng(seed), "matrix", 768, 1024, grain_px=70).image)
+    predictor.set_image(image)
     _fit(sam, predictor.features)
     return sam
+
+
+def thresholds(iou: NDArray[np.float64], stability: NDArray[np.float64]) -> tuple[float, float]:
+    """Thresholds that let `KEPT` of a model's masks pass, each of the two as many.
+
+    Args:
+        iou: Predicted IoU of all masks.
+        stability: Their stability scores; NaN where a mask is empty.
+
+    Returns:
+        The thresholds of predicted IoU and of stability.
+    """
+    fail = 1 - KEPT**0.5
+    least_iou = float(np.quantile(iou, fail))
+    return round(least_iou, 4), round(float(np.quantile(np.nan_to_num(stability)[iou > least_iou], fail)), 4)
 
 
 def _keep_tokens_apart(sam: Sam) -> None:

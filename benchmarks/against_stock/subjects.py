@@ -12,14 +12,12 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 
 from benchmarks.against_stock.pictures import Picture
-from benchmarks.against_stock.random_sam import random_sam
+from benchmarks.against_stock.random_sam import random_sam, thresholds
 from grain_handler.models import REGISTRY
 from tools.mar import ROOT
+from training.synthetic import synthesize
 
 SEED = 0
-KEPT = 0.35
-"""Share of a random model's masks that pass both filters: what a trained SAM keeps on a busy image."""
-
 SURVEY_POINTS = 6
 
 
@@ -62,7 +60,8 @@ def prepare(name: str, picture: Picture, device: torch.device, folder: Path) -> 
         checkpoint = ROOT / "weights" / "sam_tiny.pth"
         iou, stability = defaults["pred_iou_thresh"], defaults["stability_score_thresh"]
         return Subject(name, checkpoint, iou, stability, "the committed checkpoint")
-    sam = random_sam(name, SEED, device)
+    fitted_on = synthesize(np.random.default_rng(SEED), "matrix", 768, 1024, grain_px=70).image
+    sam = random_sam(REGISTRY[name], fitted_on, SEED, device)
     checkpoint = folder / f"{name}.pth"
     torch.save(sam.state_dict(), checkpoint)
     iou, stability = _thresholds(sam, picture)
@@ -70,7 +69,7 @@ def prepare(name: str, picture: Picture, device: torch.device, folder: Path) -> 
 
 
 def _thresholds(sam: Sam, picture: Picture) -> tuple[float, float]:
-    """Thresholds that let `KEPT` of stock's masks pass, as many failing the one as the other."""
+    """Thresholds under which a third of stock's masks pass."""
     generator = SamAutomaticMaskGenerator(
         sam,
         SURVEY_POINTS,
@@ -80,8 +79,5 @@ def _thresholds(sam: Sam, picture: Picture) -> tuple[float, float]:
         output_mode="uncompressed_rle",
     )
     records = generator.generate(picture.image)
-    iou = np.array([record["predicted_iou"] for record in records])
-    stability = np.nan_to_num([record["stability_score"] for record in records])
-    fail = 1 - KEPT**0.5
-    least_iou = float(np.quantile(iou, fail))
-    return round(least_iou, 4), round(float(np.quantile(stability[iou > least_iou], fail)), 4)
+    scores = [(record["predicted_iou"], record["stability_score"]) for record in records]
+    return thresholds(*np.array(scores).T)

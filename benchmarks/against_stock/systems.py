@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from segment_anything.utils.amg import rle_to_mask
+from torch import nn
 
 from benchmarks.against_stock import transformers_sam
 from benchmarks.against_stock.stages import StageClock, watch_marks, watch_stock
@@ -105,9 +106,9 @@ class Stock(System):
 class Ours(System):
     """grainserve's generator."""
 
-    def __init__(self, sam: Sam, precision: str) -> None:
+    def __init__(self, sam: Sam, precision: str, seed_head: nn.Module | None = None) -> None:
         try:
-            self.generator = MaskGenerator(sam, precision=precision)
+            self.generator = MaskGenerator(sam, precision=precision, seed_head=seed_head)
         except ValueError as error:
             raise Skipped(str(error)) from error
 

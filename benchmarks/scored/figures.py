@@ -18,6 +18,13 @@ ELONGATED = 1.2
 
 PERCENTILES = (16, 50, 84)
 
+FRAME = 1024
+SIZES = {"< 16": 16.0, "16 to 32": 32.0, "32 to 64": 64.0, "> 64": np.inf}
+"""Classes of true grains: equivalent diameter under this, px of the frame, as which the model sees an image."""
+
+WITHIN = 0.1
+"""A D50 that is off by this share at most serves a lab."""
+
 
 def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
     """Scores a label map.
@@ -29,7 +36,8 @@ def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
     Returns:
         F1 and AP at IoU 0.5, AP and PQ averaged over 0.50:0.05:0.95, count ratio, relative errors of D16, D50, D84
         (equivalent diameters by number), and medians over matched grains: absolute relative errors of diameter and
-        axes, and the angle between orientations, degrees. None where there is nothing to compare.
+        axes, and the angle between orientations, degrees. None where there is nothing to compare. And, by size of the
+        true grain, how many there are and how many of them are matched.
     """
     true = known.labels
     if not known.cut_grains:
@@ -47,14 +55,41 @@ def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
         "count_ratio": result.found / result.true if result.true else None,
         **_percentile_errors(mine, its),
         **_grain_errors(mine, its, result.pairs),
+        "sizes": _by_size(its, result.pairs, FRAME / max(true.shape)),
     }
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a system's figures of several images come to.
+
+    Returns:
+        The means of everything that is a number, on how many images D50 is off by `WITHIN` at most, and the true and
+        the matched grains of each size class in all images together.
+    """
+    errors = [row["d50_error"] for row in rows]
+    within = sum(error is not None and abs(error) <= WITHIN for error in errors)
+    sizes = {
+        name: {part: sum(row["sizes"][name][part] for row in rows) for part in ("true", "matched")} for name in SIZES
+    }
+    return mean(rows) | {"d50_within_10_percent": within, "sizes": sizes}
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Means over images of everything that is a number; None where no image has one."""
     means: dict[str, float | None] = {}
-    for key in ("f1", "ap50", "ap", "pq", "count_ratio", "d16_error", "d50_error", "d84_error", *GRAIN_ERRORS):
-        values = [row[key] for row in rows if row[key] is not None]
+    for key in (
+        "f1",
+        "ap50",
+        "ap",
+        "pq",
+        "count_ratio",
+        "d16_error",
+        "d50_error",
+        "d84_error",
+        *GRAIN_ERRORS,
+        "seconds",
+    ):
+        values = [row[key] for row in rows if row.get(key) is not None]
         # Errors of either sign must not make up for each other.
         values = [abs(value) for value in values] if key.startswith("d") else values
         means[key] = float(np.mean(values)) if values else None
@@ -90,3 +125,10 @@ def _grain_errors(
         "minor_axis_error": off("axis_minor_length"),
         "orientation_error": float(np.median(turn)) if len(turn) else None,
     }
+
+
+def _by_size(its: Mapping[str, NDArray[Any]], pairs: NDArray[np.int64], scale: float) -> dict[str, dict[str, int]]:
+    classes = np.searchsorted(list(SIZES.values()), scale * its["equivalent_diameter_area"], side="right")
+    matched = np.isin(its["label"], pairs[:, 1])
+    true, found = (np.bincount(some, minlength=len(SIZES)).tolist() for some in (classes, classes[matched]))
+    return {name: {"true": true[i], "matched": found[i]} for i, name in enumerate(SIZES)}

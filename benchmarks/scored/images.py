@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import skimage.data
@@ -14,11 +15,16 @@ from skimage.draw import ellipse
 
 from tools.mar import ROOT
 from training.folder import annotated, read_labels
+from training.real import KEPT_APART
 from training.synthetic import in_turn
 
 HELD_OUT_SEED = 800_000
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "grains"
+REAL = ROOT.parent / "shared" / "data" / "real"
 COINS = Path(__file__).parent / "coins.json"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,8 @@ class Known:
 
     Attributes:
         name: What it is called in tables.
-        group: `synthetic`, `photographs` or `coins`.
-        kind: Family, or what a photograph shows.
+        group: `synthetic`, `photographs`, `real` or `coins`.
+        kind: Family, set, or what a photograph shows.
         image: H × W × 3, uint8.
         labels: H × W, int32; 0 is no grain.
         cut_grains: Whether grains that touch the frame are in the truth.
@@ -54,6 +60,23 @@ def photographs(folder: Path = PHOTOGRAPHS) -> Iterator[Known]:
         about = json.loads(path.read_text())
         each = annotated(folder / about["image"], read_labels(folder / about["labels"]))
         yield Known(path.stem, "photographs", about["kind"], each.image, each.labels, about["edge_grains_labelled"])
+
+
+def real(most: int, folder: Path = REAL) -> Iterator[Known]:
+    """Of each complete set `most` of the outlined images that training keeps apart; none where the folder is absent."""
+    for collection, names in KEPT_APART.items():
+        said = {path: json.loads(path.read_text()) for path in sorted((folder / collection).glob("*.json"))}
+        apart = [path for path, about in said.items() if about["complete"] and path.stem.startswith(names)]
+        for path in evenly(apart, most):
+            about = said[path]
+            each = annotated(path.parent / about["image"], read_labels(path.parent / about["labels"]))
+            name, cut = f"{collection} {path.stem}", about["edge_grains_labelled"]
+            yield Known(name, "real", collection, each.image, each.labels, cut)
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """`most` of some items, evenly spaced; all where there are no more."""
+    return [items[int((i + 0.5) * len(items) / most)] for i in range(most)] if len(items) > most else list(items)
 
 
 def coins() -> Known:

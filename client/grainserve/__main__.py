@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from grainserve.cli import app
+from grainserve.cli import main
 
-app(prog_name="grainserve")
+main()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from grainserve.client import Client
-from grainserve.errors import WaitTimeout
+from grainserve.deadline import Deadline
+from grainserve.errors import GrainserveError
 from grainserve.images import ImageSource
 from grainserve.result import Result
 from grainserve.tiles.layout import LARGEST_GRAIN
+
+T = TypeVar("T")
 
 
 class AsyncClient:
     """`Client` for asyncio: the same arguments, verbs and errors.
 
     google-cloud-storage and requests block, so each call runs in a thread (`asyncio.to_thread`). Waiting does not hold
-    one: `wait` sleeps in the event loop between looks, so any number of waits go on at once, and cancelling one stops
-    it; the job goes on.
+    one: `wait` sleeps in the event loop between looks, so any number of waits go on at once.
+
+    Cancelling a `wait` stops it; the job goes on. Cancelling what submits (`submit`, `submit_many`, `analyze`)
+    withdraws what it had submitted, as nobody has its ids; a job under an idempotency key stays, for the next
+    submission under that key. A thread cannot be stopped in the middle of a call to storage, so a cancelled submission
+    ends when that call has.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -27,11 +34,11 @@ class AsyncClient:
 
     async def submit(self, image: ImageSource, **options: Any) -> str:
         """See `Client.submit`."""
-        return await asyncio.to_thread(self.client.submit, image, **options)
+        return await self._submitting(self.client.submit, image, **options)
 
     async def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
         """See `Client.submit_many`."""
-        return await asyncio.to_thread(self.client.submit_many, images, progress=progress, **options)
+        return await self._submitting(self.client.submit_many, images, progress=progress, **options)
 
     async def poll(self, image_id: str) -> Result | None:
         """See `Client.poll`."""
@@ -39,18 +46,22 @@ class AsyncClient:
 
     async def wait(self, image_id: str, timeout: float | None = None) -> Result:
         """See `Client.wait`."""
-        loop = asyncio.get_running_loop()
-        begun, pause = loop.time(), 0.05
+        return await self._wait(image_id, Deadline(timeout))
+
+    async def _wait(self, image_id: str, deadline: Deadline) -> Result:
+        pause = 0.05
         found = await asyncio.to_thread(self.client.look, image_id)
         while found is None:
-            left = float("inf") if timeout is None else timeout - (loop.time() - begun)
-            if left <= 0:
-                state = await asyncio.to_thread(self.client.state, image_id)
-                raise WaitTimeout(image_id, timeout or 0.0, state.value, self.client.problem)
-            await asyncio.sleep(min(pause, left))
+            if deadline.left <= 0:
+                raise await asyncio.to_thread(self.client.too_late, image_id, deadline)
+            await asyncio.sleep(min(pause, deadline.left))
             pause = min(pause * 1.3, 1.0)
             found = await asyncio.to_thread(self.client.poll, image_id)
         return found
+
+    async def cancel(self, image_ids: Iterable[str]) -> list[str]:
+        """See `Client.cancel`."""
+        return await asyncio.to_thread(self.client.cancel, image_ids)
 
     async def analyze(
         self,
@@ -61,13 +72,46 @@ class AsyncClient:
         **options: Any,
     ) -> Result:
         """See `Client.analyze`."""
-        loop = asyncio.get_running_loop()
-        begun, results = loop.time(), list[Result]()
-        work = await asyncio.to_thread(self.client.begin, image, largest_grain=largest_grain, **options)
-        for image_id in work.image_ids:
-            left = None if timeout is None else max(0.0, timeout - (loop.time() - begun))
-            results.append(await self.wait(image_id, left))
+        deadline, results = Deadline(timeout), list[Result]()
+        work = await self._submitting(
+            self.client.begin, image, timeout=deadline, largest_grain=largest_grain, **options
+        )
+        try:
+            for image_id in work.image_ids:
+                results.append(await self._wait(image_id, deadline))
+        except asyncio.CancelledError:
+            await self.cancel(work.image_ids)
+            raise
+        except Exception:
+            self.client.over(work.image_ids)
+            raise
+        self.client.over(work.image_ids)
         return await asyncio.to_thread(work.result, results)
+
+    async def _submitting(self, submit: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Runs what submits in a thread; cancelled, it waits until no more is stored and withdraws what was."""
+        ids: list[str] = []
+        stopped = False
+        given = options.pop("on_id", None)
+
+        def noted(image_id: str) -> None:
+            if stopped:
+                raise _Stopped
+            ids.append(image_id)
+            if given:
+                given(image_id)
+
+        running = asyncio.ensure_future(asyncio.to_thread(submit, *arguments, on_id=noted, **options))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopped = True
+            await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()  # seen: of a submission that nobody waits for, no one wants to know how it ended
+            if options.get("idempotency_key") is None:
+                await self.cancel(ids)
+            raise
 
     async def close(self, timeout: float | None = None) -> None:
         """See `Client.close`."""
@@ -80,3 +124,9 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.client.__exit__, kind, error, trace)
+
+
+class _Stopped(GrainserveError):
+    """Ends a submission whose caller was cancelled."""
+
+    code = "stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,17 +19,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from grainserve import config, operate, weights
+from grainserve import config, job_commands, operate, weights
 from grainserve.classifier.commands import app as classifier_app
 from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
 from grainserve.exports import commands as exporting
-from grainserve.exports.commands import To
+from grainserve.exports.commands import Dialect, To
 from grainserve.exports.formats import FORMATS
+from grainserve.exports.table import CsvDialect
 from grainserve.images import check_image, image_bytes
+from grainserve.inputs import gather
 from grainserve.options import (
     BoxNms,
+    Crop,
     CropLayers,
+    CropSource,
+    Fill,
+    FindDatabar,
+    IgnoreBottom,
     Label,
     MaskFormat,
     MaxAreaFraction,
@@ -44,14 +52,17 @@ from grainserve.options import (
     UmPerPx,
     given_options,
 )
-from grainserve.report import print_result, unique_names, write_files
+from grainserve.report import SUMMARY_PERCENTS, print_result, unique_names, write_files
 from grainserve.reporting import commands as reporting
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
-from grainserve.terminal import FAILURE, console, errors, reported, say_error
+from grainserve.stats.options import percents
+from grainserve.stats.summary import checked_percents
+from grainserve.storage import check_emulator
+from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.work import Work
 
@@ -71,12 +82,17 @@ app.add_typer(models_app, name="models")
 exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
+app.add_typer(job_commands.app, name="jobs")
 operate.add_to(app)
 statistics.add_to(app)
 reporting.add_to(app)
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side.")]
-AnyImages = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files; over 1024 px they go in tiles.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side, or folders.")
+]
+AnyImages = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
+]
 LargestGrain = Annotated[
     int,
     typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
@@ -96,6 +112,10 @@ def submit(
     ctx: typer.Context,
     images: Images,
     *,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -111,6 +131,7 @@ def submit(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
@@ -125,21 +146,29 @@ def submit(
     ] = None,
 ) -> None:
     """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
-    with reported():
+    with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
-        for image in images:
+        check_emulator()
+        inputs = gather(images)
+        for image in inputs.images:
             check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
         with Client(model=model, version=version, dispatch=False) as client:
-            for image in images:
+            for image in inputs.images:
                 # One submission may be of many images, each with a key of its own.
                 image_id = client.submit(
-                    image, idempotency_key=key and f"{key}/{image}", scale=scale, bar_um=bar_um, **options
+                    image,
+                    idempotency_key=key and f"{key}/{image}",
+                    scale=scale,
+                    bar_um=bar_um,
+                    find_databar=find_databar,
+                    **options,
                 )
-                typer.echo(f"{image_id}  {image}" if len(images) > 1 else image_id)
+                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 else image_id)
+        inputs.say_passed_over()
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
+def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
     """Say where a job is; print its result where it is there. Does no work itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
@@ -147,21 +176,28 @@ def poll(image_id: ImageId, out: Out = None, to: To = None) -> None:
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, out, to)
+        _deliver(result, out, to, csv_dialect)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
-def wait(image_id: ImageId, out: Out = None, to: To = None, timeout: Timeout = None) -> None:
+def wait(
+    image_id: ImageId,
+    out: Out = None,
+    to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
+    timeout: Timeout = None,
+) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with reported(), Client() as client:
+    with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
-        _deliver(_wait_with_bar(client, image_id, timeout), out, to)
+        _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
 
 
 @app.command(
     epilog="Examples:\n\n"
     "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
     "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
+    "grainserve analyze scans --scale file --find-databar\n\n"
     "grainserve analyze mosaic.tif --largest-grain 200"
 )
 def analyze(
@@ -170,6 +206,11 @@ def analyze(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
     to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
+    crop: Crop = None,
+    ignore_bottom: IgnoreBottom = None,
+    crop_source: CropSource = None,
+    find_databar: FindDatabar = False,
     um_per_px: UmPerPx = None,
     scale_source: ScaleSource = None,
     scale: ScaleMode = None,
@@ -185,37 +226,67 @@ def analyze(
     min_area: MinArea = None,
     max_area_fraction: MaxAreaFraction = None,
     mode: Mode = None,
+    fill: Fill = None,
     mask_format: MaskFormat = None,
     label: Label = None,
     model: Model = None,
     version: Version = None,
     largest_grain: LargestGrain = LARGEST_GRAIN,
+    percentiles: Annotated[
+        str | None,
+        typer.Option(metavar="P,P,…", help="Percentiles of the table printed, such as 10,30,50; default 10,50,90."),
+    ] = None,
     timeout: Timeout = None,
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
 
     For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
     NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
-    is measured in tiles; stopped, the same command goes on with the tiles that are not done.
+    is measured in tiles; stopped, the same command goes on with the tiles that are not done. Ctrl-C withdraws the jobs
+    that are not done (`grainserve jobs` lists what is unfinished).
     """
-    with reported():
+    with reported(
+        "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
+    ):
         options = given_options(ctx.params)
         _check_files(to, out)
+        told = SUMMARY_PERCENTS if percentiles is None else checked_percents(percents(percentiles))
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
+        inputs = gather(images)
         out.mkdir(parents=True, exist_ok=True)
         with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "scale": scale, "bar_um": bar_um}
-            failed = _analyze_each(client, images, out, to=to, timeout=timeout, options=options)
+            options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
+            options |= {"timeout": timeout}
+            failed = _analyze_each(
+                client,
+                inputs.images,
+                out,
+                to=to,
+                csv_dialect=csv_dialect,
+                percentiles=told,
+                timeout=timeout,
+                options=options,
+            )
+        inputs.say_passed_over()
     if failed:
-        errors.print(f"{len(failed)} of {len(images)} images failed: {escape(', '.join(map(str, failed)))}")
+        errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
         raise typer.Exit(FAILURE)
 
 
 def _analyze_each(
-    client: Client, images: list[Path], out: Path, *, to: To, timeout: float | None, options: dict[str, Any]
+    client: Client,
+    images: list[Path],
+    out: Path,
+    *,
+    to: To,
+    csv_dialect: CsvDialect,
+    percentiles: Sequence[float],
+    timeout: float | None,
+    options: dict[str, Any],
 ) -> list[Path]:
     """Submits all, then waits for each; returns those that failed."""
+    check_emulator()
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
@@ -227,6 +298,11 @@ def _analyze_each(
                 begun.append((image, name, client.begin(image, **options)))
             except InvalidOption:
                 raise
+            except StorageError as error:
+                if not begun:
+                    raise  # the next image would wait for it as long, and in vain
+                failed.append(image)
+                say_error(error, str(image))
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
@@ -241,14 +317,15 @@ def _analyze_each(
                     lambda _, problem: _note(progress, task, problem),
                     lambda *_: progress.advance(task),
                 )
-                write_files(result, out, name, image, to)
-                print_result(result, str(image), console=progress.console)
+                write_files(result, out, name, image, to, csv_dialect=csv_dialect)
+                print_result(result, str(image), progress.console, percentiles)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
             ended += len(work.image_ids)
             progress.update(task, completed=ended)
-    console.print(f"files are in {escape(str(out))}")
+    if len(failed) < len(images):
+        console.print(f"files are in {escape(str(out))}")
     return failed
 
 
@@ -278,6 +355,12 @@ def push(
         typer.echo(f"{pushed.uri}  generation {pushed.generation}  crc32c {pushed.crc32c}{already}")
 
 
+def main() -> None:
+    """Runs the command line."""
+    readable_anywhere()
+    app(prog_name="grainserve")
+
+
 def _bar() -> Progress:
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
@@ -304,9 +387,9 @@ def _check_files(to: To, out: Path | None) -> None:
         FORMATS[name].check_library()
 
 
-def _deliver(result: Result, out: Path | None, to: To) -> None:
+def _deliver(result: Result, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
     print_result(result, result.image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, result.image_id, None, to):
+        for path in write_files(result, out, result.image_id, None, to, csv_dialect=csv_dialect):
             typer.echo(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
@@ -13,6 +15,8 @@ from rich.progress import track
 
 from grainserve import config
 from grainserve.contract import validate_options
+from grainserve.databar import with_databar
+from grainserve.deadline import Deadline
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
 from grainserve.images import ImageSource, check_image, frame_size, image_bytes
@@ -26,6 +30,7 @@ from grainserve.storage import Bucket
 from grainserve.tiles.jobs import fetched, submit
 from grainserve.tiles.layout import LARGEST_GRAIN, SIDE
 from grainserve.torchserve import TorchServe
+from grainserve.withdrawal import withdraw
 from grainserve.work import Work
 
 Progress = Callable[[State, GrainserveError | None], None]
@@ -33,7 +38,7 @@ JobsDone = Callable[[int, int], None]
 
 
 class Client:
-    """Sends images and brings results.
+    """Sends images and brings results. Any number of threads may use one.
 
     A dispatcher in background threads of this process does the work that is pending in the bucket, from the first
     `submit` or `wait` until `close`. Jobs unfinished then stay in the bucket for whichever dispatcher comes next.
@@ -80,8 +85,10 @@ class Client:
         self.torchserve = TorchServe(config.setting(torchserve, config.TORCHSERVE), config.management(management))
         self._dispatch = dispatch
         self._concurrency = concurrency
+        self._lock = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._closed = False
+        self._awaited: dict[str, None] = {}  # what `begin` submitted and nobody has fetched yet
 
     def submit(
         self,
@@ -92,9 +99,13 @@ class Client:
         version: str | None = None,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
+        on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> str:
         """Stores an image and its job and returns the image id; the work goes on behind it.
+
+        A Ctrl-C before that withdraws the job, unless it has an idempotency key.
 
         Args:
             image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
@@ -105,30 +116,46 @@ class Client:
             scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
                 the picture.
             bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
+            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`), and says so.
+            on_id: told of the image id before the job is stored, so that a caller who is interrupted can `cancel` it;
+                what it raises ends the submission.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
-            InvalidOption: an option is unknown or out of range, or a scale is given and is to be found as well.
+            InvalidConfiguration: this client is closed.
+            InvalidOption: an option is unknown or out of range, or a scale or rows to leave out are given and are
+                to be found as well.
             ScaleError: the scale is not found, or sources of it disagree.
             InvalidImage: no such file, no image, or of a kind that is not read: told before anything is stored.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store it.
         """
+        self._check_open()
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         data, content_type = image_bytes(image)
         check_image(data)
-        checked = validate_options(with_scale(image, options, scale, bar_um))
-        image_id = self.store.submit(
-            data,
-            model=self.model,
-            version=version or self.version,
-            options=checked,
-            submitter=self.submitter,
-            content_type=content_type,
-            key=idempotency_key,
-            traceparent=traceparent,
-        )
-        dispatcher = self._running_dispatcher()
-        if dispatcher:
+        ids: list[str] = []
+
+        def noted(image_id: str) -> None:
+            if on_id:
+                on_id(image_id)
+            if idempotency_key is None:  # under a key the next submission finds it
+                ids.append(image_id)
+
+        with self._withdrawing(ids):
+            image_id = self.store.submit(
+                data,
+                model=self.model,
+                version=version or self.version,
+                options=checked,
+                submitter=self.submitter,
+                content_type=content_type,
+                key=idempotency_key,
+                traceparent=traceparent,
+                on_id=noted,
+            )
+        # A client that was closed meanwhile leaves the job, which is stored, to the next dispatcher.
+        if dispatcher := self._running_dispatcher():
             dispatcher.hand_in(Ticket(self.submitter, image_id))
         return image_id
 
@@ -177,18 +204,37 @@ class Client:
             JobFailed: the job ended without a result; its `code` says why.
             WaitTimeout: not in time; the job goes on.
         """
-        begun, pause = time.monotonic(), 0.05
+        return self._wait(image_id, Deadline(timeout), progress)
+
+    def _wait(self, image_id: str, deadline: Deadline, progress: Progress | None) -> Result:
+        pause = 0.05
         found = self.look(image_id)
         while found is None:
-            left = float("inf") if timeout is None else timeout - (time.monotonic() - begun)
-            if left <= 0:
-                raise WaitTimeout(image_id, timeout or 0.0, self.state(image_id).value, self.problem)
+            if deadline.left <= 0:
+                raise self.too_late(image_id, deadline)
             if progress:
                 progress(self.state(image_id), self.problem)
-            time.sleep(min(pause, left))
+            time.sleep(min(pause, deadline.left))
             pause = min(pause * 1.3, 1.0)
             found = self.poll(image_id)
         return found
+
+    def too_late(self, image_id: str, deadline: Deadline) -> WaitTimeout:
+        """The error that says that a job was not done in time."""
+        return WaitTimeout(image_id, deadline.seconds or 0.0, self.state(image_id).value, self.problem)
+
+    def cancel(self, image_ids: Iterable[str]) -> list[str]:
+        """Cancels jobs: those that have not ended fail as `cancelled`, whoever works on them; others stay as they are.
+
+        Args:
+            image_ids: from `submit`; ids under which nothing is stored are passed over.
+
+        Returns:
+            The ids of those that were cancelled.
+        """
+        every = list(image_ids)
+        self.over(every)
+        return withdraw(self.store, every)
 
     def analyze(
         self,
@@ -203,11 +249,12 @@ class Client:
         """Submits an image and waits for its result.
 
         An image over 1024 px is cut into tiles, each of them a job, whose grains are merged; called again after a crash
-        it goes on with the jobs that are there.
+        it goes on with the jobs that are there. Ctrl-C withdraws the jobs that have not ended.
 
         Args:
             image: see `submit`.
-            timeout: seconds for all of it; None waits for as long as it takes.
+            timeout: seconds for all of it, the submission included; None waits for as long as it takes. What is late
+                goes on.
             progress: see `wait`.
             largest_grain: largest extent of a grain expected, px; tiles overlap by twice that.
             on_done: called after each job with how many are done, and of how many.
@@ -218,47 +265,94 @@ class Client:
             TilesDisagree: the checkpoint was replaced while the tiles were measured.
             And as `submit` and `wait`.
         """
-        return self.finish(self.begin(image, largest_grain=largest_grain, **options), timeout, progress, on_done)
+        deadline, ids = Deadline(timeout), list[str]()
+        with self._withdrawing(ids):
+            work = self.begin(image, timeout=deadline, largest_grain=largest_grain, on_id=ids.append, **options)
+            return self.finish(work, deadline, progress, on_done)
 
     def begin(
         self,
         image: ImageSource,
         *,
+        timeout: float | Deadline | None = None,
         largest_grain: int = LARGEST_GRAIN,
         scale: Mode | None = None,
         bar_um: float | None = None,
+        find_databar: bool = False,
+        on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> Work:
         """Submits an image that somebody will wait for, in tiles where it is large.
 
-        Nothing is stored where the work could not be done.
+        Nothing is stored where the work could not be done. Until `finish` has ended, a Ctrl-C that ends this client
+        (`with Client() as client`) withdraws the jobs.
+
+        Args:
+            image: see `submit`.
+            timeout: seconds in which the tiles must be submitted, or a limit that runs already.
+            largest_grain: see `analyze`.
+            scale: see `submit`.
+            bar_um: see `submit`.
+            find_databar: see `submit`.
+            on_id: told of the image id of each job before it is stored; what it raises ends the submission.
+            **options: see `submit`.
 
         Raises:
             TorchServeUnreachable, ModelNotFound: as `check`.
+            WaitTimeout: not in time; the tiles submitted so far go on.
             And as `submit`.
         """
+
+        def noted(image_id: str) -> None:
+            if on_id:
+                on_id(image_id)
+            with self._lock:
+                self._awaited[image_id] = None
+
+        deadline = Deadline.of(timeout)
         large = max(frame_size(image)) > SIDE
-        checked = validate_options(with_scale(image, options, scale, bar_um))
+        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
         self.check()
         if large:
-            return submit(self, image, largest_grain, checked)
-        return Work((self.submit(image, **checked),), lambda results: results[0])
+            return submit(self, image, largest_grain, checked, deadline=deadline, on_id=noted)
+        return Work((self.submit(image, on_id=noted, **checked),), lambda results: results[0])
 
     def finish(
         self,
         work: Work,
-        timeout: float | None = None,
+        timeout: float | Deadline | None = None,
         progress: Progress | None = None,
         on_done: JobsDone | None = None,
     ) -> Result:
-        """Waits for the result of what `begin` began; arguments and errors as `analyze`."""
-        begun, results = time.monotonic(), list[Result]()
-        for image_id in work.image_ids:
-            left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
-            results.append(self.wait(image_id, left, progress))
-            if on_done:
-                on_done(len(results), len(work.image_ids))
+        """Waits for the result of what `begin` began; arguments and errors as `analyze`, nothing is withdrawn."""
+        deadline, results = Deadline.of(timeout), list[Result]()
+        try:
+            for image_id in work.image_ids:
+                results.append(self._wait(image_id, deadline, progress))
+                if on_done:
+                    on_done(len(results), len(work.image_ids))
+        except Exception:
+            self.over(work.image_ids)
+            raise
+        self.over(work.image_ids)
         return work.result(results)
+
+    @contextmanager
+    def _withdrawing(self, image_ids: list[str]) -> Iterator[None]:
+        """Cancels jobs when the block ends by Ctrl-C: nobody else knows of them."""
+        try:
+            yield
+        except Exception:
+            raise
+        except BaseException:
+            self.cancel(image_ids)
+            raise
+
+    def over(self, image_ids: Iterable[str]) -> None:
+        """Notes that nobody waits any longer for jobs of `begin`: a Ctrl-C leaves them as they are."""
+        with self._lock:
+            for image_id in image_ids:
+                self._awaited.pop(image_id, None)
 
     def default_version(self) -> str | None:
         """The version that requests without one go to; None where TorchServe's management is not to be asked.
@@ -292,14 +386,17 @@ class Client:
             As `poll`.
         """
         found = self.poll(image_id)  # an unknown id is told before any thread starts
-        if found is None and (dispatcher := self._running_dispatcher()):
-            dispatcher.hand_in(Ticket(self.store.job(image_id).submitter, image_id))
+        if found is None:
+            self._check_open()
+            if dispatcher := self._running_dispatcher():
+                dispatcher.hand_in(Ticket(self.store.job(image_id).submitter, image_id))
         return found
 
     @property
     def problem(self) -> GrainserveError | None:
         """What holds this client's dispatcher up at the moment, if anything."""
-        return self._dispatcher.problem if self._dispatcher else None
+        dispatcher = self._dispatcher
+        return dispatcher.problem if dispatcher else None
 
     def close(self, timeout: float | None = None) -> None:
         """Ends the jobs TorchServe has in hand, claims no more.
@@ -308,10 +405,11 @@ class Client:
             timeout: seconds to wait for them; None waits for as long as they take. Those not done by then go back into
                 the queue for another dispatcher.
         """
-        self._closed = True
-        if self._dispatcher:
-            self._dispatcher.stop(timeout)
-            self._dispatcher = None
+        with self._lock:
+            self._closed = True
+            dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher:
+            dispatcher.stop(timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -319,8 +417,10 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Ctrl-C means now: what is in hand goes back.
-        self.close(0.0 if kind is not None and not issubclass(kind, Exception) else None)
+        stopped = kind is not None and not issubclass(kind, Exception)
+        self.close(0.0 if stopped else None)  # Ctrl-C means now: what is in hand goes back
+        if stopped:
+            self.cancel(self._awaited)  # by `begin`, and not fetched by `finish`
 
     def result_from(self, path: str | PathLike[str]) -> Result:
         """Reads a result that `Result.to_json` wrote; `overlay` fetches its image from this client's bucket."""
@@ -330,9 +430,13 @@ class Client:
     def _result(self, data: dict[str, Any]) -> Result:
         return Result(data, fetch_image=lambda: fetched(self.store, data["metadata"]))
 
-    def _running_dispatcher(self) -> Dispatcher | None:
+    def _check_open(self) -> None:
         if self._closed:
             raise InvalidConfiguration("this client is closed: make another one")
-        if self._dispatch and self._dispatcher is None:
-            self._dispatcher = Dispatcher(self.store, self.torchserve, concurrency=self._concurrency).start()
-        return self._dispatcher
+
+    def _running_dispatcher(self) -> Dispatcher | None:
+        """The one dispatcher of this client, whichever thread asks first; None where it has none, or is closed."""
+        with self._lock:
+            if self._dispatch and self._dispatcher is None and not self._closed:
+                self._dispatcher = Dispatcher(self.store, self.torchserve, concurrency=self._concurrency).start()
+            return self._dispatcher

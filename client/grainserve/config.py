@@ -20,6 +20,7 @@ NONE = "none"
 """The address of what cannot be reached from here: TorchServe's management, or, for a gateway that only takes jobs,
 all of it."""
 
+ADDRESSES = (TORCHSERVE, MANAGEMENT)
 DEFAULTS = {TORCHSERVE: "http://127.0.0.1:8080", MANAGEMENT: "http://127.0.0.1:8081", MODEL: "sam_tiny"}
 
 
@@ -27,12 +28,31 @@ def setting(given: str | None, variable: str) -> str:
     """Returns what was given, else the environment variable, else its default.
 
     Raises:
-        InvalidConfiguration: there is none of the three.
+        InvalidConfiguration: there is none of the three, or an address is none.
     """
     value = given or os.environ.get(variable) or DEFAULTS.get(variable)
     if not value:
         raise InvalidConfiguration(f"{variable} is not set: set it in the environment or pass it")
+    return check_address(value, variable) if variable in ADDRESSES else value
+
+
+def check_address(value: str, variable: str) -> str:
+    """Returns the address of a server unchanged; `none` is one as well.
+
+    Raises:
+        InvalidConfiguration: it does not begin with http:// or https://, or has no host.
+    """
+    scheme, _, host = value.partition("://")
+    if value != NONE and not (scheme.lower() in ("http", "https") and host.strip("/")):
+        raise InvalidConfiguration(
+            f"{variable} is {value!r}: an address begins with http:// or https://, such as {_example(value)}"
+        )
     return value
+
+
+def _example(value: str) -> str:
+    host = value.rpartition("//")[2].strip("/ ")
+    return f"http://{host}" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else DEFAULTS[TORCHSERVE]
 
 
 def management(given: str | None) -> str | None:

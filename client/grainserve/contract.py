@@ -101,7 +101,9 @@ def options_from_text(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_text(kinds: Sequence[str], text: str) -> object:
-    """The number a text says where one is wanted; else the text, for the schema to refuse."""
+    """The number or truth value a text says where one is wanted; else the text, for the schema to refuse."""
+    if "boolean" in kinds:
+        return {"true": True, "false": False}.get(text, text)
     for kind, number in (("integer", int), ("number", float)):
         if kind in kinds:
             try:
@@ -116,6 +118,10 @@ def describe_option(name: str) -> str:
     rule = schema("options")["properties"][name]
     if "enum" in rule:
         return " or ".join(repr(value) for value in rule["enum"] if value is not None)
+    if "pattern" in rule:
+        return f"a text like {rule['examples'][0]!r}"
+    if "boolean" in rule["type"]:
+        return "true or false"
     if "string" in rule["type"]:
         return f"a text of {rule['minLength']} to {rule['maxLength']} characters, none of them a control character"
     kind = "an integer" if "integer" in rule["type"] else "a number"

@@ -37,31 +37,44 @@ class Courier:
         self._store = store
         self._inbox = inbox
         self._lock = threading.Lock()
+        # Deadlines are set by one thread at a time: an extension on its way would take back what `let_go` gave back.
+        self._deadlines = threading.Lock()
         self._held: dict[str, list[News]] = {}
+        self._closed = False
 
     def fetch(self) -> bool:
-        """Brings news into the inbox; fails the jobs of dead letters that nobody works on. False: none could be had."""
+        """Brings news into the inbox; fails the jobs of dead letters that nobody works on. False: none could be had.
+
+        What comes after `let_go` goes back at once.
+        """
         try:
             found = self._notifications.pull(MOST, WAIT)
-            if found:
-                self._notifications.extend(found, HOLD)  # whatever deadline the subscription has
-            for news in found:
-                if news.dead:
-                    self._bury(news)
-                    continue
-                with self._lock:
-                    self._held.setdefault(news.ticket.image_id, []).append(news)
-                self._inbox.put(news.ticket)
         except NotificationError as error:
             log.warning("%s", error)
             return False
+        held = [news for news in found if not news.dead]
+        with self._deadlines:
+            with self._lock:
+                closed = self._closed
+                if not closed:
+                    for news in held:
+                        self._held.setdefault(news.ticket.image_id, []).append(news)
+            self._try(found, 0 if closed else HOLD)  # whatever deadline the subscription has
+        if closed:
+            return True
+        for news in held:
+            self._inbox.put(news.ticket)
+        for news in found:
+            if news.dead:
+                self._bury(news)
         return True
 
     def hold(self) -> None:
         """Extends the deadlines of all that is held; to be called every `HOLD_EVERY` seconds."""
-        with self._lock:
-            held = [news for several in self._held.values() for news in several]
-        self._try(held, HOLD)
+        with self._deadlines:
+            with self._lock:
+                held = [news for several in self._held.values() for news in several]
+            self._try(held, HOLD)
 
     def looked(self, ticket: Ticket, *, ended: bool) -> None:
         """A job was looked at: acknowledges its messages if it has ended; else Pub/Sub may bring them to others."""
@@ -74,11 +87,13 @@ class Courier:
                 log.warning("%s", error)
 
     def let_go(self) -> None:
-        """Gives back all that is held, at once."""
-        with self._lock:
-            held = [news for several in self._held.values() for news in several]
-            self._held.clear()
-        self._try(held, 0)
+        """Gives back all that is held, at once, and holds nothing from then on."""
+        with self._deadlines:
+            with self._lock:
+                self._closed = True
+                held = [news for several in self._held.values() for news in several]
+                self._held.clear()
+            self._try(held, 0)
 
     def _try(self, news: list[News], seconds: float) -> None:
         try:
@@ -91,5 +106,5 @@ class Courier:
         try:
             self._store.give_up(news.ticket, UNDELIVERABLE)
             self._notifications.acknowledge([news])
-        except (StorageError, InvalidJob) as error:
+        except (StorageError, InvalidJob, NotificationError) as error:
             log.warning("dead letter of image %s left for later: %s", news.ticket.image_id, error)

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grainserve.capacity import Capacity
-from grainserve.courier import HOLD_EVERY, Courier
+from grainserve.courier import HOLD_EVERY, WAIT, Courier
 from grainserve.errors import (
     GrainserveError,
     ImageNotFound,
@@ -31,11 +31,12 @@ from grainserve.errors import (
     TorchServeError,
     TorchServeUnreachable,
 )
-from grainserve.hand import Hand, Held
+from grainserve.hand import LEASES, Hand, Held
 from grainserve.inbox import Inbox
 from grainserve.jobs import Failure, Job
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore
+from grainserve.supervisor import Supervisor
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,16 @@ log = logging.getLogger(__name__)
 GLANCE = 16
 """Jobs that a look at `pending/` is to bring, at least. Others take of the same while they wait here, so not many more:
 each that another has done meanwhile costs a call."""
+LAST_PULL = WAIT + 2.0
+"""Seconds in which a pull of news has come to its end."""
 HANDED_IN = 64
 """Jobs that wait here before no more are taken from those who submit."""
 
 DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
+
+JOBS, LISTING, NEWS, DEADLINES = "work on jobs", "looking for jobs", "fetching news", "holding news"
+KINDS = (JOBS, LISTING, NEWS, DEADLINES, LEASES)
+"""What the threads of a dispatcher do; none of them ends by a fault."""
 
 LEFT_ALONE = 600.0
 """Seconds until another look at a record that cannot be read."""
@@ -74,6 +81,7 @@ class Dispatcher:
             that was sent; of what a full queue refused it is not.
         on_answered: told of each result that came, and how many seconds after its request was sent.
         on_done: told of each result that was stored, and how many seconds after the job was submitted.
+        supervisor: knows which of the threads have failed, and which are down.
     """
 
     def __init__(
@@ -100,32 +108,30 @@ class Dispatcher:
         self._inbox = Inbox()
         self._capacity = Capacity(torchserve, concurrency)
         self._stopping = threading.Event()
-        self._hand = Hand(store, self.owner)
+        self.supervisor = Supervisor(KINDS)
+        self._hand = Hand(store, self.owner, self.supervisor)
+        self._counting = threading.Lock()
         self._ended: Counter[str] = Counter()
-        # Daemons: a process that ends takes them with it, and their leases run out.
-        self._workers = [
-            threading.Thread(target=self._work, name=f"grainserve-dispatcher-{number}", daemon=True)
-            for number in range(concurrency)
-        ]
-        self._scouts = [threading.Thread(target=self._list, name="grainserve-listing", daemon=True)]
+        self._workers: list[threading.Thread] = []
+        self._news: threading.Thread | None = None
         self._courier = Courier(store.notifications, store, self._inbox) if store.notifications else None
-        if self._courier:
-            self._scouts += [
-                threading.Thread(target=self._fetch, name="grainserve-news", daemon=True),
-                threading.Thread(target=self._hold, name="grainserve-news-deadlines", daemon=True),
-            ]
 
     def start(self) -> Self:
         """Starts the threads."""
-        for thread in (*self._workers, *self._scouts):
-            thread.start()
+        start = self.supervisor.start
+        self._workers = [start(JOBS, self._work, self._stopping) for _ in range(self._concurrency)]
+        start(LISTING, self._list, self._stopping)
+        if self._courier:
+            self._news = start(NEWS, self._fetch, self._stopping)
+            start(DEADLINES, self._hold, self._stopping)
         return self
 
     def stop(self, timeout: float | None = None) -> bool:
         """Claims nothing more, ends the jobs in hand, gives up those that take too long, returns.
 
         Args:
-            timeout: seconds to wait for the jobs in hand; None waits for as long as they take.
+            timeout: seconds to wait for the jobs in hand; None waits for as long as they take. Where Pub/Sub is used,
+                a pull that is under way may take a few more.
 
         Returns:
             Whether all ended in time. Those that did not are back in the queue, the attempt taken back; whether they
@@ -133,13 +139,14 @@ class Dispatcher:
         """
         self._stopping.set()
         self._inbox.close()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        begun = time.monotonic()
         for thread in self._workers:
-            if thread.is_alive():
-                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            thread.join(None if timeout is None else max(0.0, begun + timeout - time.monotonic()))
         given_back = self._hand.give_back()
         if self._courier:
             self._courier.let_go()
+        if self._news:  # what its last pull brings goes back, which a process that ends would not do
+            self._news.join(max(0.0, begun + LAST_PULL - time.monotonic()))
         return not given_back
 
     def hand_in(self, ticket: Ticket) -> None:
@@ -158,12 +165,15 @@ class Dispatcher:
     @property
     def ended(self) -> Counter[str]:
         """How many jobs ended here, by their last state, and how many attempts failed."""
-        return self._ended
+        with self._counting:
+            return self._ended.copy()
 
     def summary(self) -> str:
         """What was done so far, in one line."""
-        counts = ", ".join(f"{self._ended[what]} {what}" for what in (DONE, FAILED, RETRIED))
-        trouble = f"; {self.problem}" if self.problem else ""
+        ended, faults = self.ended, sum(self.supervisor.failures.values())
+        counts = ", ".join(f"{ended[what]} {what}" for what in (DONE, FAILED, RETRIED))
+        trouble = f"; {faults} faults of the dispatcher's own" if faults else ""
+        trouble += f"; {self.problem}" if self.problem else ""
         return f"{counts}, {self.in_hand} in hand{trouble}"
 
     def __enter__(self) -> Self:
@@ -189,8 +199,6 @@ class Dispatcher:
                         break
             except StorageError as error:
                 self._trouble(error)
-            except Exception:  # a fault of ours must not end the thread
-                log.exception("looking for jobs failed")
             self.looks += 1
             if not found:
                 self._stopping.wait(self._listing_interval * self._chance.uniform(0.8, 1.2))
@@ -200,12 +208,7 @@ class Dispatcher:
         while not self._stopping.is_set():
             if not self._has_room():
                 continue
-            try:
-                fetched = self._courier.fetch()
-            except Exception:  # a fault of ours must not end the thread
-                log.exception("fetching news of jobs failed")
-                fetched = False
-            if not fetched:
+            if not self._courier.fetch():
                 self._stopping.wait(self._pause(5))
 
     def _has_room(self) -> bool:
@@ -214,8 +217,9 @@ class Dispatcher:
 
     def _hold(self) -> None:
         assert self._courier
-        while not self._stopping.wait(HOLD_EVERY):
+        while not self._stopping.is_set():
             self._courier.hold()
+            self._stopping.wait(HOLD_EVERY)
 
     def _work(self) -> None:
         while self._has_place():
@@ -223,9 +227,12 @@ class Dispatcher:
                 ticket = self._inbox.take()
                 if ticket is None:
                     return
-                again = self._look_at(ticket)
-                # First, so that news that come in between find the inbox without it.
-                self._inbox.done(ticket, again)
+                again: float | None = LEFT_ALONE
+                try:
+                    again = self._look_at(ticket)
+                finally:
+                    # First, so that news that come in between find the inbox without it.
+                    self._inbox.done(ticket, again)
                 if self._courier:
                     self._courier.looked(ticket, ended=again is None)
             finally:
@@ -261,8 +268,9 @@ class Dispatcher:
             self._trouble(error)
             self._stopping.wait(self._pause(2))
             return self._pause(2)
-        except Exception:  # a fault of ours must not end the thread; the attempt counts when its lease has run out
+        except Exception:  # a fault of ours holds up no other job; the attempt counts when its lease has run out
             log.exception("image %s: the dispatcher itself failed", ticket.image_id)
+            self.supervisor.count(JOBS)
             return self._store.lease.total_seconds()
         return None
 
@@ -276,9 +284,11 @@ class Dispatcher:
             self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
         outcome = self._predict(held, image)
+        if held.given_back:
+            return None
         if isinstance(outcome, dict):
             self._finish(held, outcome)
-            self._ended[DONE] += 1
+            self._count(DONE)
             self.on_done(job, self._age(job))
             log.info("%s done", job.about)
             return None
@@ -287,6 +297,10 @@ class Dispatcher:
             return 0.0  # look again: another has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
+
+    def _count(self, what: str) -> None:
+        with self._counting:
+            self._ended[what] += 1
 
     def _age(self, job: Job) -> float:
         """Seconds since a job was submitted."""
@@ -323,7 +337,7 @@ class Dispatcher:
         else:
             log.warning("attempt %d on %s failed: %s", claim.job.attempts, claim.job.about, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))
-        self._ended[FAILED if job.ended else RETRIED] += 1
+        self._count(FAILED if job.ended else RETRIED)
         return job
 
     def _predict(self, held: Held, image: bytes) -> dict[str, Any] | TorchServeError | None:

@@ -71,6 +71,12 @@ class StorageRefused(StorageError):
     code = "storage_refused"
 
 
+class StorageFull(StorageError):
+    """There is no room for what was to be written."""
+
+    code = "storage_full"
+
+
 class BucketNotFound(StorageError):
     """The bucket does not exist."""
 

@@ -25,7 +25,6 @@ from prometheus_client.registry import Collector
 
 from grainserve import config
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidConfiguration, InvalidJob
-from grainserve.jobs import Job, State
 from grainserve.management import Management, Version
 from grainserve.pending import Ticket
 from grainserve.protocol import JobStore
@@ -215,7 +214,8 @@ def bucket_gauges(store: JobStore, counted: int = COUNTED, sampled: int = SAMPLE
 def _states(store: JobStore, tickets: Sequence[Ticket]) -> Counter[str]:
     def state(ticket: Ticket) -> str | None:
         try:
-            return _state(store, store.job(ticket.image_id))
+            job = store.job(ticket.image_id)
+            return None if job.ended else job.stage(store.now())  # ended since
         except InvalidJob:  # damaged by hand, and nobody works on it
             return "unreadable"
         except ImageNotFound:  # deleted meanwhile
@@ -223,13 +223,3 @@ def _states(store: JobStore, tickets: Sequence[Ticket]) -> Counter[str]:
 
     with ThreadPoolExecutor(max(1, len(tickets))) as pool:
         return Counter(found for found in pool.map(state, tickets) if found)
-
-
-def _state(store: JobStore, job: Job) -> str | None:
-    """One of STATES; None of a job that has ended since."""
-    if job.ended:
-        return None
-    waits = job.claimable_in(store.now())
-    if job.state is State.RUNNING:
-        return "running" if waits > 0 else "abandoned"
-    return "delayed" if waits > 0 else "queued"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,14 @@ from grainserve.errors import ImageNotFound, InvalidJob, StorageError
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore, Later
 from grainserve.records import LeaseLost
+from grainserve.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
 """Seconds to wait for claims that are being made when all is given back: longer than storage calls are retried."""
+LEASES = "lease renewal"
+"""What the supervisor calls the threads of this module."""
 
 
 class Held:
@@ -24,15 +28,18 @@ class Held:
     Attributes:
         claim: the claim with its latest record.
         lost: whether the job is another's, or nobody's, by now; what was found is still worth storing.
+        given_back: whether it was put back into the queue; what is found after that is not stored, as this process may
+            end at any moment, and the job may be cancelled.
     """
 
-    def __init__(self, store: JobStore, claim: Claim) -> None:
+    def __init__(self, store: JobStore, claim: Claim, supervisor: Supervisor) -> None:
         self.claim = claim
         self.lost = False
+        self.given_back = False
         self._store = store
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="grainserve-lease", daemon=True)
-        self._thread.start()
+        self._renewed = time.monotonic()
+        self._thread = supervisor.start(LEASES, self._renew, self._ended)
 
     def end(self) -> Claim:
         """Renews no more; returns the claim as it now is."""
@@ -42,7 +49,7 @@ class Held:
 
     def give_back(self) -> None:
         """Puts the job back into the queue, the attempt taken back."""
-        self.lost = True
+        self.lost = self.given_back = True
         claim = self.end()
         try:
             self._store.release(claim)
@@ -51,7 +58,8 @@ class Held:
 
     def _renew(self) -> None:
         # A third: two renewals may go wrong before the lease runs out.
-        while not self._ended.wait(self._store.lease.total_seconds() / 3):
+        every = self._store.lease.total_seconds() / 3
+        while not self._ended.wait(max(0.0, self._renewed + every - time.monotonic())):
             try:
                 self.claim = self._store.renew(self.claim)
             except (LeaseLost, InvalidJob):
@@ -59,6 +67,7 @@ class Held:
                 return
             except StorageError as error:
                 log.warning("lease of image %s not renewed: %s", self.claim.job.image_id, error)
+            self._renewed = time.monotonic()
 
 
 class Hand:
@@ -67,10 +76,12 @@ class Hand:
     Args:
         store: where jobs are claimed.
         owner: in whose name.
+        supervisor: of the threads that renew leases.
     """
 
-    def __init__(self, store: JobStore, owner: str) -> None:
+    def __init__(self, store: JobStore, owner: str, supervisor: Supervisor) -> None:
         self._store = store
+        self._supervisor = supervisor
         self._owner = owner
         self._changed = threading.Condition()
         self._claiming = 0
@@ -97,7 +108,7 @@ class Hand:
         held = None
         try:
             taken = self._store.claim(ticket, self._owner)
-            held = Held(self._store, taken) if isinstance(taken, Claim) else None
+            held = Held(self._store, taken, self._supervisor) if isinstance(taken, Claim) else None
         finally:
             # At once: what is claimed and not yet held could not be given back.
             with self._changed:

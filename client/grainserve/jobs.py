@@ -97,6 +97,17 @@ class Job:
         """Whether it is done or failed, which it then stays."""
         return self.state in (State.DONE, State.FAILED)
 
+    def stage(self, now: datetime) -> str:
+        """Where it is, for people.
+
+        Its state; but a queued job that waits for its next attempt is `delayed`, and a running one whose lease ran out
+        `abandoned`.
+        """
+        waits = self.claimable_in(now) > 0
+        if self.state is State.RUNNING and not waits:
+            return "abandoned"
+        return "delayed" if self.state is State.QUEUED and waits else self.state.value
+
     def claimable_in(self, now: datetime) -> float:
         """Seconds until a job that has not ended may be claimed; 0 or less: now."""
         at = self.lease.expires if self.state is State.RUNNING and self.lease else self.not_before

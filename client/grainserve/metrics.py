@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
-from grainserve.dispatcher import DONE, FAILED, RETRIED, Dispatcher
+from grainserve.dispatcher import DONE, FAILED, KINDS, RETRIED, Dispatcher
 from grainserve.jobs import Job
 
 SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
@@ -20,6 +20,18 @@ def measure(dispatcher: Dispatcher, registry: CollectorRegistry) -> None:
     ended = Gauge("grainserve_jobs_ended", "Jobs ended here since the start.", ("how",), registry=registry)
     for how in (DONE, FAILED, RETRIED):
         ended.labels(how).set_function(lambda how=how: dispatcher.ended[how])  # type: ignore[misc]
+    failures = Gauge(
+        "grainserve_thread_failures",
+        "Faults of grainserve's own in background threads since the start; each goes on after it.",
+        ("thread",),
+        registry=registry,
+    )
+    down = Gauge(
+        "grainserve_threads_down", "Threads that have failed and wait to start again.", ("thread",), registry=registry
+    )
+    for kind in KINDS:
+        failures.labels(kind).set_function(lambda kind=kind: dispatcher.supervisor.failures[kind])  # type: ignore[misc]
+        down.labels(kind).set_function(lambda kind=kind: dispatcher.supervisor.down.get(kind, 0))  # type: ignore[misc]
     waited, took = (
         Histogram(name, text, ("model",), registry=registry, buckets=SECONDS)
         for name, text in (

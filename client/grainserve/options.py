@@ -9,13 +9,35 @@ import typer
 
 from grainserve.contract import describe_option, schema, validate_options
 
+PANEL = "Options of the request"
+
+
+def _purpose(name: str) -> str:
+    purpose: str = schema("options")["properties"][name]["description"]
+    return f"{purpose[0].upper()}{purpose[1:]}"
+
 
 def _option(name: str) -> Any:
-    purpose = schema("options")["properties"][name]["description"]
-    words = f"{purpose[0].upper()}{purpose[1:]}; {describe_option(name)}."
-    return typer.Option(help=words, show_default=False, rich_help_panel="Options of the request")
+    words = f"{_purpose(name)}; {describe_option(name)}."
+    return typer.Option(help=words, show_default=False, rich_help_panel=PANEL)
 
 
+def _flag(name: str) -> Any:
+    return typer.Option(f"--{name}/--no-{name}", help=f"{_purpose(name)}.", show_default=False, rich_help_panel=PANEL)
+
+
+Crop = Annotated[str | None, _option("crop")]
+IgnoreBottom = Annotated[int | None, _option("ignore_bottom")]
+CropSource = Annotated[str | None, _option("crop_source")]
+FindDatabar = Annotated[
+    bool,
+    typer.Option(
+        "--find-databar",
+        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out; the result "
+        "says how much that was.",
+        rich_help_panel="Options of the request",
+    ),
+]
 UmPerPx = Annotated[float | None, _option("um_per_px")]
 ScaleSource = Annotated[str | None, _option("scale_source")]
 Points = Annotated[str | None, _option("points")]
@@ -29,6 +51,7 @@ MinMaskRegionArea = Annotated[int | None, _option("min_mask_region_area")]
 MinArea = Annotated[int | None, _option("min_area")]
 MaxAreaFraction = Annotated[float | None, _option("max_area_fraction")]
 Mode = Annotated[str | None, _option("mode")]
+Fill = Annotated[bool | None, _flag("fill")]
 MaskFormat = Annotated[str | None, _option("mask_format")]
 Label = Annotated[str | None, _option("label")]
 

@@ -73,11 +73,11 @@ class Pending:
 
     def count(self, limit: int, submitter: str | None = None) -> int:
         """How many unfinished jobs there are, of one submitter or of all, counted up to a limit."""
-        return sum(1 for _ in self._bucket.names(f"{PREFIX}{submitter}/" if submitter else PREFIX, limit=limit))
+        return sum(1 for _ in self._bucket.names(_folder(submitter), limit=limit))
 
-    def made(self, limit: int) -> list[tuple[Ticket, datetime]]:
-        """Unfinished jobs, up to a limit, and when each was submitted; in the order of their names."""
-        found = ((_read(name), at) for name, at in self._bucket.times(PREFIX, limit=limit))
+    def made(self, limit: int, submitter: str | None = None) -> list[tuple[Ticket, datetime]]:
+        """Unfinished jobs, of one submitter or of all, up to a limit, and when each was submitted; in order of name."""
+        found = ((_read(name), at) for name, at in self._bucket.times(_folder(submitter), limit=limit))
         return [(ticket, at) for ticket, at in found if ticket]
 
     def _page(self, submitter: str, count: int) -> list[Ticket]:
@@ -87,6 +87,10 @@ class Pending:
         if len(names) < count:  # the end was reached: on from the beginning
             names += [name for name in self._bucket.names(folder, limit=count) if name < start][: count - len(names)]
         return [ticket for name in names if (ticket := _read(name))]
+
+
+def _folder(submitter: str | None) -> str:
+    return f"{PREFIX}{submitter}/" if submitter else PREFIX
 
 
 def _read(name: str) -> Ticket | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,8 +32,23 @@ STYLE: dict[Any, Any] = {
     "xtick.direction": "out",
     "ytick.direction": "out",
 }
+_STYLING = threading.Lock()
 NUMBER, AREA = "#1f5a92", "#c8691c"
 MARKED = (10, 50, 90)
+
+
+@contextmanager
+def styled(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Matplotlib in this project's style, for one thread at a time.
+
+    Its settings are the process's. Two threads, as of a gateway, that change and restore them at once would draw in
+    each other's style, and leave one's for good.
+
+    Args:
+        more: settings beside the style's.
+    """
+    with _STYLING, rc_context({**STYLE, **more}):
+        yield
 
 
 def save_size_figure(
@@ -44,7 +63,7 @@ def save_size_figure(
         unit: unit of the sizes.
         edge_grains: how many of the grains touch the frame.
     """
-    with rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)

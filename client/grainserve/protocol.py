@@ -43,6 +43,9 @@ from grainserve.storage import Bucket, PreconditionFailed
 log = logging.getLogger(__name__)
 
 
+CANCELLED = Failure("cancelled", "the job was cancelled before it was done: submit the image again to have it measured")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A job this dispatcher works on, and the generation of its record."""
@@ -110,6 +113,7 @@ class JobStore:
         content_type: str = "application/octet-stream",
         key: str | None = None,
         traceparent: str | None = None,
+        on_id: Callable[[str], None] | None = None,
     ) -> str:
         """Stores image, job and marker, in this order, and returns the image id.
 
@@ -126,6 +130,8 @@ class JobStore:
             key: the submitter's own name for this submission. Submitted again under the same key, the image has the
                 same id and makes no second job; what a crash had left out is made good.
             traceparent: the trace it belongs to, as W3C writes it; a new one when not given.
+            on_id: told of the image id before there is anything to work on under it, for a caller who may be
+                interrupted and then wants to cancel; what it raises ends the submission.
 
         Raises:
             IdempotencyConflict: another image, or other options, were submitted under this key.
@@ -136,6 +142,8 @@ class JobStore:
             content = json.dumps([model, version, options], sort_keys=True).encode()
             fingerprint = hashlib.sha256(hashlib.sha256(image).digest() + content).hexdigest()
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
+        if on_id:
+            on_id(image_id)
         self._create(f"images/{image_id}", image, content_type)
         parent = trace.traceparent(traceparent)
         job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent)
@@ -206,6 +214,30 @@ class JobStore:
         for name in (_ticket(job).marker, f"images/{image_id}", _result_name(image_id), record_name(image_id)):
             self.bucket.delete(name)
         self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
+
+    def cancel(self, image_id: str) -> bool:
+        """Fails a job that has not ended, as `cancelled`, whoever works on it. Returns whether it had not ended.
+
+        A dispatcher that is at work on it finds its lease gone and drops its result.
+
+        Raises:
+            InvalidImageId: not an id.
+            ImageNotFound: no job under this id.
+            InvalidJob: its record cannot be read.
+        """
+        while True:
+            job, generation = self._records.read(image_id)
+            if job.ended:
+                return False
+            try:
+                if self.bucket.exists(_result_name(image_id)):
+                    self._end(Claim(job, generation))  # it is done, and its dispatcher about to say so, or dead
+                    return False
+                self._change(job.failed(CANCELLED), generation)
+            except LeaseLost:
+                continue  # its record says what comes next
+            self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
+            return True
 
     # For dispatchers ------------------------------------------------------------------------------------------------
 

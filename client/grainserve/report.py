@@ -13,10 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from grainserve.exports.formats import FORMATS, USUAL, FormatName
+from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
 from grainserve.terminal import console
 
 SHOWN = 8
+SUMMARY_PERCENTS = (10, 50, 90)
 
 
 def unique_names(images: Sequence[Path]) -> list[str]:
@@ -31,7 +33,13 @@ def unique_names(images: Sequence[Path]) -> list[str]:
 
 
 def write_files(
-    result: Result, out: Path, name: str, image: Path | None, to: Sequence[FormatName] | None = None
+    result: Result,
+    out: Path,
+    name: str,
+    image: Path | None,
+    to: Sequence[FormatName] | None = None,
+    *,
+    csv_dialect: str = CsvDialect.EXCEL,
 ) -> list[Path]:
     """Writes a result's files: NAME.csv, NAME_overlay.png, …
 
@@ -41,6 +49,7 @@ def write_files(
         name: NAME.
         image: the image; None fetches it from the bucket.
         to: formats; None for the usual ones, without those that want masks where the result has none.
+        csv_dialect: of CSV.
 
     Returns:
         The files written.
@@ -54,12 +63,14 @@ def write_files(
         console.print("no overlay: mask_format is none")
     files = [out / f"{name}{FORMATS[each].ending}" for each in chosen]  # not with_suffix: names may hold dots
     for each, file in zip(chosen, files, strict=True):
-        result.export(file, each, image)
+        result.export(file, each, image, csv_dialect)
     return files
 
 
-def print_result(result: Result, name: str, console: Console = console) -> None:
-    """Prints the summary of a result and its first grains."""
+def print_result(
+    result: Result, name: str, console: Console = console, percentiles: Sequence[float] = SUMMARY_PERCENTS
+) -> None:
+    """Prints the summary of a result, with these percentiles, and its first grains."""
     unit = result.size_unit
     count = len(result.grains)
     edge = sum(grain.touches_edge for grain in result.grains)
@@ -81,7 +92,7 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:
-        console.print(_summary(result, unit))
+        console.print(_summary(result, unit, percentiles))
         console.print(_first_grains(result, unit))
 
 
@@ -91,8 +102,9 @@ def class_counts(result: Result) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
-def _summary(result: Result, unit: str) -> Table:
-    table = Table("equivalent diameter", "D10", "D50", "D90", "mean", box=SIMPLE_HEAD, pad_edge=False)
+def _summary(result: Result, unit: str, percentiles: Sequence[float]) -> Table:
+    names = (f"D{percent:g}" for percent in percentiles)
+    table = Table("equivalent diameter", *names, "mean", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     sizes, areas = result.sizes, np.array([grain.area for grain in result.grains], dtype=np.float64)
@@ -100,7 +112,7 @@ def _summary(result: Result, unit: str) -> Table:
     for weighting, weights in (("number", np.ones_like(areas)), ("area", areas)):
         curve = result.size_curve("number" if weighting == "number" else "area")
         mean = np.average(sizes[known], weights=weights[known]) if known.any() else np.nan
-        values = [*(curve.percentile(percent) for percent in (10, 50, 90)), float(mean)]
+        values = [*(curve.percentile(percent) for percent in percentiles), float(mean)]
         table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
     suffix = "" if result.um_per_px is None else "_um"
     frame = result.to_dataframe()

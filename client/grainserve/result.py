@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
 from grainserve.masks import Window, decode_window, paint_labels
 from grainserve.sizes import SizeCurve, Weighting, size_curve
+from grainserve.tiles.layout import Box
 
 if (
     TYPE_CHECKING
@@ -117,6 +117,7 @@ class Result:
             self.image_id = str(self.metadata["imageId"])
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
+            self.frame  # noqa: B018 - a wrong one is told here, too
             scale = self.metadata["units"]["umPerPx"]
             self.grains = [_grain(each) for each in data["segmentedObjects"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -138,6 +139,12 @@ class Result:
             return cls(data)
         except InvalidResult as error:
             raise InvalidResult(f"{path}: {error}") from error
+
+    @property
+    def frame(self) -> Box:
+        """The part of the image that was measured, px: all of it, unless a crop was asked for."""
+        box = self.metadata.get("frame")
+        return Box(**box) if box else Box(0, 0, self.width, self.height)
 
     def __repr__(self) -> str:
         return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
@@ -170,9 +177,19 @@ class Result:
             {name: pd.Series([row.get(name) for row in rows], dtype=_dtype(name)) for name in columns}, columns=columns
         )
 
-    def to_csv(self, path: str | PathLike[str]) -> None:
-        """Writes the table as CSV (UTF-8); null is an empty field."""
-        self.to_dataframe().to_csv(path, index=False, quoting=csv.QUOTE_MINIMAL)
+    def to_csv(self, path: str | PathLike[str], dialect: str = "excel") -> None:
+        """Writes the table as CSV (UTF-8); null is an empty field.
+
+        Args:
+            path: where.
+            dialect: `excel` (comma and decimal point) or `excel-eu` (semicolon and decimal comma).
+
+        Raises:
+            InvalidOption: no such dialect.
+        """
+        from grainserve.exports.table import write_csv  # noqa: PLC0415
+
+        write_csv(self.to_dataframe(), path, dialect)
 
     @property
     def has_masks(self) -> bool:
@@ -271,6 +288,7 @@ class Result:
         path: str | PathLike[str],
         format: str | None = None,  # noqa: A002 - as Pillow calls it
         image: ImageSource | None = None,
+        csv_dialect: str = "excel",
     ) -> None:
         """Writes the result as a file for another program; docs/exports.md says which.
 
@@ -278,15 +296,16 @@ class Result:
             path: where.
             format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
             image: the image, for an overlay and for its name in COCO's JSON.
+            csv_dialect: of CSV, as `to_csv`.
 
         Raises:
-            InvalidOption: no such format, or the ending does not say which.
+            InvalidOption: no such format or dialect, or the ending does not say which.
             ExtraMissing: a library is not installed.
             MasksMissing: the result has none, and this format is made of them.
         """
         from grainserve.exports import formats  # noqa: PLC0415
 
-        formats.write(self, path, format, image)
+        formats.write(self, path, format, image, csv_dialect)
 
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""

@@ -7,6 +7,7 @@ Only generation preconditions are used: the emulator does not enforce metagenera
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,15 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from grainserve.clock import ServerClock
-from grainserve.errors import BucketNotFound, StorageError, StorageRefused, StorageUnreachable
+from grainserve.config import BUCKET, check_address
+from grainserve.errors import BucketNotFound, StorageError, StorageFull, StorageRefused, StorageUnreachable
 
+EMULATOR = "STORAGE_EMULATOR_HOST"
 CONNECTIONS = 64
 """Kept open at once: each thread of a dispatcher or gateway has one."""
+NO_ROOM = ("no space left", "disk quota", "enospc")
+"""How a full disk reads in the emulator's answers."""
+PROBES = "probes/"
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -39,7 +45,22 @@ def connect() -> storage.Client:
     # Else a thread of the library asks for the bucket's own metadata, for traces nobody reads: a call that object roles
     # do not allow, retried for two minutes behind the back of whoever was told that GCS does not answer.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    if emulator := os.environ.get(EMULATOR):
+        check_address(emulator, EMULATOR)
     return storage.Client()
+
+
+def check_emulator() -> None:
+    """Asks the emulator once, where there is to be one: one that does not run is known at once, without patience.
+
+    Raises:
+        StorageUnreachable: it does not answer.
+        InvalidConfiguration: its address is none.
+    """
+    emulator = os.environ.get(EMULATOR)
+    if emulator:
+        with translated("asking for it", os.environ.get(BUCKET, "")):
+            requests.get(check_address(emulator, EMULATOR), timeout=10)
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class Bucket:
                 self.client._http.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
+        self._full = False
         self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
 
     def create(self, name: str, data: bytes, content_type: str) -> int:
@@ -173,7 +195,22 @@ class Bucket:
                 )
             except api.PreconditionFailed:
                 raise PreconditionFailed(f"{name} is not at generation {generation}") from None
+            except (api.RetryError, requests.RequestException, api.ServerError) as error:
+                self._full = _no_room(error)
+                raise
+        self._full = False
         return int(blob.generation)
+
+    def check_room(self) -> None:
+        """Tries a small write where the last one found no room; reading goes on in a full storage.
+
+        Raises:
+            StorageFull: there is still none.
+        """
+        if self._full:
+            name = f"{PROBES}{uuid.uuid4().hex}"
+            self.create(name, b"", "text/plain")
+            self.delete(name)
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
@@ -197,14 +234,38 @@ def translated(action: str, bucket: str) -> Iterator[None]:
             "login`, or set STORAGE_EMULATOR_HOST for an emulator"
         ) from error
     except (api.RetryError, requests.RequestException, auth.TransportError, api.ServerError) as error:
-        raise StorageUnreachable(
-            f"GCS does not answer ({action} in bucket {bucket!r}: {_first_line(error)}): check the network, or "
-            "STORAGE_EMULATOR_HOST and whether the emulator runs"
-        ) from error
+        cause = _cause(error)
+        if _no_room(error):
+            raise StorageFull(
+                f"there is no room left in storage ({action} in bucket {bucket!r}: {cause}): free disk where the "
+                "emulator keeps its objects (.run/gcs with `make serve`)"
+            ) from error
+        where = os.environ.get(EMULATOR)
+        remedy = (
+            f"is the emulator at {where} (STORAGE_EMULATOR_HOST) running? `make serve` starts one"
+            if where
+            else "check the network; for an emulator, set STORAGE_EMULATOR_HOST"
+        )
+        raise StorageUnreachable(f"GCS does not answer ({action} in bucket {bucket!r}: {cause}): {remedy}") from error
     except DataCorruption as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
+
+
+def _no_room(error: BaseException) -> bool:
+    return any(words in _cause(error).lower() for words in NO_ROOM)
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason that has words: google-cloud-storage and urllib3 wrap it, some of them in nothing."""
+    reasons: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner is not None and inner not in reasons:
+        reasons.append(inner)
+        given = getattr(inner, "cause", None) or getattr(inner, "reason", None) or next(iter(inner.args), None)
+        inner = given if isinstance(given, BaseException) else inner.__cause__
+    return next((said for each in reversed(reasons) if (said := _first_line(each)).strip()), type(error).__name__)
 
 
 def _first_line(error: BaseException) -> str:

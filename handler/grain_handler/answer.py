@@ -10,14 +10,26 @@ from grain_handler.classify import Classifier
 from grain_handler.config import ModelConfig
 from grain_handler.encoding import encode
 from grain_handler.errors import AnswerTooLarge, RequestError
+from grain_handler.frame import said_of
 from grain_handler.segment import Segmentation
 from grain_handler.weights import Checkpoint
 
 
 def render(
-    found: Segmentation, config: ModelConfig, checkpoint: Checkpoint, classifier: Classifier | None = None
+    found: Segmentation,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    classifier: Classifier | None = None,
+    seed_head: Checkpoint | None = None,
 ) -> tuple[int, bytes]:
     """Writes the answer to one request.
+
+    Args:
+        found: Its grains.
+        config: The model's.
+        checkpoint: The model's.
+        classifier: What named the classes, where one did.
+        seed_head: The file that predicts seeds, where it is not the checkpoint.
 
     Returns:
         HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
@@ -25,7 +37,7 @@ def render(
     Raises:
         AnswerTooLarge: TorchServe would not take it.
     """
-    body = _dump(_result(found, config, checkpoint, classifier))
+    body = _dump(_result(found, config, checkpoint, classifier, seed_head))
     if len(body) > config.max_answer_bytes:
         raise AnswerTooLarge(
             f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
@@ -54,7 +66,11 @@ def _dump(value: Any) -> bytes:
 
 
 def _result(
-    found: Segmentation, config: ModelConfig, checkpoint: Checkpoint, classifier: Classifier | None
+    found: Segmentation,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    classifier: Classifier | None,
+    seed_head: Checkpoint | None,
 ) -> dict[str, Any]:
     request = found.request
     options, image = request.options, request.image
@@ -68,6 +84,7 @@ def _result(
             "version": config.version,
             "checkpoint": origin(checkpoint),
             **({"classifier": about(classifier)} if classifier else {}),
+            **({"seedHead": origin(seed_head)} if seed_head else {}),
             "precision": config.precision,
             "image": {
                 "width": width,
@@ -84,7 +101,9 @@ def _result(
                 "scaleSource": options.um_per_px and (options.scale_source or "given"),
             },
             "options": options.model_dump(),
-            "warnings": list(image.warnings),
+            "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
+            # Only where it was asked for, as the trace id: clients of before 2026-12-01 do not know it.
+            **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
             # Only where it was asked for: clients of before 2026-11-22 do not know it.
             **({"traceId": request.trace_id} if request.trace_id else {}),
         },

@@ -7,8 +7,8 @@ stability, crop edges, box NMS within each crop, box NMS between crops, small re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,17 +21,48 @@ from torchvision.ops import nms
 from grain_handler.candidates import Candidates
 from grain_handler.crops import Crop, Framing, crops_of
 from grain_handler.decoder import PromptDecoder
+from grain_handler.errors import NoSeeds
 from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
-from grain_handler.regions import remove_small_regions
+from grain_handler.seeded import SeedPrompter, small_grains
 from grain_handler.settings import MaskSettings
+from grain_handler.tiny_encoder import predicts_seeds
 
 __all__ = ["MaskGenerator", "MaskSettings"]
 
 FRAME_BYTES = 4 * 64 * 64 * 4 * 1280
 """What one image takes in the encoder, bytes: the hidden layer of ViT-H for all its tokens."""
+
+NO_SEEDS = (
+    "points: this model predicts no seeds: ask for points grid or adaptive, or name a seed head in its model config "
+    "(seeds: …; python -m training.seeds makes one)"
+)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the encoder makes of an image.
+
+    Attributes:
+        tokens: SAM's image embedding, 1 × C × side × side, single precision.
+        maps: The seed map, `SEED_CHANNELS` × h × w, single precision; None: this model predicts no seeds.
+    """
+
+    tokens: Tensor
+    maps: Tensor | None
+
+    @property
+    def seed_map(self) -> Tensor:
+        """The seed map.
+
+        Raises:
+            NoSeeds: There is none.
+        """
+        if self.maps is None:
+            raise NoSeeds(NO_SEEDS)
+        return self.maps
 
 
 class MaskGenerator:
@@ -42,59 +73,76 @@ class MaskGenerator:
         precision: `fp32` (exact), `bf16` or `int8`; see `precision`.
         memory_mib: Memory that intermediate results may take, MiB; None takes the device's default.
         encoder: The model's image encoder, where it is ready in this precision (see `compiled`); None makes it.
+        seed_head: Predicts seeds where the encoder does not; on the model's device.
+
+    Attributes:
+        predicts_seeds: Whether it can be asked at seeds.
 
     Raises:
         ValueError: If the precision is unknown or the model has nothing to quantise.
     """
 
     def __init__(
-        self, sam: Sam, precision: str = "fp32", memory_mib: int | None = None, encoder: nn.Module | None = None
+        self,
+        sam: Sam,
+        precision: str = "fp32",
+        memory_mib: int | None = None,
+        encoder: nn.Module | None = None,
+        seed_head: nn.Module | None = None,
     ) -> None:
         self.dtype = dtype_of(precision)
         with torch.inference_mode():
             self.encoder = image_encoder(sam.image_encoder, precision) if encoder is None else encoder
             self.decoder = PromptDecoder(sam, self.dtype)
+        self.seed_head = seed_head
+        self.predicts_seeds = seed_head is not None or predicts_seeds(sam.image_encoder)
         self.framing = Framing(sam)
         self.budget = Budget(sam.device, memory_mib)
 
     @torch.inference_mode()
-    def embed(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
         """Runs the image encoder.
 
         Args:
             images: Each H × W × 3, uint8, RGB.
 
         Returns:
-            Embeddings, images × C × side × side, single precision.
+            Their embeddings.
         """
         with record_function("grainserve::encoder"):
             frames = torch.stack([self.framing.frame(image) for image in images]).to(self.dtype)
-            parts = self.budget.chunks(len(frames), FRAME_BYTES, lambda part: self.encoder(frames[part]))
-            return torch.cat(list(parts)).float()
+            parts = self.budget.chunks(len(frames), FRAME_BYTES, lambda part: self._encode(frames[part]))
+            return [each for part in parts for each in part]
+
+    def _encode(self, frames: Tensor) -> list[Embedding]:
+        made = self.encoder(frames)
+        tokens, maps = made if isinstance(made, tuple) else (made, None)
+        tokens = tokens.float()
+        if self.seed_head is not None:
+            maps = self.seed_head(tokens)
+        return [Embedding(tokens[i : i + 1], None if maps is None else maps[i].float()) for i in range(len(frames))]
 
     @torch.inference_mode()
-    def generate(self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Tensor | None = None) -> list[Mask]:
+    def generate(
+        self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Embedding | None = None
+    ) -> list[Mask]:
         """Segments everything in an image.
 
         Args:
             image: H × W × 3, uint8, RGB.
             settings: Grid, thresholds and crops.
-            embedding: The whole image's embedding (1 × C × side × side) where `embed` has made it already.
+            embedding: The whole image's where `embed` has made it already.
 
         Returns:
             Masks, which may overlap, in stock's order.
         """
         height, width = image.shape[:2]
-        crops = crops_of(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
-        grids = settings.grids()
-        prompter = Prompter(self.decoder, self.framing, self.budget, settings)
-        found: list[Candidates] = []
-        for crop in crops:
-            if embedding is None or crop.layer > 0:
-                embedding = self.embed([crop.of(image)])
-            candidates = prompter.ask(crop, embedding, grids[crop.layer])
+        ask = self._ask_seeds if settings.points == "seeds" else self._ask_grid
+        crops, found = [], []
+        for crop, candidates in ask(image, settings, embedding):
             with record_function("grainserve::nms"):
                 found.append(candidates[nms(candidates.boxes.float(), candidates.iou, settings.box_nms_thresh)])
+            crops.append(crop)
         found, order = _drop_between_crops(found, crops, settings.crop_nms_thresh)
         with record_function("grainserve::render"):
             masks = [
@@ -106,6 +154,35 @@ class MaskGenerator:
         if settings.min_mask_region_area > 0:
             masks = _clean(masks, height, width, settings)
         return masks
+
+    def _ask_grid(
+        self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Embedding | None
+    ) -> Iterator[tuple[Crop, Candidates]]:
+        """Asks all crops at the points of a grid."""
+        prompter, grids = Prompter(self.decoder, self.framing, self.budget, settings), settings.grids()
+        for crop in _crops(image, settings):
+            if embedding is None or crop.layer > 0:
+                (embedding,) = self.embed([crop.of(image)])
+            yield crop, prompter.ask(crop, embedding.tokens, grids[crop.layer])
+
+    def _ask_seeds(
+        self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Embedding | None
+    ) -> Iterator[tuple[Crop, Candidates]]:
+        """Asks the image at its seeds; enlarged crops only where seeds say that grains are small."""
+        prompter = SeedPrompter(self.decoder, self.framing, self.budget, settings)
+        whole, *parts = _crops(image, settings)
+        embedding = embedding or self.embed([image])[0]
+        votes = prompter.votes(whole, embedding.seed_map)
+        enlarged = [part for part in parts if small_grains(votes, whole, part)]
+        yield whole, prompter.ask(whole, embedding.tokens, votes)
+        for part in enlarged:
+            (closer,) = self.embed([part.of(image)])
+            yield part, prompter.ask(part, closer.tokens, prompter.votes(part, closer.seed_map))
+
+
+def _crops(image: NDArray[np.uint8], settings: MaskSettings) -> list[Crop]:
+    height, width = image.shape[:2]
+    return crops_of(height, width, settings.crop_n_layers, settings.crop_overlap_ratio)
 
 
 def _drop_between_crops(
@@ -132,6 +209,8 @@ def _drop_between_crops(
 
 def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSettings) -> list[Mask]:
     """Removes small regions of masks, and masks that this made alike; prefers those it left alone."""
+    from grain_handler.regions import remove_small_regions  # noqa: PLC0415 - SciPy, which nothing else here needs
+
     if not masks:
         return []
     cleaned, changed = [], []

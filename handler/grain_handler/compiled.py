@@ -21,7 +21,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,9 @@ from torch import Tensor, nn
 from grain_handler.errors import PackageError
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.target import Target, allowed_instructions
-from grain_handler.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from grain_handler.weights import Checkpoint
 
 BATCH = 8
 """Images that a package takes at once, at most; more are encoded in parts."""
@@ -53,14 +55,14 @@ class CompiledEncoder(nn.Module):
         self.runner, self.tensors, self.side, self.dtype = runner, tensors, side, dtype
         self.device = next(iter(tensors.values())).device
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Encodes normalised images.
 
         Args:
             images: B × 3 × side × side, of the precision's type, on the weights' device.
 
         Returns:
-            The embedding, B × C × side/16 × side/16.
+            The embedding, B × C × side/16 × side/16; from an encoder that predicts seeds the seed map as well.
 
         Raises:
             ValueError: If the images are anything else; the code would read beside them.
@@ -71,8 +73,9 @@ class CompiledEncoder(nn.Module):
                 f"the compiled encoder takes {self.dtype} images of {expected} on {self.device}, "
                 f"not {images.dtype} of {tuple(images.shape[1:])} on {images.device}"
             )
-        parts = [self.runner.boxed_run([part.contiguous()])[0] for part in images.split(BATCH)]
-        return cast(Tensor, parts[0] if len(parts) == 1 else torch.cat(parts))
+        parts = [self.runner.boxed_run([part.contiguous()]) for part in images.split(BATCH)]
+        made = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
+        return made[0] if len(made) == 1 else (made[0], made[1])
 
 
 @torch.inference_mode()

@@ -10,12 +10,8 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from grain_handler.errors import DeviceError
+from grain_handler.device import choose
 from grain_handler.precision import resolve
-
-REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
-"""Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
-image."""
 
 SECTION = "grainserve"
 """The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
@@ -33,6 +29,8 @@ class ModelConfig(BaseModel):
             `${NAME}` as above; None runs the encoder as it is.
         classifier: `gs://` URI or path of a classifier of grains (see `classify`), with `${NAME}` as above; None gives
             every grain the request's label.
+        seeds: `gs://` URI or path of a seed head (see `seed_head`), with `${NAME}` as above, for a model that
+            predicts no seeds itself; None refuses it `points: seeds`.
         memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
@@ -50,6 +48,7 @@ class ModelConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     encoder_package: str | None = None
     classifier: str | None = None
+    seeds: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
@@ -65,13 +64,14 @@ class ModelConfig(BaseModel):
             ValueError: If the YAML lacks our section or an environment variable it names is not set.
             DeviceError: If there must be a GPU and there is none.
         """
-        section = (context.model_yaml_config or {}).get(SECTION)
+        told = context.model_yaml_config or {}
+        section = told.get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
-        files = ("checkpoint", "encoder_package", "classifier")
+        files = ("checkpoint", "encoder_package", "classifier", "seeds")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
-        device = _device(context.system_properties.get("gpu_id"))
+        device = choose(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))
         config = cls(
             **{**section, **named},
             name=context.manifest["model"]["modelName"],
@@ -80,18 +80,6 @@ class ModelConfig(BaseModel):
             cache=Path(cache),
         )
         return config.model_copy(update={"precision": resolve(config.precision, device)})
-
-
-def _device(gpu: object) -> torch.device:
-    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed."""
-    available = torch.cuda.is_available()
-    if gpu is not None and available:
-        return torch.device("cuda", int(str(gpu)))
-    if os.environ.get(REQUIRE_GPU, "") not in ("", "0"):
-        given = "TorchServe, which asks nvidia-smi, gave this worker none" if gpu is None else f"it was given GPU {gpu}"
-        found = "torch finds one" if available else f"torch (CUDA {torch.version.cuda}) finds no driver that it can use"
-        raise DeviceError(f"{REQUIRE_GPU} is set, and this worker would run on the CPU: {given}, and {found}")
-    return torch.device("cpu")
 
 
 def expand(text: str) -> str:

@@ -10,6 +10,9 @@ all exact:
 * The upscaling convolutions have stride = kernel, so each image token becomes its own 4 × 4 pixels by two matrix
   products; only prompts that survived the predicted IoU, and only tokens inside the image, get there.
 
+A prompt may also see a *window* of the image's tokens instead of all of them: then it has tokens of its own from the
+first layer on, a sixteenth or less of the work, and approximate masks; see `windows`.
+
 Shapes: P prompts, T tokens of a prompt (7: IoU, 4 masks, the point, and the padding SAM adds to points), N image
 tokens (side²), C channels, h heads of d channels.
 """
@@ -54,6 +57,12 @@ class _TokenToImage:
         out = out.view(heads, prompts, count, width).permute(1, 2, 0, 3).flatten(2)
         return cast(Tensor, self.attention.out_proj(out.to(tokens.dtype)))
 
+    def windowed(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Each prompt asks its own image tokens, whose projections (P × h × n × d) are given."""
+        q = self.queries(tokens).to(keys.dtype)
+        out = F.scaled_dot_product_attention(q, keys, values, scale=1.0).transpose(1, 2).flatten(2)
+        return cast(Tensor, self.attention.out_proj(out.to(tokens.dtype)))
+
     def __call__(self, tokens: Tensor, image_and_position: Tensor, image: Tensor) -> Tensor:
         """Each prompt asks its own image tokens (P × N × C), unprojected."""
         q = torch.einsum("phtd,hdc->phtc", self.queries(tokens), self.key).flatten(1, 2)
@@ -95,6 +104,11 @@ class _ImageToToken:
         scores = scores.view(heads, prompts, count, -1)
         return torch.softmax(scores, dim=2).transpose(0, 1).reshape(prompts, heads * count, -1)
 
+    def windowed(self, tokens: Tensor, queries: Tensor) -> Tensor:
+        """Weights of the tokens (P × hT × n) for each prompt's own image tokens, given projected (P × h × n × d)."""
+        scores = self.keys(tokens).to(queries.dtype) @ queries.transpose(-1, -2)
+        return torch.softmax(scores, dim=2).flatten(1, 2)
+
     def __call__(self, tokens: Tensor, image_and_position: Tensor) -> Tensor:
         """Weights of the tokens (P × hT × N) for each prompt's own image tokens, unprojected."""
         k = self.keys(tokens)
@@ -121,6 +135,36 @@ class ImageTokens:
     keys: Tensor
     values: Tensor
     queries: Tensor
+
+    def windows(self, cells: Tensor) -> WindowTokens:
+        """What some prompts see of the image.
+
+        Args:
+            cells: P × n, the tokens that each prompt sees, by number.
+        """
+        keys, values, queries = (
+            part[:, cells].transpose(0, 1).contiguous() for part in (self.keys, self.values, self.queries)
+        )
+        return WindowTokens(self.tokens[0, cells], keys, values, queries, cells)
+
+
+@dataclass(frozen=True)
+class WindowTokens:
+    """What each of some prompts sees of an image: n tokens of its own.
+
+    Attributes:
+        tokens: The embedding's tokens, P × n × C.
+        keys: As in `ImageTokens`, P × h × n × d.
+        values: As in `ImageTokens`, P × h × n × d.
+        queries: As in `ImageTokens`, P × h × n × d.
+        cells: Which tokens of the image they are, P × n.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+    cells: Tensor
 
 
 class PromptDecoder:
@@ -162,7 +206,7 @@ class PromptDecoder:
         Returns:
             The image's tokens and their projections.
         """
-        tokens = _as_tokens(embedding.float()) + self.prompt_encoder.no_mask_embed.weight
+        tokens = _as_tokens(embedding.to(self.position.dtype)) + self.prompt_encoder.no_mask_embed.weight
         placed = tokens + self.position
         ask, answer = self.token_to_image[0], self.image_to_token[0]
         keys = _heads(ask.attention.k_proj(placed), ask.heads)[0]
@@ -175,37 +219,54 @@ class PromptDecoder:
             queries.contiguous().to(self.dtype),
         )
 
-    def decode(self, image: ImageTokens, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def points(self, points: Tensor) -> Tensor:
+        """Prompt tokens of single points (P × 2, (x, y) in px of the 1024-px frame): P × 2 × C."""
+        labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
+        prompts: Tensor = self.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)[0]
+        return prompts
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Prompt tokens of boxes (P × 4: left, top, right, bottom in px of the 1024-px frame): P × 2 × C."""
+        prompts: Tensor = self.prompt_encoder(points=None, boxes=boxes, masks=None)[0]
+        return prompts
+
+    def decode(self, image: ImageTokens | WindowTokens, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Runs the two-way transformer and the IoU head.
 
         Args:
-            image: What `prepare` returned.
-            points: P × 2, (x, y) in px of the 1024-px frame.
+            image: What `prepare` returned; or windows of it, one for each prompt.
+            prompts: P × 2 × C, from `points` or `boxes`.
 
         Returns:
-            Predicted IoU (P × 3), the prompts' mask tokens (P × 3 × C) and their image tokens (P × N × C).
+            Predicted IoU (P × 3), the prompts' mask tokens (P × 3 × C) and their image tokens (P × N × C; P × n × C of
+            windows).
         """
-        labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
-        prompts, _ = self.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)
-        asked = torch.cat([self.output_tokens.expand(len(points), -1, -1), prompts], dim=1)
+        asked = torch.cat([self.output_tokens.expand(len(prompts), -1, -1), prompts], dim=1)
+        windowed = isinstance(image, WindowTokens)
+        position = self.image_position[0, image.cells] if isinstance(image, WindowTokens) else self.image_position
+        ask, reply = self.token_to_image[0], self.image_to_token[0]
 
         tokens, keys = asked, image.tokens
         for i, layer in enumerate(self.layers):
             if i == 0:
                 tokens = layer.norm1(layer.self_attn(tokens, tokens, tokens))
-                seen = self.token_to_image[0].shared(tokens + asked, image.keys, image.values)
+                look = ask.windowed if windowed else ask.shared
+                seen = look(tokens + asked, image.keys, image.values)
             else:
-                placed = keys + self.image_position
+                placed = keys + position
                 tokens = layer.norm1(tokens + layer.self_attn(tokens + asked, tokens + asked, tokens))
                 seen = self.token_to_image[i](tokens + asked, placed, keys)
             tokens = layer.norm2(tokens + seen)
             tokens = layer.norm3(tokens + layer.mlp(tokens))
             answer = self.image_to_token[i]
-            weights = answer.shared(tokens + asked, image.queries) if i == 0 else answer(tokens + asked, placed)
+            if i == 0:
+                weights = (reply.windowed if windowed else reply.shared)(tokens + asked, image.queries)
+            else:
+                weights = answer(tokens + asked, placed)
             values = answer.values(tokens).to(self.dtype)
-            keys = torch.baddbmm(keys.expand(len(points), -1, -1), weights.transpose(1, 2), values)
+            keys = torch.baddbmm(keys.expand(len(prompts), -1, -1), weights.transpose(1, 2), values)
             keys = self.image_norms[i](keys)
-        tokens = self.final_norm(tokens + self.final(tokens + asked, keys + self.image_position, keys))
+        tokens = self.final_norm(tokens + self.final(tokens + asked, keys + position, keys))
         return self.iou_head(tokens[:, 0])[:, 1:], tokens[:, 2 : 2 + MASKS], keys
 
     def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int) -> Tensor:
@@ -213,9 +274,9 @@ class PromptDecoder:
 
         Args:
             mask_tokens: P × 3 × C, from `decode`.
-            keys: P × N × C, from `decode`.
-            rows: Rows of tokens that lie in the image; the rest is padding.
-            columns: Columns of tokens that lie in the image.
+            keys: P × N × C, from `decode`, or of windows P × n × C.
+            rows: Rows of tokens that lie in the image; the rest is padding. Of a window: all.
+            columns: Columns of tokens that lie in the image, likewise.
 
         Returns:
             P × 3 × 4·rows × 4·columns, single precision; over 0 is mask.
@@ -246,7 +307,7 @@ class _Upscaler:
         x = F.gelu(torch.addmm(self.second_bias, x, self.second))
         # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
         masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, weights.shape[-1]).transpose(1, 2)
-        masks = masks.float().view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        masks = masks.to(weights.dtype).view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         return masks.reshape(prompts, MASKS, 4 * rows, 4 * columns)
 
 

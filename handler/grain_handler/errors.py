@@ -82,6 +82,10 @@ class InvalidOption(RequestError):
     status, code = 422, "invalid_option"
 
 
+class NoSeeds(RequestError):
+    status, code = 422, "no_seeds"
+
+
 class AnswerTooLarge(RequestError):
     status, code = 422, "answer_too_large"
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grain_handler.errors import RequestError
-from grain_handler.segment import Segmentation
+
+if TYPE_CHECKING:
+    from grain_handler.segment import Segmentation
 
 logger = logging.getLogger(__name__)
 
 
 def answered(image_id: str, status: int, found: Segmentation | RequestError, trace: str | None = None) -> None:
     """One line for each image that has got its answer, with the trace that its sender follows it by."""
-    if isinstance(found, Segmentation):
-        outcome: dict[str, Any] = {"objects": len(found.masks), "seconds": round(found.seconds, 4)}
+    if isinstance(found, RequestError):
+        outcome: dict[str, Any] = {"code": found.code}
     else:
-        outcome = {"code": found.code}
+        outcome = {"objects": len(found.masks), "seconds": round(found.seconds, 4)}
     logger.info(_line("answered", image_id, {"status": status, **outcome, **({"traceId": trace} if trace else {})}))
 
 

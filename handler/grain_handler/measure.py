@@ -68,6 +68,20 @@ def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) 
     return properties
 
 
+def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Properties:
+    """The measurements of a grain of a frame whose first pixel is at (x, y) of its image, as the image has them."""
+    if x == y == 0:
+        return properties
+    box, centroid = properties["boundingBox"], properties["centroid"]
+    places: Properties = {
+        "boundingBox": box | {"x": box["x"] + x, "y": box["y"] + y},
+        "centroid": {"x": centroid["x"] + x, "y": centroid["y"] + y},
+    }
+    if um_per_px is not None:
+        places["centroid_um"] = {axis: value * um_per_px for axis, value in places["centroid"].items()}
+    return properties | places
+
+
 def _measure(
     labels: NDArray[np.int32],
     image: NDArray[np.uint8],

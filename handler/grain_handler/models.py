@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from grain_handler.errors import CheckpointError
-from grain_handler.tiny_encoder import TinyImageEncoder
-from grain_handler.weights import Checkpoint
+from grain_handler.tiny_encoder import SEED_HEAD, TinyImageEncoder
+
+if TYPE_CHECKING:
+    from grain_handler.weights import Checkpoint
 
 
 def build_sam_tiny(widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 160)) -> Sam:
@@ -88,6 +90,8 @@ def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{checkpoint.uri} is not a state dict: names with tensors are expected")
     sam = _skeleton(model)
+    if isinstance(sam.image_encoder, TinyImageEncoder) and not any(name.startswith(SEED_HEAD) for name in state):
+        sam.image_encoder.seed_head = None
     if _shapes(state) != _shapes(sam.state_dict()):
         raise CheckpointError(_misfit(model, checkpoint.uri, state, sam))
     sam.load_state_dict(state, assign=True)

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from grain_handler.errors import InvalidOption, UnknownOption
 
 Share = Annotated[float, Field(ge=0, le=1)]
+CROP = re.compile(r"(\d{1,5},){2}[1-9]\d{0,4},[1-9]\d{0,4}", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -21,13 +22,21 @@ def _printed(text: str) -> str:
     return text
 
 
+def _rectangle(text: str) -> str:
+    """In a form as in JSON: four numbers, which `frame` holds against the image."""
+    if not CROP.fullmatch(text):
+        raise ValueError("should be x,y,width,height in px, such as 0,0,1024,690")
+    return text
+
+
 class Options(BaseModel):
     """How one image is segmented, measured and answered.
 
     The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
 
     Attributes:
-        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies.
+        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies;
+            `seeds`: where the encoder says that grains are.
         points_per_side: The grid of point prompts has this many points along each side of a crop.
         points_per_batch: Points whose masks are held at once before they are filtered; changes no mask.
         pred_iou_thresh: Masks with a predicted IoU up to this are dropped.
@@ -38,15 +47,20 @@ class Options(BaseModel):
         min_area: Smallest grain kept, px.
         max_area_fraction: Largest grain kept, as a share of the frame.
         mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
+        fill: Every pixel belongs to a grain, as in a metal: gaps of a few px between grains are closed; only in mode
+            `grains`.
         mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
         um_per_px: Scale; adds measurements in µm.
+        crop: The part of the image that is measured, `x,y,width,height` in px; None is all of it.
+        ignore_bottom: Rows at the image's bottom that are not measured, px: a databar.
+        crop_source: Where `crop` or `ignore_bottom` is from, for the answer to say; no control characters.
         scale_source: Where the scale is from, for the answer to say; no control characters.
         label: Class of every object, unless the model config names a classifier; no control characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    points: Literal["grid", "adaptive"] = "grid"
+    points: Literal["grid", "adaptive", "seeds"] = "grid"
     points_per_side: int = Field(default=32, ge=1, le=128)
     points_per_batch: int = Field(default=64, ge=1, le=1024)
     pred_iou_thresh: Share = 0.88
@@ -57,7 +71,11 @@ class Options(BaseModel):
     min_area: int = Field(default=20, ge=0, le=1024 * 1024)
     max_area_fraction: float = Field(default=0.5, gt=0, le=1)
     mode: Literal["grains", "masks"] = "grains"
+    fill: bool = False
     mask_format: Literal["rle", "png", "polygon", "none"] = "rle"
+    crop: Annotated[str, AfterValidator(_rectangle)] | None = None
+    ignore_bottom: int = Field(default=0, ge=0, le=99999)
+    crop_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
     um_per_px: float | None = Field(default=None, gt=0, le=1e6)
     scale_source: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printed)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed)] = "grain"
@@ -84,7 +102,7 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
 
     Raises:
         UnknownOption: If a name is not an option.
-        InvalidOption: If a value has the wrong type or is out of range.
+        InvalidOption: If a value has the wrong type or is out of range, or two options contradict each other.
     """
     unknown = sorted(set(given) - set(Options.model_fields))
     if unknown:
@@ -96,4 +114,7 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
     except ValidationError as error:
         faults = [f"{fault['loc'][0]}: {fault['msg'].lower()}, got {shown(fault['input'])}" for fault in error.errors()]
         raise InvalidOption("; ".join(faults)) from None
-    return Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})
+    options = Options.model_validate({**defaults, **checked.model_dump(exclude_unset=True)})
+    if options.fill and options.mode == "masks":
+        raise InvalidOption("fill: masks as they are have no gaps to close: ask for mode grains, or fill false")
+    return options

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from grain_handler.encoder import FusedEncoder
+from grain_handler.tiny_encoder import TinyImageEncoder, WithSeeds, predicts_seeds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
 """Precision → the type of everything that has the image's size."""
@@ -55,7 +57,7 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
         precision: A key of `PRECISIONS`.
 
     Returns:
-        The encoder; takes images of the precision's type.
+        The encoder; takes images of the precision's type. One that predicts seeds gives embedding and seed map.
 
     Raises:
         ValueError: If the precision is unknown or the encoder has nothing to quantise.
@@ -66,6 +68,8 @@ def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
         encoder = FusedEncoder(encoder)
     if precision == "int8":
         _quantise(encoder)
+    if predicts_seeds(encoder):
+        encoder = WithSeeds(cast(TinyImageEncoder, encoder))
     return encoder.eval()
 
 

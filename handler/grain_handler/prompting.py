@@ -17,7 +17,7 @@ from grain_handler.decoder import MASKS, ImageTokens, PromptDecoder
 from grain_handler.memory import Budget
 from grain_handler.points import levels
 from grain_handler.settings import MaskSettings
-from grain_handler.upsampling import Upsampler
+from grain_handler.upsampling import Tiles, Upsampler
 
 CONFIDENCE = 0.25
 """Adaptive points leave out what a mask covers that is this share of the way from each threshold to 1. At 0 all
@@ -53,13 +53,13 @@ class Prompter:
         """
         with record_function("grainserve::decoder"):
             image = self.decoder.prepare(embedding)
-        upsampler = self.framing.upsampler(crop)
+        upsampler, adaptive = self.framing.upsampler(crop), self.settings.points == "adaptive"
         rows, columns = upsampler.vertical.low, upsampler.horizontal.low
         # Points whose low-resolution masks are held at once: each twice, as they are and padded for tiles.
         batch = min(self.settings.points_per_batch, self.budget.chunk(2 * 4 * MASKS * rows * columns))
         covered = torch.zeros(rows, columns, dtype=torch.bool, device=embedding.device)
         passed: list[Candidates] = []
-        for level, points in enumerate(levels(grid, self.settings.adaptive)):
+        for level, points in enumerate(levels(grid, adaptive)):
             in_frame = self.framing.points(points, crop)
             if level:  # only adaptive points have a second one
                 x, y = (in_frame // LOW_PX).long().unbind(1)
@@ -67,7 +67,7 @@ class Prompter:
             for some in in_frame.split(batch) if len(in_frame) else ():  # no points split into one empty batch
                 masks = self._masks(crop, upsampler, image, some)
                 passed.append(masks)
-                if self.settings.adaptive:
+                if adaptive:
                     masks[self._confident(masks)].tiles.cover(covered)
         return Candidates.cat(passed, embedding.device)
 
@@ -77,14 +77,9 @@ class Prompter:
         decode = partial(self._decode, image, points, inside)
         parts = self.budget.chunks(len(points), self.decoder.bytes_per_prompt, decode)
         logits, iou = (torch.cat(column) for column in zip(*parts, strict=True))
-        offset = self.settings.stability_score_offset
         with record_function("grainserve::upsampling"):
-            tiles = upsampler.tiles(logits, self.framing.mask_threshold, -offset)
-            stability, boxes = upsampler.measure(tiles, len(iou), offset, self.budget)
-            keep = ~crop.cuts(boxes)
-            if self.settings.stability_score_thresh > 0:
-                keep &= stability >= self.settings.stability_score_thresh
-            return Candidates(tiles, iou, stability, boxes)[torch.nonzero(keep)[:, 0]]
+            tiles = upsampler.tiles(logits, self.framing.mask_threshold, -self.settings.stability_score_offset)
+            return passing(crop, upsampler, tiles, iou, self.settings, self.budget)
 
     def _decode(
         self, image: ImageTokens, points: Tensor, inside: tuple[int, int], part: slice
@@ -92,7 +87,7 @@ class Prompter:
         """Low-resolution logits and predicted IoU of the masks of some points that pass the predicted IoU."""
         threshold = self.settings.pred_iou_thresh
         with record_function("grainserve::decoder"):
-            iou, tokens, keys = self.decoder.decode(image, points[part])
+            iou, tokens, keys = self.decoder.decode(image, self.decoder.points(points[part]))
             keep = iou > threshold if threshold > 0 else torch.ones_like(iou, dtype=torch.bool)
             some = keep.any(1)
         with record_function("grainserve::upscaling"):
@@ -106,3 +101,23 @@ class Prompter:
             for threshold in (self.settings.pred_iou_thresh, self.settings.stability_score_thresh)
         )
         return torch.nonzero((masks.iou > iou) & (masks.stability >= stability))[:, 0]
+
+
+def passing(  # noqa: PLR0917 - each is one thing
+    crop: Crop, upsampler: Upsampler, tiles: Tiles, iou: Tensor, settings: MaskSettings, budget: Budget
+) -> Candidates:
+    """Those of a crop's masks that are stable and do not end at an edge of the crop inside the image.
+
+    Args:
+        crop: The crop.
+        upsampler: The crop's.
+        tiles: The masks, at low resolution.
+        iou: Their predicted IoU, K.
+        settings: Thresholds.
+        budget: Memory for intermediate results.
+    """
+    stability, boxes = upsampler.measure(tiles, len(iou), settings.stability_score_offset, budget)
+    keep = ~crop.cuts(boxes)
+    if settings.stability_score_thresh > 0:
+        keep &= stability >= settings.stability_score_thresh
+    return Candidates(tiles, iou, stability, boxes)[torch.nonzero(keep)[:, 0]]

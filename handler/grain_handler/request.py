@@ -6,7 +6,11 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from grain_handler.decode import DecodedImage, decode
 from grain_handler.errors import (
@@ -19,8 +23,11 @@ from grain_handler.errors import (
     NotAnImage,
     RequestError,
 )
+from grain_handler.frame import Frame, frame_of
 from grain_handler.options import Options, parse_options, shown
 
+IMAGE_FIELDS = ("image", "body", "data")
+"""Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 """W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
@@ -42,6 +49,17 @@ class Request:
     options: Options
     trace_id: str | None = None
 
+    @cached_property
+    def frame(self) -> Frame:
+        """The part of the image that is measured."""
+        height, width = self.image.pixels.shape[:2]
+        return frame_of(self.options, width, height)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Its pixels, H × W × 3, uint8, RGB."""
+        return np.ascontiguousarray(self.image.pixels[self.frame.slices])
+
 
 def parse(
     row: Mapping[str, Any], headers: Mapping[str, str], request_id: str, defaults: Mapping[str, Any]
@@ -49,7 +67,8 @@ def parse(
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
     Args:
-        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key.
+        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form may
+            call its fields so as well, as TorchServe's own examples call the image's.
         headers: The request's headers; names in any case.
         request_id: TorchServe's id of the request.
         defaults: The model config's defaults for options.
@@ -62,23 +81,30 @@ def parse(
     try:
         if headers.get("explain") == "True":
             raise ExplanationsUnsupported("grains have no explanations: POST the image to /predictions instead")
-        body = row.get("body", row.get("data"))
-        if isinstance(body, dict):
-            image_id = _image_id(body.get("imageId"), request_id)
-            image, fields, text = _from_base64(body), body, False
-        elif body is not None:
-            image, fields, text = _from_raw(body, headers.get("content-type", "")), {}, False
+        field = next((name for name in IMAGE_FIELDS if name in row), "image")
+        body, beside = row.get(field), {name: value for name, value in row.items() if name != field}
+        if is_json := isinstance(body, dict) and field != "image":
+            fields = body
         else:
-            fields = {name: _text(name, value) for name, value in row.items() if name != "image"}
-            image_id = _image_id(fields.get("imageId"), request_id)
-            image, text = _from_field(row), True
+            fields = {name: _text(name, value) for name, value in beside.items() if name not in IMAGE_FIELDS}
+        image_id = _image_id(fields.get("imageId"), request_id)
+        if unread := next((name for name in beside if is_json or name in IMAGE_FIELDS), None):
+            raise InvalidOption(f"{shown(unread)}: the request's {field!r} is all that is read: leave this field out")
+        if is_json:
+            image = _from_base64(fields)
+        elif field == "image" or beside:
+            image = _from_field(row, field)
+        else:
+            image = _from_raw(body, headers.get("content-type", ""))
         options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
-        return Request(
+        request = Request(
             image_id=image_id,
-            options=parse_options(options, defaults, text),
+            options=parse_options(options, defaults, text=not is_json),
             image=decode(image),
             trace_id=trace_id(headers),
         )
+        request.frame  # noqa: B018 - one that does not fit the image is an error of the request
+        return request
     except RequestError as error:
         error.image_id = image_id
         # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
@@ -95,7 +121,8 @@ def trace_id(headers: Mapping[str, str]) -> str | None:
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:
-    if "json" in content_type.lower() or not isinstance(body, bytes | bytearray | memoryview | str):
+    # Not in what follows the type: the boundary of a form is made of random letters.
+    if "json" in content_type.partition(";")[0].lower() or not isinstance(body, bytes | bytearray | memoryview | str):
         raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
     if isinstance(body, str):
         if not body:
@@ -124,13 +151,13 @@ def _from_base64(fields: Mapping[str, Any]) -> bytes:
         ) from None
 
 
-def _from_field(row: Mapping[str, Any]) -> bytes:
-    if "image" not in row:
+def _from_field(row: Mapping[str, Any], name: str) -> bytes:
+    if name not in row:
         raise MissingImage('the form has no field "image": put the image file there')
-    value = row["image"]
+    value = row[name]
     if isinstance(value, str):  # TorchServe's, of a part that said it was text
-        raise NotAnImage('"image" is text: send the image file there, without a text Content-Type')
-    return _bytes("image", value)
+        raise NotAnImage(f'"{name}" is text: send the image file there, without a text Content-Type')
+    return _bytes(name, value)
 
 
 def _text(name: str, value: Any) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torch import Tensor
-
-from grain_handler.automask import MaskGenerator
+from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.classify import Classifier, Named, given
-from grain_handler.labels import label_map
+from grain_handler.gaps import fill_gaps
+from grain_handler.labels import LabelMap, label_map
 from grain_handler.masks import Mask
-from grain_handler.measure import Properties, measure_labels, measure_mask
+from grain_handler.measure import Properties, measure_labels, measure_mask, moved
 from grain_handler.options import Options
 from grain_handler.points import adaptive_points_per_side
 from grain_handler.request import Request
@@ -25,7 +24,7 @@ class Found:
 
     Attributes:
         request: The request they are for.
-        masks: Masks, which may overlap.
+        masks: Masks in the request's frame, which may overlap.
         seconds: Time taken so far, s.
     """
 
@@ -40,8 +39,8 @@ class Segmentation:
 
     Attributes:
         request: The request answered.
-        masks: The objects' masks; in mode `grains` they do not overlap.
-        properties: Their measurements, in the same order.
+        masks: The objects' masks, placed in the whole image; in mode `grains` they do not overlap.
+        properties: Their measurements, in the same order and placed so too.
         classes: Their classes, in the same order.
         seconds: Time taken, s.
     """
@@ -53,19 +52,19 @@ class Segmentation:
     seconds: float
 
 
-def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | None = None) -> Found:
+def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding | None = None) -> Found:
     """Makes the automatic masks of one image.
 
     Args:
         generator: The model.
         request: Image and options.
-        embedding: The image's, 1 × C × side × side, where it has been made already.
+        embedding: The image's, where it has been made already.
 
     Returns:
         The masks; none is a valid answer.
     """
     began = time.perf_counter()
-    pixels = request.image.pixels
+    pixels = request.pixels
     masks = generator.generate(pixels, mask_settings(request.options, *pixels.shape[:2]), embedding)
     return Found(request, masks, time.perf_counter() - began)
 
@@ -73,10 +72,10 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Tensor | N
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     """Settles which pixels belong to which object, measures the objects and names their classes."""
     began = time.perf_counter()
-    options, image = found.request.options, found.request.image.pixels
+    options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
     if options.mode == "grains":
-        grains = label_map(found.masks, height, width, options.min_area, options.max_area_fraction)
+        grains = settle(found.masks, options, height, width)
         masks = grains.grains
         holes = [mask.hole_area for mask in masks]
         properties = measure_labels(grains.labels, image, holes, options.um_per_px)
@@ -84,8 +83,16 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
         largest = options.max_area_fraction * height * width
         masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
         properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+    masks = [replace(mask, x=mask.x + frame.x, y=mask.y + frame.y) for mask in masks]
+    properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
     return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
+
+
+def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:
+    """Makes the label map of an image of height × width px that a request's options ask for."""
+    painted = label_map(masks, height, width, options.min_area, options.max_area_fraction)
+    return fill_gaps(painted) if options.fill else painted
 
 
 def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
@@ -100,5 +107,5 @@ def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
         box_nms_thresh=options.box_nms_thresh,
         crop_n_layers=options.crop_n_layers,
         min_mask_region_area=options.min_mask_region_area,
-        adaptive=adaptive,
+        points=options.points,
     )

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, classify, compiled, logs, models, weights
-from grain_handler.automask import MaskGenerator
+from grain_handler import answer, classify, compiled, logs, models, seed_head, weights
+from grain_handler.automask import Embedding, MaskGenerator
 from grain_handler.config import ModelConfig
-from grain_handler.errors import InternalError, OutOfMemory, RequestError
+from grain_handler.errors import CheckpointError, RequestError
+from grain_handler.isolation import each
 from grain_handler.memory import keep_freed_memory
 from grain_handler.metrics import Metrics
 from grain_handler.options import parse_options
 from grain_handler.request import Request, parse, trace_id
 from grain_handler.segment import Segmentation, find_masks, measure
-
-Taken = TypeVar("Taken")
-Made = TypeVar("Made")
 
 
 class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
@@ -48,7 +44,16 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if self.config.encoder_package:
             self.package = weights.fetch(self.config.encoder_package, self.config.cache)
             encoder = compiled.load(self.package, sam.image_encoder, self.config.model, self.config.precision)
-        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder)
+        self.seeds, head = None, None
+        if self.config.seeds:
+            self.seeds = weights.fetch(self.config.seeds, self.config.cache)
+            head = seed_head.load(self.seeds, self.config.model, sam)
+        self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder, head)
+        if self.defaults.points == "seeds" and not self.generator.predicts_seeds:
+            raise CheckpointError(
+                f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
+                "other points, a checkpoint that has them, or name a seed head (seeds: …; training.seeds makes one)"
+            )
         self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
@@ -61,7 +66,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
             return self.timed("decode", parse, row, headers, request_id, defaults)
 
-        requests = [_each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
+        requests = [each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # One that failed by a fault of ours has no id of its own.
         self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
         return requests
@@ -70,23 +75,23 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         """Images → objects; while one image's are measured, the next one's masks are made."""
         embedded = zip(self._embed(requests), self.image_ids, strict=True)
         return [
-            _each(request, partial(self._start, embedding=embedding), image_id)
+            each(request, partial(self._start, embedding=embedding), image_id)
             for (request, embedding), image_id in embedded
         ]
 
-    def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Tensor | None]]:
+    def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
         """Requests with their embeddings, which are made together: what goes wrong there, all have gone wrong."""
-        images = [request.image.pixels for request in requests if isinstance(request, Request)]
+        images = [request.pixels for request in requests if isinstance(request, Request)]
         if not images:
             return [(request, None) for request in requests]
         every = ", ".join(self.image_ids)
-        embeddings = _each(images, lambda given: self.timed("encode", self.generator.embed, given), every)
+        embeddings = each(images, lambda given: self.timed("encode", self.generator.embed, given), every)
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
-        return [(request, next(made)[None] if isinstance(request, Request) else None) for request in requests]
+        return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
 
-    def _start(self, request: Request, embedding: Tensor | None) -> Future[Segmentation]:
+    def _start(self, request: Request, embedding: Embedding | None) -> Future[Segmentation]:
         found = self.timed("masks", find_masks, self.generator, request, embedding)
         return self.measuring.submit(self.timed, "measure", measure, found, self.classifier)
 
@@ -94,8 +99,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         """Objects → JSON, with the HTTP status of each."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
-            outcome = _each(item, Future.result, image_id)
-            rendered = _each(outcome, self._render, image_id)
+            outcome = each(item, Future.result, image_id)
+            rendered = each(outcome, self._render, image_id)
             if isinstance(rendered, RequestError):
                 self.metrics.refused(rendered)
                 outcome, rendered = rendered, answer.error(rendered)
@@ -108,7 +113,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return bodies
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
-        rendered = self.timed("write", answer.render, segmentation, self.config, self.checkpoint, self.classifier)
+        rendered = self.timed(
+            "write", answer.render, segmentation, self.config, self.checkpoint, self.classifier, self.seeds
+        )
         self.metrics.answered(len(segmentation.masks))
         return rendered
 
@@ -124,6 +131,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "checkpoint": answer.origin(self.checkpoint),
             "encoder": {"compiled": self.package is not None} | (answer.origin(self.package) if self.package else {}),
             "classifier": answer.about(self.classifier) if self.classifier else None,
+            "seedHead": answer.origin(self.seeds) if self.seeds else None,
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),
@@ -132,26 +140,3 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "torch": torch.__version__,
             "python": sys.version.split()[0],
         }
-
-
-def _each(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: str) -> Made | RequestError:
-    """Runs a step on one item, so that what goes wrong with it does not touch the rest of the batch.
-
-    A broken CUDA context ends the worker: nothing on this process's device will work again, and TorchServe
-    starts a new worker only when this one is gone.
-    """
-    if isinstance(item, RequestError):
-        return item
-    try:
-        return step(item)
-    except RequestError as error:
-        return error
-    except (torch.OutOfMemoryError, MemoryError):
-        logs.fault(image_id, "out of memory")
-        return OutOfMemory("the worker ran out of memory: ask for fewer points_per_batch, or try again later")
-    except torch.AcceleratorError:
-        logs.fault(image_id, "the device failed; ending this worker")
-        raise SystemExit(1) from None
-    except Exception:  # noqa: BLE001 - the one place where a fault of ours is kept from the other images of its batch
-        logs.fault(image_id, "unexpected fault")
-        return InternalError("the image could not be processed because of a fault in the service; its log has details")

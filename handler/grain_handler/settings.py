@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ class MaskSettings:
         crop_n_points_downscale_factor: Layer n has points_per_side / factorⁿ points along a side.
         point_grids: One grid a layer (k × 2, (x, y) in 0…1) instead of `points_per_side`.
         min_mask_region_area: Holes and islands of a mask with fewer pixels are removed; 0 leaves masks as they are.
-        adaptive: Not stock's: asks coarse points first and finer ones only where no confident mask lies.
+        points: Not stock's. `grid` asks all points, as stock does; `adaptive` coarse ones first and finer ones only
+            where no confident mask lies; `seeds` where the encoder says that grains are.
     """
 
     points_per_side: int = 32
@@ -42,7 +44,7 @@ class MaskSettings:
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[NDArray[np.float64]] | None = None
     min_mask_region_area: int = 0
-    adaptive: bool = False
+    points: Literal["grid", "adaptive", "seeds"] = "grid"
 
     def grids(self) -> Sequence[NDArray[np.float64]]:
         """One grid of points for each layer of crops."""

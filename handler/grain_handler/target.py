@@ -11,12 +11,15 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from grain_handler.errors import PackageError
-from grain_handler.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from grain_handler.weights import Checkpoint
 
 KEY = "grainserve"
 """Under which a package's metadata holds its target, as JSON."""

@@ -9,6 +9,9 @@ predicts, for each cell, where the centroid of its grain lies, and writes that a
 embedding as sines and cosines. All pixels of one grain then carry nearly the same code and those of its
 neighbours another, which the mask decoder can compare by a dot product; learning that relation from colour
 alone took a trial model many times as many steps.
+
+The same features tell where SAM is best asked: a second head predicts, for each cell, whether it lies in a grain and
+how wide that grain is. `seeds` makes points of it.
 """
 
 from __future__ import annotations
@@ -31,6 +34,13 @@ CODE_FREQUENCIES = tuple((2 * math.pi / torch.tensor(CODE_WAVELENGTHS)).tolist()
 encoder compiled ahead of time holds no tensor that is not the checkpoint's."""
 
 CODE_STRIDE = 8
+
+SEED_CHANNELS = 4
+"""Channels of a seed map: offset to the centroid (x, y; units of `OFFSET_UNIT`), logit of being in a grain, and the
+base-2 logarithm of the grain's equivalent diameter in units of `OFFSET_UNIT`."""
+
+SEED_HEAD = "image_encoder.seed_head."
+"""Beginning of the names of the seed head's tensors in a checkpoint; those of before 2026-12 have none."""
 
 
 class ResidualBlock(nn.Module):
@@ -81,6 +91,9 @@ class TinyImageEncoder(nn.Module):
         self.up8 = nn.Conv2d(w16, w8, 1)
         self.fuse8 = ResidualBlock(w8)
         self.offset_head = nn.Sequential(nn.GroupNorm(8, w8), nn.GELU(), nn.Conv2d(w8, 2, 3, padding=1))
+        self.seed_head: nn.Sequential | None = nn.Sequential(
+            nn.GroupNorm(8, w8), nn.GELU(), nn.Conv2d(w8, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, 2, 1)
+        )
         code_channels = 4 * len(CODE_WAVELENGTHS)
         self.neck = nn.Sequential(
             nn.Conv2d(w16 + 4 * (w8 + code_channels), out_chans, 1, bias=False),
@@ -109,8 +122,8 @@ class TinyImageEncoder(nn.Module):
             origin: B × 2, the (x, y) of each crop's top-left corner in the frame, px.
 
         Returns:
-            The embedding (B × out_chans × H/16 × W/16) and the predicted offsets from each cell to the
-            centroid of its grain (B × 2 × H/8 × W/8, (x, y) in units of `OFFSET_UNIT` px).
+            The embedding (B × out_chans × H/16 × W/16) and the seed map (B × `SEED_CHANNELS` × H/8 × W/8; without a
+            seed head only its first two channels).
         """
         x4 = self.stem(x)
         x8 = self.stage8(x4)
@@ -121,7 +134,8 @@ class TinyImageEncoder(nn.Module):
         offsets = self.offset_head(x8)
         code = self._instance_code(offsets, origin).to(x8.dtype)
         fine = F.pixel_unshuffle(torch.cat([x8, code], dim=1), 2)
-        return self.neck(torch.cat([x16, fine], dim=1)), offsets
+        maps = offsets if self.seed_head is None else torch.cat([offsets, self.seed_head(x8)], dim=1)
+        return self.neck(torch.cat([x16, fine], dim=1)), maps
 
     def _instance_code(self, offsets: Tensor, origin: Tensor) -> Tensor:
         """Sines and cosines of the predicted absolute centroid: B × 4·wavelengths × H/8 × W/8."""
@@ -136,3 +150,24 @@ class TinyImageEncoder(nn.Module):
             centroid = torch.stack([x, y], dim=1)
             phase = torch.stack([centroid * frequency for frequency in CODE_FREQUENCIES], dim=2).flatten(1, 2)
             return torch.cat([phase.sin(), phase.cos()], dim=1)
+
+
+def predicts_seeds(encoder: nn.Module) -> bool:
+    """Whether an image encoder predicts a seed map beside the embedding."""
+    return isinstance(encoder, TinyImageEncoder) and encoder.seed_head is not None
+
+
+class WithSeeds(nn.Module):
+    """The encoder with its seed map beside the embedding.
+
+    Args:
+        encoder: One with a seed head; its parameters are used as they are.
+    """
+
+    def __init__(self, encoder: TinyImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes normalised images (B × 3 × side × side): embedding and seed map, see `TinyImageEncoder.encode`."""
+        return self.encoder.encode(x, torch.zeros(x.shape[0], 2, device=x.device))

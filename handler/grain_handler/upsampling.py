@@ -148,24 +148,34 @@ class Upsampler:
         """What a tile's intermediate results take."""
         return PIXEL_BYTES * self.vertical.weights.shape[1] * self.horizontal.weights.shape[1]
 
-    def tiles(self, logits: Tensor, threshold: float, lowest: float) -> Tiles:
+    def tiles(self, logits: Tensor, threshold: float, lowest: float, corners: Tensor | None = None) -> Tiles:
         """Finds the tiles in which masks can exceed a threshold.
 
         Args:
-            logits: K × m × n, m and n as `Axis.low` says.
+            logits: K × m × n, m and n as `Axis.low` says; of windows, their size, a multiple of `TILE`.
             threshold: The mask threshold.
             lowest: The lowest threshold above the mask threshold that will be asked for, ≤ 0.
+            corners: Each mask's window's first column and row, K × 2, in tiles; None: masks of the whole frame.
 
         Returns:
             The masks' tiles; none for a mask that exceeds the threshold nowhere.
         """
         down, right = self.vertical, self.horizontal
-        padded = logits.new_full((len(logits), down.needed, right.needed), lowest)
-        torch.sub(logits, threshold, out=padded[:, : down.low, : right.low])
+        height, width = logits.shape[-2:]
+        if corners is None:
+            size = (down.needed, right.needed)
+        else:  # beyond a window there is nothing
+            size = (height - TILE + down.reach, width - TILE + right.reach)
+        padded = logits.new_full((len(logits), *size), lowest)
+        torch.sub(logits, threshold, out=padded[:, :height, :width])
         highest = F.max_pool2d(padded[:, None], (down.reach, right.reach), TILE)[:, 0]
         mask, row, column = torch.nonzero(highest > lowest, as_tuple=True)
         every = padded.unfold(1, down.reach, TILE).unfold(2, right.reach, TILE)
-        return Tiles(every[mask, row, column], mask, row, column)
+        found = Tiles(every[mask, row, column], mask, row, column)
+        if corners is None:
+            return found
+        placed = replace(found, column=column + corners[mask, 0], row=row + corners[mask, 1])
+        return placed[(placed.row < down.tiles) & (placed.column < right.tiles)]
 
     def pixels(self, tiles: Tiles) -> Tensor:
         """Interpolates tiles: B × P × Q logits, exactly 0 where a tile has fewer pixels than the largest."""

@@ -20,7 +20,7 @@ from PIL import Image
 
 from grain_handler.decode import MAX_BYTES
 from grain_handler.options import Options
-from grainserve import contract
+from grainserve import Result, contract
 from tests.unit.handler.pictures import encoded, gradient
 from tools.mar import ROOT, pack
 from tools.stack import Stack
@@ -68,12 +68,35 @@ def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
     assert found["metadata"]["options"] == Options(**defaults).model_dump()
 
 
+@pytest.mark.parametrize("field", ["data", "body"])
+def test_options_beside_an_image_that_torchserve_takes_for_the_body_are_read(stack: Stack, field: str) -> None:
+    options = COARSE | {"um_per_px": 2.5, "imageId": "beside"}
+    answer = requests.post(url(stack), data=options, files={field: ("image", PNG)}, timeout=TIMEOUT)
+    metadata = result(answer)["metadata"]
+    assert (metadata["units"]["umPerPx"], metadata["imageId"]) == (2.5, "beside")
+
+
 def test_form_and_json_give_the_same_objects(stack: Stack) -> None:
     from_form = result(ask(stack, imageId="same"))
     body = {"image": BASE64, "imageId": "same", **COARSE}
     from_json = result(requests.post(url(stack), json=body, timeout=TIMEOUT))
     assert from_form["segmentedObjects"] == from_json["segmentedObjects"] != []
     assert from_form["metadata"]["imageId"] == from_json["metadata"]["imageId"] == "same"
+
+
+def test_a_crop_is_measured_as_the_image_cut_to_it(stack: Stack) -> None:
+    x, y, width, height = 30, 20, 150, 110
+    alone = result(ask(stack, encoded(GRAINS[y : y + height, x : x + width], "PNG")))
+    framed = result(ask(stack, crop=f"{x},{y},{width},{height + 20}", ignore_bottom=160 - y - height))
+    assert framed["metadata"]["frame"] == {"x": x, "y": y, "width": width, "height": height}
+    assert framed["metadata"]["image"]["width"] == 200
+    ours, theirs = Result(framed).label_map, Result(alone).label_map
+    assert theirs.any()
+    assert np.array_equal(ours, np.pad(theirs, ((y, 160 - y - height), (x, 200 - x - width))))
+    edges = [[each["properties"]["touchesEdge"] for each in found["segmentedObjects"]] for found in (framed, alone)]
+    assert edges[0] == edges[1]
+    outside = ask(stack, crop="100,100,101,10")
+    assert_error(outside, 422, "invalid_option")
 
 
 RGBA = np.dstack([gradient(), np.full((24, 32), 128, np.uint8)])

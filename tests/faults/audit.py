@@ -20,12 +20,14 @@ class Audit:
         jobs: how many jobs there are.
         done: jobs with a result.
         failed: jobs that failed, by reason.
+        submitters: how many jobs each has.
         faults: what must not be, in words; empty when all is well.
     """
 
     jobs: int = 0
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
+    submitters: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
 
@@ -62,6 +64,7 @@ def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
 def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str, promised: bool) -> None:
     """One job: one result, or one failure with its reason, and nothing else."""
     job = Job.from_json(objects[f"jobs/{image_id}.json"].download_as_bytes())
+    found.submitters[job.submitter] += 1
     result = objects.get(f"results/{image_id}.json")
     marked = any(name.startswith("pending/") and name.endswith(f"/{image_id}") for name in objects)
     if not job.ended and not marked and not promised:

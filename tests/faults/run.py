@@ -3,10 +3,11 @@
     python -m tests.faults.run --schedules 200        (`make test-faults`)
     python -m tests.faults.run --seed 17 --schedules 1   the schedule of a failure again
 
-Each schedule has a bucket, a gateway, two dispatchers and a client that dispatches, all of them real processes, over
-the real emulator and an inference server that sleeps instead of segmenting. Two submitters submit a dozen images each,
-some of which kill their worker or are refused. Meanwhile processes are killed, held up, asked to stop, and storage
-answers are delayed, lost, refused and spoilt. Then the bucket is audited. Writes benchmarks/results/faults.json.
+Each schedule has a bucket, a gateway, two dispatchers and clients that dispatch, all of them real processes, over the
+real emulator and an inference server that sleeps instead of segmenting. Two submitters submit a dozen images each, some
+of which kill their worker or are refused; many coroutines over one AsyncClient submit, analyze and are cancelled; and
+Ctrl-C cancels a client that analyzes. Meanwhile processes are killed, held up, asked to stop, and storage answers are
+delayed, lost, refused and spoilt. Then the bucket is audited. Writes benchmarks/results/faults.json.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class Scene:
     def submitter(self, count: int) -> Part:
         return self.part("submitter", "tests.faults.submitter", str(count), "7", str(LEASE))
 
-    def kill_at(self, part: Part, verb: str, folder: str, number: int, *, answered: bool) -> threading.Event:
+    def kill_at(
+        self, part: Part, verb: str, folder: str, number: int, *, answered: bool, by: int = signal.SIGKILL
+    ) -> threading.Event:
         """Kills the process at its n-th such request: before storage hears of it, or when storage has done it."""
         killed, count = threading.Event(), 0
 
@@ -65,7 +67,7 @@ class Scene:
             if (call.verb, call.folder) == (verb, folder) and not killed.is_set():
                 count += 1
                 if count == number:
-                    part.signal(signal.SIGKILL)
+                    part.signal(by)
                     killed.set()
                     if not answered:
                         raise ConnectionAbortedError  # what a dead process had not sent yet
@@ -150,6 +152,33 @@ def test_a_client_is_killed_when_it_writes(scene: Scene, folder: str, answered: 
         time.sleep(0.05)
     found = audit(scene.bucket, set(submitter.printed()), scene.proxy.written)
     assert (found.faults, found.jobs) == ([], 1)
+
+
+@pytest.mark.parametrize("answered", ANSWERED)
+@pytest.mark.parametrize(
+    ("verb", "folder", "number"),
+    [
+        ("create", "images", 1),
+        ("create", "jobs", 1),
+        ("create", "pending", 1),
+        ("replace", "jobs", CLAIM),
+        ("read", "images", 1),
+    ],
+    ids=["it stores the image", "it stores the job", "it stores the marker", "it has claimed it", "it works on it"],
+)
+def test_a_client_is_cancelled_when(scene: Scene, verb: str, folder: str, number: int, answered: bool) -> None:
+    """By Ctrl-C: nothing of it is anybody's work any more."""
+    client = scene.part("impatient", "tests.faults.impatient", "1", "7", str(LEASE))
+    cancelled = scene.kill_at(client, verb, folder, number, answered=answered, by=signal.SIGINT)
+    client.start()
+    assert cancelled.wait(60)
+    while client.running:
+        time.sleep(0.05)
+    assert not scene.marked()
+    found = audit(scene.bucket, (), scene.proxy.written)
+    assert found.faults == []
+    assert found.done == 0
+    assert set(found.failed) <= {"cancelled"}
 
 
 def test_storage_that_spoils_what_is_read_loses_nothing(scene: Scene) -> None:

@@ -17,11 +17,12 @@ def own_emulator(tmp_path: Path) -> Emulator:
     return Emulator(tmp_path / "gcs", port=ports.choose_free(1)[0], log=tmp_path / "gcs.log", say=lambda _: None)
 
 
-@pytest.mark.parametrize("seed", [102, 114, 124])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [106, 107, 148])
 def test_whatever_dies_every_image_has_one_result_or_one_failure(
     own_emulator: Emulator, tmp_path: Path, seed: int
 ) -> None:
     with own_emulator:
         row = run_schedule(tmp_path / "world", own_emulator, seed)
     assert row["faults"] == [], row
-    assert row["jobs"] == 24
+    assert row["jobs"] >= 28

@@ -19,6 +19,7 @@ from typing import Self
 import requests
 from google.cloud import storage
 
+from tests.faults import crowd, impatient
 from tests.faults.audit import Audit, audit, listed
 from tests.faults.images import make_images
 from tests.faults.proxy import Mischief, Proxy
@@ -28,7 +29,7 @@ from tools.process import Server
 
 LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
 
 
@@ -86,7 +87,7 @@ class World:
         emulator: shared by all schedules.
         name: of the bucket.
         seed: of everything random.
-        jobs: images that each of the two submitters submits.
+        jobs: images that each of the two submitters submits; the crowd and the impatient client have a third of that.
         dispatchers: how many.
     """
 
@@ -123,7 +124,10 @@ class World:
             for number in range(self.dispatchers)
         ]
         self.client = self._part("client", "tests.faults.submitter", str(self.jobs), str(self.seed), str(LEASE))
-        self.parts = [self.stub, self.gateway, *self.workers, self.client]
+        few = (str(self.jobs // 3), str(self.seed + 2), str(LEASE))
+        self.crowd = self._part("crowd", "tests.faults.crowd", *few)
+        self.impatient = self._part("impatient", "tests.faults.impatient", *few)
+        self.parts = [self.stub, self.gateway, *self.workers, self.client, self.crowd, self.impatient]
         for part in self.parts:
             part.start()
         self._calm = threading.Event()
@@ -168,6 +172,8 @@ class World:
             "kill a dispatcher": lambda: self._restart(self.chance.choice(self.workers)),
             "kill the gateway": lambda: self._restart(self.gateway),
             "kill the client": lambda: self._restart(self.client),
+            "kill the crowd": lambda: self._restart(self.crowd),
+            "cancel the impatient client": self._cancel,
             "kill TorchServe": lambda: self._restart(self.stub),
             "kill the emulator": self._restart_emulator,
             "hold up a dispatcher past its lease": self._hold_up,
@@ -185,6 +191,17 @@ class World:
         part.kill()
         time.sleep(self.chance.uniform(0, 0.5))
         part.start()
+
+    def _cancel(self) -> None:
+        self._interrupt()
+        self._restart(self.impatient)
+
+    def _interrupt(self) -> None:
+        """Ctrl-C; the audit tells of a client that goes on after it."""
+        self.impatient.signal(signal.SIGINT)
+        began = time.monotonic()
+        while self.impatient.running and time.monotonic() - began < PATIENCE:
+            time.sleep(0.05)
 
     def _restart_emulator(self) -> None:
         self.emulator.kill()
@@ -230,13 +247,14 @@ class World:
         """Ends the storm, and waits until every submission is in and every job has ended; seconds that took."""
         began = time.monotonic()
         self.proxy.mischief = Mischief()
+        self._interrupt()
         for part in self.parts:
-            if not part.running:
+            if part is not self.impatient and not part.running:
                 part.start()
         bucket = self.emulator.client().bucket(self.name)
         while time.monotonic() - began < PATIENCE:
-            ids = {line for line in self.client.printed() if len(line) == 32}
-            if len(ids) == self.jobs and len(self.promised) == self.jobs and not _marked(bucket):
+            quiet = "all ended" in self.crowd.printed() and not _marked(bucket)
+            if quiet and len(_ids(self.client)) == self.jobs and len(self.promised) == self.jobs:
                 break
             time.sleep(0.1)
         took = time.monotonic() - began
@@ -249,12 +267,23 @@ class World:
     def audit(self) -> Audit:
         """What is in the bucket now."""
         self.injected.update(self.proxy.injected)
-        promised = self.promised | {line for line in self.client.printed() if len(line) == 32}
+        promised = self.promised | _ids(self.client) | _ids(self.crowd)
         found = audit(self.emulator.client().bucket(self.name), promised, self.proxy.written)
-        if len(promised) != 2 * self.jobs or found.jobs != 2 * self.jobs:
-            words = f"{len(promised)} ids and {found.jobs} jobs came of {2 * self.jobs} submissions"
-            found.faults.append(words)
+        # Those who are cancelled have more jobs than they were promised, each of them ended, withdrawn or done.
+        jobs = found.jobs - found.submitters[impatient.SUBMITTER] - found.submitters[crowd.SUBMITTER]
+        expected = 2 * self.jobs + self.jobs // 3
+        if len(promised) != expected or jobs != 2 * self.jobs:
+            found.faults.append(
+                f"{len(promised)} ids and {jobs} jobs came of {expected} and {2 * self.jobs} submissions"
+            )
+        if self.impatient.running:
+            found.faults.append("a client that was cancelled did not end")
+        found.faults += [line for line in self.crowd.printed() if line.startswith("fault")]
         return found
+
+
+def _ids(part: Part) -> set[str]:
+    return {line for line in part.printed() if len(line) == 32}
 
 
 def _marked(bucket: storage.Bucket) -> bool:

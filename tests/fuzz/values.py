@@ -10,7 +10,7 @@ from typing import Any
 OPTIONS = (
     *("points", "points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"),
     *("crop_n_layers", "min_mask_region_area", "min_area", "max_area_fraction", "mode", "mask_format", "um_per_px"),
-    *("scale_source", "label", "imageId", "image"),
+    *("fill", "scale_source", "label", "imageId", "image"),
 )
 TEXTS = (
     *("", "a", "grain", "grid", "masks", "rle", "12", "0.5", "-1", "1e999", "nan", "inf", "-0", "1_0", "0x10", "１２"),

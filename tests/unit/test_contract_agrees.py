@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from grain_handler import errors
+from grain_handler import frame as handlers
 from grain_handler.measure import measure_labels
 from grain_handler.options import Options
+from grainserve import frame as clients
 from grainserve.contract import validate_options
 from grainserve.errors import InvalidOption
 
@@ -48,7 +52,7 @@ def test_an_option_has_the_same_limits_on_both_sides(name: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["\x00", "\n", "\x1f", "\x7f", "\x9f", "\u2028", "\u2029", "\ud800"])
-@pytest.mark.parametrize("name", ["label", "scale_source"])
+@pytest.mark.parametrize("name", ["label", "scale_source", "crop_source"])
 def test_both_refuse_a_text_with_a_control_character(name: str, character: str) -> None:
     with pytest.raises(InvalidOption):
         validate_options({name: f"quartz{character}"})
@@ -60,6 +64,65 @@ def test_both_refuse_a_text_with_a_control_character(name: str, character: str) 
 def test_both_take_any_other_label(label: str) -> None:
     assert validate_options({"label": label}) == {"label": label}
     assert Options(label=label).label == label
+
+
+@pytest.mark.parametrize(
+    ("crop", "taken"),
+    [
+        ("0,0,1,1", True),
+        ("99999,99999,99999,99999", True),
+        ("1,2,3", False),
+        ("1,2,0,4", False),
+        ("1,2,3,0", False),
+        ("1,2,3,4,5", False),
+        ("1, 2, 3, 4", False),
+        ("-1,2,3,4", False),
+        ("100000,2,3,4", False),
+        ("1,2,3,4\n", False),
+        ("１,2,3,4", False),
+        ("", False),
+    ],
+)
+def test_both_take_the_same_crops(crop: str, taken: bool) -> None:
+    try:
+        clients_answer = validate_options({"crop": crop}) == {"crop": crop}
+    except InvalidOption:
+        clients_answer = False
+    try:
+        handlers_answer = Options.model_validate({"crop": crop}).crop == crop
+    except ValidationError:
+        handlers_answer = False
+    assert clients_answer == handlers_answer == taken
+
+
+@given(
+    crop=st.none() | st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 60), st.integers(1, 60)),
+    bottom=st.integers(0, 60),
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    source=st.none() | st.just("given"),
+)
+def test_both_measure_the_same_frame(
+    crop: tuple[int, ...] | None, bottom: int, size: tuple[int, int], source: str | None
+) -> None:
+    """The handler's frame is of one job's image, the client's of an image that it cuts into tiles."""
+    given_options = {"crop": crop and ",".join(map(str, crop)), "ignore_bottom": bottom, "crop_source": source}
+    options = Options.model_validate(given_options)
+
+    def by_handler() -> object:
+        try:
+            frame = handlers.frame_of(options, *size)
+        except errors.InvalidOption as error:
+            return str(error)
+        return vars(frame), handlers.said_of(frame, options, *size)
+
+    def by_client() -> object:
+        try:
+            frame = clients.frame_of(given_options, *size)
+        except InvalidOption as error:
+            return str(error)
+        return vars(frame), clients.said_of(frame, given_options, *size)
+
+    assert by_client() == by_handler()
 
 
 def test_the_client_knows_every_error_code() -> None:

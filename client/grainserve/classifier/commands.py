@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from grainserve.errors import InvalidConfiguration
+from grainserve.exports.commands import Dialect
+from grainserve.exports.table import CsvDialect
 from grainserve.terminal import console, reported
 
 app = typer.Typer(
@@ -71,6 +73,7 @@ def apply(
     file: File,
     results: Annotated[list[Path], typer.Argument(metavar="RESULT", help="NAME.json files that `analyze` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.csv with the classes.")] = Path("classified"),
+    csv_dialect: Dialect = CsvDialect.EXCEL,
 ) -> None:
     """Name the grains of results that are there already, as a worker with this classifier would. Needs no server."""
     with reported():
@@ -83,7 +86,7 @@ def apply(
         for path, name in zip(results, unique_names(results), strict=True):
             named = classify(Result.from_json(path), file)
             named.to_json(out / f"{name}.json")
-            named.to_csv(out / f"{name}.csv")
+            named.to_csv(out / f"{name}.csv", csv_dialect)
             console.print(f"{path}: {class_counts(named)}", soft_wrap=True, markup=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ def read_labelled(paths: Sequence[Path], column: str = "class", with_size: bool 
     Rows without a class are left out: those where the column is empty, "grain" or "unknown".
 
     Args:
-        paths: CSV files, one an image as a rule.
+        paths: CSV files, one an image as a rule, with commas and decimal points, or with semicolons or tabs and either
+            decimal sign.
         column: The column with the classes.
         with_size: The size in µm is a feature, too.
 
@@ -91,7 +93,16 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
     try:
         # "NA" is a class somebody may have; only an empty measurement is none.
         no_value = {name: [""] for name in features}
-        table = pd.read_csv(path, dtype={column: "str"}, keep_default_na=False, na_values=no_value)
+        separator, decimal = _dialect(path.read_text(encoding="utf-8-sig"))
+        table = pd.read_csv(
+            path,
+            sep=separator,
+            decimal=decimal,
+            encoding="utf-8-sig",
+            dtype={column: "str"},
+            keep_default_na=False,
+            na_values=no_value,
+        )
     except UnicodeDecodeError as error:
         raise LabelledTableError(f"{path} is no CSV table in UTF-8: save it as `CSV UTF-8` ({error})") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -102,10 +113,18 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise LabelledTableError(
             f"{path} has no column {', '.join(missing)}: give tables that `grainserve analyze` wrote, with their "
-            "columns as they are, separated by commas"
+            "columns as they are, separated by commas, semicolons or tabs"
         )
     table[column] = table[column].str.strip()
     return table
+
+
+def _dialect(text: str) -> tuple[str, str]:
+    """What separates columns, and the decimal sign: spreadsheets save tables as their country writes them."""
+    header, _, rows = text.partition("\n")
+    separator = max(",;\t", key=header.count)
+    comma = separator != "," and re.search(rf"(?:^|{separator})-?\d+,\d", rows, re.MULTILINE)
+    return separator, "," if comma else "."
 
 
 def _check_rows(path: Path, table: pd.DataFrame, column: str, features: Sequence[str]) -> None:
@@ -113,7 +132,9 @@ def _check_rows(path: Path, table: pd.DataFrame, column: str, features: Sequence
     for name in features:
         # The columns of a table without rows are of no type.
         if len(table) and table[name].dtype.kind not in "if":
-            raise LabelledTableError(f"{path}: column {name} holds text; give numbers with a point, such as 0.5")
+            raise LabelledTableError(
+                f"{path}: column {name} holds text; give numbers with a point, such as 0.5, or all with a comma"
+            )
         empty = table.index[~np.isfinite(table[name].to_numpy(dtype=np.float64))]
         if len(empty):
             raise LabelledTableError(

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from grainserve import config
-from grainserve.errors import InvalidImage, InvalidOption
-from grainserve.exports.formats import FORMATS, FormatName
+from grainserve.errors import InvalidImage
+from grainserve.exports.formats import FORMATS, FormatName, write_together
+from grainserve.exports.table import CsvDialect
 from grainserve.protocol import JobStore
 from grainserve.report import unique_names, write_files
 from grainserve.result import Result
@@ -26,6 +27,14 @@ To = Annotated[
     typer.Option("--to", help="Format of the files, any number of times; default json, csv, sizes and overlay."),
 ]
 
+Dialect = Annotated[
+    CsvDialect,
+    typer.Option(
+        "--csv-dialect",
+        help="Of CSV: excel (comma, decimal point) or excel-eu (semicolon, decimal comma).",
+    ),
+]
+
 
 def export(
     results: ResultFiles,
@@ -39,6 +48,7 @@ def export(
     together: Annotated[
         bool, typer.Option("--together", help="All results in one file: grains.csv, .parquet, _coco.json.")
     ] = False,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
 ) -> None:
     """Write results as files for other programs; docs/exports.md says which reads what.
 
@@ -58,10 +68,14 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         if together:
             shown = [image.name if image else name for image, name in zip(pictures, names, strict=True)]
-            written = [_write_together(read, shown, each, out) for each in to]
+            written = [_write_together(read, shown, each, out, csv_dialect) for each in to]
         else:
             each_result = zip(read, names, pictures, strict=True)
-            written = [file for one, name, image in each_result for file in write_files(one, out, name, image, to)]
+            written = [
+                file
+                for one, name, image in each_result
+                for file in write_files(one, out, name, image, to, csv_dialect=csv_dialect)
+            ]
         for file in written:
             typer.echo(file)
 
@@ -84,13 +98,11 @@ def _image_of(result: Path, folder: Path | None) -> Path | None:
     return found
 
 
-def _write_together(results: list[Result], names: list[str], form: FormatName, out: Path) -> Path:
-    write = FORMATS[form].write_together
-    if write is None:
-        able = ", ".join(name for name, other in FORMATS.items() if other.write_together)
-        raise InvalidOption(f"{form} makes a file for each result: --together is for {able}")
+def _write_together(
+    results: list[Result], names: list[str], form: FormatName, out: Path, csv_dialect: CsvDialect
+) -> Path:
     path = out / f"{TOGETHER}{FORMATS[form].ending}"
-    write(results, names, path)
+    write_together(results, names, path, form, csv_dialect)
     return path
 
 
@@ -99,5 +111,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="Examples:\n\n"
         "grainserve export results/sand.json --to geojson --to roi --out sand\n\n"
+        "grainserve export results/*.json --to csv --csv-dialect excel-eu --together\n\n"
         "grainserve export results/*.json --to parquet --to coco --together --images scans --out pooled"
     )(export)

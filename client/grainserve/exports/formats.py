@@ -136,7 +136,13 @@ USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
 """What the command line writes unless told otherwise."""
 
 
-def write(result: Result, path: str | PathLike[str], name: str | None = None, image: ImageSource | None = None) -> None:
+def write(
+    result: Result,
+    path: str | PathLike[str],
+    name: str | None = None,
+    image: ImageSource | None = None,
+    csv_dialect: str = table.CsvDialect.EXCEL,
+) -> None:
     """Writes a result as one kind of file.
 
     Args:
@@ -144,9 +150,10 @@ def write(result: Result, path: str | PathLike[str], name: str | None = None, im
         path: where.
         name: as what, a `FormatName`; None for what the path's ending says.
         image: the image, for an overlay and for its name in COCO's JSON.
+        csv_dialect: of CSV, a `CsvDialect`.
 
     Raises:
-        InvalidOption: no such format, or the ending does not say which.
+        InvalidOption: no such format or dialect, or the ending does not say which.
         ExtraMissing: a library is not installed.
         MasksMissing: the result has none, and this format is made of them.
         NoGrains: statistics of a result without grains that sizes could be taken from.
@@ -157,7 +164,27 @@ def write(result: Result, path: str | PathLike[str], name: str | None = None, im
         raise InvalidOption(f"unknown format {name!r}: there are {', '.join(FORMATS)}")
     form = FORMATS[FormatName(name)]
     form.check_library()
-    form.write(result, Path(path), image)
+    if name == FormatName.CSV:
+        result.to_csv(path, csv_dialect)
+    else:
+        form.write(result, Path(path), image)
+
+
+def write_together(
+    results: Sequence[Result], names: Sequence[str], path: Path, name: FormatName, csv_dialect: str
+) -> None:
+    """Writes several results, whose images have these names, into one file.
+
+    Raises:
+        InvalidOption: this format makes a file for each result.
+    """
+    if name == FormatName.CSV:
+        table.write_pooled_csv(results, names, path, csv_dialect)
+    elif together := FORMATS[name].write_together:
+        together(results, names, path)
+    else:
+        able = ", ".join(each for each, form in FORMATS.items() if form.write_together)
+        raise InvalidOption(f"{name} makes a file for each result: --together is for {able}")
 
 
 def format_of(path: str | PathLike[str]) -> FormatName:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import StrEnum
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grainserve.contract import schema
+from grainserve.errors import InvalidOption
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from grainserve.result import Result
+
+
+class CsvDialect(StrEnum):
+    """How a CSV file separates columns and writes decimals, by the Excel that opens it with a double click."""
+
+    EXCEL = "excel"
+    """A comma between columns and a decimal point, as most programs read it."""
+    EXCEL_EU = "excel-eu"
+    """A semicolon and a decimal comma, as Excel does where the comma is the decimal sign."""
+
 
 ANGLES = {"orientation", "orientationFromX", "feretAngle"}
 PLACES = {"boundingBox", "centroid"}
@@ -20,14 +33,16 @@ PLACES = {"boundingBox", "centroid"}
 
 def unit(column: str) -> str | None:
     """The unit of a column: px, px², µm, µm² or degree; None where it has none."""
-    if column.endswith("_um"):
+    # `_um` may stand before the axis: centroid_um_x.
+    name, *parts = column.split("_")
+    if "um" in parts:
         return "µm"
-    if column.endswith("_um2"):
+    if "um2" in parts:
         return "µm²"
     properties = schema("result")["$defs"]["properties"]["properties"]
     if f"{column}_um2" in properties:
         return "px²"
-    if f"{column}_um" in properties or column.partition("_")[0] in PLACES:
+    if f"{column}_um" in properties or name in PLACES:
         return "px"
     return "degree" if column in ANGLES else None
 
@@ -49,9 +64,26 @@ def pooled(results: Sequence[Result], names: Sequence[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[widest.columns.tolist()]
 
 
-def write_pooled_csv(results: Sequence[Result], names: Sequence[str], path: Path) -> None:
+def write_csv(frame: pd.DataFrame, path: str | PathLike[str], dialect: str = CsvDialect.EXCEL) -> None:
+    """Writes a table as CSV in UTF-8; null is an empty field.
+
+    Raises:
+        InvalidOption: no such dialect.
+    """
+    if dialect not in list(CsvDialect):
+        raise InvalidOption(f"unknown dialect of CSV {dialect!r}: there are {', '.join(CsvDialect)}")
+    if dialect == CsvDialect.EXCEL:
+        frame.to_csv(path, index=False)
+    else:
+        # Excel takes a file for UTF-8 where it begins with the byte order mark.
+        frame.to_csv(path, index=False, sep=";", decimal=",", encoding="utf-8-sig")
+
+
+def write_pooled_csv(
+    results: Sequence[Result], names: Sequence[str], path: Path, dialect: str = CsvDialect.EXCEL
+) -> None:
     """Writes the tables of several results as one CSV."""
-    pooled(results, names).to_csv(path, index=False)
+    write_csv(pooled(results, names), path, dialect)
 
 
 def write_parquet(result: Result, path: Path) -> None:

@@ -107,7 +107,7 @@ def create_app(service: Service) -> ASGIApp:
     )
     metrics = Metrics(service.store, service.dispatcher)
     app.include_router(jobs.routes(service))
-    readiness = Readiness(service.store, service.torchserve, service.model, service.version)
+    readiness = Readiness(service.store, service.torchserve, service.model, service.version, service.dispatcher)
     app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
@@ -126,7 +126,7 @@ def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
     @router.get("/readyz", response_description="All is there.", responses={503: {"description": "What is missing."}})
     async def readyz() -> JSONResponse:
-        """The bucket answers and a worker is ready."""
+        """The bucket answers, a worker is ready, and no thread of the dispatcher's is down."""
         problems = await readiness.problems()
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 

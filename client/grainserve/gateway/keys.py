@@ -81,7 +81,11 @@ class Keys:
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
             callers = {bytes.fromhex(table["sha256"]): _caller(name, table) for name, table in tables.items()}
-        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"{path} cannot be read ({error.strerror or error}): `grainserve keygen NAME >> {path}` makes it"
+            ) from None
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
             raise InvalidConfiguration(
                 f"{path} holds no API keys ({error!r}): see `grainserve keygen --help`"
             ) from None
@@ -105,7 +109,11 @@ class Keys:
         digest = hashlib.sha256((key or "").encode()).digest()
         matches = [caller for known, caller in self._callers.items() if hmac.compare_digest(known, digest)]
         if not matches:
-            raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY`")
+            raise Unauthorized(
+                "this is no valid API key here: check it, or have one made by `grainserve keygen`"
+                if key
+                else "no valid API key: this gateway wants one, as the header `Authorization: Bearer KEY`"
+            )
         return matches[0]
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from grainserve.plots import AREA, MARKED, NUMBER, STYLE, log_sizes
+from grainserve.plots import AREA, MARKED, NUMBER, log_sizes, styled
 from grainserve.reporting.document import Picture
 from grainserve.reporting.overlays import SizeColours
 from grainserve.reporting.qc import FEW_GRAINS
@@ -22,6 +21,7 @@ from grainserve.rounding import interval_decimals, number_text
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 from grainserve.stats import Interval, Sample, Summary
 from grainserve.stats.orientation import Orientation
+from grainserve.stats.population import PERCENTS
 
 Floats = NDArray[np.float64]
 
@@ -48,14 +48,14 @@ class Drawn:
         sizes: n, equivalent diameters.
         shares: n, of each grain in the population; they add up to 1.
         curve: the cumulative curve.
-        percentiles: D_p with their intervals.
+        percentiles: D5 … D95 with their intervals.
     """
 
     name: str
     sizes: Floats
     shares: Floats
     curve: SizeCurve
-    percentiles: Mapping[int, Interval]
+    percentiles: Mapping[float, Interval]
 
     @classmethod
     def of(cls, name: str, sample: Sample, summary: Summary, weighting: Weighting) -> Drawn:
@@ -65,7 +65,8 @@ class Drawn:
         used = weights > 0
         curve = size_curve(sample.diameter, sample.area, weighting, counts)
         shares = weights[used] / weights.sum()
-        return cls(name, sample.diameter[used], shares, curve, summary.population(weighting).percentiles)
+        found = summary.population(weighting).percentiles
+        return cls(name, sample.diameter[used], shares, curve, {percent: found[percent] for percent in PERCENTS})
 
 
 def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
@@ -272,7 +273,7 @@ def _short(name: str) -> str:
 
 
 def _picture(draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:
-    with rc_context({**STYLE, "svg.fonttype": "path"}):
+    with styled({"svg.fonttype": "path"}):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()

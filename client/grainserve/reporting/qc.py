@@ -32,6 +32,9 @@ WIDE_INTERVAL = 0.1
 POINTS_PER_DIAMETER = 2
 """Points across the smallest grain that a grid of point prompts finds as a rule."""
 
+SEED_CELLS = 128
+"""Cells along each side of the map in which sam_tiny predicts where to ask: its smallest spacing of seeds."""
+
 
 def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
     """Looks a sample's results over.
@@ -62,21 +65,21 @@ def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag
 
 def coverage(result: Result) -> float:
     """Share of a frame that grains cover, 0 to 1; over 1 where masks overlap."""
-    return sum(grain.area for grain in result.grains) / (result.width * result.height)
+    return sum(grain.area for grain in result.grains) / (result.frame.width * result.frame.height)
 
 
 def detection_limit(result: Result) -> float:
     """Equivalent diameter, px, under which grains may lie between the points that were asked, and be missed.
 
-    Two spacings of the grid of point prompts, which lies over the image or each of its tiles; each layer of crops
-    halves them.
+    Two spacings of the grid of point prompts, or of the model's prediction where it was asked at seeds. It lies over
+    the image or each of its tiles; each layer of crops halves it.
     """
     options = result.metadata["options"]
-    side = max(result.width, result.height)
+    side = max(result.frame.width, result.frame.height)
     if tiles := result.metadata.get("tiles"):
         side = max(max(box["width"], box["height"]) for box in tiles["boxes"])
-    points = int(options["points_per_side"]) << int(options["crop_n_layers"])
-    return POINTS_PER_DIAMETER * side / points
+    points = SEED_CELLS if options["points"] == "seeds" else int(options["points_per_side"])
+    return POINTS_PER_DIAMETER * side / (points << int(options["crop_n_layers"]))
 
 
 def _no_grains(results: Sequence[Result]) -> Iterator[Flag]:
@@ -130,16 +133,16 @@ def _detection_limit(results: Sequence[Result]) -> Iterator[Flag]:
     total, below = len(diameters), sum(diameter < limit for diameter, limit in diameters)
     if total and below / total > MANY_LOW_PRECISION:
         words = (
-            f"{below} of {total} grains ({below / total:.0%}) are smaller than the {max(limits):.3g} px that the grid "
-            "of point prompts finds reliably (two spacings): more of that size may have been missed. Measure with more "
-            "points per side."
+            f"{below} of {total} grains ({below / total:.0%}) are smaller than the {max(limits):.3g} px that "
+            "point prompts find reliably (two spacings): more of that size may have been missed. Measure with more "
+            "points per side or at a higher magnification."
         )
         numbers = {"below": below, "grains": total, "limit_px": max(limits), "threshold": MANY_LOW_PRECISION}
         yield Flag("below_detection_limit", "warning", words, numbers)
 
 
 def _low_coverage(results: Sequence[Result]) -> Iterator[Flag]:
-    frames = sum(result.width * result.height for result in results)
+    frames = sum(result.frame.width * result.frame.height for result in results)
     share = sum(grain.area for result in results for grain in result.grains) / frames
     if 0 < share < LOW_COVERAGE:
         words = (

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import ScaleConflict, ScaleNotFound
+from grainserve.scale.drawn import UNEVEN, colour_of, contrast_of, core, ends_of, is_drawn, is_even, share_of
+from grainserve.scale.interrupted import goes_on, interrupted
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 
-SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.15, 0.9
+SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.2, 0.9
 """A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer. Straight grain
 boundaries look like bars that are upright or 1 px thick, and rows of grains like bars of three segments, so of these
 only long ones count."""
@@ -21,11 +23,10 @@ SHORTEST_PX, SHORTEST_SEGMENT = 24, 12
 SLENDER = 5.0
 """A plain bar is at least this many times longer than thick."""
 
-UNEVEN = 60
-"""Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
-
-DARK, BRIGHT = 64, 190
-"""A plain bar's channels are at most the one or at least the other, or span both."""
+HAIRLINE_CONTRAST, HAIRLINE_UNEVEN = 80, 30
+"""Of a bar 1 px thick, in levels of 255: the least contrast, and the largest difference along it. A straight grain
+boundary is such a line too, but a blurred one (a contrast of 50 to 65 in synthetic images); drawn ones have 100 and
+more, after JPEG as well, and differ by 16 at most."""
 
 ALIKE, CONTRAST_DIVIDED = 40, 96
 """Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
@@ -42,6 +43,9 @@ class Bar:
         segments: 1, or into how many alternating dark and light segments of the same length it is divided.
         contrast: levels of 255 against what lies beside it.
         colour: its own, or of its segments that were seen.
+        interrupted: whether its number stands in it; its length then counts its ticks as well.
+        goes_on: whether there is more of it beyond a gap, of which nothing says that it belongs to it, nor that it does
+            not.
     """
 
     x: int
@@ -52,10 +56,12 @@ class Bar:
     segments: int
     contrast: float
     colour: tuple[int, int, int]
+    interrupted: bool = False
+    goes_on: bool = False
 
     def __str__(self) -> str:
-        divided = f" of {self.segments} segments" if self.segments > 1 else ""
-        return f"{self.length:.1f} px{divided} at x {self.x}, y {self.y}"
+        kind = f" of {self.segments} segments" if self.segments > 1 else " with its number in it" * self.interrupted
+        return f"{self.length:.1f} px{kind} at x {self.x}, y {self.y}"
 
     def overlaps(self, other: Bar) -> bool:
         """Whether the boxes meet."""
@@ -69,7 +75,7 @@ def scale_bar(bars: Sequence[Bar]) -> Bar:
 
     Raises:
         ScaleNotFound: there is none.
-        ScaleConflict: there are several, and their lengths disagree by more than 1 %.
+        ScaleConflict: there are several, and their lengths disagree by more than 1 %, or it may be a part of one.
     """
     if not bars:
         raise ScaleNotFound("no scale bar was found in the picture: give um_per_px (--um-per-px)")
@@ -81,6 +87,11 @@ def scale_bar(bars: Sequence[Bar]) -> Bar:
         raise ScaleConflict(
             f"{len(likely)} things in the picture may be its scale bar ({listed}): `grainserve scale IMAGE --out "
             "FILE.png` shows them; measure the right one and give um_per_px (--um-per-px)"
+        )
+    if any(bar.goes_on for bar in likely):
+        raise ScaleConflict(
+            f"a scale bar in the picture ({best}) may be one piece of a longer one, in a line with it: measure it from "
+            "outer edge to outer edge and give um_per_px (--um-per-px)"
         )
     return best
 
@@ -95,7 +106,8 @@ def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
         pixels: H × W × 3, uint8.
 
     Returns:
-        The bars found, the one with the most segments first, then by contrast; of those that overlap, the first.
+        The bars found, those with the most segments first, then those interrupted by their number, then by contrast;
+        of those that overlap, the first.
     """
     bars: list[Bar] = []
     for turned in (False, True):
@@ -104,7 +116,7 @@ def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
             common = bar.segments > 3 or (bar.segments == 1 and bar.height > 1 and not turned)
             if common or bar.width >= SHORTEST_RARE * frame.shape[1]:
                 bars.append(replace(bar, x=bar.y, y=bar.x, width=bar.height, height=bar.width) if turned else bar)
-    bars.sort(key=lambda bar: (-bar.segments, -bar.contrast))
+    bars.sort(key=lambda bar: (-bar.segments, not bar.interrupted, -bar.contrast))
     kept: list[Bar] = []
     for bar in bars:
         if not any(bar.overlaps(other) for other in kept):
@@ -123,6 +135,10 @@ def _level_bars(frame: NDArray[np.uint8]) -> Iterator[Bar]:
             found = stacks(mask, SHORTEST_SEGMENT)
             found = found[_inside(found, width, height)]
             length, thickness = (found[:, 1] - found[:, 0]), (found[:, 3] - found[:, 2])
+            for whole, px, contrast, colour in interrupted(frame, plane, found):
+                if shortest <= px <= LONGEST * width:
+                    box = (whole.x0, whole.y0, whole.length, whole.thickness)
+                    yield Bar(*box, px, 1, contrast, colour, interrupted=True)
             slender = length >= SLENDER * thickness
             for each in found[slender & (shortest <= length) & (length <= LONGEST * width)].tolist():
                 yield from _plain(frame, plane, Stack(*each))
@@ -138,76 +154,17 @@ def _inside(stacks: NDArray[np.int64], width: int, height: int) -> NDArray[np.bo
 
 
 def _plain(frame: NDArray[np.uint8], plane: NDArray[np.uint8], stack: Stack) -> Iterator[Bar]:
+    hairline = stack.thickness == 1
+    least, uneven = (HAIRLINE_CONTRAST, HAIRLINE_UNEVEN) if hairline else (CONTRAST, UNEVEN)
     if (
-        _is_drawn(_colour(frame, stack))
-        and _is_even(frame, stack)
-        and (contrast := _contrast(plane, stack)) >= CONTRAST
+        is_drawn(colour_of(frame, stack))
+        and is_even(frame, stack, uneven)
+        and (contrast := contrast_of(plane, stack)) >= least
     ):
-        before, after = _ends(frame, stack)
+        before, after = ends_of(frame, stack)
         length = after - before - _tick(frame, stack)
-        yield Bar(stack.x0, stack.y0, stack.length, stack.thickness, length, 1, contrast, _colour(frame, stack))
-
-
-def _core(stack: Stack) -> slice:
-    """The rows of a stack without those that are half of it and half of what lies beside it."""
-    return slice(stack.y0 + 1, stack.y1 - 1) if stack.thickness > 2 else slice(stack.y0, stack.y1)
-
-
-def _is_even(frame: NDArray[np.uint8], stack: Stack) -> bool:
-    low, high = np.percentile(frame[_core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
-    return bool((high - low).max() <= UNEVEN)
-
-
-def _is_drawn(colour: tuple[int, int, int]) -> bool:
-    """Whether it is white, black or vivid, as bars are and twin lamellae mostly are not."""
-    low, high = min(colour), max(colour)
-    return low >= BRIGHT or high <= DARK or (low <= DARK and high >= BRIGHT)
-
-
-def _colour(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
-    red, green, blue = np.median(frame[_core(stack), stack.x0 + 2 : stack.x1 - 2], axis=(0, 1)).astype(int).tolist()
-    return red, green, blue
-
-
-def _contrast(plane: NDArray[np.uint8], stack: Stack) -> float:
-    """What nearly all of its outline differs by from what lies 2 or 3 px outside."""
-    across, along = slice(stack.x0 + 3, stack.x1 - 3), _core(stack)
-    inside = np.median(plane[along, stack.x0 + 1 : stack.x1 - 1])
-    height = plane.shape[0]
-    sides = [
-        inside - plane[[max(0, stack.y0 - 3), stack.y0 - 2], across].min(axis=0),
-        inside - plane[[min(stack.y1 + 1, height - 1), min(stack.y1 + 2, height - 1)], across].min(axis=0),
-    ]
-    ends = [inside - plane[along, column].max() for column in (stack.x0 - 3, stack.x1 + 2)]
-    return float(min(*(np.percentile(side, 5) for side in sides), *ends))
-
-
-def _ends(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
-    """Where a bar begins and ends along x, px: pixels it covers in part count by their share."""
-    # What stands out may begin with a spot of the background that does so too.
-    inwards = max(3, stack.length // 8)
-    left, right = (
-        _share(frame, stack, (_core(stack), columns), outside).mean(axis=0)
-        for columns, outside in (
-            (slice(stack.x0 - 3, stack.x0 + inwards), stack.x0 - 3),
-            (slice(stack.x1 - inwards, stack.x1 + 3), stack.x1 + 2),
-        )
-    )
-    return stack.x0 + inwards - _covered(left), stack.x1 - inwards + _covered(right)
-
-
-def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
-    """How much of each pixel the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
-    beside = np.median(frame[_core(stack), outside], axis=0)
-    apart = np.array(_colour(frame, stack)) - beside
-    share: NDArray[np.float64] = (frame[part] - beside) @ apart / (apart @ apart)
-    return share
-
-
-def _covered(share: NDArray[np.float64]) -> float:
-    """Sum of the shares of pixels; what is nearly none or nearly all is noise."""
-    whole = np.where(share < 0.2, 0.0, np.where(share > 0.8, 1.0, share))
-    return float(whole.sum())
+        box = (stack.x0, stack.y0, stack.length, stack.thickness)
+        yield Bar(*box, length, 1, contrast, colour_of(frame, stack), goes_on=goes_on(frame, stack))
 
 
 def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
@@ -216,7 +173,7 @@ def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
     columns = slice(stack.x0, stack.x1)
     thick = 0.0
     for rows in (slice(max(0, stack.y0 - 1 - reach), stack.y0 - 1), slice(stack.y1 + 1, stack.y1 + 1 + reach)):
-        tall = (_share(frame, stack, (rows, columns), stack.x0 - 3) > 0.5).mean(axis=0) >= 0.5
+        tall = (share_of(frame, stack, (rows, columns), stack.x0 - 3) > 0.5).mean(axis=0) >= 0.5
         left, right = int(tall[:widest].sum()), int(tall[-widest:].sum())
         if min(left, right) > 0 and max(left, right) < widest and tall[widest:-widest].mean() < 0.2:
             thick = max(thick, (left + right) / 2)
@@ -263,10 +220,10 @@ def _divided(
     frame: NDArray[np.uint8], plane: NDArray[np.uint8], mask: NDArray[np.bool_], chain: list[Stack]
 ) -> Bar | None:
     gaps = [Stack(one.x1, other.x0, one.y0, one.y1) for one, other in pairwise(chain)]
-    inside = [float(np.median(plane[_core(each), each.x0 + 2 : each.x1 - 2])) for each in (*chain, *gaps)]
+    inside = [float(np.median(plane[core(each), each.x0 + 2 : each.x1 - 2])) for each in (*chain, *gaps)]
     contrast = min(inside[: len(chain)]) - max(inside[len(chain) :])
-    alike = all(np.ptp([_colour(frame, each) for each in kind], axis=0).max() <= ALIKE for kind in (chain, gaps))
-    if contrast < CONTRAST_DIVIDED or not alike or not all(_is_even(frame, each) for each in (*chain, *gaps)):
+    alike = all(np.ptp([colour_of(frame, each) for each in kind], axis=0).max() <= ALIKE for kind in (chain, gaps))
+    if contrast < CONTRAST_DIVIDED or not alike or not all(is_even(frame, each) for each in (*chain, *gaps)):
         return None
     numbers = np.arange(len(chain))
     # Outlines make dark segments longer and light ones shorter; from begin to begin both are in it once.
@@ -286,7 +243,7 @@ def _divided(
     x1 = chain[-1].x1 + round(along) * after
     y0, y1 = min(each.y0 for each in chain), max(each.y1 for each in chain)
     count = 2 * len(chain) - 1 + before + after
-    return Bar(x0, y0, x1 - x0, y1 - y0, count * segment, count, contrast, _colour(frame, chain[0]))
+    return Bar(x0, y0, x1 - x0, y1 - y0, count * segment, count, contrast, colour_of(frame, chain[0]))
 
 
 def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
@@ -294,7 +251,7 @@ def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
     x = round(at)
     if not 3 <= x < mask.shape[1] - 3:
         return 0
-    rows = mask[_core(block)]
+    rows = mask[core(block)]
     line = rows[:, x - 3 : x + 4].mean(axis=0).max()
     low, high = sorted((x, block.x0 if x < block.x0 else block.x1))
     margin = min(5, (high - low) // 3)

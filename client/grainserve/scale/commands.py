@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.images import display_pixels
+from grainserve.inputs import gather
 from grainserve.scale.find import Mode, find_scale
 from grainserve.terminal import FAILURE, console, reported, say_error
 
@@ -31,7 +32,7 @@ BarUm = Annotated[
 
 
 def scale(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")],
     mode: Annotated[Mode, typer.Option("--scale", help="As `analyze` takes it.")] = "auto",
     bar_um: Annotated[float | None, typer.Option(min=0, help="Length of the scale bar in µm.")] = None,
     out: Annotated[
@@ -40,10 +41,11 @@ def scale(
 ) -> None:
     """Say how large the pixels of images are and how that is known: µm per px, source, image. Needs no server."""
     with reported():
-        if out is not None and len(images) > 1:
+        inputs = gather(images)
+        if out is not None and len(inputs.images) > 1:
             raise InvalidConfiguration("--out takes one picture: give one image")
         failed = False
-        for image in images:
+        for image in inputs.images:
             if out is not None:
                 _draw(image, out)
             try:
@@ -55,6 +57,7 @@ def scale(
                 console.print(
                     f"{found.um_per_px:.5g} µm per px  {escape(found.source)}  {escape(str(image))}", soft_wrap=True
                 )
+        inputs.say_passed_over()
         if failed:
             raise typer.Exit(FAILURE)
 

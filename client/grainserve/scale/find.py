@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, Scale
 from grainserve.images import ImageSource, display_pixels, image_bytes
 from grainserve.scale import number
 from grainserve.scale.bar import Bar, find_bars, scale_bar
-from grainserve.scale.metadata import file_scale, printed_density
+from grainserve.scale.metadata import file_scale
+from grainserve.scale.resolution import not_taken
 from grainserve.scale.units import Scale, length_text
 
 Mode = Literal["auto", "file"]
@@ -24,13 +25,15 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
 
     Args:
         image: as `Client.submit` takes it; the scale is that of its own pixels, not of a smaller copy.
-        mode: `file`: what its metadata says; `auto`: that, else its scale bar. Where both can be read, they must agree.
+        mode: `file`: what its metadata says; `auto`: that, else its scale bar. Where there are both, they must agree.
         bar_um: length of the scale bar, µm; None: the number beside it, where an OCR engine is installed to read it.
 
     Raises:
         ScaleNotFound: neither says one.
         ScaleNumberMissing: there is a bar, but nothing says how long it is.
-        ScaleConflict: several bars, numbers or sources disagree, or pixels are not square.
+        ScaleConflict: several bars, numbers or sources disagree, the file's is of another size of picture, or pixels
+            are not square.
+        ScaleError: the file's is in a unit that is not known, or no number.
         InvalidOption: `bar_um` is no length, or mode is another.
         InvalidImage: the image cannot be read.
     """
@@ -42,14 +45,18 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
     said = file_scale(data, Path(image) if not isinstance(image, np.ndarray | bytes | bytearray | memoryview) else None)
     if mode == "file":
         if said is None:
-            raise ScaleNotFound(f"the file says no scale{_print_resolution(data)}: give um_per_px (--um-per-px)")
-        return said
-    if said is not None and bar_um is None and not number.can_read():
+            raise ScaleNotFound(f"the file says no scale{_not_taken(data)}: give um_per_px (--um-per-px)")
         return said
     pixels = display_pixels(data)
-    if said is None:
-        return _bar_scale(pixels, scale_bar(find_bars(pixels)), bar_um, data)
-    return _agreed(said, pixels, bar_um)
+    bars = find_bars(pixels)
+    if said is not None:
+        return _agreed(said, pixels, bars, bar_um)
+    if not bars:
+        raise ScaleNotFound(
+            f"the file says no scale{_not_taken(data)}, and no scale bar was found in the picture: give um_per_px "
+            "(--um-per-px)"
+        )
+    return _bar_scale(pixels, scale_bar(bars), bar_um, data)
 
 
 def with_scale(
@@ -71,17 +78,26 @@ def with_scale(
     return {**options, "um_per_px": found.um_per_px, "scale_source": found.source}
 
 
-def _agreed(said: Scale, pixels: NDArray[np.uint8], bar_um: float | None) -> Scale:
-    """What the file says, unless a bar that can be read says otherwise."""
+def _agreed(said: Scale, pixels: NDArray[np.uint8], bars: Sequence[Bar], bar_um: float | None) -> Scale:
+    """What the file says, unless a bar in the picture says otherwise, or may.
+
+    A bar whose number nobody could read is an error: otherwise the same image would be measured by its file where
+    there is no OCR engine, and be a conflict where there is one.
+    """
     try:
-        bar = scale_bar(find_bars(pixels))
+        bar = scale_bar(bars)
     except (ScaleNotFound, ScaleConflict):
         if bar_um is not None:
             raise
         return said  # a bar was not asked for, and the file does without
-    um = number.read_length(pixels, bar) if bar_um is None else bar_um
+    um = _read(pixels, bar) if bar_um is None else bar_um
     if um is None:
-        return said
+        by_file = length_text(bar.length * said.um_per_px)
+        raise ScaleNumberMissing(
+            f"the file says {said}, and there is a scale bar ({bar}) that would be {by_file} long by that, but the "
+            f"number beside it {_unread()}: give the bar's length as bar_um (--bar-um 500), or take the file's scale "
+            "by scale='file' (--scale file)"
+        )
     shown = _of_bar(bar, um)
     if not said.agrees_with(shown):
         raise ScaleConflict(
@@ -92,17 +108,23 @@ def _agreed(said: Scale, pixels: NDArray[np.uint8], bar_um: float | None) -> Sca
 
 
 def _bar_scale(pixels: NDArray[np.uint8], bar: Bar, bar_um: float | None, data: bytes) -> Scale:
-    if bar_um is not None:
-        return _of_bar(bar, bar_um)
-    readable = number.can_read()
-    um = number.read_length(pixels, bar) if readable else None
+    um = _read(pixels, bar) if bar_um is None else bar_um
     if um is None:
-        why = "could not be read" if readable else "is not read: no OCR engine (Tesseract and grainserve[ocr]) is here"
         raise ScaleNumberMissing(
-            f"there is a scale bar ({bar}) but the number beside it {why}{_print_resolution(data)}: give the bar's "
+            f"there is a scale bar ({bar}) but the number beside it {_unread()}{_not_taken(data)}: give the bar's "
             "length as bar_um (--bar-um 500), or um_per_px (--um-per-px)"
         )
     return _of_bar(bar, um)
+
+
+def _read(pixels: NDArray[np.uint8], bar: Bar) -> float | None:
+    return number.read_length(pixels, bar) if number.can_read() else None
+
+
+def _unread() -> str:
+    if number.can_read():
+        return "could not be read"
+    return "is not read: no OCR engine (Tesseract and grainserve[ocr]) is here"
 
 
 def _of_bar(bar: Bar, um: float) -> Scale:
@@ -112,9 +134,7 @@ def _of_bar(bar: Bar, um: float) -> Scale:
     )
 
 
-def _print_resolution(data: bytes) -> str:
-    """What the file says of printing, since somebody may hold it for a scale."""
-    density = printed_density(data)
-    if density is None or density[1][0] <= 1:
-        return ""
-    return f" (its {density[1][0]:.0f} dpi are taken for a resolution in print)"
+def _not_taken(data: bytes) -> str:
+    """What the file says of its resolution, since somebody may hold it for a scale."""
+    why = not_taken(data)
+    return f" ({why})" if why else ""

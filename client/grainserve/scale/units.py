@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from grainserve.errors import ScaleError
@@ -11,20 +12,54 @@ from grainserve.errors import ScaleError
 AGREEMENT = 0.03
 """Two scales further apart than this share disagree: a bar drawn by hand is rarely off by more."""
 
-UM = {
-    "pm": 1e-6,
-    "nm": 1e-3,
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "mm": 1e3,
-    "cm": 1e4,
-    "inch": 25_400.0,
-    "m": 1e6,
+FINEST, COARSEST = 1e-6, 1e6
+"""µm per px: a picometre, less than an electron microscope's pixel, and a metre."""
+
+_PREFIXES = {
+    "Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "": 0,
+    "d": -1, "c": -2, "m": -3, "u": -6, "n": -9, "p": -12, "f": -15, "a": -18, "z": -21, "y": -24,
+}  # fmt: skip
+_WORDS = {"kilo": 3, "": 0, "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12}
+
+SYMBOLS = {
+    **{f"{prefix}m": 10.0 ** (power + 6) for prefix, power in _PREFIXES.items()},
+    "Å": 1e-4,
+    "thou": 25.4,
+    "li": 25_400 / 12,
+    "in": 25_400.0,
+    "ft": 304_800.0,
+    "yd": 914_400.0,
+    "mi": 1.609344e9,
+    "ua": 1.495978707e17,
+    "ly": 9.4607304725808e21,
+    "pc": 3.0856775814913673e22,
+    "pt": 25_400 / 72,
 }
-"""Micrometres in a unit, by its name in lower case with the µ as u."""
+"""Micrometres in OME's units, by symbol, where upper and lower case differ (mm, Mm), with the µ as u."""
+
+NAMES = {
+    **{f"{word}{metre}": 10.0 ** (power + 6) for word, power in _WORDS.items() for metre in ("meter", "metre")},
+    "u": 1.0,
+    "micron": 1.0,
+    "angstrom": 1e-4,
+    "ångström": 1e-4,
+    "mil": 25.4,
+    "inch": 25_400.0,
+    "foot": 304_800.0,
+    "yard": 914_400.0,
+    "mile": 1.609344e9,
+}
+"""Micrometres in units written out, one of them, in lower case."""
+
+_PLURALS = {"inches": "inch", "feet": "foot"}
+
+NO_LENGTH = ("", "pixel", "pixels", "px", "none", "null", "reference frame")
+"""What programs write for a unit where sizes are not known in one."""
+
+NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 
 LENGTH = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?)\s*(nm|[uµμ]m|mm|cm|m)(?![a-zµμ])", re.IGNORECASE)
+THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +75,7 @@ class Scale:
     source: str
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.um_per_px) and 0 < self.um_per_px <= 1e6):
+        if not (math.isfinite(self.um_per_px) and FINEST <= self.um_per_px <= COARSEST):
             raise ScaleError(
                 f"{self.source} says {self.um_per_px:g} µm per px, which is no scale: give um_per_px (--um-per-px)"
             )
@@ -54,13 +89,65 @@ class Scale:
 
 
 def unit_um(name: str) -> float | None:
-    """Micrometres in a unit of length; None where it is none, such as `pixel`."""
-    return UM.get(name.strip().lower().replace("µ", "u").replace("μ", "u"))
+    """Micrometres in a unit of length, by its symbol or its name in English; None where it is none that is known.
+
+    Symbols are taken as they are written first, since OME's `Mm` is a megametre; then in lower case.
+    """
+    # ImageJ writes µ as \\u00B5. NFKC makes one letter of the micro sign and the Greek one, of Å and the ångström sign.
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), name)
+    plain = unicodedata.normalize("NFKC", plain).strip().replace("μ", "u")
+    lower = plain.lower()
+    word = _PLURALS.get(lower, lower)
+    for table, key in ((SYMBOLS, plain), (NAMES, word), (NAMES, word.removesuffix("s")), (SYMBOLS, lower)):
+        if key in table:
+            return table[key]
+    return None
+
+
+def size_um(source: str, value: object, unit: str = "") -> float | None:
+    """A length that a file says, in µm.
+
+    Args:
+        source: what says it, for errors.
+        value: a number, or text of one with a decimal point or comma and an exponent, which a unit may follow.
+        unit: its unit where the text has none.
+
+    Returns:
+        None where there is no value, or its unit says that it is no length, such as `pixel`.
+
+    Raises:
+        ScaleError: the unit is not known, or the number cannot be read to its end.
+    """
+    text = "" if value is None else str(value).strip()
+    if not text:
+        return None
+    found = re.fullmatch(rf"({NUMBER})\s*(\D.*)?", text, re.DOTALL)
+    if found is None:
+        raise ScaleError(f"{source} says a size of {text!r}, which is no number: give um_per_px (--um-per-px)")
+    name = (found[2] or unit).strip()
+    um = unit_um(name)
+    if um is not None:
+        return number(found[1]) * um
+    if name.lower() in NO_LENGTH:
+        return None
+    length = text if found[2] else f"{text} {name}"
+    raise ScaleError(
+        f"{source} says a size of {length}, and {name!r} is no unit that is known here: give um_per_px (--um-per-px)"
+    )
+
+
+def number(text: str) -> float:
+    """A number with a decimal point or comma."""
+    return float(text.replace(",", "."))
 
 
 def lengths_um(text: str) -> list[float]:
-    """The lengths with a unit that a text holds, µm: "bar 0.5 mm" → [500.0]."""
-    return [float(number.replace(",", ".")) * (unit_um(unit) or 0.0) for number, unit in LENGTH.findall(text)]
+    """The lengths with a unit that a text holds, µm: "bar 0.5 mm" → [500.0]; not "1,000 µm", which is two things."""
+    return [
+        number(digits) * (unit_um(unit.lower()) or 0.0)
+        for digits, unit in LENGTH.findall(text)
+        if not THOUSANDS.fullmatch(digits)
+    ]
 
 
 def length_text(um: float) -> str:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from grainserve.result import Result
 from grainserve.result_files import ResultFiles, results_in, sample_name
 from grainserve.sizes import Weighting
-from grainserve.stats.options import Astm, EdgeCorrection, methods
+from grainserve.stats.options import Astm, EdgeCorrection, Percentiles, methods, percents
 from grainserve.stats.sample import Sample
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
@@ -25,6 +25,7 @@ def stats(
     weighting: Annotated[
         Literal["number", "area", "both"], typer.Option(help="What a grain counts: one, or its area.")
     ] = "both",
+    percentiles: Percentiles = None,
     astm: Astm = None,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
@@ -53,11 +54,13 @@ def stats(
             level=level,
             seed=seed,
             astm=methods(astm),
+            percentiles=percents(percentiles),
         )
         shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
-        print_summary(summary, shown, console)
         if out is not None:
             summary.to_json(out)
+        print_summary(summary, shown, console)
+        if out is not None:
             console.print(f"all of it is in {escape(str(out))}")
 
 
@@ -66,5 +69,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="Examples:\n\n"
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
+        "grainserve stats results/sand_*.json --percentiles 10,30,50,60\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from grainserve.errors import InvalidOption
 from grainserve.stats.astm import METHODS
+from grainserve.stats.population import PERCENTS
 
 ALL_METHODS = "all"
 
@@ -26,6 +28,26 @@ Astm = Annotated[
         f"{', '.join(METHODS)}, or {ALL_METHODS}. May be repeated. Each image is a field.",
     ),
 ]
+Percentiles = Annotated[
+    str | None,
+    typer.Option(metavar="P,P,…", help="Percentiles to tell, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
+]
+
+
+def percents(text: str | None) -> tuple[float, ...]:
+    """The percentiles that were asked for.
+
+    Raises:
+        InvalidOption: the text is no list of numbers.
+    """
+    if text is None:
+        return PERCENTS
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError:
+        raise InvalidOption(
+            f"--percentiles is {text!r}; it must be numbers with commas between them, such as 10,30,50 or 2.5,50"
+        ) from None
 
 
 def methods(astm: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,10 @@ from grainserve.stats.sample import Sample
 Floats = NDArray[np.float64]
 
 PERCENTS = (5, 10, 16, 25, 50, 75, 84, 90, 95)
+"""The percentiles that are told unless others are asked for."""
+
+GRAPHIC = (5, 16, 25, 50, 75, 84, 95)
+"""Those that Folk & Ward's measures are made of."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Population:
     Attributes:
         weighting: `number` (each grain counts one) or `area` (each counts its area).
         mean: arithmetic mean.
-        percentiles: D5 … D95 by percent: the size that p % of the grains are finer than.
+        percentiles: D_p by percent, D5 … D95 unless others were asked for: the size that p % of the grains are finer
+            than.
         phi: φ = −log₂(d/mm) of each of them; None without a scale, as all that follows but the fit.
         folk_ward: graphic measures.
         wentworth: share of each class of Wentworth (1922), fine to coarse.
@@ -74,14 +80,21 @@ class Population:
 
     weighting: Weighting
     mean: Interval
-    percentiles: dict[int, Interval]
-    phi: dict[int, Interval] | None
+    percentiles: dict[float, Interval]
+    phi: dict[float, Interval] | None
     folk_ward: FolkWard | None
     wentworth: dict[str, float] | None
     log_normal: LogNormal
 
 
-def population(sample: Sample, weighting: Weighting, resampling: Resampling, *, edge_correction: bool) -> Population:
+def population(
+    sample: Sample,
+    weighting: Weighting,
+    resampling: Resampling,
+    *,
+    edge_correction: bool,
+    percents: Sequence[float] = PERCENTS,
+) -> Population:
     """Measures the sizes of a sample.
 
     Args:
@@ -89,18 +102,19 @@ def population(sample: Sample, weighting: Weighting, resampling: Resampling, *, 
         weighting: what each grain counts.
         resampling: how intervals are made.
         edge_correction: as `Sample.stands_for`.
+        percents: k percents, whose D_p are told.
     """
     weights = sample.weights(weighting, edge_correction=edge_correction)
     used = np.flatnonzero(weights)
     order = used[np.argsort(sample.diameter[used], kind="stable")]
     sizes, weights = sample.diameter[order], weights[order]
-    estimate = partial(_figures, weighting, sizes, np.log(sizes), weights)
+    estimate = partial(_figures, weighting, sizes, np.log(sizes), weights, percents=percents)
     mean, log_mean, log_sd, *rest = resampling.intervals(estimate, sample.image[order], len(sample.images))
-    percentiles, graphic = rest[: len(PERCENTS)], rest[len(PERCENTS) :]
+    percentiles, graphic = rest[: len(percents)], rest[len(percents) :]
     log_normal = LogNormal(
         log_mean.map(_exp), log_sd.map(_exp), _ks_distance(sizes, weights, log_mean.value, log_sd.value)
     )
-    by_percent = dict(zip(PERCENTS, percentiles, strict=True))
+    by_percent = dict(zip(percents, percentiles, strict=True))
     if sample.unit == "px":
         return Population(weighting, mean, by_percent, None, None, None, log_normal)
     mz, sorting, skewness, kurtosis = graphic
@@ -132,23 +146,26 @@ def _exp(value: float) -> float:
     return float(np.exp(value))
 
 
-def _figures(weighting: Weighting, sizes: Floats, logs: Floats, weights: Floats, times: Floats) -> Floats:
-    """Mean, mean and standard deviation of ln d, D5 … D95, and the four of Folk & Ward, of n sizes ascending."""
+def _figures(
+    weighting: Weighting, sizes: Floats, logs: Floats, weights: Floats, times: Floats, *, percents: Sequence[float]
+) -> Floats:
+    """Mean, mean and standard deviation of ln d, k D_p, and the four of Folk & Ward, of n sizes ascending."""
     drawn = times > 0
     if not drawn.any():
-        return np.full(3 + len(PERCENTS) + 4, np.nan)
+        return np.full(3 + len(percents) + 4, np.nan)
     size, log, weight = sizes[drawn], logs[drawn], weights[drawn] * times[drawn]
     share = weight / weight.sum()
     # No matrix products: of over 10,000 numbers BLAS starts threads for each, which costs more than it saves.
     log_mean = (share * log).sum()
     log_sd = np.sqrt((share * (log - log_mean) ** 2).sum())
-    percentiles = cumulative(size, weight, weighting).percentiles(PERCENTS)
-    return np.concatenate(([(share * size).sum(), log_mean, log_sd], percentiles, _graphic(percentiles)))
+    found = cumulative(size, weight, weighting).percentiles((*percents, *GRAPHIC))
+    percentiles, graphic = found[: len(percents)], found[len(percents) :]
+    return np.concatenate(([(share * size).sum(), log_mean, log_sd], percentiles, _graphic(graphic)))
 
 
 def _graphic(percentiles: Floats) -> Floats:
-    """Mz, σ_I, Sk_I and K_G of D5 … D95 in µm: φ_p, counted from the coarse end, is that of D_(100−p)."""
-    p5, _, p16, p25, p50, p75, p84, _, p95 = -np.log2(percentiles[::-1] / 1000)
+    """Mz, σ_I, Sk_I and K_G of the D_p of `GRAPHIC` in µm: φ_p, counted from the coarse end, is that of D_(100−p)."""
+    p5, p16, p25, p50, p75, p84, p95 = -np.log2(percentiles[::-1] / 1000)
     return np.array(
         [
             (p16 + p50 + p84) / 3,

@@ -26,7 +26,7 @@ class Sample:
         name: what it is called.
         unit: of lengths: `µm` where every image has a scale, `px` where none has.
         images: m names of images, their ids unless others were given.
-        frames: m × 2, width and height of each image, in `unit`.
+        frames: m × 2, width and height of what was measured of each image, in `unit`.
         image: n, index into `images`.
         diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
         area: n, in `unit`².
@@ -75,7 +75,7 @@ class Sample:
         if scaled and len(scaled) < len(pooled):
             raise MixedScales([result.image_id for result in pooled if result.um_per_px is None])
         per_px = np.array([1.0 if scale is None else scale for scale in scales])
-        frames = np.array([(result.width, result.height) for result in pooled], dtype=np.float64)
+        frames = np.array([(result.frame.width, result.frame.height) for result in pooled], dtype=np.float64)
         image = np.repeat(np.arange(len(pooled)), [len(result.grains) for result in pooled])
         grains = [grain.properties for result in pooled for grain in result.grains]
         boxes = np.array(

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.errors import NoGrains
+from grainserve.errors import InvalidOption, NoGrains
 from grainserve.sizes import Weighting, size_curve
 from grainserve.stats.astm import grain_size_numbers, largest_grain
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
-from grainserve.stats.population import Population, population
+from grainserve.stats.population import PERCENTS, Population, population
 from grainserve.stats.sample import Sample
 
 
@@ -103,6 +103,7 @@ def summarise(
     level: float = 0.95,
     seed: int = 0,
     astm: Sequence[str] = (),
+    percentiles: Sequence[float] = PERCENTS,
 ) -> Summary:
     """Measures a sample.
 
@@ -113,13 +114,16 @@ def summarise(
         level: of confidence, in (0, 1).
         seed: of its random numbers.
         astm: grain sizes to add, of `grainserve.stats.astm.METHODS`; each image is a field.
+        percentiles: the percents p whose D_p are told, each over 0 and under 100.
 
     Raises:
+        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
         MasksMissing: a grain size was asked for, and results hold no masks.
         NoGrains: the sample has none that sizes could be taken from.
         NoScale: a grain size was asked for, and the sample has no scale.
         NothingCounted: a grain size was asked for, and an image has no grain that its method could count.
     """
+    percents = checked_percents(percentiles)
     counts = sample.stands_for(edge_correction=edge_correction)
     if not counts.any():
         raise NoGrains(sample.name, len(sample))
@@ -135,13 +139,25 @@ def summarise(
         coverage=sample.coverage,
         edge_correction=edge_correction,
         resampling=resampling,
-        number=population(sample, "number", resampling, edge_correction=edge_correction),
-        area=population(sample, "area", resampling, edge_correction=edge_correction),
+        number=population(sample, "number", resampling, edge_correction=edge_correction, percents=percents),
+        area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
         orientation=orientation(sample, "number", edge_correction=edge_correction),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
         grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
     )
+
+
+def checked_percents(percentiles: Sequence[float]) -> tuple[float, ...]:
+    """The percents asked for, ascending, whole ones as whole numbers.
+
+    Raises:
+        InvalidOption: one is not between 0 and 100, or is named twice, or there are none.
+    """
+    if not percentiles or not all(0 < each < 100 for each in percentiles) or len(set(percentiles)) < len(percentiles):
+        said = ", ".join(f"{each:g}" for each in percentiles) or "none"
+        raise InvalidOption(f"percentiles are {said}; they must be different numbers over 0 and under 100")
+    return tuple(int(each) if each == int(each) else float(each) for each in sorted(percentiles))
 
 
 def _figures(sample: Sample, index: int, counts: NDArray[np.float64]) -> ImageFigures:

@@ -14,7 +14,7 @@ from grainserve.sizes import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
 from grainserve.stats.interval import Interval
-from grainserve.stats.population import PERCENTS, FolkWard
+from grainserve.stats.population import FolkWard
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
@@ -73,13 +73,13 @@ def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
         table.add_column(f"by {weighting} ({summary.unit})", justify="right")
         if each.phi:
             table.add_column("φ", justify="right")
-    for percent in PERCENTS:
+    for percent in summary.number.percentiles:
         cells = []
         for each in shown:
             cells.append(_interval(each.percentiles[percent]))
             if each.phi:
                 cells.append(f"{each.phi[percent].value:.2f}")
-        table.add_row(f"D{percent}", *cells)
+        table.add_row(f"D{percent:g}", *cells)
     gap = [""] if summary.number.phi else []
     table.add_row("mean", *(cell for each in shown for cell in (_interval(each.mean), *gap)))
     return table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from grainserve.errors import TilesDisagree
 from grainserve.masks import Window, encode_rle
 from grainserve.result import Result
-from grainserve.tiles.layout import Layout
+from grainserve.tiles.layout import Box, Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 
 MAKERS = ("model", "version", "checkpoint", "precision", "classifier")
@@ -33,15 +33,23 @@ def odd_ones(results: Sequence[Result]) -> tuple[list[int], str]:
 
 
 def merged_result(
-    layout: Layout, results: Sequence[Result], image: Mapping[str, Any], warnings: Sequence[str] = ()
+    layout: Layout,
+    results: Sequence[Result],
+    image: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+    *,
+    frame: Box,
+    framing: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Puts the tiles' results together into one that follows the schema.
 
     Args:
-        layout: the tiles.
+        layout: the tiles of the frame.
         results: theirs, in its order, with masks.
         image: `metadata.image` of the whole.
         warnings: of the image's own.
+        frame: the part of the image that was cut into tiles.
+        framing: the options that asked for it, if any.
 
     Raises:
         TilesDisagree: not all were measured by the same model, version and checkpoint.
@@ -60,33 +68,39 @@ def merged_result(
         **{what: first[what] for what in MAKERS if what in first},
         "image": dict(image),
         "units": first["units"],
-        "options": first["options"],
+        "options": {**first["options"], **framing},
         "warnings": list(dict.fromkeys(every)),
+        **({"frame": vars(frame)} if framing else {}),
         "tiles": {
             "count": len(results),
             "overlap": layout.overlap,
             "imageIds": ids,
-            "boxes": [vars(tile) for tile in layout.tiles],
+            "boxes": [vars(_moved(tile, frame)) for tile in layout.tiles],
             "agreement": merged.agreement,
             "sharedPixels": merged.shared,
         },
     }
     scale = first["units"]["umPerPx"]
-    objects = [_grain(layout, each, number, scale) for number, each in enumerate(merged.grains, start=1)]
+    size = image["height"], image["width"]
+    objects = [
+        _grain(layout, each, number, scale, frame=frame, size=size)
+        for number, each in enumerate(merged.grains, start=1)
+    ]
     return {"metadata": metadata, "segmentedObjects": objects}
 
 
-def assembled(tiles: Mapping[str, Any], pixels: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The image (H × W × 3, uint8) from the pixels of its tiles.
+def assembled(
+    tiles: Mapping[str, Any], pixels: Iterable[NDArray[np.uint8]], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The image (H × W × 3, uint8) from the pixels of its tiles; black where nothing was measured.
 
     Args:
         tiles: `metadata.tiles` of its result.
         pixels: of each tile, in that order.
+        size: the image's height and width.
     """
-    boxes = tiles["boxes"]
-    height, width = (max(box[at] + box[side] for box in boxes) for at, side in (("y", "height"), ("x", "width")))
-    image = np.zeros((height, width, 3), np.uint8)
-    for box, part in zip(boxes, pixels, strict=True):
+    image = np.zeros((*size, 3), np.uint8)
+    for box, part in zip(tiles["boxes"], pixels, strict=True):
         image[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = part
     return image
 
@@ -99,18 +113,26 @@ def _sightings(layout: Layout, results: Sequence[Result]) -> list[Sighting]:
     return found
 
 
-def _grain(layout: Layout, sighting: Sighting, number: int, um_per_px: float | None) -> dict[str, Any]:
+def _moved(box: Box, frame: Box) -> Box:
+    """A box of the frame, placed in the image."""
+    return Box(box.x + frame.x, box.y + frame.y, box.width, box.height)
+
+
+def _grain(
+    layout: Layout, sighting: Sighting, number: int, um_per_px: float | None, *, frame: Box, size: tuple[int, int]
+) -> dict[str, Any]:
     """A grain as the image has it: where it lies is of the image, what it measures is of the tile."""
-    tile, properties = layout.tiles[sighting.tile], sighting.grain["properties"]
+    tile, properties = _moved(layout.tiles[sighting.tile], frame), sighting.grain["properties"]
     x, y = properties["centroid"]["x"] + tile.x, properties["centroid"]["y"] + tile.y
+    window = Window(sighting.window.x + frame.x, sighting.window.y + frame.y, sighting.window.patch)
     places: dict[str, Any] = {
-        "boundingBox": vars(sighting.box),
+        "boundingBox": vars(_moved(sighting.box, frame)),
         "centroid": {"x": x, "y": y},
         "touchesEdge": layout.on_frame(sighting.box),
     }
     if um_per_px is not None:
         places["centroid_um"] = {"x": x * um_per_px, "y": y * um_per_px}
-    mask = encode_rle(sighting.window, layout.height, layout.width)
+    mask = encode_rle(window, *size)
     return {**sighting.grain, "id": number, "mask": mask, "properties": {**properties, **places}}
 
 

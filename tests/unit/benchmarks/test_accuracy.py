@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks import accuracy
 from benchmarks.scored.watershed import Recipe
@@ -34,6 +35,41 @@ def test_results_say_how_they_were_made(tmp_path: Path, monkeypatch: pytest.Monk
     said = results["sam"]["options"]
     assert (said["points"], said["min_area"], said["label"]) == ("grid", 30, "a pebble")
     assert len(results["images"]) == 3
+
+
+def found_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path, out: Path, *more: str) -> int:
+    """The benchmark on made images, with a model and a watershed that take no time."""
+    monkeypatch.setattr(Served, "finder", lambda _: lambda image: np.zeros(image.shape[:2], np.int32))
+    monkeypatch.setattr(accuracy, "tuned_watershed", lambda _: (Recipe("distance", 1.0, 0.15, 9, True), 0.5))
+    images = folder / "rock"
+    where = ("--folder", str(images if images.exists() else rock(images)), "--report", str(folder / "report"))
+    return run(monkeypatch, *where, "--out", str(out), *more)
+
+
+def test_an_earlier_model_is_shown_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tmp_path / "before.json"
+    monkeypatch.setattr(accuracy, "console", Console(width=200))
+    assert found_nothing(monkeypatch, tmp_path, before) == 0
+    results = json.loads(before.read_text())
+    results["date"] = "2001-02-03"
+    results["summary"]["folder"]["sam"] |= {"f1": 0.77, "seconds": 1234.5, "d50_within_10_percent": 3}
+    before.write_text(json.dumps(results))
+    capsys.readouterr()
+    assert found_nothing(monkeypatch, tmp_path, tmp_path / "after.json", "--baseline", str(before)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "sam_tiny of 2001-02-03" in line]
+    assert len(lines) == 3, "in each table"
+    assert all(part in lines[-1] for part in ("folder (3)", "0.77", "3", "1234.5"))
+
+
+def test_results_of_before_recall_by_size_are_no_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps({"summary": {"coins": {"images": 1, "sam": {"f1": 1.0}}}}))
+    with pytest.raises(Problem, match="tells no recall by size: measure that model again"):
+        found_nothing(monkeypatch, tmp_path, tmp_path / "out.json", "--baseline", str(old))
+    with pytest.raises(Problem, match="cannot be read"):
+        found_nothing(monkeypatch, tmp_path, tmp_path / "out.json", "--baseline", str(tmp_path / "none.json"))
 
 
 @pytest.mark.parametrize(

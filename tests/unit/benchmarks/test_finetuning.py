@@ -58,7 +58,7 @@ def test_the_mean_is_over_images_not_folds() -> None:
 
 def test_seven_are_learnt_from_and_two_tell_when_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a fold that was done with other settings is not reported."""
-    for name, value in {"MIX": (256,), "VALIDATION_BATCHES": 1, "CROPS": 1}.items():
+    for name, value in {"SIDES": (256,), "VALIDATION_BATCHES": 1, "CROPS": 1}.items():
         monkeypatch.setattr(finetune, name, value)
     given, _ = fold_of(TWELVE, 0)
     run = tmp_path / "full_0"

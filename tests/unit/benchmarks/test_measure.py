@@ -29,9 +29,11 @@ class Fake(systems.System):
         self.name, self.journal = name, journal
 
     def segment(self, image: NDArray[np.uint8], settings: MaskSettings) -> Any:
-        self.journal.append(f"{self.name} {settings.points_per_side}{' adaptive' if settings.adaptive else ''}")
+        self.journal.append(
+            f"{self.name} {settings.points_per_side}{' adaptive' if settings.points == 'adaptive' else ''}"
+        )
         time.sleep(0.002)  # a time to divide by
-        return GRAINS[:1] if settings.adaptive or self.name == "bf16" else GRAINS
+        return GRAINS[:1] if settings.points == "adaptive" or self.name == "bf16" else GRAINS
 
     def masks(self, answer: Any) -> list[Mask]:
         return list(answer)

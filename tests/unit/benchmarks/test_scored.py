@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from skimage.draw import disk, ellipse
 
 from benchmarks.accuracy import summarise
 from benchmarks.scored import report
-from benchmarks.scored.figures import figures, mean
-from benchmarks.scored.images import Known, coins, synthetic
+from benchmarks.scored.figures import SIZES, figures, mean, summary
+from benchmarks.scored.images import Known, coins, real, synthetic
 from benchmarks.scored.watershed import Recipe, recipes
 
 SIDE = 160
@@ -81,6 +82,45 @@ def test_errors_of_either_sign_do_not_make_up_for_each_other(discs: Known) -> No
     assert means["d50_error"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("side", "scale"), [(1024, 1), (512, 2), (256, 4)])
+def test_recall_is_told_by_the_size_that_the_model_sees(side: int, scale: int) -> None:
+    """Squares of 8, 20, 40 and 100 px of the 1024-px frame, two each; of each size one is found."""
+    true, found = (np.zeros((side, side * 3 // 4), np.int32) for _ in range(2))
+    number = 0
+    for down, size in ((0, 8), (100, 20), (200, 40), (300, 100)):
+        for along in (0, 200):
+            number += 1
+            there = np.s_[down // scale : (down + size) // scale, along // scale : (along + size) // scale]
+            true[there] = number
+            found[there] = number if along else 0
+    row = figures(found, Known("squares", "real", "squares", np.zeros((*true.shape, 3), np.uint8), true))
+    assert list(row["sizes"]) == list(SIZES)
+    assert list(row["sizes"].values()) == 4 * [{"true": 2, "matched": 1}]
+    sums = summary([row | {"seconds": 1.0}, row | {"seconds": 3.0}])
+    assert list(sums["sizes"].values()) == 4 * [{"true": 4, "matched": 2}]
+    assert sums["seconds"] == pytest.approx(2.0)
+
+
+def test_sets_keep_what_training_keeps_apart_and_leave_out_what_is_partial(tmp_path: Path) -> None:
+    for collection, names, complete in (
+        ("conveyor_rocks", ("images000", "images001", "images0010", "images002"), True),
+        ("seg_wilson180", ("wilson180_surface1_12",), False),
+    ):
+        (tmp_path / collection).mkdir()
+        for name in names:
+            labels = np.zeros((40, 50), np.uint16)
+            labels[5:20, 5:30] = 1
+            Image.fromarray(labels).save(tmp_path / collection / f"{name}_labels.png")
+            Image.new("RGB", (50, 40)).save(tmp_path / collection / f"{name}.jpg")
+            about = {"image": f"{name}.jpg", "labels": f"{name}_labels.png", "edge_grains_labelled": False}
+            (tmp_path / collection / f"{name}.json").write_text(json.dumps(about | {"complete": complete}))
+    all_of_them = [known.name for known in real(9, tmp_path)]
+    assert all_of_them == ["conveyor_rocks images000", "conveyor_rocks images001", "conveyor_rocks images0010"]
+    (one,) = real(1, tmp_path)
+    assert (one.name, one.group, one.kind, one.cut_grains) == (all_of_them[1], "real", "conveyor_rocks", False)
+    assert list(real(4, tmp_path / "absent")) == []
+
+
 def test_coins_are_24() -> None:
     labels = coins().labels
     assert len(np.unique(labels)) == 25
@@ -105,15 +145,15 @@ def test_the_summary_counts_photographs_and_the_report_shows_the_worst_first(dis
         row(discs, "made", "synthetic", f1=0.8, watershed=0.5, d50=0.0),
     ]
     systems = ["sam", "watershed"]
-    summary = summarise(rows, systems)
-    assert summary["photographs"]["sam"]["f1"] == pytest.approx(0.5)
-    assert summary["gravel"]["images"] == 1, "a family is of synthetic images, whatever photographs show"
-    assert summary["photographs_better_than_watershed"] == 1
-    assert summary["photographs_d50_within_10_percent"] == 1
+    means = summarise(rows, systems)
+    assert means["photographs"]["sam"]["f1"] == pytest.approx(0.5)
+    assert means["gravel"]["images"] == 1, "a family is of synthetic images, whatever photographs show"
+    assert means["photographs_better_than_watershed"] == 1
+    assert means["photographs"]["sam"]["d50_within_10_percent"] == 1
 
     maps = dict.fromkeys(systems, discs.labels)
     pages = [report.page(each, dataclasses.replace(discs, name=each["name"]), maps, tmp_path) for each in rows]
-    page = report.index({"summary": summary, "systems": systems}, pages, tmp_path).read_text()
+    page = report.index({"summary": means, "systems": systems}, pages, tmp_path).read_text()
     assert page.index("<h2>bad") < page.index("<h2>made") < page.index("<h2>good")
     for picture in ("good_truth.jpg", "bad_sam.jpg", "made_watershed.jpg"):
         assert picture in page

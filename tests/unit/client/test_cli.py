@@ -58,6 +58,15 @@ def test_analyze_writes_four_files_and_prints_a_table(
     assert {"um_per_px": 2.5, "min_area": 5, "label": "quartz"}.items() <= torchserve.requests[0][1].items()
 
 
+def test_a_flag_is_sent_where_it_is_given(
+    bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
+) -> None:
+    for flags in ([], ["--fill"], ["--no-fill"]):
+        done = run("analyze", picture, "--out", tmp_path / "out", *flags)
+        assert done.exit_code == 0, done.output
+    assert [options.get("fill") for _, options, *_ in torchserve.requests] == [None, True, False]
+
+
 def test_analyze_writes_the_formats_asked_for(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
 ) -> None:
@@ -72,6 +81,17 @@ def test_formats_want_a_folder_before_any_waiting(bucket_name: str, torchserve: 
     done = run("wait", "f" * 32, "--to", "roi")
     assert done.exit_code == 2
     assert "give --out" in words(done.output)
+
+
+@pytest.mark.usefixtures("bucket_name", "torchserve")
+def test_analyze_prints_the_percentiles_and_writes_the_dialect_asked_for(picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = ("--to", "csv", "--csv-dialect", "excel-eu", "--percentiles", "60,30,2.5")
+    done = run("analyze", picture, "--out", out, *asked)
+    assert done.exit_code == 0, done.output
+    assert "diameter D2.5 D30 D60 mean" in words(done.output)
+    assert len(pd.read_csv(out / "sand.csv", sep=";", decimal=",")["centroid_x"]) == len(DISCS)
+    assert run("analyze", picture, "--out", out, "--percentiles", "0").exit_code == 2
 
 
 def test_analyze_goes_on_after_a_rejected_image_and_says_which(

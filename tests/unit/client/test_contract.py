@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from grainserve.contract import check_image_id, schema, validate_error, validate_options, validate_result
+from grainserve.contract import (
+    check_image_id,
+    options_from_text,
+    schema,
+    validate_error,
+    validate_options,
+    validate_result,
+)
 from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 from grainserve.result import Result
 from tests.unit.client.results import make_result
@@ -75,6 +82,7 @@ def test_integers_stay_integers(name: str) -> None:
         ({"label": ""}, "1 to 64 characters"),
         ({"label": "x" * 65}, "1 to 64 characters"),
         ({"label": 3}, "a text"),
+        ({"fill": 1}, "true or false"),
         ({"points_per_sides": 3}, "did you mean 'points_per_side'"),
         ({"qqqq": 3}, "there are points, points_per_side"),
         ({"image": "x"}, "unknown option"),
@@ -89,6 +97,13 @@ def test_none_is_not_given_and_numpy_scalars_are_numbers() -> None:
     checked = validate_options({"um_per_px": np.float32(0.5), "min_area": np.int64(3), "label": None})
     assert checked == {"um_per_px": 0.5, "min_area": 3}
     assert [type(value) for value in checked.values()] == [float, int]
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
+def test_a_truth_value_may_come_as_text(text: str, value: bool) -> None:
+    assert options_from_text({"fill": text, "label": text}) == {"fill": value, "label": text}
+    with pytest.raises(InvalidOption, match="fill is 'yes'; it must be true or false"):
+        options_from_text({"fill": "yes"})
 
 
 @given(

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said(start: Start, picture: Path, tmp_path: Path, torc
     text.write_text("no image")
     with browsing(start(dispatch=True).url) as page:
         drop(page, text)
-        expect(page.locator("#message")).to_contain_text("notes.png: the bytes do not begin like an image")
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
         drop(page, picture)
         expect(page.locator("#message")).to_contain_text("sand.png: the image is 4000 px wide")
         expect(page.locator("#images em").first).to_have_text("failed")
@@ -91,3 +91,60 @@ def test_a_key_is_asked_for_where_one_is_needed(start: Start, picture: Path) -> 
         page.fill("[name=key]", key)
         drop(page, picture)
         expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
+
+
+def test_a_decimal_comma_is_one_and_what_is_no_number_is_told(
+    start: Start, picture: Path, torchserve: FakeTorchServe
+) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        page.fill("[name=um_per_px]", "2,5")
+        drop(page, picture)
+        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
+        assert torchserve.requests[0][1]["um_per_px"] == 2.5
+        page.fill("[name=um_per_px]", "2,5 µm")
+        drop(page, picture)
+        expect(page.locator("#message")).to_contain_text("the scale is “2,5 µm”")
+        assert len(torchserve.requests) == 1
+
+
+def test_two_tabs_share_one_list(start: Start, picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "gravel.png"
+    other.write_bytes(picture.read_bytes())
+    with browsing(start(dispatch=True).url) as page:
+        second = page.context.new_page()
+        second.goto(page.url)
+        drop(page, picture)
+        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
+        expect(second.locator("#images li")).to_have_count(1)
+        drop(second, other)
+        for tab in (second, page):
+            expect(tab.locator("#images em")).to_have_text([f"{len(DISCS)} grains"] * 2)
+        page.reload()
+        expect(page.locator("#images span")).to_have_text(["gravel.png", "sand.png"])
+
+
+def test_the_reason_of_a_failure_stays_while_others_are_polled(
+    start: Start, picture: Path, tmp_path: Path, torchserve: FakeTorchServe
+) -> None:
+    text = tmp_path / "notes.png"
+    text.write_text("no image")
+    running = start(dispatch=False)
+    with browsing(running.url) as page:
+        drop(page, picture)
+        expect(page.locator("#images em").first).to_contain_text("queued")
+        drop(page, text)
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
+        with page.expect_response("**/image-analysis*"):
+            pass
+        with page.expect_response("**/image-analysis*"):
+            pass
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
+
+
+@pytest.mark.parametrize("kept", ["{", "null", "3", '{"a": 1}', '[null, 3, {"imageId": 5}]'])
+def test_a_list_that_is_none_does_no_harm(start: Start, picture: Path, kept: str) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        page.evaluate("kept => localStorage.setItem('grainserve-images', kept)", kept)
+        page.reload()
+        drop(page, picture)
+        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")

@@ -18,8 +18,10 @@ import pytest
 from google.cloud import storage
 
 from grainserve.errors import InvalidConfiguration, StorageUnreachable
-from grainserve.gateway import look
+from grainserve.gateway import look, readiness
 from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
+from grainserve.gateway.service import Service
+from grainserve.pending import Ticket
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
@@ -35,6 +37,33 @@ def test_ready_means_a_bucket_and_a_worker(start: Start, torchserve: FakeTorchSe
     torchserve.workers(ready=0)
     missing = start().ask("GET", "/readyz")
     assert (missing.status_code, missing.json()["problems"]) == (503, {"torchserve": "no_worker"})
+
+
+def test_ready_means_that_no_thread_of_the_dispatcher_is_down(
+    start: Start, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    some = service.store.pending.some
+
+    def look(count: int) -> Iterator[Ticket]:
+        if broken.is_set():
+            raise ZeroDivisionError("what nobody foresaw")
+        return some(count)
+
+    monkeypatch.setattr(service.store.pending, "some", look)
+    monkeypatch.setattr(readiness, "REMEMBERED", 0.0)
+    gateway = start(dispatch=True)
+    assert gateway.ask("GET", "/readyz").status_code == 200
+    broken.set()
+    while (answer := gateway.ask("GET", "/readyz")).status_code == 200:
+        time.sleep(0.01)
+    assert answer.json() == {"ready": False, "problems": {"dispatcher": "thread_down"}}
+    text = gateway.ask("GET", "/metrics").text
+    assert re.search(r'grainserve_thread_failures\{thread="looking for jobs"\} [1-9]', text)
+    broken.clear()
+    while gateway.ask("GET", "/readyz").status_code != 200:
+        time.sleep(0.01)
+    gateway.until_done(gateway.upload(png()))
 
 
 def test_ready_means_a_worker_of_the_version_that_is_served(start: Start) -> None:

@@ -25,12 +25,16 @@ from torchvision.ops import box_iou
 
 from grain_handler.masks import Mask
 from grain_handler.settings import MaskSettings
+from tests.unit.handler.exact import in_double
 
 LOGIT_ROUNDING = 5e-6
-"""How far apart the same logit may lie when it is summed in another order, in the largest logit of its batch; stock's
-lie 3e-6 from a run in double precision."""
+"""How far apart the same logit may lie at least when it is summed in another order, in the largest logit of its batch;
+most of stock's lie up to 3e-6 from a run in double precision."""
 SCORE_ROUNDING = 1e-5
 """The same for predicted IoUs, absolute."""
+OF_STOCKS = 5
+"""How far apart it may lie in stock's own distance from a run in double precision, where that is more: ours is up to
+three times as far from it, on the other side."""
 
 
 class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anything is not typed
@@ -40,11 +44,14 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         sam: The model.
         settings: What to ask and what to keep.
         points_per_batch: Changes no mask; small batches are faster here.
+        any_weights: Rounding is told by a run in double precision beside it, for models whose weights were drawn.
     """
 
-    def __init__(self, sam: Sam, settings: MaskSettings, points_per_batch: int = 2) -> None:
+    def __init__(
+        self, sam: Sam, settings: MaskSettings, points_per_batch: int = 2, *, any_weights: bool = False
+    ) -> None:
         options = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-        del options["adaptive"]
+        del options["points"]
         if settings.point_grids is not None:
             options["points_per_side"] = None
         super().__init__(sam, **options | {"points_per_batch": points_per_batch})
@@ -52,6 +59,10 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         self.crop: list[MaskData] = []
         self.kept = 0
         self.predictor.predict_torch = self._predict
+        self.exact = in_double(sam) if any_weights else None
+        self.predictor.set_torch_image = self._see
+        self.exact_features = torch.empty(0)
+        self.score_rounding = SCORE_ROUNDING
 
     def masks(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Stock's answer; none where stock fails for having found nothing in any crop."""
@@ -63,15 +74,37 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
             return []
         return found
 
-    def _predict(self, *args: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
-        masks, iou, low = SamPredictor.predict_torch(self.predictor, *args, **options)
+    @torch.no_grad()
+    def _see(self, image: Tensor, size: tuple[int, ...]) -> None:
+        SamPredictor.set_torch_image(self.predictor, image, size)
+        if self.exact:
+            self.exact_features = self.exact.image_encoder(self.exact.preprocess(image.double()))
+
+    def _predict(
+        self, points: Tensor, labels: Tensor, multimask_output: bool, return_logits: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        masks, iou, low = SamPredictor.predict_torch(
+            self.predictor, points, labels, multimask_output=multimask_output, return_logits=return_logits
+        )
         rounding = LOGIT_ROUNDING * low.abs().max()
+        if self.exact:
+            exact_low, exact_iou = self._exactly(self.exact, points, labels)
+            rounding = torch.maximum(rounding, OF_STOCKS * (low - exact_low).abs().max().float())
+            self.score_rounding = max(self.score_rounding, OF_STOCKS * (iou - exact_iou).abs().max().item())
         self._watch(masks.flatten(0, 1) - self.predictor.model.mask_threshold, iou.flatten(), rounding)
         return masks, iou, low
 
+    @torch.no_grad()
+    def _exactly(self, exact: Sam, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Low-resolution logits and predicted IoU in double precision."""
+        prompts, dense = exact.prompt_encoder((points, labels), None, None)
+        place = exact.prompt_encoder.get_dense_pe()
+        logits, iou = exact.mask_decoder(self.exact_features, place, prompts, dense, multimask_output=True)
+        return logits, iou
+
     def _watch(self, logits: Tensor, iou: Tensor, rounding: Tensor) -> None:
         if self.pred_iou_thresh > 0:
-            if ((iou - self.pred_iou_thresh).abs() < SCORE_ROUNDING).any():
+            if ((iou - self.pred_iou_thresh).abs() < self.score_rounding).any():
                 self.unsettled.add("predicted IoU")
             logits = logits[iou > self.pred_iou_thresh]
         offset, threshold = self.stability_score_offset, self.stability_score_thresh
@@ -118,7 +151,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         data = super()._process_crop(image, crop_box, layer, size)
         iou = torch.cat([part["iou_preds"] for part in self.crop])
         boxes = torch.cat([part["boxes"] for part in self.crop]).float()
-        alike = torch.triu((iou[:, None] - iou).abs() < SCORE_ROUNDING, diagonal=1)
+        alike = torch.triu((iou[:, None] - iou).abs() < self.score_rounding, diagonal=1)
         if (alike & (box_iou(boxes, boxes) > min(self.box_nms_thresh, self.crop_nms_thresh))).any():
             self.unsettled.add("order")
         return data

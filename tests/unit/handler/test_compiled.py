@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
 
 from grain_handler import compiled, encoder
+from grain_handler.automask import MaskGenerator
 from grain_handler.errors import PackageError
 from grain_handler.precision import image_encoder
+from grain_handler.seed_head import SeedHead
 from grain_handler.target import Target
 from grain_handler.weights import Checkpoint
-from tests.unit.handler.sams import random_vit
+from tests.unit.handler.sams import random_sam, random_vit
 
 ROOT = Path(__file__).parents[3]
 SIDE = 128
@@ -107,6 +110,32 @@ def test_other_images_are_refused(package: Path) -> None:
     for images in (torch.zeros(1, 3, SIDE, 64), torch.zeros(3, SIDE, SIDE), torch.zeros(1, 3, SIDE, SIDE).bfloat16()):
         with pytest.raises(ValueError, match="the compiled encoder takes"):
             loaded(images)
+
+
+def test_seeds_are_read_off_what_it_makes(package: Path) -> None:
+    sam = random_sam(1, SIDE, vit=vit(1))
+    loaded = compiled.load(checkpoint(package), sam.image_encoder, MODEL, "fp32")
+    torch.manual_seed(0)
+    head = SeedHead(32).eval()
+    images = [np.full((40, 60, 3), level, np.uint8) for level in (30, 200)]
+    ours = MaskGenerator(sam, encoder=loaded, seed_head=head).embed(images)
+    for mine, its in zip(ours, MaskGenerator(sam, seed_head=head).embed(images), strict=True):
+        torch.testing.assert_close(mine.seed_map, its.seed_map, rtol=0, atol=1e-3 * float(its.seed_map.abs().max()))
+
+
+def test_an_encoder_that_predicts_seeds_gives_them_for_every_image() -> None:
+    """More images than a package takes at once; its code is stood in for."""
+
+    class Runner:
+        def boxed_run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+            (images,) = inputs
+            return [images[:, :1, ::16, ::16], images[:, 1:, ::8, ::8]]
+
+    loaded = compiled.CompiledEncoder(Runner(), {"weight": torch.zeros(1)}, SIDE, torch.float32)
+    images = torch.randn(compiled.BATCH + 3, 3, SIDE, SIDE)
+    tokens, maps = loaded(images)
+    assert torch.equal(tokens, images[:, :1, ::16, ::16])
+    assert torch.equal(maps, images[:, 1:, ::8, ::8])
 
 
 @dataclass(frozen=True)

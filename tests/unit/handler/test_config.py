@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -61,3 +63,34 @@ def test_or_does_not_start_where_there_must_be_one(
     # Before it looks for weights, which are not there.
     with pytest.raises(DeviceError, match=why):
         GrainHandler().initialize(context(gpu))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "kind", "seen", "told"),
+    [
+        (0, "", False, True),
+        (None, "gpu", False, True),
+        (None, "gpu", True, True),
+        (None, "", False, False),
+        (None, "cpu", True, False),
+        (2, "gpu", True, False),
+    ],
+    ids=["given one", "config wants one", "TorchServe sees none", "told nothing", "told the CPU", "has it"],
+)
+def test_a_worker_that_was_to_have_a_gpu_and_has_none_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    gpu: int | None,
+    kind: str,
+    seen: bool,
+    told: bool,
+) -> None:
+    monkeypatch.delenv("GRAINSERVE_REQUIRE_GPU", raising=False)
+    see_gpus(monkeypatch, seen)
+    made = context(gpu)
+    made.model_yaml_config["deviceType"] = kind
+    with caplog.at_level(logging.WARNING):
+        ModelConfig.read(made)
+    assert ("runs on the CPU" in caplog.text) == told
+    assert ("GRAINSERVE_REQUIRE_GPU=1" in caplog.text) == told

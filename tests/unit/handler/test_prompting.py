@@ -40,6 +40,9 @@ class Oracle:
     def prepare(self, embedding: Tensor) -> None:
         pass
 
+    def points(self, points: Tensor) -> Tensor:
+        return points
+
     def decode(self, _image: None, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         self.asked += rounded(points)
         self.most = max(self.most, len(points))
@@ -98,14 +101,14 @@ def test_all_points_are_asked_in_the_grids_order() -> None:
 @pytest.mark.parametrize("side", [1, 2, 3, 8, 9])
 def test_adaptive_points_are_all_asked_where_nothing_is_found(side: int) -> None:
     grid = build_point_grid(side)
-    oracle, found = ask(blank, grid, adaptive=True)
+    oracle, found = ask(blank, grid, points="adaptive")
     assert sorted(oracle.asked) == sorted(in_frame(grid))
     assert len(found) == 0
 
 
 def test_adaptive_points_pass_over_what_is_found() -> None:
     grid = build_point_grid(16)
-    oracle, found = ask(left_half, grid, adaptive=True)
+    oracle, found = ask(left_half, grid, points="adaptive")
     asked = set(oracle.asked)
     assert len(asked) == len(oracle.asked)
     assert asked < set(in_frame(grid))
@@ -115,7 +118,7 @@ def test_adaptive_points_pass_over_what_is_found() -> None:
 
 
 def test_adaptive_points_may_be_done_after_the_first_pass() -> None:
-    oracle, found = ask(everything, build_point_grid(8), adaptive=True)
+    oracle, found = ask(everything, build_point_grid(8), points="adaptive")
     assert len(oracle.asked) == 4
     assert len(found) == 12
 
@@ -125,7 +128,7 @@ def test_poor_masks_do_not_keep_finer_points_away() -> None:
         masks, iou = everything(points)
         return masks, 0.62 * iou
 
-    oracle, found = ask(poor, build_point_grid(8), adaptive=True)
+    oracle, found = ask(poor, build_point_grid(8), points="adaptive")
     assert len(oracle.asked) == 64
     assert len(found) == 3 * 64
 
@@ -133,7 +136,7 @@ def test_poor_masks_do_not_keep_finer_points_away() -> None:
 @pytest.mark.parametrize("size", [(100, 100), (100, 37), (3, 100)])
 def test_points_at_the_very_edge_of_the_image(size: tuple[int, int]) -> None:
     edge = np.array([[x, y] for y in (0.0, 0.3, 0.6, 1.0) for x in (0.0, 0.3, 0.6, 1.0)])
-    oracle, _ = ask(blank, edge, size, adaptive=True)
+    oracle, _ = ask(blank, edge, size, points="adaptive")
     assert len(oracle.asked) == 16
 
 

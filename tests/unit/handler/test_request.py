@@ -51,6 +51,41 @@ def test_options_and_image_id_in_json_and_form_are_the_same() -> None:
     assert from_json.options.pred_iou_thresh == 0.4
 
 
+@pytest.mark.parametrize("field", ["image", "body", "data"])
+@pytest.mark.parametrize("options", [{"um_per_px": 2.5}, {"imageId": "a-1"}, {"label": "12", "imageId": "a-1"}])
+def test_options_beside_the_image_are_honoured_whatever_its_field_is_called(
+    field: str, options: dict[str, Any]
+) -> None:
+    request = read({field: bytearray(PNG)} | {name: str(value).encode() for name, value in options.items()})
+    assert isinstance(request, Request)
+    assert (request.image.pixels == gradient()).all()
+    assert request.options == Options(
+        pred_iou_thresh=0.4, **{name: value for name, value in options.items() if name != "imageId"}
+    )
+    assert request.image_id == options.get("imageId", "server-id")
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"data": PNG, "body": PNG}, "'data'"),
+        ({"image": PNG, "data": PNG}, "'data'"),
+        ({"image": PNG, "body": b"text"}, "'body'"),
+        ({"body": {"image": BASE64}, "um_per_px": b"2.5"}, "'um_per_px'"),
+        ({"data": PNG, "pionts_per_side": b"8"}, "'pionts_per_side'"),
+        ({"data": PNG, "um_per_px": b"many"}, "um_per_px"),
+    ],
+)
+def test_what_cannot_be_honoured_is_named_not_dropped(row: dict[str, Any], named: str) -> None:
+    answer = read(row)
+    assert isinstance(answer, errors.RequestError)
+    assert named in answer.message
+
+
+def test_a_forms_boundary_is_no_content_type() -> None:
+    assert isinstance(read({"data": PNG}, Content_Type="multipart/form-data; boundary=aJsoN"), Request)
+
+
 @pytest.mark.parametrize(
     "encoded",
     [
@@ -163,12 +198,24 @@ def test_a_refusal_is_short_whatever_was_sent(options: dict[str, Any]) -> None:
         ("um_per_px", json.loads("NaN")),
         ("label", ""),
         ("label", "x" * 65),
+        ("fill", 1),
+        ("fill", "true"),
     ],
 )
 def test_options_out_of_range_are_named(name: str, value: Any) -> None:
     answer = read({"body": {"image": BASE64, name: value}})
     assert isinstance(answer, errors.InvalidOption)
     assert name in answer.message
+
+
+def test_fill_is_a_truth_value_and_of_grains_alone() -> None:
+    for row in ({"image": PNG, "fill": b"true"}, {"body": {"image": BASE64, "fill": True}}):
+        answer = read(row)
+        assert isinstance(answer, Request)
+        assert answer.options.fill is True
+    refusal = read({"image": PNG, "fill": b"true", "mode": b"masks"})
+    assert isinstance(refusal, errors.InvalidOption)
+    assert "ask for mode grains" in refusal.message
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "many", "1e9", ""])

@@ -15,7 +15,7 @@ IMAGE = DecodedImage(gradient(), "PNG", "RGB", 1)
 
 def test_a_grid_has_the_points_asked_for_whatever_the_smallest_grain() -> None:
     settings = mask_settings(Options(points_per_side=40, min_area=5000), 1024, 1024)
-    assert (settings.points_per_side, settings.adaptive) == (40, False)
+    assert (settings.points_per_side, settings.points) == (40, "grid")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_grid_has_the_points_asked_for_whatever_the_smallest_grain() -> None:
 )
 def test_adaptive_points_are_no_closer_than_the_smallest_grain_is_wide(min_area: int, side: int) -> None:
     settings = mask_settings(Options(points="adaptive", points_per_side=40, min_area=min_area), 700, 1024)
-    assert (settings.points_per_side, settings.adaptive) == (side, True)
+    assert (settings.points_per_side, settings.points) == (side, "adaptive")
 
 
 def test_every_option_of_sam_reaches_it() -> None:
@@ -50,6 +50,25 @@ def test_only_grains_do_not_overlap(mode: str, areas: list[int]) -> None:
     request = Request("x", IMAGE, Options.model_validate({"mode": mode, "min_area": 1}))
     near_copies = [square(2, 2, 6, 0.9), square(2, 3, 6, 0.8)]
     assert [p["area"] for p in measure(Found(request, near_copies, 0.0)).properties] == areas
+
+
+def halves(gap: int) -> list[Mask]:
+    """The two halves of the image, with a gap between them."""
+    height, width = IMAGE.pixels.shape[:2]
+    middle = width // 2
+    left = Mask(0, 0, np.ones((height, middle), bool), 0.9, 1.0)
+    return [left, Mask(middle + gap, 0, np.ones((height, width - middle - gap), bool), 0.9, 1.0)]
+
+
+@pytest.mark.parametrize(("fill", "free"), [(False, 4), (True, 0)])
+def test_gaps_are_closed_where_asked_before_grains_are_measured(fill: bool, free: int) -> None:
+    options = Options(fill=fill, max_area_fraction=1.0)
+    found = measure(Found(Request("x", IMAGE, options), halves(4), 0.0))
+    height, width = IMAGE.pixels.shape[:2]
+    assert sum(p["area"] for p in found.properties) == (width - free) * height
+    assert [mask.area for mask in found.masks] == [p["area"] for p in found.properties]
+    assert [p["boundingBox"]["x"] for p in found.properties] == [mask.x for mask in found.masks]
+    assert [p["holeArea"] for p in found.properties] == [0, 0]
 
 
 def test_an_empty_mask_is_no_object() -> None:

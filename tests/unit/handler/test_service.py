@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from grain_handler import compiled, service
+from grain_handler.automask import Embedding
 from grain_handler.classify import Classifier, given
 from grain_handler.errors import ClassifierError
 from grain_handler.masks import Mask
@@ -164,7 +165,7 @@ def test_the_images_of_a_batch_are_embedded_together_and_answered_as_if_alone(
     embedded: list[int] = []
     embed = handler.generator.embed
 
-    def counted(images: list[Any]) -> torch.Tensor:
+    def counted(images: list[Any]) -> list[Embedding]:
         embedded.append(len(images))
         return embed(images)
 
@@ -243,6 +244,28 @@ def test_a_broken_device_ends_the_worker(ask: Ask) -> None:
 
     with pytest.raises(SystemExit):
         ask([{"image": PNG}], step)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_library_s_error_ends_the_worker_if_the_device_is_broken(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    def step(request: Request) -> Segmentation:
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
+
+    def synchronize() -> None:
+        if broken:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    if broken:
+        with pytest.raises(SystemExit):
+            ask([{"image": PNG}], step)
+    else:
+        (answer,), context = ask([{"image": PNG}], step)
+        assert context.statuses == {0: 500}
+        assert answer["error"]["code"] == "internal_error"
 
 
 def test_an_answer_too_long_says_so_instead_of_killing_the_worker(ask: Ask) -> None:

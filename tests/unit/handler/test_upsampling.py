@@ -8,7 +8,7 @@ from segment_anything.utils.amg import batched_mask_to_box
 from torch import Tensor
 
 from grain_handler.memory import Budget
-from grain_handler.upsampling import Tiles, Upsampler
+from grain_handler.upsampling import TILE, Tiles, Upsampler
 from tests.unit.handler.logits import CPU, ROUNDING, inside, masks, stock, upsampler
 
 BUDGET = Budget(CPU, 64)
@@ -163,3 +163,30 @@ def test_only_tokens_within_the_image_are_needed(size: tuple[int, int]) -> None:
     padded[:, ours.vertical.low :] = padded[:, :, ours.horizontal.low :] = 1e6
     assert torch.equal(stock(logits, 1024, size), stock(padded, 1024, size))
     assert ours.vertical.tokens * 16 - 16 <= inside(1024, size)[0] + 2
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (700, 1000), (333, 517)])
+@pytest.mark.parametrize("side", [TILE, 4 * TILE, 8 * TILE])
+def test_a_window_in_its_corner_is_a_mask_of_the_whole_frame(size: tuple[int, int], side: int) -> None:
+    """Ground lies around what a window holds, and beyond the image is nothing."""
+    ours, low = upsampler(1024, size), 256
+    generator = torch.Generator().manual_seed(side)
+    places = (low - side) // TILE + 1
+    corners = torch.randint(0, places, (6, 2), generator=generator)
+    windows = torch.full((6, side, side), -9.0)
+    inner = slice(2, side - 2)
+    windows[:, inner, inner] += 14 * torch.rand(6, side - 4, side - 4, generator=generator)
+    frames = torch.full((6, low, low), -9.0)
+    for frame, window, (column, row) in zip(frames, windows, (TILE * corners).tolist(), strict=True):
+        frame[row : row + side, column : column + side] = window
+    whole = cut(ours, frames, -1.0)
+    found = ours.tiles(windows, 0.0, -1.0, corners)
+    for expected, measured in zip(
+        ours.measure(whole, 6, 1.0, BUDGET), ours.measure(found, 6, 1.0, BUDGET), strict=True
+    ):
+        torch.testing.assert_close(measured, expected, equal_nan=True)
+    areas = [torch.zeros(6, dtype=torch.long) for _ in range(2)]
+    for area, tiles in zip(areas, (whole, found), strict=True):
+        area.index_add_(0, tiles.mask, (ours.pixels(tiles) > 0).sum((1, 2)))
+    assert torch.equal(*areas)
+    assert areas[0].sum() > 0

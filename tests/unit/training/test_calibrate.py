@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from segment_anything.modeling import Sam
 
 from grain_handler.models import build_sam_tiny
 from tests.unit.training.scripts import untrained
 from tools.mar import ROOT
-from training import calibrate
+from training import calibrate, forward
 from training.calibrate import apply, calibration_error, fit, reliability
+from training.crops import Batch, CropStream
+from training.synthetic import synthesize
 
 
 def test_the_line_is_found_over_what_is_shown() -> None:
@@ -36,6 +39,30 @@ def test_the_head_says_what_the_line_says() -> None:
         before = head(token)
         apply(sam, 1.3, -0.1)
         torch.testing.assert_close(head(token), 1.3 * before - 0.1)
+
+
+def test_the_model_is_asked_in_windows_as_seeds_are_and_an_old_one_about_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sides: list[int | None] = []
+
+    def decode(sam: Sam, embedding: torch.Tensor, batch: Batch, side: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        sides.append(side)
+        return forward.decode(sam, embedding, batch, side)
+
+    made = synthesize(np.random.default_rng(3), "loose", 256, 256, grain_px=40)
+    stream = CropStream(3, crops=2, sides=(512,), source=lambda _: (made.image, made.labels))
+    monkeypatch.setattr(calibrate, "CropStream", lambda *_, **__: stream)
+    monkeypatch.setattr(calibrate, "decode", decode)
+    new, old = build_sam_tiny(), build_sam_tiny()
+    old.image_encoder.seed_head = None
+    seen = []
+    for sam in (new, old):
+        said, true = calibrate.said_and_true(sam, 3, 1)
+        assert said.shape == true.shape
+        seen.append(len(said))
+    assert sides == [16, None]
+    assert 0 < seen[0] <= seen[1] == 3 * 8, "grains larger than their window are left out"
 
 
 def test_figures_are_written_where_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from segment_anything.modeling import Sam
 
 from grain_handler.models import REGISTRY
 from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
 from tools.problem import Problem
 from training import distill
-from training.crops import CropStream
+from training.crops import UNKNOWN, Batch, CropStream
 from training.distill import Distillation, Mixture, inherit
+from training.forward import embed
+from training.losses import said, seed_loss
+from training.synthetic import synthesize
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +95,63 @@ def test_masks_are_learnt() -> None:
     batch = next(iter(CropStream(3, crops=1, prompts=4, sides=(256,))))
     losses = [distillation.take_step(batch, Mixture(), 1e-3) for _ in range(10)]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def small_batch() -> Batch:
+    """Of one image: a stream draws twelve."""
+    made = synthesize(np.random.default_rng(3), "loose", 256, 256)
+    return next(iter(CropStream(3, crops=1, prompts=1, source=lambda _: (made.image, made.labels), sides=(256,))))
+
+
+def seeds_of(sam: Sam, batch: Batch) -> torch.Tensor:
+    with torch.no_grad():
+        maps = embed(sam, batch)[1]
+    assert maps is not None
+    return maps
+
+
+def test_a_student_learns_the_teachers_seeds() -> None:
+    """Also on images whose grains nobody knows."""
+    torch.manual_seed(0)
+    teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
+    assert teacher.image_encoder.seed_head is not None
+    teacher.image_encoder.seed_head[-1].bias.data = torch.tensor([3.0, 1.5])  # grains of 90 px everywhere
+    distillation = Distillation.begin(teacher, student, average, rate=1e-3)
+    batch = small_batch()
+    unlabelled = replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))
+    before = (seeds_of(student, batch) - seeds_of(teacher, batch)).abs().mean((0, 2, 3))
+    for _ in range(12):
+        distillation.take_step(unlabelled, None, 3e-3)
+    after = (seeds_of(student, batch) - seeds_of(teacher, batch)).abs().mean((0, 2, 3))
+    assert (after[2:] < 0.8 * before[2:]).all()
+
+
+def test_where_the_teacher_predicts_none_synthetic_images_teach_seeds() -> None:
+    torch.manual_seed(0)
+    teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
+    teacher.image_encoder.seed_head = None
+    distillation = Distillation.begin(teacher, student, average, rate=1e-3)
+    batch = small_batch()
+    unlabelled = replace(batch, labels=torch.full_like(batch.labels, UNKNOWN))
+    assert student.image_encoder.seed_head is not None
+    learns = []
+    for shown in (unlabelled, batch):
+        student.zero_grad(set_to_none=True)
+        distillation.loss(shown, None).backward()
+        grad = student.image_encoder.seed_head[-1].bias.grad
+        learns.append(grad is not None and bool(grad.abs().sum() > 0))
+    assert learns == [False, True]
+
+
+def test_a_teachers_map_is_its_own_best_copy() -> None:
+    torch.manual_seed(2)
+    maps = torch.randn(1, 4, 8, 8)
+    off = [
+        seed_loss(maps + shift * torch.eye(4)[channel].view(1, 4, 1, 1), said(maps))
+        for channel in range(4)
+        for shift in (-0.5, 0.5)
+    ]
+    assert all(seed_loss(maps, said(maps)) < each for each in off)
 
 
 def test_nano_is_half_of_tiny() -> None:

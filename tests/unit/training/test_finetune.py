@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from segment_anything.modeling import Sam
 
 from grain_handler import models, weights
 from grain_handler.models import build_sam_tiny
@@ -17,13 +19,14 @@ from tests.unit.training.scripts import interrupt, log, rock, served, small_vit,
 from tools.problem import Problem
 from training import finetune, forward
 from training.adapters import add_adapters, merged_state
-from training.crops import Batch, CropStream
+from training.crops import UNKNOWN, Batch, CropStream
+from training.losses import dense_targets
 from training.synthetic import synthesize
 
 
 @pytest.fixture(autouse=True)
 def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune, "MIX", (256,))
+    monkeypatch.setattr(finetune, "SIDES", (256,))
     monkeypatch.setattr(finetune, "VALIDATION_BATCHES", 1)
     monkeypatch.setattr(finetune, "CROPS", 2)
 
@@ -132,15 +135,17 @@ def test_validation_keeps_no_gradients(encoder: str, batch: Batch, monkeypatch: 
     seen = []
     usual = forward.embed
 
-    def embed(*arguments: Any) -> torch.Tensor:
-        seen.append(torch.is_grad_enabled())
-        return usual(*arguments)
+    def embed(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        embedding, maps = usual(*arguments)
+        assert maps is not None
+        seen.append((embedding.requires_grad, maps.requires_grad))
+        return embedding, maps
 
     monkeypatch.setattr(finetune, "embed", embed)
     tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
     tuning.validate([batch], 1.0)
-    tuning.loss(batch)
-    assert seen == [False, encoder != "frozen"]
+    tuning.loss(batch, 16)
+    assert seen == [(False, False), (encoder != "frozen", True)]
 
 
 def test_merged_adapters_answer_as_the_adapted_model() -> None:
@@ -164,14 +169,71 @@ def test_merged_adapters_answer_as_the_adapted_model() -> None:
     assert any(not torch.equal(merged[name], plain[name]) for name in plain)
 
 
-def test_a_frozen_encoder_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_frozen_encoder_stays_as_it_was_but_for_its_seed_head(tmp_path: Path) -> None:
     begun = untrained(tmp_path, "sam_tiny")
     command = f"--data {rock(tmp_path / 'rock')} --run {tmp_path / 'run'} --checkpoint {begun} --steps 2 --every 2"
     finetune.main([*command.split(), "--workers", "0", "--device", "cpu"])
     before = models.load("sam_tiny", weights.fetch(str(begun), Path()), torch.device("cpu"))
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)["sam"]
     for name, value in before.image_encoder.state_dict().items():
-        assert torch.equal(state[f"image_encoder.{name}"], value)
+        learns = name.startswith("seed_head.")
+        assert torch.equal(state[f"image_encoder.{name}"], value) != learns, name
+    written = torch.load(tmp_path / "run" / "sam_tiny.pth", weights_only=True)
+    assert written.keys() == before.state_dict().keys(), "the seed head is in the checkpoint"
+
+
+@pytest.mark.parametrize("encoder", finetune.ENCODERS)
+def test_seeds_are_learnt_with_the_masks(encoder: str, batch: Batch) -> None:
+    """Where the encoder learns, the centroids as well; a frozen one keeps those, for the embedding is made of them."""
+    torch.manual_seed(0)
+    tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
+    truth = dense_targets(batch.labels)
+
+    def errors() -> list[float]:
+        with torch.no_grad():
+            maps = forward.embed(tuning.sam, batch)[1]
+        assert maps is not None
+        inside = truth.inside
+        centroids = (maps[:, :2] - truth.offsets).abs().sum(1)[inside].mean()
+        sizes = (maps[:, 3] - truth.sizes).abs()[inside].mean()
+        return [float(centroids), float(sizes)]
+
+    before = errors()
+    for _ in range(12):
+        tuning.take_step(batch, 3e-3)
+    centroids, sizes = (now < 0.95 * then for now, then in zip(errors(), before, strict=True))
+    assert sizes
+    assert centroids == (encoder != "frozen") or encoder == "lora"
+
+
+@pytest.mark.parametrize("encoder", finetune.ENCODERS)
+def test_what_nobody_looked_at_is_not_learnt(encoder: str, batch: Batch) -> None:
+    """No label: no gradient, of seeds, masks or predicted IoU."""
+    unknown = replace(
+        batch, labels=torch.full_like(batch.labels, UNKNOWN), targets=torch.full_like(batch.targets, UNKNOWN)
+    )
+    tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
+    for side in (None, 8):
+        loss, _ = tuning.loss(unknown, side)
+        assert float(loss.detach()) == 0
+
+
+def test_a_model_without_seeds_sees_whole_crops(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int | None] = []
+
+    def decode(sam: Sam, embedding: torch.Tensor, shown: Batch, side: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(side)
+        return forward.decode(sam, embedding, shown, side)
+
+    monkeypatch.setattr(finetune, "decode", decode)
+    monkeypatch.setattr(finetune, "window", lambda _: 8)
+    old = build_sam_tiny()
+    old.image_encoder.seed_head = None
+    for sam in (build_sam_tiny(), old):
+        tuning = finetune.Tuning.begin(sam, "frozen", 1e-3)
+        tuning.take_step(batch, 1e-3)
+        tuning.validate([batch], 1.0)
+    assert seen == [8, finetune.SIDE, None, None]
 
 
 def test_the_average_is_validated_and_learning_goes_on_from_where_it_was() -> None:

@@ -41,7 +41,7 @@ def test_every_point_is_asked_whatever_the_config_says(
     assert thresholds.main(["--data", str(rock(tmp_path / "rock"))]) == 0
     assert len(asked) == 3
     for settings in asked:
-        assert not settings.adaptive
+        assert settings.points == "grid"
         assert settings.points_per_side == 32
         assert (settings.pred_iou_thresh, settings.stability_score_thresh) == (PREDICTED_IOU[0], STABILITY[0])
     assert "pred_iou_thresh 0.7" in capsys.readouterr().out

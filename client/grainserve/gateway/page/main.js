@@ -3,9 +3,9 @@
 import * as api from "./api.js";
 import { drawCurve, percentile, sizeCurve } from "./curve.js";
 import { area, labelMap, outlines } from "./masks.js";
+import * as store from "./store.js";
 
 const find = (selector) => document.querySelector(selector);
-const KEPT = "grainserve-images"; // ids of this browser's images, so that they are there after a reload
 const COLUMNS = [
   ["id", (g) => g.id],
   ["area", (g, u) => g.properties[u ? "area_um2" : "area"]],
@@ -17,18 +17,17 @@ const COLUMNS = [
 ];
 const EXTENSION = { csv: "csv", json: "json", overlay: "overlay.png", sizes: "sizes.png" };
 
-let images = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+let images = store.load(); // so that they are there after a reload
 let shown = null;
 
 // Images in, jobs watched ---------------------------------------------------------------------------------------------
 
 async function submit(file) {
-  const form = new FormData(find("#options"));
-  const options = { um_per_px: form.get("um_per_px"), min_area: form.get("min_area") };
-  const entry = { name: file.name, state: "uploading", imageId: null };
+  const entry = { name: file.name, state: "uploading", imageId: null, at: Date.now() };
   images.unshift(entry);
   list();
   try {
+    const options = given();
     // One key for all tries: a lost answer makes no second job.
     entry.imageId = await patiently(() => api.upload(file, options, (entry.key ??= randomKey())));
     entry.state = "queued";
@@ -40,6 +39,23 @@ async function submit(file) {
   }
 }
 
+/** The options of the form; a decimal comma is one. What is no number is said, not sent without. */
+function given() {
+  const form = new FormData(find("#options"));
+  const number = (name, title, whole) => {
+    const text = form.get(name).trim();
+    const valid = whole ? /^\d+$/ : /^\d*[.,]?\d+(e[+-]?\d+)?$/i;
+    if (text && !valid.test(text)) throw new Error(`${title} is “${text}”: give a ${whole ? "whole number" : "number, such as 2.5 or 2,5"}`);
+    return text.replace(",", ".");
+  };
+  return {
+    um_per_px: number("um_per_px", "the scale", false),
+    min_area: number("min_area", "the smallest grain", true),
+    ignore_bottom: number("ignore_bottom", "the rows to leave out", true),
+    fill: form.get("fill") ?? "",
+  };
+}
+
 /** 128 random bits. Not crypto.randomUUID, which only pages over HTTPS have. */
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -47,21 +63,22 @@ function randomKey() {
 
 /** Tries again while the gateway or its storage does not answer, more slowly each time. */
 async function patiently(ask) {
+  let waiting = null; // what this request has said of its waiting: only that goes when it is over
   for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
     try {
       const answer = await ask();
-      find("#message").hidden = true;
+      if (waiting) clear(waiting);
       return answer;
     } catch (error) {
       if (![0, 429, 502, 503, 504].includes(error.status)) throw error;
-      say(error.message);
+      waiting = say(error.message);
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 }
 
 async function watch(entry) {
-  for (let pause = 300; entry.state !== "done"; pause = Math.min(1.4 * pause, 3000)) {
+  for (let pause = 300; !store.ended(entry); pause = Math.min(1.4 * pause, 3000)) {
     const { state, position, result } = await patiently(() => api.look(entry.imageId));
     Object.assign(entry, { state, position });
     if (result) entry.grains = result.segmentedObjects.length;
@@ -75,19 +92,28 @@ function fail(entry, error) {
   if (entry.imageId && ![404, 410].includes(error.status)) return say(`${entry.name}: ${error.message}`);
   Object.assign(entry, { state: "failed", reason: error.message });
   say(`${entry.name}: ${error.message}`);
-  if (error.status === 404) images = images.filter((other) => other !== entry);
-  keep();
+  if (error.status === 404) {
+    images = images.filter((other) => other !== entry);
+    keep([entry.imageId]);
+  } else keep();
 }
 
-function keep() {
-  const lasting = images.filter((entry) => entry.imageId);
-  localStorage.setItem(KEPT, JSON.stringify(lasting.slice(0, 50)));
+/** Puts this tab's images among those of the others; what is not uploaded yet, or never will be, is this tab's alone. */
+function keep(gone = []) {
+  images = [...images.filter((entry) => !entry.imageId), ...store.merge(images, gone)];
   list();
 }
 
+/** Shows a message until another one, and returns it. */
 function say(text) {
   find("#message").textContent = text;
   find("#message").hidden = false;
+  return text;
+}
+
+/** Takes a message away, unless another has come since. */
+function clear(text) {
+  if (find("#message").textContent === text) find("#message").hidden = true;
 }
 
 function list() {
@@ -241,5 +267,6 @@ find("#options").addEventListener("submit", (event) => event.preventDefault());
 
 list();
 for (const entry of images) {
-  if (!["done", "failed"].includes(entry.state)) watch(entry).catch((error) => fail(entry, error));
+  if (!store.ended(entry)) watch(entry).catch((error) => fail(entry, error));
 }
+store.onChange(() => keep());

@@ -112,7 +112,7 @@ def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSiz
     for result in sample.results:
         if result.um_per_px is None:
             raise NoScale("an ASTM grain size")
-        fields.append(Field(result.label_map, result.um_per_px, f"image {result.image_id}"))
+        fields.append(Field(result.label_map[result.frame.slices], result.um_per_px, f"image {result.image_id}"))
     return tuple(grain_size_number(method, fields) for method in methods)
 
 

@@ -49,6 +49,15 @@ def test_together_makes_one_file_of_all_results(results: list[Path], tmp_path: P
     assert [image["file_name"] for image in images] == ["sand.png", "gravel.png"]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_dialect_holds_for_every_csv(together: bool, results: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run(*results, "--to", "csv", "--csv-dialect", "excel-eu", "--out", out, *["--together"] * together)
+    assert done.exit_code == 0, done.output
+    for path in out.iterdir():
+        assert len(pd.read_csv(path, sep=";", decimal=",")["centroid_x"]) == len(DISCS) * (1 + together)
+
+
 def test_together_is_refused_for_what_has_a_file_a_result(results: list[Path], tmp_path: Path) -> None:
     done = run(*results, "--together", "--to", "labels", "--out", tmp_path / "out")
     assert done.exit_code == 2

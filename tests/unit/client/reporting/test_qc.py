@@ -112,6 +112,11 @@ def test_the_detection_limit_is_two_spacings_of_the_finest_grid(crops: int, limi
     assert detection_limit(result) == pytest.approx(limit)
 
 
+def test_the_detection_limit_of_seeds_is_that_of_the_map_they_are_read_off() -> None:
+    asked = {"points": "seeds", "points_per_side": 8}
+    assert detection_limit(changed(1, lambda data: data["metadata"]["options"].update(asked))) == 2 * 400 / 128
+
+
 def test_the_detection_limit_of_a_merged_result_is_that_of_a_tile() -> None:
     result = changed(1, lambda data: data["metadata"].update(tiles=tiles(1.0)))
     assert detection_limit(result) == pytest.approx(2 * 256 / 128)

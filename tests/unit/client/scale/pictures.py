@@ -40,6 +40,34 @@ def written(pixels: Pixels, text: str, at: tuple[int, int], colour: Sequence[int
     return np.asarray(image)
 
 
+def with_interrupted_bar(
+    background: Pixels,
+    length: int,
+    thickness: int,
+    colour: Sequence[int],
+    text: str,
+    *,
+    x: int = 60,
+    y: int = 180,
+    tick: int = 0,
+    size: int = 20,
+    margin: int = 5,
+) -> Pixels:
+    """A bar of length px from outer edge to outer edge, with its number in the line, between ticks `tick` px thick."""
+    pixels = background.copy()
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
+    begin, _, end, _ = font.getbbox(text)
+    gap = int(end - begin) + 2 * margin
+    start = x + (length - gap) // 2
+    pixels[y : y + thickness, x:start] = pixels[y : y + thickness, start + gap : x + length] = colour
+    for at in (x, x + length - tick):
+        pixels[y - 8 : y + thickness + 8, at : at + tick] = colour
+    image = Image.fromarray(pixels)
+    middle = (start + margin - begin, y + thickness / 2)
+    ImageDraw.Draw(image).text(middle, text, font=font, fill=tuple(colour), anchor="lm")
+    return np.asarray(image)
+
+
 def card(segments: int, side: int, thickness: int = 24, outline: int = 2) -> Pixels:
     """An upright scale card: light segments outlined in the dark ones' colour, a light one at the top."""
     pixels = texture(128, 25, height=segments * side + 320, width=500)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 from grainserve.errors import ScaleConflict, ScaleNotFound
 from grainserve.images import display_pixels
 from grainserve.scale.bar import find_bars, scale_bar
-from tests.unit.client.scale.pictures import DATA, card, saved, texture, with_bar
+from tests.unit.client.scale.pictures import DATA, card, saved, texture, with_bar, with_interrupted_bar, written
+from training import synthetic
 from training.synthetic import FAMILIES, synthesize
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (230, 20, 20)
@@ -39,11 +41,106 @@ def test_a_bar_on_a_texture(colour: tuple[int, ...], seed: int) -> None:
     assert found.length == pytest.approx(150, abs=0.8)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("tick", [0, 1])
+@pytest.mark.parametrize(("colour", "level"), [(WHITE, 60), (WHITE, 128), (BLACK, 190)])
+def test_a_bar_of_one_pixel_s_thickness(colour: tuple[int, ...], level: int, tick: int, kind: str) -> None:
+    drawn = with_bar(texture(level, 15), 150, 1, colour, tick=tick)
+    found = scale_bar(find_bars(display_pixels(saved(drawn, kind))))
+    assert found.length == pytest.approx(150, abs=0.5)
+    assert found.height == 1
+
+
+@pytest.mark.parametrize(("level", "differs"), [(65, 0), (130, 60)])
+def test_a_blurred_or_uneven_line_of_one_pixel_is_no_bar(level: int, differs: int) -> None:
+    pixels = texture(level, 0)
+    pixels[180, 60:210] = np.linspace(0, differs, 150)[:, None]
+    assert find_bars(pixels) == []
+
+
 @pytest.mark.parametrize("length", [60, 151, 300])
 @pytest.mark.parametrize("tick", [1, 2, 3])
 def test_a_bar_with_ticks_is_measured_between_their_middles(length: int, tick: int) -> None:
     (found,) = find_bars(with_bar(texture(60, 4), length, 3, WHITE, tick=tick))
     assert found.length == pytest.approx(length - tick, abs=0.1)
+
+
+INTERRUPTED = [(WHITE, 40), (BLACK, 200), (RED, 60), ((255, 255, 0), 110)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    drawing=st.fixed_dictionaries(
+        {
+            "length": st.integers(190, 320),
+            "thickness": st.integers(2, 6),
+            "x": st.integers(10, 60),
+            "text": st.sampled_from(["50 µm", "1 µm", "500 nm", "100 µm", "2 mm", "20.0um"]),
+            "tick": st.sampled_from([0, 1, 2, 3]),
+            "size": st.integers(16, 26),
+        }
+    ),
+    colours=st.sampled_from(INTERRUPTED),
+)
+def test_a_bar_with_its_number_in_the_line_is_measured_from_outer_edge_to_outer_edge(
+    drawing: dict[str, Any], colours: tuple[tuple[int, ...], int]
+) -> None:
+    colour, level = colours
+    found = scale_bar(find_bars(with_interrupted_bar(texture(level, 4), colour=colour, **drawing)))
+    assert found.interrupted
+    assert found.length == pytest.approx(drawing["length"], abs=0.6)
+
+
+@pytest.mark.parametrize("tick", [0, 3])
+@pytest.mark.parametrize("length", [110, 150, 380])
+@pytest.mark.parametrize("side", [(700, 1024), (1000, 1280)])
+def test_short_pieces_of_a_large_picture(side: tuple[int, int], length: int, tick: int) -> None:
+    drawn = with_interrupted_bar(texture(40, 4, *side), length, 2, WHITE, "50 µm", x=600, y=660, tick=tick, size=18)
+    assert scale_bar(find_bars(drawn)).length == pytest.approx(length, abs=0.6)
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+def test_jpeg_does_not_move_the_ends_of_an_interrupted_bar(quality: int) -> None:
+    drawn = with_interrupted_bar(texture(40, 8), 250, 4, WHITE, "50 µm", tick=3)
+    assert scale_bar(find_bars(display_pixels(saved(drawn, "JPEG", quality=quality)))).length == pytest.approx(
+        250, rel=0.01
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [(100, 100), (100, 40), (60, 100)])
+def test_a_bar_that_may_be_a_piece_of_a_longer_one_is_a_conflict(one: int, other: int) -> None:
+    pixels = with_bar(texture(40, 4), one, 4, WHITE, x=40)
+    pixels = with_bar(pixels, other, 4, WHITE, x=40 + one + 60)  # nothing is written between
+    with pytest.raises(ScaleConflict, match=r"outer edge to outer edge|2 things"):
+        scale_bar(find_bars(pixels))
+
+
+def test_a_number_in_another_colour_in_the_line_is_a_conflict_and_no_half() -> None:
+    pixels = with_bar(with_bar(texture(40, 4), 90, 4, WHITE, x=40), 90, 4, WHITE, x=220)
+    pixels = written(pixels, "50 µm", (140, 170), (200, 60, 60), 20)
+    with pytest.raises(ScaleConflict, match="one piece of a longer one"):
+        scale_bar(find_bars(pixels))
+
+
+def test_pieces_that_letters_touch_are_not_taken_for_the_whole() -> None:
+    drawn = with_interrupted_bar(texture(40, 4), 250, 4, WHITE, "50 µm", margin=-2)
+    try:
+        found = scale_bar(find_bars(drawn)).length
+    except (ScaleConflict, ScaleNotFound):
+        return
+    assert found == pytest.approx(250, abs=1)
+
+
+@pytest.mark.parametrize("at", [(220, 170), (20, 140)])
+def test_a_number_beside_or_above_a_bar_is_no_piece_of_it(at: tuple[int, int]) -> None:
+    pixels = written(with_bar(texture(40, 4), 150, 4, WHITE), "— 400 µm 4 kV", at, WHITE, 20)
+    found = scale_bar(find_bars(pixels))
+    assert (found.length, found.interrupted) == (150, False)
+
+
+@pytest.mark.parametrize(("name", "length"), [("bar_gap.png", 340), ("bar_gap_long.png", 560)])
+def test_the_shared_bars_with_their_number_in_the_line(name: str, length: int) -> None:
+    assert scale_bar(find_bars(display_pixels(image_of(f"inputs/{name}")))).length == pytest.approx(length, abs=0.5)
 
 
 def test_pixels_that_a_bar_covers_in_part_count_in_part() -> None:
@@ -79,7 +176,8 @@ def test_bars_that_agree_are_one_and_bars_that_do_not_are_listed() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_grains_are_no_bars(family: str) -> None:
+def test_grains_are_no_bars(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "add_scale", lambda _, pixels, labels: (pixels, labels))  # some have a real bar
     for seed in range(2):
         assert find_bars(synthesize(np.random.default_rng(seed), family, 256, 256).image) == []
 

@@ -27,6 +27,8 @@ needs_ocr = pytest.mark.skipif(
         ("20 kV", []),
         ("5 mmol", []),
         ("1.2.3 mm", []),
+        ("1,000 µm", []),  # a thousand or one
+        ("0,500 mm", [500.0]),
     ],
 )
 def test_lengths_in_a_text(text: str, um: list[float]) -> None:

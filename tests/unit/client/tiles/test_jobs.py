@@ -123,6 +123,49 @@ def test_a_large_image_gives_every_grain_once_in_its_own_coordinates(
     assert (tmp_path / "saved_overlay.png").read_bytes() == (tmp_path / "from_file.png").read_bytes()
 
 
+@pytest.mark.parametrize("crop", [f"250,0,{WIDTH - 260},{HEIGHT}", "40,20,1024,600"])
+def test_a_crop_is_measured_as_the_image_cut_to_it(
+    client: Client, segmenter: FakeTorchServe, mosaic: Path, pixels: np.ndarray[Any, Any], crop: str
+) -> None:
+    x, y, width, height = map(int, crop.split(","))
+    options: dict[str, Any] = {"crop": crop, "ignore_bottom": 50, "um_per_px": 2.0, "crop_source": "by eye"}
+    result = client.analyze(mosaic, timeout=60, **options)
+    validate_result(result.to_dict())
+    assert not any(set(request) & {"crop", "ignore_bottom"} for _, request in segmenter.requests)
+    height = min(height, HEIGHT - 50 - y)
+    metadata = result.metadata
+    assert metadata["frame"] == vars(result.frame) == {"x": x, "y": y, "width": width, "height": height}
+    assert (result.width, result.height) == (WIDTH, HEIGHT)
+    assert {name: metadata["options"].get(name) for name in options} == options
+    assert any("were measured (by eye)" in text for text in metadata["warnings"])
+    part = pixels[y : y + height, x : x + width]
+    labels = np.zeros((HEIGHT, WIDTH), bool)
+    labels[y : y + height, x : x + width] = part[..., 0] > (DARK + BRIGHT) // 2
+    assert np.array_equal(result.label_map > 0, labels)
+    for grain, window in zip(result.grains, result.windows, strict=True):
+        box, centroid = grain.properties["boundingBox"], grain.properties["centroid"]
+        assert (box["x"], box["y"]) == (window.x, window.y)
+        rows, columns = np.nonzero(window.patch)
+        assert (centroid["x"], centroid["y"]) == pytest.approx((window.x + columns.mean(), window.y + rows.mean()))
+        ends = (window.x + box["width"], window.y + box["height"])
+        at_frame = window.x == x or window.y == y or ends[0] == x + width or ends[1] == y + height
+        assert grain.touches_edge == at_frame
+    tiles = [display_pixels(client.store.image(each)) for each in metadata["tiles"]["imageIds"]]
+    for box, tile in zip(metadata["tiles"]["boxes"], tiles, strict=True):
+        assert np.array_equal(tile, pixels[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]])
+    fetched = result.pixels()
+    assert np.array_equal(fetched[y : y + height, x : x + width], part)
+    assert fetched.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_crop_beyond_a_large_image_is_told_before_anything_is_stored(
+    client: Client, mosaic: Path, names: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(InvalidOption, match=f"the image has {WIDTH} × {HEIGHT} px"):
+        client.analyze(mosaic, crop=f"0,0,{WIDTH},{HEIGHT + 1}")
+    assert names() == set()
+
+
 def test_all_tiles_are_asked_of_the_version_that_is_the_default_at_first(
     client: Client, segmenter: FakeTorchServe, mosaic: Path
 ) -> None:
@@ -194,6 +237,31 @@ def test_a_checkpoint_replaced_meanwhile_is_told_and_the_next_run_mends_it(
     result = client.analyze(mosaic, timeout=60)
     assert result.metadata["checkpoint"]["generation"] == "17"
     assert len(segmenter.requests) == TILES + 1
+
+
+def test_tiles_that_are_alike_are_forgotten_once_and_the_others_too(
+    client: Client, segmenter: FakeTorchServe, store: JobStore
+) -> None:
+    """Blank margins: two tiles of four share an image id."""
+    wide = np.full((64, 3 * 1024, 3), DARK, np.uint8)
+    wide[20:40, -900:-400:60] = BRIGHT  # in the last two tiles of four
+    wide[:, -700:] += 1
+    other = {"uri": "gs://weights/sam_tiny.pth", "generation": "16", "crc32c": "AAAAAA=="}
+    early = {"checkpoint": other, "timestamp": "2026-11-21T04:05:05.000Z"}
+    client.analyze(wide, timeout=60)
+    ids = client.analyze(wide, timeout=60).metadata["tiles"]["imageIds"]
+    assert len(ids) == 4
+    assert len(set(ids)) == 3
+    for image_id in set(ids[:3]):
+        result = store.result(image_id)
+        result["metadata"] |= early
+        store.bucket.delete(f"results/{image_id}.json")
+        store.bucket.create(f"results/{image_id}.json", json.dumps(result).encode(), "application/json")
+    before = len(segmenter.requests)
+    with pytest.raises(TilesDisagree, match=f"3 of {len(ids)} tiles"):
+        client.analyze(wide, timeout=60)
+    assert client.analyze(wide, timeout=60).metadata["checkpoint"]["generation"] == "17"
+    assert len(segmenter.requests) - before == len(set(ids[:3])), "each was forgotten, and measured again"
 
 
 def test_classes_come_through_with_the_classifier_that_named_them(

@@ -1,0 +1,49 @@
+"""A worker whose device breaks; it has to end, with exit code 1.
+
+    python -m benchmarks.on_gpu.broken cuda itself       the image's own step meets the fault
+    python -m benchmarks.on_gpu.broken cuda library      the fault is older, and a library of CUDA's meets it
+
+On the CPU, which does not break, the fault is raised by hand. A process of its own: nothing works in it afterwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+
+import torch
+
+from grain_handler.isolation import each
+
+
+def break_device(device: torch.device) -> None:
+    """Reads behind a tensor's end: a kernel's assertion fails, and the context with it.
+
+    Raises:
+        torch.AcceleratorError: Always.
+    """
+    if device.type != "cuda":
+        raise torch.AcceleratorError("CUDA error: raised by hand, as there is no GPU")
+    torch.arange(4, device=device)[torch.tensor([9], device=device)].tolist()
+
+
+def multiply(device: torch.device) -> list[list[float]]:
+    """Lets cuBLAS meet the broken context."""
+    with suppress(torch.AcceleratorError):
+        break_device(device)
+    if device.type != "cuda":
+        break_device(device)
+    square = torch.ones(8, 8, device=device)
+    numbers: list[list[float]] = (square @ square).tolist()
+    return numbers
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO)
+    device, step = torch.device(sys.argv[1]), {"itself": break_device, "library": multiply}[sys.argv[2]]
+    print("the worker goes on, with", each(device, step, "image"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""Every path of the handler that CUDA takes otherwise than the CPU, tried on a device."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+
+from benchmarks.against_stock.systems import Stock
+from benchmarks.on_gpu import broken
+from benchmarks.on_gpu.models import MODELS, Subject
+from benchmarks.on_gpu.pairs import pair
+from grain_handler import compiled, device
+from grain_handler.automask import MaskGenerator
+from grain_handler.crops import Framing
+from grain_handler.errors import DeviceError, PackageError
+from grain_handler.masks import Mask
+from grain_handler.precision import PRECISIONS, resolve
+from tools.mar import PACKAGE, ROOT
+
+GIB = 2**30
+LEAST = {"fp32": (0.97, 0.999), "bf16": (0.8, 0.9), "int8": (0.75, 0.9)}
+"""Of each precision: the least share of stock's masks that have a partner, and the least mean IoU of the pairs."""
+
+ERROR = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.05}
+"""Largest error of an embedding against stock's, root mean square, share of stock's."""
+
+CPU_HOLDS = 5
+"""Prompts at once of which a CPU says that it has no memory for more, as it has no limit to be set."""
+
+
+class Skipped(Exception):
+    """A check that cannot be done here, and why."""
+
+
+class Failed(Exception):
+    """What a check found wrong."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the checks run on.
+
+    Attributes:
+        device: Where.
+        subjects: Models by name.
+    """
+
+    device: torch.device
+    subjects: Mapping[str, Subject]
+
+
+def hold(condition: bool, otherwise: str) -> None:
+    """Fails a check with words."""
+    if not condition:
+        raise Failed(otherwise)
+
+
+def device_choice(bench: Bench) -> str:
+    """`device.choose`, and what `auto` is there."""
+    gpu = bench.device.type == "cuda"
+    here = torch.device("cuda", 0) if gpu else torch.device("cpu")
+    with mock.patch.dict(os.environ, {device.REQUIRE_GPU: "0"}):
+        hold(device.choose(0) == here, f"a worker that was given GPU 0 would run on {device.choose(0)}")
+        hold(device.choose(None).type == "cpu", "a worker without a GPU would not run on the CPU")
+    with mock.patch.dict(os.environ, {device.REQUIRE_GPU: "1"}):
+        for given in (None,) if gpu else (None, 0):
+            try:
+                device.choose(given)
+            except DeviceError:
+                continue
+            raise Failed(f"a worker that must have a GPU starts on the CPU (given: {given})")
+    return f"{here}; precision auto is {resolve('auto', here)}"
+
+
+def embeddings(bench: Bench) -> str:
+    """Each encoder in each precision against stock's; two images at once as one by one."""
+    said = []
+    for name, subject in bench.subjects.items():
+        image = subject.image
+        images = [image, image[: image.shape[0] // 3, : image.shape[1] // 2]]
+        framing = Framing(subject.sam)
+        with torch.inference_mode():
+            exact = subject.sam.image_encoder(torch.stack([framing.frame(image) for image in images]))
+        for precision in PRECISIONS:
+            generator = _generator(subject, precision)
+            if generator is None:
+                continue
+            made = torch.cat([each.tokens for each in generator.embed(images)])
+            hold(made.device.type == bench.device.type, f"{name}, {precision}: the embedding is on {made.device}")
+            alone = torch.cat([generator.embed([image])[0].tokens for image in images])
+            for kind, found in (("", made), (", one by one", alone)):
+                error = float((found - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+                hold(error <= ERROR[precision], f"{name}, {precision}{kind}: off by {error:.1e}")
+            said.append(f"{name} {precision} {error:.0e}")
+    return "off by " + ", ".join(said)
+
+
+def masks(bench: Bench) -> str:
+    """Each model in each precision against stock's generator."""
+    said = []
+    for name, subject in bench.subjects.items():
+        stock = Stock(subject.sam)
+        theirs = stock.masks(stock.segment(subject.image, subject.settings))
+        for precision in PRECISIONS:
+            generator = _generator(subject, precision)
+            if generator is not None:
+                ours = generator.generate(subject.image, subject.settings)
+                said.append(f"{name} {_alike(theirs, ours, precision, f'{name}, {precision}')}")
+    return "; ".join(said)
+
+
+def crops(bench: Bench) -> str:
+    """A layer of crops, an image that is not square, and adaptive points; on the CPU the same."""
+    said = []
+    for name, subject in bench.subjects.items():
+        image, settings = subject.image[: subject.image.shape[0] * 2 // 3], subject.settings
+        cut = replace(settings, points_per_side=4, crop_n_layers=1, crop_n_points_downscale_factor=2, points="adaptive")
+        on_device = MaskGenerator(subject.sam).generate(image, cut)
+        on_cpu = MaskGenerator(_on_cpu(subject)).generate(image, cut)
+        hold(bool(on_cpu), f"{name}: no masks to compare")
+        said.append(f"{name} {_alike(on_cpu, on_device, 'fp32', name)}")
+    return "; ".join(said)
+
+
+def nothing_found(bench: Bench) -> str:
+    """Thresholds that no mask passes, with and without crops."""
+    subject = next(iter(bench.subjects.values()))
+    for precision in ("fp32", "bf16"):
+        generator = MaskGenerator(subject.sam, precision)
+        few = replace(subject.settings, points_per_side=2)
+        for settings in (replace(few, pred_iou_thresh=9), replace(few, stability_score_thresh=9, crop_n_layers=1)):
+            hold(generator.generate(subject.image, settings) == [], f"masks passed {settings}")
+    return "no masks, no fault"
+
+
+def out_of_memory(bench: Bench) -> str:
+    """All points in one chunk, for which there is no memory: the chunk is halved, the masks are the same."""
+    subject = next(iter(bench.subjects.values()))
+    generator = MaskGenerator(subject.sam)
+    (embedding,) = generator.embed([subject.image])
+    expected = generator.generate(subject.image, subject.settings, embedding)
+    generator.budget.bytes = before = 2**40
+    # As the first crop has its embedding, nothing but the decoder takes much.
+    settings = replace(subject.settings, points_per_batch=subject.settings.points_per_side**2)
+    with _short_of_memory(generator, bench.device):
+        found = generator.generate(subject.image, settings, embedding)
+    hold(generator.budget.bytes < before, "there was memory for all points at once: nothing was tried")
+    said = _alike(expected, found, "fp32", subject.name)
+    prompts = generator.budget.chunk(generator.decoder.bytes_per_prompt)
+    return f"{settings.points_per_batch} prompts at once, halved to {prompts}; {said}"
+
+
+def broken_device(bench: Bench) -> str:
+    """A worker whose device fails ends with exit code 1 and says why; as does one whose library meets the fault."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
+    for fault in ("itself", "library"):
+        command = [sys.executable, "-m", broken.__name__, bench.device.type, fault]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"met by the {fault}: the worker had not ended after {error.timeout:.0f} s") from error
+        said = (done.stdout + done.stderr).strip()[-1500:]
+        hold(
+            done.returncode == 1 and "the device failed; ending this worker" in done.stderr,
+            f"met by the {fault}: exit code {done.returncode}: {said}",
+        )
+    return "ended with exit code 1" + ("" if bench.device.type == "cuda" else " (the fault was raised by hand)")
+
+
+def compiled_encoder(bench: Bench) -> str:
+    """An encoder compiled ahead of time gives what the plain one gives."""
+    name, subject = next(iter(bench.subjects.items()))
+    stock = subject.sam.image_encoder
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        package = SimpleNamespace(path=Path(folder) / f"{name}.pt2", uri=f"{name}.pt2")
+        began = time.perf_counter()
+        try:
+            compiled.compiler()
+        except PackageError as reason:
+            raise Skipped(str(reason)) from reason
+        compiled.build(stock, name, "fp32", package.path)
+        seconds = time.perf_counter() - began
+        encoder = compiled.load(package, stock, name, "fp32")  # type: ignore[arg-type]  # as much of a Checkpoint
+        plain, loaded = (
+            MaskGenerator(subject.sam, encoder=made).embed([subject.image])[0].tokens for made in (None, encoder)
+        )
+    error = float((plain - loaded).square().mean().sqrt() / plain.square().mean().sqrt())
+    hold(error <= ERROR["fp32"], f"off by {error:.1e}")
+    return f"compiled in {seconds:.0f} s, off by {error:.0e}"
+
+
+CHECKS: dict[str, Callable[[Bench], str]] = {
+    "device choice": device_choice,
+    "embeddings": embeddings,
+    "masks": masks,
+    "crops": crops,
+    "nothing found": nothing_found,
+    "out of memory": out_of_memory,
+    "broken device": broken_device,
+    "compiled encoder": compiled_encoder,
+}
+
+
+def run(bench: Bench, without: Sequence[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Runs the checks; one that fails keeps no other from running.
+
+    Args:
+        bench: What they run on.
+        without: Names of checks that are left out.
+        say: Prints a line.
+
+    Returns:
+        Of each its name, its outcome (`passed`, `failed` or `left out`), what it said and its seconds.
+    """
+    # Stock's convolutions and ours are to be compared, not cuDNN's way of rounding them.
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    results = []
+    for name, check in CHECKS.items():
+        began = time.perf_counter()
+        try:
+            if name in without:
+                raise Skipped("as asked")
+            outcome, said = "passed", check(bench)
+        except Skipped as reason:
+            outcome, said = "left out", str(reason)
+        except Failed as reason:
+            outcome, said = "failed", str(reason)
+        except Exception:  # noqa: BLE001 - whatever a path that has never run raises is what is to be found out
+            outcome, said = "failed", traceback.format_exc()
+        seconds = round(time.perf_counter() - began, 1)
+        results.append({"check": name, "outcome": outcome, "said": said, "seconds": seconds})
+        say(f"{outcome:>8}  {name}, {seconds} s: {said}")
+    torch.backends.cudnn.allow_tf32 = before
+    return results
+
+
+def _generator(subject: Subject, precision: str) -> MaskGenerator | None:
+    """Ours; None where the encoder has nothing to quantise, which has to be said."""
+    linear = any(isinstance(part, torch.nn.Linear) for part in subject.sam.image_encoder.modules())
+    try:
+        generator = MaskGenerator(subject.sam, precision)
+    except ValueError:
+        hold(precision == "int8" and not linear, f"{subject.name} refuses {precision}")
+        return None
+    hold(precision != "int8" or linear, f"{subject.name} has nothing to quantise, and does not say so")
+    return generator
+
+
+def _alike(expected: Sequence[Mask], found: Sequence[Mask], precision: str, what: str) -> str:
+    """Holds masks to others; says how far they agree."""
+    pairs = pair(expected, found)
+    said = f"{precision} {pairs.matched} of {len(expected)} masks and {len(found)}, mean IoU {pairs.mean_iou:.4f}"
+    least_matched, least_iou = LEAST[precision]
+    enough = pairs.matched >= least_matched * max(len(expected), len(found)) - 1
+    hold(enough and pairs.mean_iou >= least_iou, f"{what}: {said}")
+    return said
+
+
+def _on_cpu(subject: Subject) -> Any:
+    """The same model on the CPU."""
+    if subject.sam.device.type == "cpu":
+        return subject.sam
+    sam = MODELS[subject.name]()
+    sam.load_state_dict(subject.sam.state_dict())
+    return sam.eval()
+
+
+@contextmanager
+def _short_of_memory(generator: MaskGenerator, where: torch.device) -> Iterator[None]:
+    """Leaves the device a gibibyte above what it holds; a CPU only says that it has run out."""
+    if where.type == "cuda":
+        torch.cuda.empty_cache()
+        _, total = torch.cuda.mem_get_info(where)
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(where) + GIB) / total, where)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, where)
+        return
+    decode = generator.decoder.decode
+
+    def decode_few(image: Any, points: torch.Tensor) -> Any:
+        if len(points) > CPU_HOLDS:
+            raise torch.OutOfMemoryError("said by hand, as there is no GPU")
+        return decode(image, points)
+
+    with mock.patch.object(generator.decoder, "decode", decode_few):
+        yield

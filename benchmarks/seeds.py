@@ -1,0 +1,216 @@
+"""What asking at seeds saves: prompts, seconds and grains of `grid`, `adaptive` and `seeds` on the twelve photographs.
+
+    python -m benchmarks.seeds                            all twelve: half an hour on two cores
+    python -m benchmarks.seeds --images 3 --points seeds
+    python -m benchmarks.seeds --picture docs/images/seeds.jpg        draws the seeds of one photograph, and stops
+
+All three ask the same model, as its config has it but for `points`. A prompt is counted each time the mask decoder runs
+for it: one that is asked again in a larger window counts twice.
+
+Writes benchmarks/results/seeds.json: a case for each photograph and way of asking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.scored.figures import WITHIN, figures
+from benchmarks.scored.images import PHOTOGRAPHS, Known, evenly, photographs
+from grain_handler import models, seeds
+from grain_handler.automask import MaskGenerator
+from grain_handler.errors import NoSeeds
+from grain_handler.options import Options
+from grain_handler.seeds import Seeds
+from grain_handler.segment import mask_settings, settle
+from tools.mar import ROOT
+from tools.problem import Problem, main_exit
+from training.serving import Served
+
+WAYS = ("seeds", "adaptive", "grid")
+"""Quickest first."""
+
+RESULTS = ROOT / "benchmarks" / "results" / "seeds.json"
+FRAME = 1024
+"""Side of the model's frame, px: the image's longer side fills it."""
+
+console = Console()
+
+
+@dataclass
+class Asked:
+    """What a model was asked.
+
+    Attributes:
+        prompts: How often the decoder ran, once for each prompt.
+        seeds: What each search for seeds found.
+        boxes: Left, top, right, bottom, px of the frame, of each box asked; k × 4.
+    """
+
+    prompts: int
+    seeds: list[Seeds]
+    boxes: list[Tensor]
+
+
+@contextmanager
+def listening(generator: MaskGenerator) -> Iterator[Asked]:
+    """Notes what a model is asked meanwhile; changes nothing of it."""
+    decoder, asked = generator.decoder, Asked(0, [], [])
+    decode, boxes, find = decoder.decode, decoder.boxes, seeds.find
+
+    def counted(image: Any, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        asked.prompts += len(prompts)
+        return decode(image, prompts)
+
+    def boxed(some: Tensor) -> Tensor:
+        asked.boxes.append(some.cpu())
+        return boxes(some)
+
+    def found(*given: Any, **named: Any) -> Seeds:
+        asked.seeds.append(find(*given, **named))
+        return asked.seeds[-1]
+
+    with (
+        patch.object(decoder, "decode", counted),
+        patch.object(decoder, "boxes", boxed),
+        patch.object(seeds, "find", found),
+    ):
+        yield asked
+
+
+def measure(known: Known, generator: MaskGenerator, options: Options) -> dict[str, Any]:
+    """One case: an image asked in one way."""
+    height, width = known.labels.shape
+    with listening(generator) as asked:
+        began = time.perf_counter()
+        masks = generator.generate(known.image, mask_settings(options, height, width))
+        labels = settle(masks, options, height, width).labels
+        seconds = time.perf_counter() - began
+    row = figures(labels, known)
+    case = {"image": known.name, "points": options.points, "prompts": asked.prompts, "seconds": round(seconds, 2)}
+    return case | {key: row[key] for key in ("f1", "d50_error", "found", "true", "matched")}
+
+
+def show(cases: Sequence[dict[str, Any]]) -> None:
+    """Means of each way of asking."""
+    table = Table(
+        "points", "images", "prompts", "seconds", "F1", "D50 off by", "within 10 %", title="Means of an image"
+    )
+    for way in WAYS:
+        some = [case for case in cases if case["points"] == way]
+        if not some:
+            continue
+        errors = np.abs([case["d50_error"] for case in some if case["d50_error"] is not None])
+        prompts, seconds, f1 = (np.mean([case[key] for case in some]) for key in ("prompts", "seconds", "f1"))
+        off = f"{errors.mean():.0%}" if len(errors) else "–"
+        within = str(np.count_nonzero(errors <= WITHIN))
+        table.add_row(way, str(len(some)), f"{prompts:.0f}", f"{seconds:.1f}", f"{f1:.3f}", off, within)
+    console.print(table)
+
+
+def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -> None:
+    """Draws the seeds of a photograph, without those of enlarged crops, and the boxes that were asked afterwards."""
+    height, width = known.labels.shape
+    with listening(generator) as asked:
+        generator.generate(known.image, replace(mask_settings(options, height, width), crop_n_layers=0))
+    first, scale = asked.seeds[0], max(height, width) / FRAME
+    figure = Figure(figsize=(width / 80 + 1, height / 80 + 0.3), layout="constrained")
+    place = figure.subplots()
+    place.imshow(known.image)
+    colours = ScalarMappable(cmap="plasma")
+    colours.set_clim(0, 1)
+    shades = colours.to_rgba(first.confidence)
+    for (x, y), diameter, shade in zip(scale * first.points, scale * first.diameters, shades, strict=True):
+        place.add_patch(Circle((x, y), diameter / 2, fill=False, color=shade, lw=1.6))
+    place.scatter(
+        x=scale * first.points[:, 0],
+        y=scale * first.points[:, 1],
+        c=shades,
+        s=14,
+        edgecolors="black",
+        linewidths=0.5,
+        zorder=3,
+    )
+    boxes = torch.cat([torch.zeros(0, 4), *asked.boxes]) * scale
+    for left, top, right, bottom in boxes.tolist():
+        place.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="cyan", lw=1.2, ls="--"))
+    place.set(xlim=(0, width), ylim=(height, 0))
+    place.set_axis_off()
+    figure.colorbar(colours, ax=place, shrink=0.6, pad=0.01, label="confidence of the seed")
+    place.set_title(
+        f"{known.name}: {len(first)} seeds, circles as wide as predicted; dashed: {len(boxes)} boxes asked next"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = made.add_argument
+    add("--model", default="sam_tiny", choices=models.REGISTRY, help="(default %(default)s)")
+    add("--checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"))
+    add("--images", type=int, default=12, metavar="N", help="photographs, evenly spaced by name (default %(default)s)")
+    add("--points", nargs="+", choices=WAYS, default=list(WAYS))
+    add("--out", type=Path, default=RESULTS, help="raw results")
+    add("--picture", type=Path, metavar="FILE", help="draw the seeds of a photograph instead")
+    add("--photograph", default="IMG_5220", help="the photograph of --picture (default %(default)s)")
+    return made
+
+
+def main() -> int:
+    """Measures, shows, writes; or draws."""
+    arguments = parser().parse_args()
+    images = list(photographs())
+    if not images:
+        raise Problem(f"no image: the annotated photographs are looked for in {PHOTOGRAPHS}")
+    ways = ["seeds"] if arguments.picture else [way for way in WAYS if way in arguments.points]
+    served = {way: Served.read(arguments.model, arguments.checkpoint, {"points": way}) for way in ways}
+    generator = served[ways[0]].generator()
+    if "seeds" in ways:
+        try:
+            _ = generator.embed([np.zeros((64, 64, 3), np.uint8)])[0].seed_map
+        except NoSeeds as error:
+            raise Problem(f"{arguments.checkpoint}: {error.message}") from error
+    if arguments.picture:
+        wanted = [known for known in images if known.name == arguments.photograph]
+        if not wanted:
+            names = ", ".join(known.name for known in images)
+            raise Problem(f"no photograph is called {arguments.photograph!r}: there are {names}")
+        draw(wanted[0], generator, served["seeds"].options, arguments.picture)
+        return 0
+    chosen = evenly(images, arguments.images)
+    work = [(known, served[way]) for way in ways for known in chosen]
+    cases = []
+    for known, how in track(work, "measuring", console=console):
+        case = measure(known, generator, how.options)
+        about = how.about()
+        cases.append(case | {key: about[key] for key in ("model", "checkpoint_crc32c", "precision", "options")})
+        console.print(
+            f"{case['points']:8} {known.name}: {case['prompts']} prompts, {case['seconds']} s, F1 {case['f1']:.2f}"
+        )
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(cases, indent=1) + "\n")
+    show(cases)
+    return 0
+
+
+if __name__ == "__main__":
+    main_exit(main)

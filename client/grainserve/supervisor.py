@@ -1,0 +1,90 @@
+"""Background threads whose work goes on after a fault of ours."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+BACKOFF = 0.25, 30.0
+"""Shortest and longest pause before failed work starts again, s; what has run for longer than that begins anew."""
+
+
+class Supervisor:
+    """Runs work in threads; what ends by an exception that nobody foresaw is logged, counted and started again.
+
+    The pause before that doubles with each failure that follows upon another.
+
+    Args:
+        kinds: names of all the work there may be.
+        backoff: shortest and longest pause, s.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], *, backoff: tuple[float, float] = BACKOFF) -> None:
+        self._backoff = backoff
+        self._lock = threading.Lock()
+        self._failures = Counter(dict.fromkeys(kinds, 0))
+        self._down: Counter[str] = Counter()
+
+    def start(self, kind: str, work: Callable[[], None], over: threading.Event) -> threading.Thread:
+        """Runs work in a thread of its own until it returns.
+
+        Args:
+            kind: its name, by which failures are counted.
+            work: returns when there is no more to do, soon after `over` is set.
+            over: work that fails is not started again once this is set.
+        """
+        # A daemon: a process that ends takes it with it, and what its dispatcher held is taken over.
+        thread = threading.Thread(
+            target=self._run, args=(kind, work, over), name=f"grainserve-{kind.replace(' ', '-')}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def count(self, kind: str) -> None:
+        """Counts a failure of work that goes on by itself."""
+        with self._lock:
+            self._failures[kind] += 1
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each kind of work has failed."""
+        with self._lock:
+            return dict(self._failures)
+
+    @property
+    def down(self) -> dict[str, int]:
+        """How many threads of each kind have failed and wait to start again, kinds without any left out."""
+        with self._lock:
+            return dict(+self._down)
+
+    def _run(self, kind: str, work: Callable[[], None], over: threading.Event) -> None:
+        shortest, longest = self._backoff
+        pause = shortest
+        while True:
+            begun = time.monotonic()
+            try:
+                work()
+            except Exception:  # whatever it is: nobody else would learn of it
+                if time.monotonic() - begun > longest:
+                    pause = shortest
+                log.exception("%s failed, a fault of grainserve's own; it starts again in %.3g s", kind, pause)
+                self.count(kind)
+            else:
+                return
+            if self._wait(kind, over, pause):
+                return
+            pause = min(2 * pause, longest)
+
+    def _wait(self, kind: str, over: threading.Event, pause: float) -> bool:
+        with self._lock:
+            self._down[kind] += 1
+        try:
+            return over.wait(pause)
+        finally:
+            with self._lock:
+                self._down[kind] -= 1

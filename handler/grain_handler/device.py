@@ -1,0 +1,44 @@
+"""Where a worker runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+
+from grain_handler.errors import DeviceError
+
+logger = logging.getLogger(__name__)
+
+REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
+"""Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
+image."""
+
+
+def choose(gpu: object, kind: str = "") -> torch.device:
+    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed.
+
+    Args:
+        gpu: Its number; None where TorchServe gave none.
+        kind: `deviceType` of the model config: `gpu`, `cpu`, or empty for whatever there is.
+
+    Raises:
+        DeviceError: If there must be a GPU and there is none.
+    """
+    available = torch.cuda.is_available()
+    if gpu is not None and available:
+        return torch.device("cuda", int(str(gpu)))
+    given = "TorchServe, which asks nvidia-smi, gave this worker none" if gpu is None else f"it was given GPU {gpu}"
+    found = "torch finds one" if available else f"torch (CUDA {torch.version.cuda}) finds no driver that it can use"
+    if os.environ.get(REQUIRE_GPU, "") not in ("", "0"):
+        raise DeviceError(f"{REQUIRE_GPU} is set, and this worker would run on the CPU: {given}, and {found}")
+    if gpu is not None or kind == "gpu":
+        logger.warning(
+            "This worker was to run on a GPU and runs on the CPU, many times slower: %s, and %s. Set %s=1 to have it "
+            "stop instead.",
+            given,
+            found,
+            REQUIRE_GPU,
+        )
+    return torch.device("cpu")

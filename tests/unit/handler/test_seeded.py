@@ -1,0 +1,167 @@
+"""How a crop is asked at its seeds: with a decoder that knows the grains, and an encoder that does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grain_handler.candidates import Candidates
+from grain_handler.crops import LOW_PX, Crop, Framing, crops_of
+from grain_handler.decoder import PromptDecoder
+from grain_handler.memory import Budget
+from grain_handler.seeded import SeedPrompter, small_grains
+from grain_handler.settings import MaskSettings
+from tests.unit.handler.sams import trained
+from tests.unit.handler.seedmaps import perfect
+
+SIDE, TOKENS = 1024, 64
+(WHOLE,) = crops_of(SIDE, SIDE, 0, 0.0)
+
+
+@dataclass
+class Image:
+    """What prompts see of the image: all tokens, or one window each (`cells`, P × n)."""
+
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(1))
+    cells: Tensor | None = None
+
+    def windows(self, cells: Tensor) -> Image:
+        return Image(cells=cells)
+
+
+@dataclass
+class Oracle:
+    """A decoder that answers each prompt with the grain that lies there, as far as its window shows it.
+
+    Attributes:
+        labels: The frame's grains.
+        hidden: Grains that no point finds; boxes do.
+        asked: Each prompt's kind, grain and side of the window, tokens.
+    """
+
+    labels: NDArray[np.int32]
+    hidden: Collection[int] = ()
+    asked: list[tuple[str, int, int]] = field(default_factory=list)
+    bytes_per_prompt = 1000
+
+    def prepare(self, _embedding: Tensor) -> Image:
+        return Image()
+
+    def points(self, points: Tensor) -> Tensor:
+        return torch.cat([points, points], dim=1)
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        return boxes
+
+    def decode(self, image: Image, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        side = TOKENS if image.cells is None else math.isqrt(image.cells.shape[1])
+        first = torch.zeros(len(prompts)).long() if image.cells is None else image.cells[:, 0]
+        iou, masks = torch.zeros(len(prompts), 3), torch.full((len(prompts), 3, 4 * side, 4 * side), -9.0)
+        low = torch.from_numpy(self.labels[LOW_PX // 2 :: LOW_PX, LOW_PX // 2 :: LOW_PX].copy())
+        for i, (box, corner) in enumerate(zip(prompts.round().long().tolist(), first.tolist(), strict=True)):
+            left, top, right, bottom = (min(max(edge, 0), SIDE - 1) for edge in box)
+            kind = "point" if box[:2] == box[2:] else "box"
+            label = int(self.labels[(top + bottom) // 2, (left + right) // 2])
+            self.asked.append((kind, label, side))
+            if label == 0 or (kind == "point" and label in self.hidden):
+                continue
+            row, column = (4 * place for place in divmod(corner, TOKENS))
+            seen = low[row : row + 4 * side, column : column + 4 * side]
+            masks[i, 1], iou[i, 1] = torch.where(seen == label, 9.0, -9.0), 0.95
+        return iou, masks.flatten(2), masks
+
+    def logits(self, _tokens: Tensor, masks: Tensor, rows: int, columns: int) -> Tensor:
+        return masks[:, :, : 4 * rows, : 4 * columns]
+
+
+def ask(labels: NDArray[np.int32], hidden: Collection[int] = (), memory: int = 64) -> tuple[Oracle, Candidates]:
+    oracle = Oracle(labels, hidden)
+    settings = MaskSettings(pred_iou_thresh=0.5, stability_score_thresh=0.5, points="seeds")
+    framing, budget = Framing(trained()), Budget(torch.device("cpu"), memory)
+    prompter = SeedPrompter(cast(PromptDecoder, oracle), framing, budget, settings)
+    return oracle, prompter.ask(WHOLE, torch.zeros(1), prompter.votes(WHOLE, perfect(labels)))
+
+
+def placed(*boxes: tuple[int, int, int, int]) -> NDArray[np.int32]:
+    """Rectangular grains: left, top, right, bottom, px."""
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    for number, (left, top, right, bottom) in enumerate(boxes, start=1):
+        labels[top:bottom, left:right] = number
+    return labels
+
+
+def grid(size: int, count: int) -> list[tuple[int, int, int, int]]:
+    """`count` × `count` squares of `size` px with half as much ground between them."""
+    starts = [size // 2 + i * (size + size // 2) for i in range(count)]
+    return [(x, y, x + size, y + size) for y in starts for x in starts]
+
+
+def found_boxes(found: Candidates) -> set[tuple[int, ...]]:
+    """Left, top, right, bottom of the masks, right and bottom exclusive; to within a low-resolution px."""
+    edges = found.boxes + torch.tensor([0, 0, 1, 1])
+    return {tuple(edge) for edge in (LOW_PX * torch.round(edges / LOW_PX)).long().tolist()}
+
+
+@pytest.mark.parametrize("memory", [1, 64])
+@pytest.mark.parametrize(("size", "count"), [(32, 8), (64, 6), (160, 3)])
+def test_each_grain_is_asked_once_and_in_a_window(size: int, count: int, memory: int) -> None:
+    boxes = grid(size, count)
+    oracle, found = ask(placed(*boxes), memory=memory)
+    assert sorted(label for _, label, _ in oracle.asked) == list(range(1, count**2 + 1))
+    assert {kind for kind, _, _ in oracle.asked} == {"point"}, "nothing is missed, so no box is asked"
+    assert max(side for *_, side in oracle.asked) < TOKENS
+    assert found_boxes(found) == set(boxes)
+
+
+def test_a_mask_that_its_window_cuts_is_asked_again_in_the_next_larger_one() -> None:
+    bar, square = (160, 400, 864, 424), (480, 600, 544, 664)
+    oracle, found = ask(placed(bar, square))
+    sides = [side for _, label, side in oracle.asked if label == 1]
+    assert len(sides) > 1, "the first window is no wider than the bar"
+    assert sides == sorted(set(sides))
+    assert sides[-1] * 16 >= 704
+    assert len([1 for _, label, _ in oracle.asked if label == 2]) == 1
+    assert found_boxes(found) == {bar, square}, "whole, and once"
+
+
+def test_the_frame_cuts_no_mask() -> None:
+    boxes = [(0, 0, 64, 64), (960, 0, 1024, 64), (0, 960, 64, 1024), (960, 960, 1024, 1024)]
+    oracle, found = ask(placed(*boxes))
+    assert len(oracle.asked) == 4
+    assert found_boxes(found) == set(boxes)
+
+
+def test_a_grain_that_its_point_missed_is_asked_by_its_box() -> None:
+    boxes = grid(64, 6)
+    oracle, found = ask(placed(*boxes), hidden=(8, 21))
+    assert {label for kind, label, _ in oracle.asked if kind == "box"} == {8, 21}
+    assert found_boxes(found) == set(boxes)
+
+
+def test_where_nothing_is_nothing_is_asked() -> None:
+    oracle, found = ask(placed())
+    assert oracle.asked == []
+    assert len(found) == 0
+
+
+def parts_with_small_grains(labels: NDArray[np.int32]) -> list[Crop]:
+    framing, settings = Framing(trained()), MaskSettings(points="seeds")
+    oracle = cast(PromptDecoder, Oracle(labels))
+    votes = SeedPrompter(oracle, framing, Budget(torch.device("cpu"), 64), settings).votes(WHOLE, perfect(labels))
+    whole, *parts = crops_of(SIDE, SIDE, 1, 512 / 1500)
+    return [part for part in parts if small_grains(votes, whole, part)]
+
+
+def test_only_a_crop_with_small_grains_is_enlarged() -> None:
+    small = [(x, y, x + 16, y + 16) for y in range(40, 240, 24) for x in range(40, 240, 24)]
+    large = [(x, y, x + 200, y + 200) for x, y in ((700, 100), (100, 700), (700, 700))]
+    assert [part.box[:2] for part in parts_with_small_grains(placed(*small, *large))] == [(0, 0)]
+    assert parts_with_small_grains(placed(*large)) == []
