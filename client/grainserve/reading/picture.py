@@ -197,7 +197,7 @@ def _kind(data: bytes) -> str:
             raise unsupported(f"{name} is not read: {WAYS}")
     if data[4:8] == b"ftyp":
         raise unsupported(f"HEIF, AVIF and video are not read: {WAYS}")
-    raise Refused("not_an_image", f"the bytes do not begin like an image that is read: {WAYS}")
+    raise Refused("not_an_image", f"this is not an image that is read: {WAYS}")
 
 
 def _too_large(kind: str) -> Refused:
