@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from queue import Empty, SimpleQueue
+
+LOOK_UP = 0.5
+"""Longest time that a wait may miss a signal, s."""
 
 
 class Stopping:
@@ -21,13 +26,22 @@ class Stopping:
         self._heard.put(None)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; after `timeout` seconds, where given, no longer. Returns whether it is set."""
-        try:
-            self._heard.get(timeout=timeout)
-        except Empty:
-            return False
-        self._heard.put(None)  # for the next wait
-        return True
+        """Waits until it is set; after `timeout` seconds, where given, no longer. Returns whether it is set.
+
+        It looks up now and then: a signal that comes just before the system call of a wait does not interrupt that
+        wait, and its handler runs only when the wait is over.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                self._heard.get(timeout=max(0.0, min(LOOK_UP, left)))
+            except Empty:
+                if left <= LOOK_UP:
+                    return False
+            else:
+                self._heard.put(None)  # for the next wait
+                return True
 
 
 class stop_signals:  # noqa: N801 - reads as a verb where it is used
