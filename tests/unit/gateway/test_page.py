@@ -111,8 +111,9 @@ def test_two_tabs_share_one_list(start: Start, picture: Path, tmp_path: Path) ->
     other = tmp_path / "gravel.png"
     other.write_bytes(picture.read_bytes())
     with browsing(start(dispatch=True).url) as page:
-        second = page.context.new_page()
-        second.goto(page.url)
+        with page.expect_popup() as opened:
+            page.evaluate("window.open(location.href)")
+        second = opened.value
         drop(page, picture)
         expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
         expect(second.locator("#images li")).to_have_count(1)
