@@ -36,7 +36,7 @@ def test_keygen_shows_the_key_apart_from_what_the_file_gets(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("bucket_name")
 def test_a_file_of_keys_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
-    code, _, said = run("gateway", "--keys", tmp_path / "keys.toml", "--port", "0")
+    code, _, said = run("gateway", "--keys", str(tmp_path / "keys.toml"), "--port", "0")
     assert code == 2
     assert "cannot be read (No such file or directory)" in " ".join(said.split())
 

@@ -79,7 +79,7 @@ def test_a_full_disk_is_told_as_that_until_there_is_room(disk: FullDisk, monkeyp
     monkeypatch.setattr("grainserve.storage.storage.Blob.upload_from_string", _without_checksum)
     bucket = bucket_of(disk)
     bucket.check_room()  # nothing was written yet, so nothing is asked
-    with pytest.raises(StorageFull, match="no room left in storage .*no space left on device.*free disk"):
+    with pytest.raises(StorageFull, match=r"no room left in storage .*no space left on device.*free disk"):
         bucket.create("x", b"1", "text/plain")
     with pytest.raises(StorageFull):
         bucket.check_room()
