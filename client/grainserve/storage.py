@@ -271,8 +271,9 @@ def _cause(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     """What an error says; where it is an answer's, what that says: the library's own words are of status codes."""
     answer = getattr(error, "response", None)
-    answered = isinstance(answer, requests.Response) and answer.text
-    said = f"{answer.status_code} {_body(answer)}" if answered else str(error)
+    said = str(error)
+    if isinstance(answer, requests.Response) and answer.text:
+        said = f"{answer.status_code} {_body(answer)}"
     return (said.splitlines() or [type(error).__name__])[0][:200]
 
 
