@@ -28,7 +28,7 @@ help: ## List the targets
 
 setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
-$(STAMP): requirements.txt $(PROJECTS)
+$(STAMP): requirements.txt $(PROJECTS) Makefile
 	@test -n "$(PYTHON)" || { echo "grainserve: No Python 3.11 found. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) tools/preflight.py $(VENV)
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -36,6 +36,8 @@ $(STAMP): requirements.txt $(PROJECTS)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check $(shell grep '^uv==' requirements.txt)
 	@$(RUN) -m uv pip install --quiet --python $(RUN) -r requirements.txt
 	@$(RUN) -m uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e handler -e client
+	@# So that `python -m tools.…`, training and benchmarks run in any folder.
+	@echo "$(CURDIR)" > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/grainserve_checkout.pth"
 	@$(RUN) -m tools.selfcheck
 	@touch $@
 

@@ -34,10 +34,10 @@ import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,9 @@ from training.synthetic import TUNING_SEED
 ACCURACY = ROOT / "benchmarks" / "results" / "accuracy.json"
 BASELINE = ACCURACY.with_name("accuracy_v2.json")
 console = Console()
+Item = TypeVar("Item")
+TELL_EVERY = 20.0
+"""Seconds between two lines of progress."""
 GROUPS = ("synthetic", "photographs", "real", "coins")
 YOURS = "folder"
 
@@ -68,12 +71,26 @@ def watershed_f1(recipe: Recipe, training: Sequence[Known]) -> float:
     return float(np.mean([figures(recipe.find(known.image), known)["f1"] for known in training]))
 
 
+def progress(each: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """A bar on a terminal; elsewhere, such as in a log, a line now and then: some of it takes minutes."""
+    if console.is_terminal:
+        yield from track(each, what, total=total, console=console)
+        return
+    told = time.monotonic()
+    print(f"{what}: {total} to do", file=sys.stderr, flush=True)
+    for done, item in enumerate(each, start=1):
+        yield item
+        if time.monotonic() - told > TELL_EVERY or done == total:
+            told = time.monotonic()
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+
 def tuned_watershed(training: Sequence[Known]) -> tuple[Recipe, float]:
     """The recipe with the best mean F1 on training images, and that F1."""
     tried = list(recipes())
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         each = pool.map(watershed_f1, tried, itertools.repeat(training))
-        f1 = list(track(each, "tuning the watershed", total=len(tried), console=console))
+        f1 = list(progress(each, "tuning the watershed's recipe", len(tried)))
     best = int(np.argmax(f1))
     return tried[best], f1[best]
 
@@ -266,7 +283,7 @@ def main() -> int:
     recipe, tuned = tuned_watershed(list(synthetic(TUNING_SEED, 10)))
     systems = {"sam": find, "watershed": recipe.find}
     rows, pages = [], []
-    for known in track(images, "measuring", console=console):
+    for known in progress(images, "measuring", len(images)):
         row, maps = measure(known, systems)
         rows.append(row)
         pages.append(report.page(row, known, maps, arguments.report))

@@ -116,6 +116,7 @@ class Stack:
         )
         self.environment["GRAINSERVE_TORCHSERVE"] = self.torchserve.inference
         self.environment["GRAINSERVE_MANAGEMENT"] = self.torchserve.management
+        self.environment["GRAINSERVE_MODEL_STORE"] = str(self.torchserve.model_store)
         self._started = ExitStack()
 
     def start(self) -> None:

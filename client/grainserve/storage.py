@@ -29,7 +29,7 @@ CONNECTIONS = 64
 """Kept open at once: each thread of a dispatcher or gateway has one."""
 NO_ROOM = ("no space left", "disk quota", "enospc")
 """How a full disk reads in the emulator's answers."""
-PROBES = "probes/"
+PROBES, PROBE_BYTES = "probes/", 2**20
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -209,7 +209,7 @@ class Bucket:
         """
         if self._full:
             name = f"{PROBES}{uuid.uuid4().hex}"
-            self.create(name, b"", "text/plain")
+            self.create(name, bytes(PROBE_BYTES), "text/plain")
             self.delete(name)
 
     @contextmanager
@@ -269,4 +269,17 @@ def _cause(error: BaseException) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What an error says; where it is an answer's, what that says: the library's own words are of status codes."""
+    answer = getattr(error, "response", None)
+    said = str(error)
+    if isinstance(answer, requests.Response) and answer.text:
+        said = f"{answer.status_code} {_body(answer)}"
+    return (said.splitlines() or [type(error).__name__])[0][:200]
+
+
+def _body(answer: requests.Response) -> str:
+    """The message of an error's body: JSON, from GCS and its emulator, or text, from what lies between."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text.strip()

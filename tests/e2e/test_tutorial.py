@@ -30,8 +30,8 @@ def run(command: list[str], folder: Path, stack: Stack) -> str:
         **os.environ,
         **stack.environment,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
     }
+    environment.pop("PYTHONPATH", None)  # the page promises that an activated environment is enough, in any folder
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

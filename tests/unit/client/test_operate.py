@@ -35,6 +35,13 @@ def test_keygen_shows_the_key_apart_from_what_the_file_gets(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("bucket_name")
+def test_a_file_of_keys_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
+    code, _, said = run("gateway", "--keys", str(tmp_path / "keys.toml"), "--port", "0")
+    assert code == 2
+    assert "cannot be read (No such file or directory)" in " ".join(said.split())
+
+
+@pytest.mark.usefixtures("bucket_name")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "grains.example"])
 def test_a_gateway_that_others_can_reach_wants_keys(host: str) -> None:
     code, _, said = run("gateway", "--host", host, "--port", "0")

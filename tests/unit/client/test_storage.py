@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
+from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 
-from grainserve.storage import Bucket
+from grainserve.errors import StorageFull, StorageUnreachable
+from grainserve.storage import Bucket, check_emulator, translated
 
 
 def test_a_call_is_one_call(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +26,101 @@ def test_a_call_is_one_call(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -
     assert bucket.read("nothing") is None
     assert len(asked) == 1
     assert started == []
+
+
+class FullDisk:
+    """Storage whose disk is full until it is not, with the words of fake-gcs-server on a full disk."""
+
+    def __init__(self) -> None:
+        outer, self.full = self, True
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._answer(500, b"write /gcs/x: no space left on device") if outer.full else self._answer(200, STORED)
+
+            def do_DELETE(self) -> None:
+                self._answer(204, b"")
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+STORED = json.dumps({"name": "x", "generation": "1", "bucket": "grains"}).encode()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FullDisk]:
+    disk = FullDisk()
+    thread = threading.Thread(target=disk.server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", disk.url)
+    yield disk
+    disk.server.shutdown()
+    thread.join()
+    disk.server.server_close()
+
+
+def bucket_of(disk: FullDisk) -> Bucket:
+    client = storage.Client(project="x", credentials=AnonymousCredentials(), client_options={"api_endpoint": disk.url})
+    return Bucket("grains", client, patience=0.5)
+
+
+def test_a_full_disk_is_told_as_that_until_there_is_room(disk: FullDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grainserve.storage.storage.Blob.upload_from_string", _without_checksum)
+    bucket = bucket_of(disk)
+    bucket.check_room()  # nothing was written yet, so nothing is asked
+    with pytest.raises(StorageFull, match=r"no room left in storage .*no space left on device.*free disk"):
+        bucket.create("x", b"1", "text/plain")
+    with pytest.raises(StorageFull):
+        bucket.check_room()
+    disk.full = False
+    bucket.check_room()
+
+
+_upload = storage.Blob.upload_from_string
+
+
+def _without_checksum(blob: storage.Blob, *given: object, **named: object) -> None:
+    """The imitation does not compute one."""
+    _upload(blob, *given, **named | {"checksum": None})
+
+
+def test_an_emulator_that_does_not_run_is_told_at_once_and_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    with pytest.raises(StorageUnreachable) as error:
+        check_emulator()
+    said = str(error.value)
+    assert "refused" in said
+    assert "Caused" not in said
+    assert "is the emulator at http://127.0.0.1:9 (STORAGE_EMULATOR_HOST) running? `make serve` starts one" in said
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    check_emulator()
+
+
+def test_gcs_itself_is_sought_in_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    with pytest.raises(StorageUnreachable, match="check the network"), translated("reading x", "grains"):
+        raise requests.ConnectionError("no route to host")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (api.RetryError("", cause=requests.ConnectionError("no route to host")), "no route to host"),
+        (api.RetryError("Timeout", cause=None), "Timeout"),
+        (requests.ConnectionError(), "ConnectionError"),
+    ],
+)
+def test_the_innermost_reason_that_has_words_is_told(error: Exception, said: str) -> None:
+    with pytest.raises(StorageUnreachable, match=rf"in bucket 'grains': .*{said}"), translated("reading x", "grains"):
+        raise error
