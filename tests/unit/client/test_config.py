@@ -28,7 +28,7 @@ def test_a_host_without_http_is_told_as_that(variable: str, value: str, monkeypa
 
 def test_so_is_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EMULATOR, "127.0.0.1:4443")
-    with pytest.raises(InvalidConfiguration, match="STORAGE_EMULATOR_HOST is '127.0.0.1:4443'"):
+    with pytest.raises(InvalidConfiguration, match=r"STORAGE_EMULATOR_HOST is '127\.0\.0\.1:4443'"):
         connect()
 
 

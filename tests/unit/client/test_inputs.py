@@ -54,9 +54,7 @@ def test_scale_and_submit_take_folders_and_end_with_what_was_passed_over(bucket_
         assert "notes.txt (not an image by its name)" in words(done.stderr)
 
 
-def test_analyze_takes_a_folder(
-    bucket_name: str, torchserve: object, scans: Path, tmp_path: Path
-) -> None:
+def test_analyze_takes_a_folder(bucket_name: str, torchserve: object, scans: Path, tmp_path: Path) -> None:
     done = run("analyze", scans, "--out", tmp_path / "out", "--to", "json")
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.json", "b.json", "c.json"}

@@ -76,7 +76,7 @@ def test_what_is_wrong_is_said(start: Start, picture: Path, tmp_path: Path, torc
     text.write_text("no image")
     with browsing(start(dispatch=True).url) as page:
         drop(page, text)
-        expect(page.locator("#message")).to_contain_text("notes.png: the bytes do not begin like an image")
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
         drop(page, picture)
         expect(page.locator("#message")).to_contain_text("sand.png: the image is 4000 px wide")
         expect(page.locator("#images em").first).to_have_text("failed")
@@ -111,8 +111,9 @@ def test_two_tabs_share_one_list(start: Start, picture: Path, tmp_path: Path) ->
     other = tmp_path / "gravel.png"
     other.write_bytes(picture.read_bytes())
     with browsing(start(dispatch=True).url) as page:
-        second = page.context.new_page()
-        second.goto(page.url)
+        with page.expect_popup() as opened:
+            page.evaluate("window.open(location.href)")
+        second = opened.value
         drop(page, picture)
         expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
         expect(second.locator("#images li")).to_have_count(1)
@@ -133,12 +134,12 @@ def test_the_reason_of_a_failure_stays_while_others_are_polled(
         drop(page, picture)
         expect(page.locator("#images em").first).to_contain_text("queued")
         drop(page, text)
-        expect(page.locator("#message")).to_contain_text("notes.png: the bytes do not begin like an image")
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
         with page.expect_response("**/image-analysis*"):
             pass
         with page.expect_response("**/image-analysis*"):
             pass
-        expect(page.locator("#message")).to_contain_text("notes.png: the bytes do not begin like an image")
+        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image that is read")
 
 
 @pytest.mark.parametrize("kept", ["{", "null", "3", '{"a": 1}', '[null, 3, {"imageId": 5}]'])

@@ -36,7 +36,7 @@ CROP = f"{X},{Y},{WIDTH},{HEIGHT}"
     ],
 )
 def test_what_is_left_of_an_image(options: dict[str, Any], frame: Frame) -> None:
-    assert frame_of(Options(**options), 90, 60) == frame
+    assert frame_of(Options.model_validate(options), 90, 60) == frame
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ MASKS = [grain(0, 3, 9, 14), grain(20, 10, 12, 8), grain(40, 30, 10, 10)]
 def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: str) -> None:
     options: dict[str, Any] = {"mode": mode, "min_area": 1, "um_per_px": 0.5, "max_area_fraction": 0.06}
     part = DecodedImage(IMAGE.pixels[Y : Y + HEIGHT, X : X + WIDTH], "PNG", "RGB", 1)
-    alone = measure(Found(Request("x", part, Options(**options)), MASKS, 0.0))
-    framed = measure(Found(Request("x", IMAGE, Options(**options, crop=CROP)), MASKS, 0.0))
+    alone = measure(Found(Request("x", part, Options.model_validate(options)), MASKS, 0.0))
+    framed = measure(Found(Request("x", IMAGE, Options.model_validate(options | {"crop": CROP})), MASKS, 0.0))
     assert len(alone.masks) == 2, "the largest is over its share of the frame, not of the image"
     for mask, whole, one, other in zip(alone.masks, framed.masks, alone.properties, framed.properties, strict=True):
         assert np.array_equal(np.pad(mask.full(HEIGHT, WIDTH), ((Y, 13), (X, 27))), whole.full(60, 90))
@@ -89,7 +89,7 @@ def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: s
 
 
 def metadata(**options: Any) -> dict[str, Any]:
-    found = Segmentation(Request("x", IMAGE, Options(**options)), [], [], [], 0.1)
+    found = Segmentation(Request("x", IMAGE, Options.model_validate(options)), [], [], [], 0.1)
     config = cast(ModelConfig, SimpleNamespace(name="m", version="1", precision="fp32", max_answer_bytes=10**6))
     _, body = answer.render(found, config, Checkpoint(WEIGHTS, "gs://w/m", "1", "AAAAAA=="))
     said: dict[str, Any] = json.loads(body)["metadata"]
