@@ -51,7 +51,7 @@ def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
         if page.compression == tifffile.COMPRESSION.JPEG and kind == "YCBCR":
             kind = "RGB"  # as imagecodecs returns it
     values = stored if stored.ndim == 3 else stored[..., None]
-    if colours is not None and kind == "PALETTE":
+    if colours is not None:
         return np.moveaxis(colours[:, values[..., 0]] >> 8, 0, -1).astype(np.uint8), 0
     if values.dtype == np.bool_ or (values.dtype == np.uint8 and bits in (1, 2, 4) and values.shape[2] == 1):
         values = (values.astype(np.int64) * 255 // (2**bits - 1)).astype(np.uint8)

@@ -98,20 +98,37 @@ def kinds(packings: Sequence[str] = tuple(PACKINGS)) -> Iterator[Kind]:
     yield from _by_pillow()
 
 
+def some() -> list[Kind]:
+    """A few dozen, in which types, layouts, compressions and forms take turns: seeds for fuzzing."""
+    packings, forms = (
+        itertools.cycle(("none", "LZW", "Deflate, predictor", "PackBits", "LZW, predictor")),
+        itertools.cycle(FORMS),
+    )
+    turns = list(itertools.product(TYPES, LAYOUTS, ("contig", "separate")))[::7]
+    every = [_one(*turn, next(packings), next(forms)) for turn in turns]
+    every += [kind for number, kind in enumerate(_by_bits()) if number % 25 == 0]
+    return [kind for kind in every if kind is not None]
+
+
 def _by_type(packings: Sequence[str]) -> Iterator[Kind]:
     forms = itertools.cycle(FORMS)
-    for dtype, (layout, (samples, words)), packing in itertools.product(TYPES, LAYOUTS.items(), PACKINGS):
-        array = pixels(samples, dtype)
+    for dtype, (layout, (samples, _)), packing in itertools.product(TYPES, LAYOUTS.items(), packings):
         for planes in ("contig", "separate") if samples > 1 and packing not in NEVER_READ else ("contig",):
             for form in FORMS if packing in IN_EVERY_FORM else (next(forms),):
-                shaped = array[..., 0] if samples == 1 else np.moveaxis(array, 2, 0) if planes == "separate" else array
-                given = {**words, **PACKINGS[packing], **FORMS[form]} | (
-                    {"planarconfig": planes} if samples > 1 else {}
-                )
-                data = written(shaped, **given)
-                if data is not None:
-                    apart = ", planes apart" if planes == "separate" else ""
-                    yield Kind(f"tifffile: {dtype} {layout}{apart}, {packing}, {form}", data, packing in LOSSY)
+                kind = _one(dtype, layout, planes, packing, form)
+                if kind is not None:
+                    yield kind
+
+
+def _one(dtype: str, layout: str, planes: str, packing: str, form: str) -> Kind | None:
+    samples, words = LAYOUTS[layout]
+    array = pixels(samples, dtype)
+    shaped = array[..., 0] if samples == 1 else np.moveaxis(array, 2, 0) if planes == "separate" else array
+    given = {**words, **PACKINGS[packing], **FORMS[form]} | ({"planarconfig": planes} if samples > 1 else {})
+    data = written(shaped, **given)
+    apart = ", planes apart" if planes == "separate" and samples > 1 else ""
+    name = f"tifffile: {dtype} {layout}{apart}, {packing}, {form}"
+    return None if data is None else Kind(name, data, packing in LOSSY)
 
 
 def _by_bits() -> Iterator[Kind]:

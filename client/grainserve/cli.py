@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,13 +52,15 @@ from grainserve.options import (
     UmPerPx,
     given_options,
 )
-from grainserve.report import print_result, unique_names, write_files
+from grainserve.report import SUMMARY_PERCENTS, print_result, unique_names, write_files
 from grainserve.reporting import commands as reporting
 from grainserve.result import Result
 from grainserve.rollout.commands import app as models_app
 from grainserve.scale import commands as scale_commands
 from grainserve.scale.commands import BarUm, ScaleMode
 from grainserve.stats import commands as statistics
+from grainserve.stats.options import percents
+from grainserve.stats.summary import checked_percents
 from grainserve.storage import check_emulator
 from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
@@ -229,6 +232,10 @@ def analyze(
     model: Model = None,
     version: Version = None,
     largest_grain: LargestGrain = LARGEST_GRAIN,
+    percentiles: Annotated[
+        str | None,
+        typer.Option(metavar="P,P,…", help="Percentiles of the table printed, such as 10,30,50; default 10,50,90."),
+    ] = None,
     timeout: Timeout = None,
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
@@ -243,6 +250,7 @@ def analyze(
     ):
         options = given_options(ctx.params)
         _check_files(to, out)
+        told = SUMMARY_PERCENTS if percentiles is None else checked_percents(percents(percentiles))
         if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
             raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
         inputs = gather(images)
@@ -251,7 +259,14 @@ def analyze(
             options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
             options |= {"timeout": timeout}
             failed = _analyze_each(
-                client, inputs.images, out, to=to, csv_dialect=csv_dialect, timeout=timeout, options=options
+                client,
+                inputs.images,
+                out,
+                to=to,
+                csv_dialect=csv_dialect,
+                percentiles=told,
+                timeout=timeout,
+                options=options,
             )
         inputs.say_passed_over()
     if failed:
@@ -266,6 +281,7 @@ def _analyze_each(
     *,
     to: To,
     csv_dialect: CsvDialect,
+    percentiles: Sequence[float],
     timeout: float | None,
     options: dict[str, Any],
 ) -> list[Path]:
@@ -302,7 +318,7 @@ def _analyze_each(
                     lambda *_: progress.advance(task),
                 )
                 write_files(result, out, name, image, to, csv_dialect=csv_dialect)
-                print_result(result, str(image), console=progress.console)
+                print_result(result, str(image), progress.console, percentiles)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))

@@ -18,6 +18,7 @@ from grainserve.result import Result
 from grainserve.terminal import console
 
 SHOWN = 8
+SUMMARY_PERCENTS = (10, 50, 90)
 
 
 def unique_names(images: Sequence[Path]) -> list[str]:
@@ -66,8 +67,10 @@ def write_files(
     return files
 
 
-def print_result(result: Result, name: str, console: Console = console) -> None:
-    """Prints the summary of a result and its first grains."""
+def print_result(
+    result: Result, name: str, console: Console = console, percentiles: Sequence[float] = SUMMARY_PERCENTS
+) -> None:
+    """Prints the summary of a result, with these percentiles, and its first grains."""
     unit = result.size_unit
     count = len(result.grains)
     edge = sum(grain.touches_edge for grain in result.grains)
@@ -89,7 +92,7 @@ def print_result(result: Result, name: str, console: Console = console) -> None:
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
     if count:
-        console.print(_summary(result, unit))
+        console.print(_summary(result, unit, percentiles))
         console.print(_first_grains(result, unit))
 
 
@@ -99,8 +102,9 @@ def class_counts(result: Result) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
-def _summary(result: Result, unit: str) -> Table:
-    table = Table("equivalent diameter", "D10", "D50", "D90", "mean", box=SIMPLE_HEAD, pad_edge=False)
+def _summary(result: Result, unit: str, percentiles: Sequence[float]) -> Table:
+    names = (f"D{percent:g}" for percent in percentiles)
+    table = Table("equivalent diameter", *names, "mean", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     sizes, areas = result.sizes, np.array([grain.area for grain in result.grains], dtype=np.float64)
@@ -108,7 +112,7 @@ def _summary(result: Result, unit: str) -> Table:
     for weighting, weights in (("number", np.ones_like(areas)), ("area", areas)):
         curve = result.size_curve("number" if weighting == "number" else "area")
         mean = np.average(sizes[known], weights=weights[known]) if known.any() else np.nan
-        values = [*(curve.percentile(percent) for percent in (10, 50, 90)), float(mean)]
+        values = [*(curve.percentile(percent) for percent in percentiles), float(mean)]
         table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
     suffix = "" if result.um_per_px is None else "_um"
     frame = result.to_dataframe()

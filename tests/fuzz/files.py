@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from benchmarks.tiff_kinds import some
 
 
 def make_files() -> list[bytes]:
@@ -30,6 +36,7 @@ def make_files() -> list[bytes]:
         _file(colour, "PNG"),
         _file(colour, "PNG", pnginfo=text, dpi=(300, 300), **described),
         _file(grey16, "PNG"),
+        _png16(pixels),
         _file(clear, "PNG"),
         _file(colour.quantize(7), "PNG", transparency=3),
         _file(colour.convert("1"), "PNG"),
@@ -59,6 +66,9 @@ def make_files() -> list[bytes]:
         _file(colour, "WEBP", **pages),
         _file(full, "WEBP"),
         _file(colour, "GIF"),
+        *(kind.data for kind in some()),
+        _tiff([(np.asarray(grey16), 0)], [(42113, "s", 0, "0", True)]),
+        _tiff([(pixels[::2, ::2], 1), (pixels, 0), (pixels[::4, ::4], 1)]),
     ]
 
 
@@ -66,6 +76,24 @@ def _file(image: Image.Image, kind: str, **settings: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **settings)
     return file.getvalue()
+
+
+def _tiff(pages: list[tuple[NDArray[Any], int]], tags: list[tuple[Any, ...]] | None = None) -> bytes:
+    """A TIFF of pages, each with its NewSubfileType; the first has further tags."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for number, (page, subfile) in enumerate(pages):
+            colour = "rgb" if page.ndim == 3 else "minisblack"
+            more: dict[str, Any] = {} if number else {"extratags": tags or []}
+            writer.write(page, subfiletype=subfile, photometric=colour, metadata=None, **more)
+    return file.getvalue()
+
+
+def _png16(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG of 16-bit colour, which Pillow does not write: each row twice as long, under a header that says so."""
+    grey = _file(Image.fromarray(np.repeat(pixels.reshape(len(pixels), -1), 2, axis=1)), "PNG", compress_level=0)
+    header = b"IHDR" + struct.pack(">IIBB", pixels.shape[1], len(pixels), 16, 2) + grey[26:29]
+    return grey[:12] + header + struct.pack(">I", zlib.crc32(header)) + grey[33:]
 
 
 def _run_lengths(image: Image.Image) -> bytes:

@@ -133,7 +133,7 @@ def _check_rows(path: Path, table: pd.DataFrame, column: str, features: Sequence
         # The columns of a table without rows are of no type.
         if len(table) and table[name].dtype.kind not in "if":
             raise LabelledTableError(
-                f"{path}: column {name} holds text; give numbers alike, such as 0.5, or 0,5 between semicolons"
+                f"{path}: column {name} holds text; give numbers with a point, such as 0.5, or all with a comma"
             )
         empty = table.index[~np.isfinite(table[name].to_numpy(dtype=np.float64))]
         if len(empty):

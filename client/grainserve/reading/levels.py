@@ -78,9 +78,7 @@ def _values(page: Page) -> NDArray[Any]:
 
 def _unpacked(page: Page, plane: int, planes: int, per: int) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """The bytes of some rows at a time: rows × strips or tiles across × bytes."""
-    tiled = Tag.TILE_WIDTH in page.entries
-    wide = page.number(Tag.TILE_WIDTH, 0) if tiled else page.width
-    high = page.number(Tag.TILE_LENGTH, 0) if tiled else min(page.number(Tag.ROWS_PER_STRIP, page.height), page.height)
+    wide, high = page.tile or (page.width, min(page.number(Tag.ROWS_PER_STRIP, page.height), page.height))
     if high < 1:
         raise damaged("TIFF", f"its strips have {high} rows")
     across, down, row = -(-page.width // wide), -(-page.height // high), -(-wide * per * page.bits // 8)
@@ -92,7 +90,7 @@ def _unpacked(page: Page, plane: int, planes: int, per: int) -> Iterator[tuple[s
             "TIFF", f"it has {offsets.size} strips or tiles, and its size is that of {planes * down * across}"
         )
     offsets, counts = (each[plane * down * across : (plane + 1) * down * across] for each in (offsets, counts))
-    if page.compression == 1 and not tiled:  # row by row: some programs write a single strip
+    if page.compression == 1 and not page.tile:  # row by row: some programs write a single strip
         rows = np.arange(page.height)
         offsets, counts = offsets[rows // high] + rows % high * row, np.full(page.height, row)
         high, down = 1, page.height
@@ -100,7 +98,9 @@ def _unpacked(page: Page, plane: int, planes: int, per: int) -> Iterator[tuple[s
     for first in range(0, down, step):
         top, bottom = first * high, min((first + step) * high, page.height)
         some = slice(first * across, (first + step) * across)
-        file = _picture(page, offsets[some], counts[some], (across * row, bottom - top), (row, high) if tiled else high)
+        file = _picture(
+            page, offsets[some], counts[some], (across * row, bottom - top), (row, high) if page.tile else high
+        )
         with Image.open(io.BytesIO(file), formats=["TIFF"]) as picture:
             yield slice(top, bottom), np.asarray(picture).reshape(bottom - top, across, row)
 
@@ -121,7 +121,7 @@ def _picture(
         size: Width and height of the picture.
         segment: Width and height of a tile, or height of a strip.
     """
-    if (offsets < 8).any() or (counts < 0).any() or (offsets + counts > len(page.data)).any():
+    if min(offsets.min() - 8, counts.min()) < 0 or (counts > len(page.data) - offsets).any():
         raise damaged("TIFF", "a strip or tile lies beyond its end")
     if counts.sum() > len(page.data):
         raise damaged("TIFF", "its strips or tiles lie on each other")
@@ -185,7 +185,7 @@ def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[Any]:
         Rows × width × per.
     """
     rows, across, _ = packed.shape
-    wide = page.number(Tag.TILE_WIDTH, page.width)
+    wide = page.tile[0] if page.tile else page.width
     predictor, size = page.number(Tag.PREDICTOR, 1), page.bits // 8
     dtype = np.dtype(f"{page.order}{page.format[0]}{size}") if page.bits in (8, 16, 32, 64) else np.dtype(np.uint16)
     if page.bits not in (8, 16, 32, 64):

@@ -14,7 +14,7 @@ from grainserve.errors import InvalidConfiguration
 from grainserve.reporting.document import Report
 from grainserve.reporting.sources import with_pictures, without_pictures
 from grainserve.result_files import ResultFiles, name_of, results_in, sample_name
-from grainserve.stats.options import Astm, EdgeCorrection, methods
+from grainserve.stats.options import Astm, EdgeCorrection, Percentiles, methods, percents
 from grainserve.terminal import console, reported
 
 Out = Annotated[Path, typer.Option(help="File to write: .html, self-contained, or .pdf.")]
@@ -30,6 +30,7 @@ def report(
         Path | None, typer.Option(metavar="FOLDER", help="Where the image of NAME.json is NAME.png, NAME.jpg, …")
     ] = None,
     edge_correction: EdgeCorrection = True,
+    percentiles: Percentiles = None,
     astm: Astm = None,
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
@@ -46,6 +47,7 @@ def report(
             title=title or sample_name(results),
             edge_correction=edge_correction,
             astm=methods(astm),
+            percentiles=percents(percentiles),
         )
         _write(made, out, kind)
 

@@ -21,6 +21,7 @@ from grainserve.rounding import interval_decimals, number_text
 from grainserve.sizes import SizeCurve, Weighting, size_curve
 from grainserve.stats import Interval, Sample, Summary
 from grainserve.stats.orientation import Orientation
+from grainserve.stats.population import PERCENTS
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ class Drawn:
         sizes: n, equivalent diameters.
         shares: n, of each grain in the population; they add up to 1.
         curve: the cumulative curve.
-        percentiles: D_p with their intervals.
+        percentiles: D5 … D95 with their intervals.
     """
 
     name: str
@@ -64,7 +65,8 @@ class Drawn:
         used = weights > 0
         curve = size_curve(sample.diameter, sample.area, weighting, counts)
         shares = weights[used] / weights.sum()
-        return cls(name, sample.diameter[used], shares, curve, summary.population(weighting).percentiles)
+        found = summary.population(weighting).percentiles
+        return cls(name, sample.diameter[used], shares, curve, {percent: found[percent] for percent in PERCENTS})
 
 
 def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:

@@ -17,6 +17,8 @@ from grainserve.reporting.sources import Measured
 from grainserve.rounding import number_text, p_value_text
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.astm import LEAST_FILLED
+from grainserve.stats.population import PERCENTS
+from grainserve.stats.summary import checked_percents
 
 MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
@@ -29,6 +31,7 @@ def sample_report(
     title: str,
     edge_correction: bool = True,
     astm: Sequence[str] = (),
+    percentiles: Sequence[float] = PERCENTS,
     made: datetime | None = None,
 ) -> Report:
     """Lays out what was measured of a sample.
@@ -38,18 +41,23 @@ def sample_report(
         title: of the page.
         edge_correction: as `grainserve.stats.summarise`.
         astm: ASTM E112 grain sizes to add, as there.
+        percentiles: those of the table, as there.
         made: when the report is made; None is now.
 
     Raises:
+        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
         InvalidImage: a picture is not of the size that was measured.
         MixedScales: some of the images have a scale and some have not.
     """
+    told = checked_percents(percentiles)
     results = [image.result for image in images]
     sample = Sample.of(results, title)
     flags = list(quality_flags(results))
     summary: Summary | None = None
     try:
-        summary = summarise(sample, edge_correction=edge_correction, astm=astm)
+        # The figure draws the usual ones in any case.
+        every = sorted({*PERCENTS, *told})
+        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every)
     except NoGrains as error:
         if len(sample):
             flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
@@ -61,7 +69,7 @@ def sample_report(
     ]
     if summary:
         sections += [
-            Section("Grain size", tuple(_sizes(sample, summary))),
+            Section("Grain size", tuple(_sizes(sample, summary, told))),
             Section("Orientation and shape", tuple(_shapes(sample, summary))),
         ]
     sections += [
@@ -131,7 +139,7 @@ def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
 
 
-def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
+def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[Block]:
     both, heads = (summary.number, summary.area), ("by number", "by area")
     number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
     yield Figure(
@@ -139,7 +147,8 @@ def _sizes(sample: Sample, summary: Summary) -> Iterator[Block]:
         "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
     )
     note = tables.interval_note(summary)
-    yield Table("Grain sizes (equivalent diameters).", ("", *heads), tables.size_rows(both, summary.unit), note=note)
+    rows = tables.size_rows(both, summary.unit, told)
+    yield Table("Grain sizes (equivalent diameters).", ("", *heads), rows, note=note)
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):

@@ -10,7 +10,7 @@ from grainserve.reporting.shapes import DESCRIPTORS, Shapes
 from grainserve.reporting.sources import Measured
 from grainserve.rounding import ABSENT, interval_text, number_text
 from grainserve.stats import Interval, Summary
-from grainserve.stats.population import FolkWard, Population
+from grainserve.stats.population import PERCENTS, FolkWard, Population
 
 Rows = tuple[tuple[str, ...], ...]
 
@@ -37,11 +37,13 @@ def interval_note(summary: Summary) -> str:
     )
 
 
-def size_rows(populations: Sequence[Population], unit: str) -> Rows:
-    """D5 to D95, mean and log-normal fit; one column each."""
-    percents = populations[0].percentiles
+def size_rows(populations: Sequence[Population], unit: str, percents: Sequence[float] = PERCENTS) -> Rows:
+    """D_p, mean and log-normal fit; one column each."""
     return (
-        *((f"D{percent} ({unit})", *(text(each.percentiles[percent]) for each in populations)) for percent in percents),
+        *(
+            (f"D{percent:g} ({unit})", *(text(each.percentiles[percent]) for each in populations))
+            for percent in percents
+        ),
         (f"mean ({unit})", *(text(each.mean) for each in populations)),
         (f"geometric mean ({unit})", *(text(each.log_normal.geometric_mean) for each in populations)),
         ("geometric standard deviation", *(text(each.log_normal.geometric_sd) for each in populations)),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import ScaleConflict, ScaleNotFound
-from grainserve.scale.drawn import colour_of, contrast_of, core, ends_of, is_drawn, is_even, share_of
+from grainserve.scale.drawn import UNEVEN, colour_of, contrast_of, core, ends_of, is_drawn, is_even, share_of
 from grainserve.scale.interrupted import goes_on, interrupted
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 
@@ -22,6 +22,11 @@ only long ones count."""
 SHORTEST_PX, SHORTEST_SEGMENT = 24, 12
 SLENDER = 5.0
 """A plain bar is at least this many times longer than thick."""
+
+HAIRLINE_CONTRAST, HAIRLINE_UNEVEN = 80, 30
+"""Of a bar 1 px thick, in levels of 255: the least contrast, and the largest difference along it. A straight grain
+boundary is such a line too, but a blurred one (a contrast of 50 to 65 in synthetic images); drawn ones have 100 and
+more, after JPEG as well, and differ by 16 at most."""
 
 ALIKE, CONTRAST_DIVIDED = 40, 96
 """Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
@@ -149,10 +154,12 @@ def _inside(stacks: NDArray[np.int64], width: int, height: int) -> NDArray[np.bo
 
 
 def _plain(frame: NDArray[np.uint8], plane: NDArray[np.uint8], stack: Stack) -> Iterator[Bar]:
+    hairline = stack.thickness == 1
+    least, uneven = (HAIRLINE_CONTRAST, HAIRLINE_UNEVEN) if hairline else (CONTRAST, UNEVEN)
     if (
         is_drawn(colour_of(frame, stack))
-        and is_even(frame, stack)
-        and (contrast := contrast_of(plane, stack)) >= CONTRAST
+        and is_even(frame, stack, uneven)
+        and (contrast := contrast_of(plane, stack)) >= least
     ):
         before, after = ends_of(frame, stack)
         length = after - before - _tick(frame, stack)

@@ -19,10 +19,10 @@ def core(stack: Stack) -> slice:
     return slice(stack.y0 + 1, stack.y1 - 1) if stack.thickness > 2 else slice(stack.y0, stack.y1)
 
 
-def is_even(frame: NDArray[np.uint8], stack: Stack) -> bool:
-    """Whether it is of one colour along its length."""
+def is_even(frame: NDArray[np.uint8], stack: Stack, most: float = UNEVEN) -> bool:
+    """Whether it is of one colour along its length, to within `most` levels of 255."""
     low, high = np.percentile(frame[core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
-    return bool((high - low).max() <= UNEVEN)
+    return bool((high - low).max() <= most)
 
 
 def is_drawn(colour: tuple[int, int, int]) -> bool:

@@ -100,7 +100,7 @@ class Page:
             raise damaged("TIFF", f"its tag {tag} has {count} values of type {kind}")
         try:
             return np.frombuffer(self.data, self.order + TYPES[kind], count * (1 + (kind in PAIRS)), place)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise damaged("TIFF", f"its tag {tag} lies beyond its end") from None
 
     def number(self, tag: int, default: int) -> int:
@@ -168,10 +168,16 @@ class Page:
             return None
 
     @property
+    def tile(self) -> tuple[int, int] | None:
+        """Width and height of a tile, px; None where the page is stored in strips."""
+        if Tag.TILE_WIDTH not in self.entries:
+            return None
+        return self.number(Tag.TILE_WIDTH, 0), self.number(Tag.TILE_LENGTH, 0)
+
+    @property
     def segments(self) -> tuple[Tag, Tag]:
         """Tags of the places and lengths of its strips or tiles."""
-        tiled = Tag.TILE_WIDTH in self.entries
-        return (Tag.TILE_OFFSETS, Tag.TILE_COUNTS) if tiled else (Tag.STRIP_OFFSETS, Tag.STRIP_COUNTS)
+        return (Tag.TILE_OFFSETS, Tag.TILE_COUNTS) if self.tile else (Tag.STRIP_OFFSETS, Tag.STRIP_COUNTS)
 
     @property
     def reduced(self) -> bool:
@@ -251,7 +257,7 @@ def _pages(data: bytes) -> Iterator[Page]:
             yield Page(data, order, entries, index)
             (place,) = link.unpack_from(data, end)
             index += 1
-    except struct.error:
+    except (struct.error, OverflowError):  # of a BigTIFF's places, which have 64 bits
         raise damaged("TIFF", "a directory lies beyond its end") from None
     if not index:
         raise damaged("TIFF", "it has no page")
@@ -297,7 +303,7 @@ def _check_levels(page: Page) -> None:
     predictors = {1} | ({2} if page.bits in (8, 16, 32, 64) else set()) | ({3} if page.format == "float" else set())
     if page.number(Tag.PREDICTOR, 1) not in predictors:
         raise unsupported(f"predictor {page.number(Tag.PREDICTOR, 1)} of {page} pixels is not read: save it without")
-    wide, high = page.number(Tag.TILE_WIDTH, 16), page.number(Tag.TILE_LENGTH, 16)
+    wide, high = page.tile or (16, 16)
     if wide % 16 or not 0 < wide <= page.width + TILE_MARGIN or not 0 < high <= page.height + TILE_MARGIN:
         raise unsupported(
             f"the TIFF's tiles are of {wide} × {high} px, far more than it has or none: save it in strips"

@@ -83,6 +83,17 @@ def test_formats_want_a_folder_before_any_waiting(bucket_name: str, torchserve: 
     assert "give --out" in words(done.output)
 
 
+@pytest.mark.usefixtures("bucket_name", "torchserve")
+def test_analyze_prints_the_percentiles_and_writes_the_dialect_asked_for(picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = ("--to", "csv", "--csv-dialect", "excel-eu", "--percentiles", "60,30,2.5")
+    done = run("analyze", picture, "--out", out, *asked)
+    assert done.exit_code == 0, done.output
+    assert "diameter D2.5 D30 D60 mean" in words(done.output)
+    assert len(pd.read_csv(out / "sand.csv", sep=";", decimal=",")["centroid_x"]) == len(DISCS)
+    assert run("analyze", picture, "--out", out, "--percentiles", "0").exit_code == 2
+
+
 def test_analyze_goes_on_after_a_rejected_image_and_says_which(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
 ) -> None:

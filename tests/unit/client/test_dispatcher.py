@@ -217,10 +217,27 @@ def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) 
     first, second = submit(store), submit(store)
     with dispatching(store, torchserve) as dispatcher:
         asked.wait()
-        assert not dispatcher.stop(timeout=0.0)
-        go_on.set()
+        threading.Timer(0.2, go_on.set).start()
+        assert dispatcher.stop(timeout=60)
     states = {store.job(image_id).state for image_id in (first, second)}
     assert states == {State.DONE, State.QUEUED}
+
+
+def test_a_job_that_stop_gave_back_drops_its_late_result(store: JobStore, torchserve: FakeTorchServe) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        go_on.wait()
+
+    torchserve.before_answer = hold
+    image_id = submit(store)
+    with dispatching(store, torchserve) as dispatcher:
+        asked.wait()
+        assert not dispatcher.stop(timeout=0.0)
+        go_on.set()
+    assert store.job(image_id).state is State.QUEUED
+    assert pending(store) == [image_id]
 
 
 def test_the_lease_is_renewed_while_torchserve_works(bucket_name: str, torchserve: FakeTorchServe) -> None:

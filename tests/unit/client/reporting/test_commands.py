@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 from typer.testing import Result as Ran
 
+from grainserve import Result as GrainResult
 from grainserve.cli import app
 from grainserve.reporting.tables import text
 from grainserve.stats import Sample, summarise
@@ -50,6 +51,19 @@ def test_a_folder_is_one_sample_and_what_is_no_result_is_told(folder: Path, tmp_
     assert page.words.count("60 grains in 2 images") == 1
     assert page.rows["dune1.png"][3] == "30"
     assert "dune" in page.words
+
+
+@pytest.mark.usefixtures("blank_charts")
+def test_a_report_tells_the_percentiles_asked_for(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dune.html"
+    done = run("report", folder / "dune1.json", "--out", out, "--percentiles", "30,2.5,60")
+    assert done.exit_code == 0, done.output
+    page = Page(out.read_text(encoding="utf-8"))
+    told = [name.split()[0] for name in page.rows if re.match(r"D[\d.]+ \(", name)]
+    assert told == ["D2.5", "D30", "D60"]
+    summary = summarise(Sample.of([GrainResult.from_json(folder / "dune1.json")]), percentiles=[30])
+    assert page.rows["D30 (µm)"][0] == text(summary.number.percentiles[30])
+    assert run("report", folder / "dune1.json", "--out", out, "--percentiles", "100").exit_code == 2
 
 
 @pytest.mark.usefixtures("blank_charts")

@@ -13,6 +13,7 @@ from grainserve.errors import ScaleConflict, ScaleNotFound
 from grainserve.images import display_pixels
 from grainserve.scale.bar import find_bars, scale_bar
 from tests.unit.client.scale.pictures import DATA, card, saved, texture, with_bar, with_interrupted_bar, written
+from training import synthetic
 from training.synthetic import FAMILIES, synthesize
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (230, 20, 20)
@@ -38,6 +39,22 @@ def test_a_plain_bar_is_as_long_as_drawn(length: int, thickness: int, x: int, ba
 def test_a_bar_on_a_texture(colour: tuple[int, ...], seed: int) -> None:
     found = scale_bar(find_bars(with_bar(texture(128, 18, seed=seed), 150, 4, colour)))
     assert found.length == pytest.approx(150, abs=0.8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("tick", [0, 1])
+@pytest.mark.parametrize(("colour", "level"), [(WHITE, 60), (WHITE, 128), (BLACK, 190)])
+def test_a_bar_of_one_pixel_s_thickness(colour: tuple[int, ...], level: int, tick: int, kind: str) -> None:
+    drawn = with_bar(texture(level, 15), 150, 1, colour, tick=tick)
+    found = scale_bar(find_bars(display_pixels(saved(drawn, kind))))
+    assert (found.length, found.height) == (pytest.approx(150, abs=0.5), 1)
+
+
+@pytest.mark.parametrize(("level", "differs"), [(65, 0), (130, 60)])
+def test_a_blurred_or_uneven_line_of_one_pixel_is_no_bar(level: int, differs: int) -> None:
+    pixels = texture(level, 0)
+    pixels[180, 60:210] = np.linspace(0, differs, 150)[:, None]
+    assert find_bars(pixels) == []
 
 
 @pytest.mark.parametrize("length", [60, 151, 300])
@@ -158,7 +175,8 @@ def test_bars_that_agree_are_one_and_bars_that_do_not_are_listed() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_grains_are_no_bars(family: str) -> None:
+def test_grains_are_no_bars(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "add_scale", lambda _, pixels, labels: (pixels, labels))  # some have a real bar
     for seed in range(2):
         assert find_bars(synthesize(np.random.default_rng(seed), family, 256, 256).image) == []
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +14,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from grainserve.cli import app
-from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
+from grainserve.errors import GrainserveError, InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
 from grainserve.scale import find_scale, number, with_scale
-from tests.unit.client.scale.pictures import saved, texture, with_bar
+from tests.unit.client.scale.pictures import DATA, saved, texture, with_bar
 
 BAR = with_bar(texture(40, 5), 200, 4, (255, 255, 255))
 PLAIN = texture(40, 5)
@@ -134,6 +139,65 @@ def test_a_scale_is_given_or_found(options: dict[str, Any], mode: Any, bar_um: f
         with_scale(BAR, options, mode, bar_um)
 
 
+@pytest.mark.parametrize(("name", "bar_um", "um_per_px"), [("bar_gap", 50, 0.14706), ("bar_gap_long", 200, 0.35714)])
+def test_the_shared_bars_with_their_number_in_the_line(name: str, bar_um: float, um_per_px: float) -> None:
+    found = find_scale(shared(f"{name}.png"), bar_um=bar_um)
+    assert found.um_per_px == pytest.approx(um_per_px, rel=1e-4)
+
+
+def test_a_shared_resolution_without_sense_is_named() -> None:
+    with pytest.raises(ScaleNotFound, match="TIFF resolution tags say 4294967295 dpi, which makes no sense"):
+        find_scale(shared("absurd_res.tif"))
+
+
+def shared(name: str) -> Path:
+    path = DATA / "inputs" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the shared inputs are not part of the repository")
+    return path
+
+
+def broken_animations() -> dict[str, bytes]:
+    """Animated PNGs, each with one chunk of the animation damaged and its checksum right."""
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
+    whole = buffer.getvalue()
+
+    def with_chunk(name: bytes, change: Callable[[bytes], bytes]) -> bytes:
+        written, place = whole[:8], 8
+        while place < len(whole):
+            (count,) = struct.unpack_from(">I", whole, place)
+            kind, body = whole[place + 4 : place + 8], whole[place + 8 : place + 8 + count]
+            body = change(body) if kind == name else body
+            written += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            place += 12 + count
+        return written
+
+    return {
+        "whole": whole,
+        "short acTL": with_chunk(b"acTL", lambda body: body[:4]),
+        "short fcTL": with_chunk(b"fcTL", lambda body: body[:10]),
+        "fcTL out of turn": with_chunk(b"fcTL", lambda body: struct.pack(">I", 7) + body[4:]),
+        "fcTL over the frame": with_chunk(b"fcTL", lambda body: body[:4] + struct.pack(">II", 99, 99) + body[12:]),
+        "short fdAT": with_chunk(b"fdAT", lambda body: body[:2]),
+        "cut": whole[:70],
+    }
+
+
+@pytest.mark.parametrize("mode", ["auto", "file"])
+@pytest.mark.parametrize("case", broken_animations())
+def test_a_broken_animation_is_one_line(tmp_path: Path, case: str, mode: str) -> None:
+    image = tmp_path / "moving.png"
+    image.write_bytes(broken_animations()[case])
+    for more in ([], ["--out", str(tmp_path / "drawn.png")]):
+        answer = CliRunner().invoke(app, ["scale", str(image), "--scale", mode, *more])
+        assert answer.exit_code == 1
+        assert isinstance(answer.exception, SystemExit)
+        assert answer.stderr.startswith("error:")
+        assert answer.stderr.count("\n") == 1
+
+
 def test_the_command_says_and_shows(tmp_path: Path) -> None:
     image, out = tmp_path / "bar.png", tmp_path / "found.png"
     image.write_bytes(saved(BAR))
@@ -156,3 +220,45 @@ def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> Non
     assert "a.png" in answer.stderr
     assert "no scale bar was found" in answer.stderr
     assert "PNG resolution tags" in answer.stdout
+
+
+def animated() -> bytes:
+    """An APNG of three frames."""
+    first, *others = (Image.fromarray(texture(40, 20, 24, 24, seed)) for seed in range(3))
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=others)
+    return buffer.getvalue()
+
+
+WHOLE = {"APNG": animated()} | {kind: saved(PLAIN[:24, :24], kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_damaged_image_is_an_error_of_ours_and_no_traceback(tmp_path: Path, kind: str) -> None:
+    whole = WHOLE[kind]
+    rng = np.random.default_rng(0)
+    damaged = [whole[:length] for length in range(8, len(whole), max(1, len(whole) // 20))]
+    damaged += [
+        whole[:place] + bytes([rng.choice([0, 1, 7, 255])]) + whole[place + 1 :]
+        for place in rng.integers(8, len(whole), 60)
+    ]
+    for data in damaged:
+        for mode in ("auto", "file"):
+            with contextlib.suppress(GrainserveError):
+                find_scale(data, mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("chunk", [b"acTL", b"fcTL", b"fdAT"])
+def test_a_broken_apng_is_told_in_one_line(tmp_path: Path, chunk: bytes) -> None:
+    whole = animated()
+    image = tmp_path / "broken.png"
+    at = whole.index(chunk)
+    for broken in (whole[:at] + chunk + b"\xff" * 12 + whole[at + 16 :], whole[: at + 6]):
+        image.write_bytes(broken)
+        for out in ([], ["--out", str(tmp_path / "found.png")]):
+            answer = CliRunner().invoke(app, ["scale", str(image), *out])
+            assert answer.exit_code == 1
+            assert isinstance(answer.exception, SystemExit), answer.exception
+            assert answer.stderr.startswith("error: ")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from grainserve import Result
 from grainserve.cli import app
+from grainserve.stats import Sample, summarise
 from tests.unit.client.results import make_result
 from tests.unit.client.test_cli import words
 
@@ -75,6 +77,26 @@ def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> No
     assert "resamples" not in text
 
 
+def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "all.json"
+    code, text = run(*files, "--percentiles", "60, 10,2.5", "--resamples", 0, "--json", out)
+    assert code == 0, text
+    assert re.findall(r"\bD[\d.]+", text.split("log-normal")[0]) == ["D2.5", "D10", "D60"]
+    written = json.loads(out.read_text("utf-8"))
+    sizes, usual = written["number"], summarise(Sample.of(map(Result.from_json, files)), resamples=0).number
+    assert list(sizes["percentiles"]) == list(sizes["phi"]) == ["2.5", "10", "60"]
+    assert sizes["percentiles"]["10"]["value"] == usual.percentiles[10].value
+    assert usual.folk_ward is not None
+    assert sizes["folkWard"]["sorting"]["value"] == usual.folk_ward.sorting.value
+
+
+@pytest.mark.parametrize("asked", ["", "0,50", "50,100", "10,10", "ten", "10;50", "nan", "inf", "-5"])
+def test_percentiles_that_are_none_are_told(files: list[Path], asked: str) -> None:
+    code, text = run(*files, f"--percentiles={asked}", "--resamples", 0)
+    assert code == 2
+    assert "percentiles" in text
+
+
 def test_grain_sizes_of_astm(files: list[Path]) -> None:
     code, text = run(files[0], files[1], "--astm", "mean-area", "--astm", "intercept-lines", "--resamples", 0)
     assert code == 0, text
@@ -98,3 +120,22 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     code, text = run(tmp_path / "none.json")
     assert code == 1
     assert text.startswith("error:")
+
+
+def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--percentiles", "60,10,2.5", "--resamples", 20, "--json", tmp_path / "all.out")
+    assert code == 0, text
+    for part in ("D2.5", "D10", "D60", "well sorted"):
+        assert part in text
+    assert "D84" not in text
+    written = json.loads((tmp_path / "all.out").read_text())
+    for weighting in ("number", "area"):
+        assert list(written[weighting]["percentiles"]) == ["2.5", "10", "60"]
+        assert list(written[weighting]["phi"]) == ["2.5", "10", "60"]
+
+
+@pytest.mark.parametrize("text", ["", "0,50", "50,100", "50,50", "ten", "10;30", "nan", "-5"])
+def test_percentiles_that_there_are_not(files: list[Path], text: str) -> None:
+    code, said = run(*files, f"--percentiles={text}", "--resamples", 0)
+    assert code == 2
+    assert "percentiles" in said

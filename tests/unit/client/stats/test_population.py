@@ -39,6 +39,17 @@ def test_percentiles_are_those_of_the_one_curve() -> None:
         )
 
 
+def test_other_percentiles_change_nothing_else() -> None:
+    sample = make_sample(np.random.default_rng(0).lognormal(3, 0.5, 100))
+    resampling = Resampling("grain", 50, seed=1)
+    usual = population(sample, "area", resampling, edge_correction=True)
+    found = population(sample, "area", resampling, edge_correction=True, percents=(10, 33.3, 50))
+    assert list(found.percentiles) == [10, 33.3, 50]
+    assert (found.percentiles[10], found.percentiles[50]) == (usual.percentiles[10], usual.percentiles[50])
+    assert usual.percentiles[25].value < found.percentiles[33.3].value < usual.percentiles[50].value
+    assert (found.folk_ward, found.log_normal, found.mean) == (usual.folk_ward, usual.log_normal, usual.mean)
+
+
 def test_folk_and_ward_of_a_normal_distribution_are_its_mean_and_standard_deviation() -> None:
     found = measured(normal_in_phi(2.0, 0.4)).folk_ward
     assert found is not None
