@@ -22,7 +22,7 @@ def browsing(url: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         # Containers run as root and have no user namespaces, which Chromium's sandbox wants.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if _foreign(request.url, url) else None)
         page.goto(url)

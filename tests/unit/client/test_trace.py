@@ -45,7 +45,7 @@ def test_what_is_no_trace_is_replaced_by_a_new_one(given: str | None) -> None:
 
 @pytest.mark.usefixtures("torchserve")
 def test_a_submission_has_the_callers_trace_or_one_of_its_own(bucket_name: str, picture: Path) -> None:
-    client = Client(bucket_name, dispatch=False)
+    client = Client(bucket=bucket_name, dispatch=False)
     mine, own = (client.submit(picture, traceparent=given) for given in (PARENT, None))
     assert client.store.job(mine).traceparent == PARENT
     made = client.store.job(own).traceparent

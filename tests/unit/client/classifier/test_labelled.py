@@ -132,7 +132,7 @@ Break = Callable[[pd.DataFrame], pd.DataFrame]
         (lambda t: t.drop(index=range(5)), r"10 grains or more.* too few of 'quartz' \(7\)"),
         (lambda t: t.assign(solidity=t["solidity"].where(t.index != 3)), "row 5 has a class but no solidity"),
         (lambda t: t.assign(solidity=t["solidity"].where(t.index != 3, np.inf)), "row 5 has a class but no solidity"),
-        (lambda t: t.assign(solidity="0,9"), "column solidity holds text; give numbers alike"),
+        (lambda t: t.assign(solidity="0,9"), "column solidity holds text; give numbers with a point"),
         (lambda t: t.replace({"class": {"quartz": "q" * 65}}), "row 2: a class is up to 64 printable characters"),
         (lambda t: t.replace({"class": {"quartz": "a\x07b"}}), "row 2: a class is up to 64 printable characters"),
     ],

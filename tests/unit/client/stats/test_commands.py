@@ -122,7 +122,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     assert text.startswith("error:")
 
 
-def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
+def test_percentiles_of_one_s_own_choice_are_shown(files: list[Path], tmp_path: Path) -> None:
     code, text = run(*files, "--percentiles", "60,10,2.5", "--resamples", 20, "--json", tmp_path / "all.out")
     assert code == 0, text
     for part in ("D2.5", "D10", "D60", "well sorted"):
