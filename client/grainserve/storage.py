@@ -273,9 +273,11 @@ def _cause(error: BaseException) -> str:
 def _answered(error: BaseException) -> str | None:
     """What GCS itself said in an answer that the library turned into this error; None where it said nothing."""
     answer = getattr(error, "response", None)
+    if not isinstance(answer, requests.Response):
+        return None
     try:
         return str(answer.json()["error"]["message"])[:200] or None
-    except (AttributeError, ValueError, LookupError, TypeError):  # there was no answer, or another server's
+    except (ValueError, LookupError, TypeError):  # a proxy's, say
         return None
 
 
