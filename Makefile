@@ -14,6 +14,8 @@ endif
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.set-up
+# With it `python -m tools.…`, `benchmarks.…` and `training.…` work in any folder.
+ANYWHERE := $(VENV)/lib/python3.11/site-packages/grainserve-repository.pth
 PROJECTS := handler/pyproject.toml client/pyproject.toml
 # Large wheels on a slow line.
 export UV_HTTP_TIMEOUT ?= 300
@@ -26,7 +28,7 @@ export GOMP_SPINCOUNT ?= 3000
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
-setup: $(STAMP) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
+setup: $(STAMP) $(ANYWHERE) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
 
 $(STAMP): requirements.txt $(PROJECTS) Makefile
 	@test -n "$(PYTHON)" || { echo "grainserve: No Python 3.11 found. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -40,6 +42,9 @@ $(STAMP): requirements.txt $(PROJECTS) Makefile
 	@echo "$(CURDIR)" > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/grainserve_checkout.pth"
 	@$(RUN) -m tools.selfcheck
 	@touch $@
+
+$(ANYWHERE): $(STAMP)
+	@echo "$(CURDIR)" > $@
 
 demo: setup ## Measure grains on two images through the whole path, and show tables and pictures
 	@$(RUN) -m tools.demo

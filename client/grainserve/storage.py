@@ -262,10 +262,23 @@ def _cause(error: BaseException) -> str:
     reasons: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None and inner not in reasons:
+        if said := _answered(inner):
+            return said
         reasons.append(inner)
         given = getattr(inner, "cause", None) or getattr(inner, "reason", None) or next(iter(inner.args), None)
         inner = given if isinstance(given, BaseException) else inner.__cause__
     return next((said for each in reversed(reasons) if (said := _first_line(each)).strip()), type(error).__name__)
+
+
+def _answered(error: BaseException) -> str | None:
+    """What GCS itself said in an answer that the library turned into this error; None where it said nothing."""
+    answer = getattr(error, "response", None)
+    if not isinstance(answer, requests.Response):
+        return None
+    try:
+        return str(answer.json()["error"]["message"])[:200] or None
+    except (ValueError, LookupError, TypeError):  # a proxy's, say
+        return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -54,17 +54,24 @@ class Probe(BaseHandler):
 
 @pytest.fixture(scope="session")
 def pack_probe(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """Packs a version of the model `probe`: a changed copy of the handler's package, and an entry of its own."""
+    """Packs a version of `probe`, or of a model so named: a changed copy of the handler, with an entry of its own."""
 
-    def pack(version: str, mark: str, config: str = "minWorkers: 1\nmaxWorkers: 1\n", entry: str = PROBE) -> Path:
+    def pack(
+        version: str,
+        mark: str,
+        config: str = "minWorkers: 1\nmaxWorkers: 1\n",
+        entry: str = PROBE,
+        *,
+        model: str = "probe",
+    ) -> Path:
         folder = tmp_path_factory.mktemp("probe")
         package = folder / "grain_handler"
         shutil.copytree(mar.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
         (package / "__init__.py").write_text(f'"""A changed copy."""\n\nMARK = "{mark}"\n')
         (package / "service.py").write_text(entry)
         (folder / "config.yaml").write_text(config)
-        out = folder / f"probe-{version}.mar"
-        return mar.pack("probe", version, config=folder / "config.yaml", package=package, out=out)
+        out = folder / f"{model}-{version}.mar"
+        return mar.pack(model, version, config=folder / "config.yaml", package=package, out=out)
 
     return pack
 

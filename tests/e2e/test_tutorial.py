@@ -1,4 +1,4 @@
-"""docs/tutorial.md, every line of it, with a real TorchServe and sam_tiny."""
+"""docs/tutorial.md, every line of it, outside the repository's folder, with a real TorchServe and sam_tiny."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(language: str) -> str:
 
 def run(command: list[str], folder: Path, stack: Stack) -> str:
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **stack.environment,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import accuracy
@@ -87,3 +88,27 @@ def test_what_is_wrong_is_said_before_anything_takes_long(
     monkeypatch.setattr(accuracy, "tuned_watershed", lambda _: pytest.fail("the watershed was tuned first"))
     with pytest.raises(Problem, match=fault):
         run(monkeypatch, *arguments)
+
+
+def test_progress_is_told_from_the_start_also_where_it_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+
+    def find(image: NDArray[np.uint8]) -> NDArray[np.int32]:
+        told.append(capsys.readouterr().out)
+        return np.zeros(image.shape[:2], np.int32)
+
+    def tuned(_: object) -> tuple[Recipe, float]:
+        told.append(capsys.readouterr().out)
+        return Recipe("distance", 1.0, 0.15, 9, True), 0.5
+
+    monkeypatch.setattr(accuracy, "console", Console(width=200))
+    monkeypatch.setattr(accuracy, "tuned_watershed", tuned)
+    monkeypatch.setattr(Served, "finder", lambda _: find)
+    images = rock(tmp_path / "rock")
+    out = ("--out", str(tmp_path / "out.json"), "--report", str(tmp_path / "report"))
+    assert run(monkeypatch, "--folder", str(images), *out) == 0
+    assert "3 images to measure. Before them a watershed" in told[0]
+    assert all(": F1 sam 0.00, watershed " in each for each in told[2:]), "each image by itself, as it is done"
+    assert len(told) == 4

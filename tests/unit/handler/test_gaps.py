@@ -47,11 +47,18 @@ def bounded(mosaic: NDArray[np.int32], width: int) -> NDArray[np.int32]:
     return np.where(least == most, mosaic, 0).astype(np.int32)
 
 
+def pores(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of ground, mirrored at the frame, that a disc of radius `FILL_PX` on ground covers."""
+    mirrored = np.pad(ground, 20, mode="symmetric")
+    return np.asarray(ground & opening(mirrored, disk(FILL_PX))[20:-20, 20:-20], bool)
+
+
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 3), count=st.integers(2, 25))
 @settings(deadline=None)
 def test_a_mosaic_with_boundaries_is_covered_altogether(seed: int, width: int, count: int) -> None:
     mosaic = numbered(bounded(cells(np.random.default_rng(seed), 61, 74, count), width))
-    assume(mosaic.any())
+    # Where cells narrower than a boundary met, a pore may be left.
+    assume(mosaic.any() and not pores(mosaic == 0).any())
     assert (fill_gaps(painted(mosaic)).labels > 0).all()
 
 
@@ -67,10 +74,9 @@ def test_gaps_are_closed_and_nothing_else_changes(seed: int, share: float) -> No
     before = painted(blobs(seed, share))
     after = fill_gaps(before)
     labels, ground = before.labels, before.labels == 0
-    mirrored = np.pad(ground, 20, mode="symmetric")
-    wide = opening(mirrored, disk(FILL_PX))[20:-20, 20:-20]
+    wide = pores(ground)
     assert (after.labels[~ground] == labels[~ground]).all()
-    assert (after.labels[ground & wide] == 0).all(), "a pore stays"
+    assert (after.labels[wide] == 0).all(), "a pore stays"
     left = ground & ~wide & (after.labels == 0)
     assert not (ndimage.binary_dilation(after.labels > 0) & left).any(), "what a grain can reach is its"
     for number, (old, new) in enumerate(zip(before.grains, after.grains, strict=True), start=1):
