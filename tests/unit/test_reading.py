@@ -257,6 +257,17 @@ def test_what_is_not_read_is_named_by_its_header(array: NDArray[Any], words: dic
         check_image(data)  # already at upload
 
 
+@pytest.mark.parametrize(
+    ("tag", "values", "named"),
+    [("BitsPerSample", (8, 16, 8), "uint8, uint16, uint8"), ("SampleFormat", (1, 1, 3), "uint8, uint8, float8")],
+)
+def test_channels_of_different_types_are_named(tag: str, values: tuple[int, ...], named: str) -> None:
+    data = bytearray(tiff(pixels(3, "uint8"), photometric="rgb", extratags=[(339, "H", 3, (1, 1, 1), True)]))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<3H", data, file.pages.first.tags[tag].valueoffset, *values)
+    assert named in str(refused(bytes(data)))
+
+
 def test_a_jpeg_of_12_bits_is_named() -> None:
     jpeg = encoded(gradient(), "JPEG")
     place = jpeg.index(b"\xff\xc0") + 4
