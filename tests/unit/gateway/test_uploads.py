@@ -102,12 +102,12 @@ def test_a_pixel_type_that_is_not_read_is_named_at_upload(  # noqa: PLR0917 - a 
     planes = {"planarconfig": "contig"} if samples > 1 else {}
     data = written(array[..., 0] if samples == 1 else array, **more, **planes, **words)
     assert data is not None
-    body: dict[str, Any] = {
+    bodies: dict[str, dict[str, Any]] = {
         "raw": {"data": data},
         "multipart": {"files": {"image": data}},
         "json": {"json": {"image": base64.b64encode(data).decode()}},
-    }[form]
-    answer = gateway.ask("POST", "/upload", **body)
+    }
+    answer = gateway.ask("POST", "/upload", **bodies[form])
     assert failure(answer, 415) == "unsupported_format"
     message = answer.json()["error"]["message"]
     assert named in message
