@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.readers import case
-from benchmarks.tiff_kinds import FORMS, LAYOUTS, kinds, pixels
+from benchmarks.tiff_kinds import FORMS, LAYOUTS, PACKINGS, kinds, pixels
 from grain_handler import errors
 from grain_handler.decode import DecodedImage, decode
 from grainserve.errors import InvalidImage
@@ -66,6 +68,8 @@ def test_no_kind_of_tiff_is_read_wrongly_or_called_damaged() -> None:
     """One compression of each type and layout; `python -m benchmarks.readers` runs them all."""
     cases = [case(kind) for kind in kinds(("Deflate, predictor",))]
     assert [each for each in cases if each["equal"] is False] == []
+    refusals = {each["why"] for each in cases if each["outcome"] == "refused"}
+    assert [each for each in refusals if not re.search(r"\d × u?(int|float)\d+ .*(convert|save) ", each)] == []
     assert len([each for each in cases if each["outcome"] == "read"]) > 300
 
 
@@ -253,6 +257,20 @@ def test_what_is_not_read_is_named_by_its_header(array: NDArray[Any], words: dic
         check_image(data)  # already at upload
 
 
+@pytest.mark.parametrize(
+    ("tag", "values", "named"),
+    [
+        ("BitsPerSample", (32, 16, 32), "float32, float16, float32"),
+        ("SampleFormat", (1, 1, 3), "uint32, uint32, float32"),
+    ],
+)
+def test_channels_of_different_types_are_named(tag: str, values: tuple[int, ...], named: str) -> None:
+    data = bytearray(tiff(pixels(3, "float32"), photometric="rgb"))
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        struct.pack_into("<3H", data, file.pages.first.tags[tag].valueoffset, *values)
+    assert f"({named})" in str(refused(bytes(data)))
+
+
 def test_a_jpeg_of_12_bits_is_named() -> None:
     jpeg = encoded(gradient(), "JPEG")
     place = jpeg.index(b"\xff\xc0") + 4
@@ -281,6 +299,77 @@ def test_strips_that_lie_on_each_other_are_not_unpacked_again_and_again() -> Non
 def test_a_tile_is_not_much_larger_than_its_image() -> None:
     data = tiff(pixels(1, "uint16")[..., 0], tile=(4096, 4096), compression="zlib")
     assert "4096 × 4096" in str(refused(data))
+
+
+# What docs/inputs.md says ---------------------------------------------------------------------------------------------
+
+BITS = {"1, 2, 4 bits": (1, 2, 4), "3, 5, 6, 7 bits": (3, 5, 6, 7), "9 to 15 bits": tuple(range(9, 16))}
+PAGE = (ROOT / "docs/inputs.md").read_text("utf-8")
+
+
+def table(heading: str) -> dict[tuple[str, str], str]:
+    """Cells of the table under a heading, by row and column."""
+    lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
+    (_, *columns), _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|")
+    return {(row[0], column): cell for row in rows for column, cell in zip(columns, row[1:], strict=True)}
+
+
+def of_kind(layout: str, dtype: str | int, **words: Any) -> bytes:
+    """A TIFF of a layout, its pixel type given by name or by a number of bits."""
+    samples, more = LAYOUTS[layout]
+    name = dtype if isinstance(dtype, str) else "uint8" if dtype < 8 else "uint16"
+    array = pixels(samples, name)
+    if isinstance(dtype, int):
+        array, words = array >> (8 * array.itemsize - dtype), {**words, "bitspersample": dtype}
+    planes = {"planarconfig": "contig"} if samples > 1 else {}
+    return tiff(array[..., 0] if samples == 1 else array, **more, **planes, **words)
+
+
+def outcome(data: bytes) -> str:
+    try:
+        check_image(data)
+    except InvalidImage:
+        refused(data)
+        return "refused"
+    return "stretched" if any("were stretched" in said for said in both(data).warnings) else "as it is"
+
+
+@pytest.mark.parametrize(("cell", "said"), table("TIFF by pixel type").items(), ids=str)
+def test_the_page_says_which_pixel_types_are_read(cell: tuple[str, str], said: str) -> None:
+    layout, column = cell
+    named = re.sub(r"int8 to int64", "int8, int16, int32, int64", column).split(", ")
+    for dtype in BITS.get(column, named):
+        assert outcome(of_kind(layout, dtype)) == said
+
+
+def test_the_page_names_every_layout_and_compression() -> None:
+    assert {row for row, _ in table("TIFF by pixel type")} == set(LAYOUTS)
+    assert {row for row, _ in table("TIFF by compression")} == set(PACKINGS)
+
+
+@pytest.mark.parametrize("layout", ["grey", "RGB"])
+@pytest.mark.parametrize(("cell", "said"), table("TIFF by compression").items(), ids=str)
+def test_the_page_says_which_compressions_are_read(cell: tuple[str, str], said: str, layout: str) -> None:
+    packing, column = cell
+    for dtype in ("uint8",) if "8 bits" in column else ("uint16", "int8", "float32"):
+        if said == "read":
+            assert outcome(of_kind(layout, dtype, **PACKINGS[packing])) != "refused"
+        else:  # not every type can be written
+            data = bytearray(of_kind(layout, dtype))
+            with tifffile.TiffFile(io.BytesIO(data)) as file:
+                place = file.pages.first.tags["Compression"].valueoffset
+            struct.pack_into("<H", data, place, tifffile.COMPRESSION[PACKINGS[packing]["compression"].upper()])
+            assert f"compression {packing} of" in str(refused(bytes(data)))
+            with pytest.raises(InvalidImage):
+                check_image(bytes(data))
+
+
+def test_the_committed_cases_are_those_that_the_page_counts() -> None:
+    cases = json.loads((ROOT / "benchmarks/results/readers.json").read_text("utf-8"))
+    read = sum(each["outcome"] == "read" for each in cases)
+    assert [each for each in cases if each["equal"] is False] == []
+    counted = f"of {len(cases)} files, {read} are read and equal, {len(cases) - read} refused"
+    assert counted in " ".join(PAGE.split())
 
 
 # The inputs of ../shared/data -----------------------------------------------------------------------------------------

@@ -267,9 +267,12 @@ def _check(page: Page) -> None:
     """Refuses what is not read, as far as the directory says."""
     if page.width < 1 or page.height < 1 or page.samples < 1:
         raise damaged("TIFF", f"it is {page.width} × {page.height} px of {page.samples} values")
-    if len(set(page.numbers(Tag.BITS))) > 1 or len(set(page.numbers(Tag.FORMAT))) > 1:
+    bits, formats = page.numbers(Tag.BITS), page.numbers(Tag.FORMAT, (1,))
+    if len(set(bits)) > 1 or len(set(formats)) > 1:
+        first = zip(bits[:8], np.resize(formats, 8), strict=False)
+        types = ", ".join(f"{FORMATS.get(int(kind), 'unknown')}{size}" for size, kind in first)
         raise unsupported(
-            "the TIFF's channels are of different pixel types: save them all with the same number of bits"
+            f"the TIFF's channels are of different pixel types ({types}): save them all with the same one"
         )
     if page.number(Tag.DEPTH, 1) > 1:
         raise Refused("multiple_pages", f"the TIFF is a volume of {page.number(Tag.DEPTH, 1)} slices: send one slice")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from google.cloud import storage
 from PIL import Image
 
@@ -146,6 +147,20 @@ def test_what_is_no_image_is_told_before_anything_is_stored(
 ) -> None:
     with pytest.raises(InvalidImage):
         ask(client, image)
+    assert names() == set()
+
+
+@pytest.mark.parametrize("verb", ["submit", "submit_many", "analyze"])
+@pytest.mark.parametrize("packing", [None, "jpeg2000"])
+def test_a_pixel_type_that_is_not_read_is_named_before_anything_is_stored(
+    client: Client, tmp_path: Path, names: Callable[[], set[str]], verb: str, packing: str | None
+) -> None:
+    path = tmp_path / "bands.tif"
+    layout: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(path, np.zeros((64, 64, 5), np.uint16), compression=packing, **layout)
+    given = [path] if verb == "submit_many" else path
+    with pytest.raises(InvalidImage, match=r"5 × uint16 grey.*save "):
+        getattr(client, verb)(given)
     assert names() == set()
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks.tiff_kinds import LAYOUTS, pixels, written
 from grainserve.gateway import uploads
 from grainserve.gateway.service import AT_ONCE
 from tests.unit.gateway.conftest import Gateway, Start, png
@@ -79,6 +80,38 @@ def test_a_form_in_a_charset_that_fails_is_refused(gateway: Gateway, names: Name
     body = b"--e\r\nContent-Disposition: form-data; name=label\r\n\r\n\xff.xn--\xff-.\r\n--e--\r\n"
     kind = {"Content-Type": f"multipart/form-data; boundary=e; charset={charset}"}
     assert failure(gateway.ask("POST", "/upload", data=body, headers=kind), 400) in ("invalid_form", "missing_image")
+    assert names() == set()
+
+
+@pytest.mark.parametrize("form", ["raw", "multipart", "json"])
+@pytest.mark.parametrize(
+    ("layout", "dtype", "words", "named"),
+    [
+        ("5 bands", "uint8", {}, "5 × uint8 grey"),
+        ("L*a*b*", "float32", {}, "3 × float32 CIE L*a*b*"),
+        ("CMYK", "int32", {}, "4 × int32 CMYK"),
+        ("grey", "uint16", {"compression": "jpeg2000"}, "JPEG 2000 of 1 × uint16 grey"),
+        ("RGB", "float32", {"compression": "lerc"}, "LERC of 3 × float32 RGB"),
+    ],
+)
+def test_a_pixel_type_that_is_not_read_is_named_at_upload(  # noqa: PLR0917 - a table's columns
+    gateway: Gateway, names: Names, layout: str, dtype: str, words: dict[str, Any], named: str, form: str
+) -> None:
+    samples, more = LAYOUTS[layout]
+    array = pixels(samples, dtype)
+    planes = {"planarconfig": "contig"} if samples > 1 else {}
+    data = written(array[..., 0] if samples == 1 else array, **more, **planes, **words)
+    assert data is not None
+    bodies: dict[str, dict[str, Any]] = {
+        "raw": {"data": data},
+        "multipart": {"files": {"image": data}},
+        "json": {"json": {"image": base64.b64encode(data).decode()}},
+    }
+    answer = gateway.ask("POST", "/upload", **bodies[form])
+    assert failure(answer, 415) == "unsupported_format"
+    message = answer.json()["error"]["message"]
+    assert named in message
+    assert "save " in message or "convert " in message
     assert names() == set()
 
 

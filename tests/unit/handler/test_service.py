@@ -84,6 +84,14 @@ def test_an_answer_follows_the_contract(ask: Ask, checkpoint: Path) -> None:
     assert context.types == {0: "application/json"}
 
 
+def test_an_answer_says_what_was_changed_in_its_image(ask: Ask) -> None:
+    deep = gradient()[..., 0].astype(np.uint16) * 10 + 1000
+    (answer, plain), _ = ask([{"image": encoded(deep, "TIFF")}, {"image": PNG}])
+    (warning,) = answer["metadata"]["warnings"]
+    assert warning.startswith(f"grey levels {deep.min()} to {deep.max()} were stretched to 0 to 255")
+    assert plain["metadata"]["warnings"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
