@@ -32,6 +32,9 @@ from grainserve.storage import Bucket
 
 log = logging.getLogger(__name__)
 
+CHANCE = random.Random()
+"""Draws which jobs are looked at; its own, so that a caller's `random.seed` and its draws stay as they are."""
+
 COUNTED = 5000
 """Unfinished jobs are counted, and their ages known, up to this: five listing calls."""
 SAMPLED = 16
@@ -188,7 +191,7 @@ def bucket_gauges(store: JobStore, counted: int = COUNTED, sampled: int = SAMPLE
     now = store.now()
     ages = sorted((now - made).total_seconds() for _, made in markers)
     tickets = [ticket for ticket, _ in markers]
-    states = _states(store, random.sample(tickets, min(sampled, len(tickets))))
+    states = _states(store, CHANCE.sample(tickets, min(sampled, len(tickets))))
     pending = GaugeMetricFamily("grainserve_pending_jobs", f"Unfinished jobs in the bucket, up to {counted}.")
     pending.add_metric([], len(ages))
     age = GaugeMetricFamily(
