@@ -33,6 +33,10 @@ LOSSY = 6
 """Levels by which two decoders of one JPEG may differ."""
 ROUNDED = 1
 """Levels by which roundings may differ where colours are computed: inks, transparency, YCbCr."""
+SRGB_D50 = ((0.4360747, 0.3850649, 0.1430804), (0.2225045, 0.7168786, 0.0606169), (0.0139322, 0.0971045, 0.7141733))
+"""Linear sRGB → XYZ under D50, adapted after Bradford; ICC's sRGB profile holds these columns."""
+LAB = 12
+"""Levels by which L*a*b* may differ: LittleCMS interpolates in a table. Dark strong colours differ most."""
 
 
 def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
@@ -56,7 +60,7 @@ def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
     if values.dtype == np.bool_ or (values.dtype == np.uint8 and bits in (1, 2, 4) and values.shape[2] == 1):
         values = (values.astype(np.int64) * 255 // (2**bits - 1)).astype(np.uint8)
         bits = 8
-    count = {"RGB": 3, "SEPARATED": 4, "YCBCR": 3}.get(kind, 1)
+    count = {"RGB": 3, "SEPARATED": 4, "YCBCR": 3, "CIELAB": 3}.get(kind, 1)
     alpha = values[..., count] if extra[:1] in (["ASSOCALPHA"], ["UNASSALPHA"]) else None
     return _shown(values[..., :count], alpha, bits, kind, multiplied=extra[:1] == ["ASSOCALPHA"])
 
@@ -77,6 +81,8 @@ def _shown(
         y, blue, red = shown[..., 0], shown[..., 1] - 128, shown[..., 2] - 128
         shown = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1).clip(0, 255)
         allowed = ROUNDED
+    if kind == "CIELAB":
+        return _of_lab(values), LAB
     if (values.dtype, bits) != (np.dtype(np.uint8), 8):
         counted = np.sort((shown if shares is None else shown[shares[..., 0] > 0]).ravel())
         first = counted[int(0.001 * (counted.size - 1))]
@@ -88,6 +94,17 @@ def _shown(
     if shares is not None:
         shown, allowed = shown * shares + 255 * (1 - shares), ROUNDED
     return np.broadcast_to(np.rint(shown), (*shown.shape[:2], 3)).astype(np.uint8), allowed
+
+
+def _of_lab(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """CIE L*a*b* of 8 bits, under D50 as ICC has it, → sRGB."""
+    lightness, (a, b) = values[..., 0] * (100 / 255), (values[..., each].view(np.int8) / 1.0 for each in (1, 2))
+    y = (lightness + 16) / 116
+    each = np.stack([y + a / 500, y, y - b / 200], axis=-1)
+    xyz = np.where(each > 6 / 29, each**3, 3 * (6 / 29) ** 2 * (each - 4 / 29)) * (0.9642, 1, 0.8249)
+    linear = (xyz @ np.linalg.inv(SRGB_D50).T).clip(0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(srgb * 255).astype(np.uint8))
 
 
 def case(kind: Kind) -> dict[str, Any]:

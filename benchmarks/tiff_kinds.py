@@ -123,6 +123,9 @@ def _by_type(packings: Sequence[str]) -> Iterator[Kind]:
 def _one(dtype: str, layout: str, planes: str, packing: str, form: str) -> Kind | None:
     samples, words = LAYOUTS[layout]
     array = pixels(samples, dtype)
+    if layout == "L*a*b*" and dtype == "uint8":  # colours that sRGB has; a* and b* have a sign
+        array[..., 0] = 90 + array[..., 0] // 2
+        array[..., 1:] = (array[..., 1:].astype(np.int8, casting="unsafe") // 6).view(np.uint8)
     shaped = array[..., 0] if samples == 1 else np.moveaxis(array, 2, 0) if planes == "separate" else array
     given = {**words, **PACKINGS[packing], **FORMS[form]} | ({"planarconfig": planes} if samples > 1 else {})
     data = written(shaped, **given)

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,11 @@ def random_encoder(model: str, device: torch.device, seed: int = 0) -> nn.Module
 
 
 @torch.inference_mode()
-def difference(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> float:
+def difference(one: Callable[[Tensor], Any], other: Callable[[Tensor], Any], images: Tensor) -> float:
     """The largest difference between two embeddings, in the largest value of the first."""
-    expected, found = one(images).float(), other(images).float()
+    expected, found = (
+        tokens[0].float() if isinstance(tokens, tuple) else tokens.float() for tokens in (one(images), other(images))
+    )
     return float((expected - found).abs().max() / expected.abs().max())
 
 

@@ -233,7 +233,7 @@ def test_two_images_are_two(second: int) -> None:
         (pixels(5, "float32"), {"photometric": "minisblack", "planarconfig": "contig"}, "5 bands"),
         (pixels(2, "uint16"), {"photometric": "minisblack", "extrasamples": ["unspecified"]}, "2 bands"),
         (np.zeros((8, 8), np.complex64), {}, "complex"),
-        (pixels(3, "uint8"), {"photometric": "cielab"}, "L*a*b*"),
+        (pixels(3, "uint16"), {"photometric": "cielab"}, "L*a*b*"),
         (pixels(1, "uint16")[..., 0], {"compression": "jpeg2000"}, "JPEG 2000"),
         (pixels(1, "float32")[..., 0], {"compression": "lerc"}, "LERC"),
         (

@@ -58,9 +58,9 @@ class Tag(IntEnum):
     GDAL_NODATA = 42113
 
 
-WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+WHITE_IS_ZERO, GREY, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 COLOURS = {WHITE_IS_ZERO: "grey", GREY: "grey", RGB: "RGB", PALETTE: "palette", 4: "mask", CMYK: "CMYK", YCBCR: "YCbCr"}
-COLOURS |= {8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
+COLOURS |= {LAB: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv"}
 COLOURS |= {32803: "camera's raw mosaic", 34892: "camera's linear raw", 51177: "depth map"}
 FORMATS = {1: "uint", 2: "int", 3: "float", 4: "uint", 5: "complex int", 6: "complex"}
 LOSSLESS = {1: "none", 5: "LZW", 8: "Deflate", 32773: "PackBits", 32946: "Deflate", 34925: "LZMA", 50000: "Zstandard"}
@@ -156,7 +156,7 @@ class Page:
     @property
     def colours(self) -> int:
         """Values of a pixel that are colour."""
-        return {RGB: 3, CMYK: 4, YCBCR: 3}.get(self.photometric, 1)
+        return {RGB: 3, CMYK: 4, YCBCR: 3, LAB: 3}.get(self.photometric, 1)
 
     @property
     def nodata(self) -> float | None:
@@ -209,8 +209,8 @@ class Page:
                 # Of channels that lie apart without compression, Pillow knows only those that it makes pictures of.
                 apart = self.planar and self.compression == 1 and self.extra not in ((), (2,))
                 return self.bits == 8 and more <= 3 and not any(self.extra[1:]) and not apart
-            case 2 | 5 | 6:
-                return self.bits == 8 and more == 0
+            case 2 | 5 | 6 | 8:
+                return self.bits == 8 and more == 0 and not (self.photometric == LAB and self.planar)
             case _:
                 return False
 
@@ -273,7 +273,8 @@ def _check(page: Page) -> None:
         )
     if page.number(Tag.DEPTH, 1) > 1:
         raise Refused("multiple_pages", f"the TIFF is a volume of {page.number(Tag.DEPTH, 1)} slices: send one slice")
-    if page.compression not in (LOSSLESS if not page.a_picture else LOSSLESS | PICTURES):
+    pictures = page.a_picture and page.photometric != LAB
+    if page.compression not in (LOSSLESS | PICTURES if pictures else LOSSLESS):
         known = LOSSLESS | PICTURES | REFUSED
         name = known.get(page.compression, f"of kind {page.compression}")
         raise unsupported(f"compression {name} of {page} pixels is not read in a TIFF: save it with Deflate or LZW")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,14 +134,18 @@ def test_arrays_are_submitted_as_png(
         np.zeros((5, 7, 3), np.uint16),
         b"",
         "/nowhere/to/be/found.png",
+        b"grain,diameter\n1,2.5\n",
+        b"GIF89a" + bytes(50),
+        b"II*\0" + bytes(50),
     ],
-    ids=["float", "two channels", "empty", "16-bit colour", "no bytes", "no file"],
+    ids=["float", "two channels", "empty", "16-bit colour", "no bytes", "no file", "a table", "GIF", "no TIFF"],
 )
+@pytest.mark.parametrize("ask", [Client.submit, Client.analyze])
 def test_what_is_no_image_is_told_before_anything_is_stored(
-    client: Client, image: object, names: Callable[[], set[str]]
+    client: Client, image: Any, ask: Callable[..., object], names: Callable[[], set[str]]
 ) -> None:
     with pytest.raises(InvalidImage):
-        client.submit(image)  # type: ignore[arg-type]
+        ask(client, image)
     assert names() == set()
 
 

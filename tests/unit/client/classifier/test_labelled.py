@@ -40,24 +40,6 @@ def test_tables_are_read_one_after_the_other(tmp_path: Path) -> None:
     assert data.tables.tolist() == [0] * 24 + [1] * 24
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"sep": ";", "decimal": ","},
-        {"sep": ";", "decimal": ",", "encoding": "utf-8-sig"},
-        {"sep": ";", "decimal": "."},
-        {"sep": "\t", "decimal": ","},
-        {"encoding": "utf-8-sig"},
-    ],
-)
-def test_a_table_is_read_as_a_spreadsheet_of_any_country_saved_it(tmp_path: Path, settings: dict[str, str]) -> None:
-    frame = table().replace({"class": {"quartz": "quartz 1,5; Glümmer"}})
-    frame.to_csv(tmp_path / "eu.csv", index=False, **settings)
-    found, same = read_labelled([tmp_path / "eu.csv"]), read_labelled([write(tmp_path, frame)])
-    assert found.values == pytest.approx(same.values)
-    assert found.classes.tolist() == same.classes.tolist()
-
-
 @pytest.mark.parametrize("label", ["", "grain", "unknown", "  "])
 def test_rows_without_a_class_are_left_out(tmp_path: Path, label: str) -> None:
     frame = table()

@@ -101,16 +101,3 @@ def test_a_result_without_masks_is_told_for_formats_made_of_them(tmp_path: Path)
     done = run(path, "--to", "roi", "--out", tmp_path)
     assert done.exit_code == 1
     assert "mask_format" in done.output
-
-
-def test_the_dialect_of_csv_is_that_asked_for(results: list[Path], tmp_path: Path) -> None:
-    usual, european = tmp_path / "usual", tmp_path / "european"
-    for together in ([], ["--together"]):
-        assert run(*results, "--to", "csv", "--out", usual, *together).exit_code == 0
-        done = run(*results, "--to", "csv", "--csv-dialect", "excel-eu", "--out", european, *together)
-        assert done.exit_code == 0, done.output
-    names = {path.name for path in usual.iterdir()}
-    assert names == {path.name for path in european.iterdir()} == {"sand.csv", "gravel.csv", "grains.csv"}
-    for name in names:
-        read = pd.read_csv(european / name, sep=";", decimal=",", encoding="utf-8-sig")
-        pd.testing.assert_frame_equal(read, pd.read_csv(usual / name))

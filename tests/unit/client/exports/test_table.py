@@ -88,23 +88,3 @@ def test_an_image_without_grains_takes_nothing_from_a_table_of_several() -> None
     full, empty = hard_result(), Result(make_result("b" * 32, um_per_px=SCALE, masks=[]))
     frame = table.pooled([empty, full], ["empty", "full"])
     assert frame.dtypes.to_dict() == table.pooled([full], ["full"]).dtypes.to_dict()
-
-
-def test_the_dialect_of_excel_in_europe_reads_back_to_the_same_table(tmp_path: Path) -> None:
-    result = hard_result()
-    for path, write in (
-        (tmp_path / "one.csv", lambda path: result.to_csv(path, "excel-eu")),
-        (tmp_path / "two.csv", lambda path: result.export(path, csv_dialect="excel-eu")),
-        (tmp_path / "all.csv", lambda path: table.write_pooled_csv([result], ["a.png"], path, "excel-eu")),
-    ):
-        write(path)
-        assert path.read_bytes().startswith(b"\xef\xbb\xbf")  # by which Excel knows UTF-8
-        read = pd.read_csv(path, sep=";", decimal=",", encoding="utf-8-sig")
-        expected = result.to_dataframe()
-        pd.testing.assert_frame_equal(read[expected.columns.tolist()], expected, check_dtype=False)
-        assert "." not in "".join(path.read_text("utf-8-sig").split("\n")[1].split(";")[5:20])
-
-
-def test_a_dialect_that_there_is_not(tmp_path: Path) -> None:
-    with pytest.raises(InvalidOption, match="there are excel, excel-eu"):
-        hard_result().to_csv(tmp_path / "one.csv", "excel-us")

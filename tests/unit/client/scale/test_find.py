@@ -246,7 +246,7 @@ def test_a_damaged_image_is_an_error_of_ours_and_no_traceback(tmp_path: Path, ki
     for data in damaged:
         for mode in ("auto", "file"):
             with contextlib.suppress(GrainserveError):
-                find_scale(data, mode)  # type: ignore[arg-type]
+                find_scale(data, mode)
 
 
 @pytest.mark.filterwarnings("ignore")

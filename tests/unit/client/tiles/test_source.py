@@ -69,6 +69,6 @@ def test_an_image_without_a_number_is_refused() -> None:
 
 
 def test_what_is_no_image_has_no_size() -> None:
-    with pytest.raises(InvalidImage, match="not an image"):
+    with pytest.raises(InvalidImage, match="not an image that is read"):
         frame_size(b"not an image")
     assert frame_size(np.zeros((5, 7), np.uint8)) == (7, 5)
