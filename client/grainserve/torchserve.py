@@ -16,6 +16,7 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from grainserve import trace
+from grainserve.config import DEFAULTS, TORCHSERVE
 from grainserve.errors import (
     AnswerLost,
     HandlerFailed,
@@ -27,6 +28,9 @@ from grainserve.errors import (
     WorkerDied,
 )
 from grainserve.management import Management
+
+ELSEWHERE = (401, 403, 404, 421)
+"""What the handler never answers, but a gateway of ours does, whose errors look alike."""
 
 
 class TorchServe:
@@ -147,7 +151,8 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
 
     | status | body | error |
     |---|---|---|
-    | 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
+    | 401, 403, 404, 421 | `{"error": …}` from a gateway of ours | TorchServeUnreachable |
+    | other 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
     | 413 | none: over TorchServe's `max_request_size` | ImageRejected |
     | 404 | `Model…NotFoundException` | ModelNotFound |
     | 503 | `ServiceUnavailableException`: full queue or no worker | TorchServeBusy |
@@ -164,6 +169,12 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
         body = None
     body = body if isinstance(body, dict) else {}
     ours = body.get("error")
+    if isinstance(ours, dict) and status in ELSEWHERE:
+        return TorchServeUnreachable(
+            f"{response.url} is no inference API but, as it answers, a grainserve gateway (HTTP {status}: "
+            f"{ours.get('message', 'no message')}): set GRAINSERVE_TORCHSERVE to TorchServe's address, such as "
+            f"{DEFAULTS[TORCHSERVE]}; images for a gateway go to its /upload"
+        )
     if isinstance(ours, dict):
         code, message = str(ours.get("code", "unknown")), str(ours.get("message", "no message"))
         return HandlerFailed(status, code, message) if status >= 500 else ImageRejected(status, code, message)

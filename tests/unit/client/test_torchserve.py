@@ -117,6 +117,12 @@ CASES: list[tuple[Answer, type[GrainserveError], str]] = [
         "torchserve_unreachable",
     ),
     ((400, b"[]"), TorchServeUnreachable, "torchserve_unreachable"),
+    (
+        (401, b'{"error": {"code": "unauthorized", "message": "no valid API key: this gateway wants one"}}'),
+        TorchServeUnreachable,
+        "torchserve_unreachable",
+    ),
+    ((404, b'{"error": {"code": "not_found", "message": "x"}}'), TorchServeUnreachable, "torchserve_unreachable"),
     ((401, b"who are you?"), TorchServeUnreachable, "torchserve_unreachable"),
     ((404, b"default backend - 404"), TorchServeUnreachable, "torchserve_unreachable"),
     (

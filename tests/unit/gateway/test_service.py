@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from google.cloud import storage
 
-from grainserve.errors import InvalidConfiguration, StorageUnreachable
+from grainserve.errors import InvalidConfiguration, StorageUnreachable, TorchServeUnreachable
 from grainserve.gateway import look, readiness
 from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
 from grainserve.gateway.service import Service
@@ -26,6 +26,7 @@ from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.gateway.conftest import Gateway, Start, png
+from tests.unit.gateway.test_jobs import keys
 
 SCRIPTS = ("/page/api.js", "/page/masks.js", "/page/curve.js")
 
@@ -246,3 +247,12 @@ def test_a_rate_fills_again() -> None:
     rates.take(caller)
     with pytest.raises(TooManyRequests):
         rates.take(caller)
+
+
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_a_gateway_in_torchserves_place_is_told_as_that(start: Start, with_keys: bool) -> None:
+    url = start(keys=keys()[0] if with_keys else Keys({})).url
+    with pytest.raises(
+        TorchServeUnreachable, match=r"a grainserve gateway .*: set GRAINSERVE_TORCHSERVE to TorchServe"
+    ):
+        TorchServe(url, None).predict("sam_tiny", None, png(), {}, "a")

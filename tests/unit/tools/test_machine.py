@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tools import java, ports, preflight, selfcheck
+from tools.emulator import Emulator
+from tools.gateway import Gateway
 from tools.problem import Problem, main_exit, require_disk
+from tools.stack import ROOT
+from tools.torchserve import PORT_VARIABLES, Ports, TorchServe
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -69,6 +74,25 @@ def test_a_port_in_use() -> None:
         with pytest.raises(Problem, match=f"^Port {port}, which X needs, is in use. Stop what uses it, or y.$"):
             ports.require_free(port, "X", "y")
     assert ports.is_free(port)
+
+
+@pytest.mark.parametrize("taken", [*PORT_VARIABLES, "emulator", "gateway"])
+def test_a_server_whose_port_is_taken_names_what_make_serve_reads(taken: str, tmp_path: Path) -> None:
+    own = Ports.choose_free()
+    with socket.create_server((ports.LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+        if taken == "emulator":
+            start = Emulator(tmp_path / "gcs", port=port, log=tmp_path / "log").start
+        elif taken == "gateway":
+            start = Gateway({}, port=port, log=tmp_path / "log").start
+        else:
+            start = TorchServe(
+                model_store=tmp_path, logs=tmp_path, environment={}, ports=replace(own, **{taken: port})
+            ).start
+        variable = PORT_VARIABLES.get(taken, f"GRAINSERVE_{taken.upper()}_PORT")
+        with pytest.raises(Problem, match=rf"Port {port}, .* is in use\. .*set {variable} to another one"):
+            start()
+    assert variable in (ROOT / "tools" / "stack.py").read_text(), "a variable that is read"
 
 
 def test_free_ports_are_different_and_free() -> None:
