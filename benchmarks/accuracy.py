@@ -283,7 +283,7 @@ def main() -> int:
     find = served.finder()
     console.print(
         f"{len(images)} images to measure. Before them a watershed, to compare with, is fitted to ten synthetic ones: "
-        "a minute or two on two cores."
+        "five minutes on two cores."
     )
     recipe, tuned = tuned_watershed(list(synthetic(TUNING_SEED, 10)))
     systems = {"sam": find, "watershed": recipe.find}

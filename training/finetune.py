@@ -63,6 +63,18 @@ SEEDS = 0.5
 """What the seed map's loss counts beside that of the masks."""
 
 
+def _with_gradient(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """Asks for the gradient of a layer's input, which nobody needs.
+
+    Without it, torch 2.13's group normalisation reads beside its arrays on the CPU (bfloat16 in channels-last order)
+    and the process dies: so it did behind a frozen encoder.
+    """
+    (features,) = inputs
+    if torch.is_grad_enabled() and not features.requires_grad:
+        features = features.detach().requires_grad_(True)
+    return (features,)
+
+
 @dataclass(frozen=True)
 class Validation:
     """How far a run was: step, mean loss since the last validation, and loss and IoU on images kept apart."""
@@ -106,6 +118,7 @@ class Tuning:
             sam.image_encoder.requires_grad_(True)
         if predicts_seeds(sam.image_encoder):
             sam.image_encoder.seed_head.requires_grad_(True)
+            sam.image_encoder.seed_head.register_forward_pre_hook(_with_gradient)
         sam.mask_decoder.requires_grad_(True)
         learnt = [parameter for parameter in sam.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=rate, weight_decay=0.01)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from segment_anything.modeling import Sam
 from grain_handler import models, weights
 from grain_handler.models import build_sam_tiny
 from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
+from tools.mar import ROOT
 from tools.problem import Problem
 from training import finetune, forward
 from training.adapters import add_adapters, merged_state
@@ -268,3 +271,24 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "python -m training.finetune --data rock --run training/runs/rock" in text
     assert "grainserve weights push" in text
+
+
+def test_a_seed_head_behind_a_frozen_encoder_learns_without_ending_the_process() -> None:
+    """In a process of its own: torch's fault, which `_with_gradient` avoids, is a segmentation fault.
+
+    The committed weights show it; they lie in channels-last order.
+    """
+    script = """
+import sys
+from pathlib import Path
+import torch
+from training.checkpoints import fetch, load
+from training.crops import CropStream
+from training.finetune import Tuning
+tuning = Tuning.begin(load("sam_tiny", fetch(sys.argv[1]), torch.device("cpu")), "frozen", 1e-4)
+batches = iter(CropStream(3, crops=8, prompts=4, sides=(256,)))
+for _ in range(3):
+    tuning.take_step(next(batches), 1e-4)
+"""
+    command = [sys.executable, "-c", script, str(ROOT / "weights" / "sam_tiny.pth")]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=240)
