@@ -1,4 +1,4 @@
-"""How right the grains are: a SAM, through the code that serves, beside a watershed and an earlier model.
+"""Scores the grains that a SAM finds, through the code that serves, beside a watershed and an earlier model.
 
     python -m benchmarks.accuracy                    everything: an hour on two cores
     python -m benchmarks.accuracy --images photographs

@@ -113,7 +113,7 @@ def time_systems(subject: Subject, plan: Plan) -> tuple[list[dict[str, Any]], di
 
 
 def systems(subject: Subject) -> list[tuple[str, Callable[[], System], MaskSettings]]:
-    """What is timed: name, how it is built, what it is asked; stock first."""
+    """Lists what is timed: name, how it is built, what it is asked; stock first."""
     sam, settings, head = subject.sam, subject.settings, subject.seed_head
     found: list[tuple[str, Callable[[], System], MaskSettings]] = [
         ("stock", lambda: Stock(sam), settings),
@@ -126,7 +126,7 @@ def systems(subject: Subject) -> list[tuple[str, Callable[[], System], MaskSetti
 
 
 class Plan:
-    """How it is measured.
+    """The plan of a measurement.
 
     Args:
         device: Where.

@@ -40,7 +40,7 @@ LAB = 12
 
 
 def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
-    """What a TIFF shows.
+    """Decodes a TIFF by tifffile and imagecodecs.
 
     Returns:
         H × W × 3, uint8; and by how many levels a reading may differ.

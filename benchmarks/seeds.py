@@ -1,4 +1,4 @@
-"""What asking at seeds saves: prompts, seconds and grains of `grid`, `adaptive` and `seeds` on the twelve photographs.
+"""Compares `grid`, `adaptive` and `seeds` on the twelve photographs: prompts, seconds and grains.
 
     python -m benchmarks.seeds                            all twelve: half an hour on two cores
     python -m benchmarks.seeds --images 3 --points seeds
@@ -56,7 +56,7 @@ console = Console()
 
 @dataclass
 class Asked:
-    """What a model was asked.
+    """The questions that a model was asked.
 
     Attributes:
         prompts: How often the decoder ran, once for each prompt.

@@ -1,4 +1,4 @@
-"""What any threshold finds and a model of gravel does not: blobs on a ground, brighter or darker, of any shape.
+"""Blobs of any shape on a ground, brighter or darker: any threshold finds them, and a model of gravel does not.
 
 Particles in an electron micrograph, nuclei under fluorescence, stained bacteria, seeds on paper, phases in an alloy.
 """

@@ -28,7 +28,7 @@ STATE = "state.pt"
 
 @contextmanager
 def said() -> Iterator[None]:
-    """What the handler says of a file becomes a Problem, in one line."""
+    """Turns the handler's error about a file into a Problem of one line."""
     try:
         yield
     except CheckpointError as error:

@@ -109,7 +109,7 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch, side: int | None = None) -
 
 
 def meant(batch: Batch, side: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """What each prompt means, where it can see it.
+    """Cuts the truth of each prompt to what the prompt sees.
 
     Args:
         batch: The crops with their prompts.

@@ -62,7 +62,7 @@ def intersection_over_union(logits: Tensor, truth: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DenseTargets:
-    """What is true of each cell.
+    """The truth of each cell.
 
     Attributes:
         dense: Boundary and foreground, B × 2 × S/4 × S/4, 0…1.
@@ -114,7 +114,7 @@ def dense_targets(labels: Tensor) -> DenseTargets:
 
 
 def cell_weights(sizes: Tensor) -> Tensor:
-    """What a cell of a grain counts, by the logarithm of its size: less in a large grain, which has many."""
+    """Weight of a grain's cell, by the logarithm of the grain's size: less in a large grain, which has many."""
     return torch.exp2(-sizes).clamp(0.2, 4)
 
 

@@ -64,7 +64,7 @@ AVERAGE_DECAY = 0.99
 
 @dataclass(frozen=True)
 class Validation:
-    """How far a run was, on crops kept apart.
+    """A run's state at a validation, on crops kept apart.
 
     Attributes:
         step: Steps taken.

@@ -32,7 +32,7 @@ from tools.mar import PACKAGE, ROOT
 
 GIB = 2**30
 LEAST = {"fp32": (0.97, 0.999), "bf16": (0.8, 0.9), "int8": (0.75, 0.9)}
-"""Of each precision: the least share of stock's masks that have a partner, and the least mean IoU of the pairs."""
+"""Precision → the least share of stock's masks that must have a partner, and the least mean IoU of the pairs."""
 
 ERROR = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.05}
 """Largest error of an embedding against stock's, root mean square, share of stock's."""
@@ -46,12 +46,12 @@ class Skipped(Exception):
 
 
 class Failed(Exception):
-    """What a check found wrong."""
+    """A check that failed; its message says what was wrong."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the checks run on.
+    """The device and models that the checks run on.
 
     Attributes:
         device: Where.

@@ -1,4 +1,4 @@
-"""What runs on the GPU: models whose masks are like a trained SAM's, and an image. Nothing is downloaded."""
+"""Models whose masks are like a trained SAM's, and an image, for the GPU. Nothing is downloaded."""
 
 from __future__ import annotations
 

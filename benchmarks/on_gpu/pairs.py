@@ -1,4 +1,4 @@
-"""How far two lists of masks agree, without SciPy; `against_stock.fidelity` does it best."""
+"""Pairs two lists of masks without SciPy, greedily; `against_stock.fidelity` pairs them best."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a system's figures of several images come to.
+    """Sums a system's figures of several images up.
 
     Returns:
         The means of everything that is a number, on how many images D50 is off by `WITHIN` at most, and the true and

@@ -63,7 +63,7 @@ def photographs(folder: Path = PHOTOGRAPHS) -> Iterator[Known]:
 
 
 def real(most: int, folder: Path = REAL) -> Iterator[Known]:
-    """Of each complete set `most` of the outlined images that training keeps apart; none where the folder is absent."""
+    """Yields the outlined images that training keeps apart, `most` of each complete set; none without the folder."""
     for collection, names in KEPT_APART.items():
         said = {path: json.loads(path.read_text()) for path in sorted((folder / collection).glob("*.json"))}
         apart = [path for path, about in said.items() if about["complete"] and path.stem.startswith(names)]

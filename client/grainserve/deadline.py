@@ -1,4 +1,4 @@
-"""How long somebody is ready to wait, over several steps."""
+"""A limit of time that several steps share."""
 
 from __future__ import annotations
 

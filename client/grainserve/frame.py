@@ -12,7 +12,7 @@ OPTIONS = ("crop", "ignore_bottom", "crop_source")
 
 
 def frame_of(options: Mapping[str, Any], width: int, height: int) -> Box:
-    """What options leave of an image of width × height px: `crop`, without what `ignore_bottom` takes away.
+    """Makes the frame that options leave of an image of width × height px: `crop` less the rows of `ignore_bottom`.
 
     The handler does the same with an image of one job; this is for an image that is cut into tiles.
 
@@ -35,7 +35,7 @@ def frame_of(options: Mapping[str, Any], width: int, height: int) -> Box:
 
 
 def said_of(frame: Box, options: Mapping[str, Any], width: int, height: int) -> tuple[str, ...]:
-    """What to say of a frame, in words; nothing where nobody asked for one."""
+    """Describes a frame in words; empty where nobody asked for one."""
     source = f" ({options['crop_source']})" if options.get("crop_source") else ""
     if frame != Box(0, 0, width, height):
         part = f"{frame.width} × {frame.height} px at x {frame.x}, y {frame.y}"

@@ -1,4 +1,4 @@
-"""What a command was given → image files: files as they are, and of a folder its images."""
+"""Turns what a command was given into image files: files as they are, folders into their images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Inputs:
-    """What to measure.
+    """The images to measure, and what was passed over.
 
     Attributes:
         images: in the order given, those of a folder by name.
@@ -65,7 +65,7 @@ def gather(given: Iterable[Path]) -> Inputs:
 
 
 def _why_not(path: Path, beside: Sequence[Path]) -> str | None:
-    """Why a file in a folder is no image to measure; None where it is one."""
+    """Says why a file in a folder is no image to measure; None where it is one."""
     if path.is_dir():
         return "a folder: name it to have its images"
     if path.suffix.lower() not in ENDINGS:

@@ -98,7 +98,7 @@ class Job:
         return self.state in (State.DONE, State.FAILED)
 
     def stage(self, now: datetime) -> str:
-        """Where it is, for people.
+        """The job's place in the bucket, for people.
 
         Its state; but a queued job that waits for its next attempt is `delayed`, and a running one whose lease ran out
         `abandoned`.

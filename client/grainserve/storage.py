@@ -271,7 +271,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _answered(error: BaseException) -> str | None:
-    """What GCS itself said in an answer that the library turned into this error; None where it said nothing."""
+    """Finds GCS's own words in the answer that the library turned into this error; None where there are none."""
     answer = getattr(error, "response", None)
     if not isinstance(answer, requests.Response):
         return None
@@ -282,7 +282,7 @@ def _answered(error: BaseException) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says; where it is an answer's, what that says: the library's own words are of status codes."""
+    """Words an error: an answer's in GCS's own words, since the library's are about status codes."""
     answer = getattr(error, "response", None)
     said = str(error)
     if isinstance(answer, requests.Response) and answer.text:

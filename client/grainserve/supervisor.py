@@ -52,13 +52,13 @@ class Supervisor:
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often each kind of work has failed."""
+        """Failures of each kind of work so far."""
         with self._lock:
             return dict(self._failures)
 
     @property
     def down(self) -> dict[str, int]:
-        """How many threads of each kind have failed and wait to start again, kinds without any left out."""
+        """Threads of each kind that have failed and wait to start again; kinds without any are left out."""
         with self._lock:
             return dict(+self._down)
 

@@ -43,7 +43,7 @@ NO_SEEDS = (
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the encoder makes of an image.
+    """An encoded image.
 
     Attributes:
         tokens: SAM's image embedding, 1 × C × side × side, single precision.

@@ -137,7 +137,7 @@ class ImageTokens:
     queries: Tensor
 
     def windows(self, cells: Tensor) -> WindowTokens:
-        """What some prompts see of the image.
+        """Cuts a window of the image for each prompt.
 
         Args:
             cells: P × n, the tokens that each prompt sees, by number.
@@ -150,7 +150,7 @@ class ImageTokens:
 
 @dataclass(frozen=True)
 class WindowTokens:
-    """What each of some prompts sees of an image: n tokens of its own.
+    """Windows of an image, one for each prompt: n tokens of its own.
 
     Attributes:
         tokens: The embedding's tokens, P × n × C.

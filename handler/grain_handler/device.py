@@ -1,4 +1,4 @@
-"""Where a worker runs."""
+"""The device of a worker: chosen, and said where it is not the one that was wanted."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Frame:
 
 
 def frame_of(options: Options, width: int, height: int) -> Frame:
-    """What options leave of an image of width × height px: `crop`, without what `ignore_bottom` takes away.
+    """Makes the frame that options leave of an image of width × height px: `crop` less the rows of `ignore_bottom`.
 
     Raises:
         InvalidOption: `crop` reaches beyond the image, or nothing is left.
@@ -55,7 +55,7 @@ def frame_of(options: Options, width: int, height: int) -> Frame:
 
 
 def said_of(frame: Frame, options: Options, width: int, height: int) -> tuple[str, ...]:
-    """What to say of a frame, in words; nothing where nobody asked for one."""
+    """Describes a frame in words; empty where nobody asked for one."""
     source = f" ({options.crop_source})" if options.crop_source else ""
     if frame != Frame(0, 0, width, height):
         return (f"only {frame} of the image's {width} × {height} px were measured{source}",)

@@ -54,7 +54,7 @@ def find_gaps(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _distance(target: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How far each pixel is from the nearest one of `target`, px; infinite where there is none."""
+    """Distance of each pixel to the nearest one of `target`, px; infinite where there is none."""
     if not target.any():
         return np.full(target.shape, np.inf)
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~target)

@@ -1,4 +1,4 @@
-"""What goes wrong with one item of a batch: it gets an error, the others their answers; a broken device ends all."""
+"""Keeps a fault to its item of a batch: that one gets an error, the others their answers. A broken device ends all."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def each(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: st
 
 
 def _device_broken() -> bool:
-    """Whether the device fails at nothing.
+    """Whether the device fails even at an empty task.
 
     CUDA's libraries (cuBLAS, cuDNN) report a broken context as a plain RuntimeError.
     """

@@ -23,7 +23,7 @@ def _printed(text: str) -> str:
 
 
 def _rectangle(text: str) -> str:
-    """In a form as in JSON: four numbers, which `frame` holds against the image."""
+    """Checks that a crop is four numbers, in a form as in JSON; `frame` holds them against the image."""
     if not CROP.fullmatch(text):
         raise ValueError("should be x,y,width,height in px, such as 0,0,1024,690")
     return text

@@ -74,7 +74,7 @@ def new(model: str, sam: Sam) -> SeedHead:
 
 
 def content(head: SeedHead, model: str) -> dict[str, Any]:
-    """What a seed head's file holds, for `torch.save`: half precision.
+    """Makes the content of a seed head's file, for `torch.save`, in half precision.
 
     Args:
         head: The head.

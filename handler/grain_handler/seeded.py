@@ -128,7 +128,7 @@ class _View:
         return torch.from_numpy(numbers).to(self.by.framing.device)
 
     def covered(self, masks: Sequence[Candidates], shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which cells of votes masks cover; rows × columns."""
+        """Marks the cells of votes that masks cover; rows × columns."""
         rows, columns = self.upsampler.vertical, self.upsampler.horizontal
         frame = torch.zeros(rows.tiles * TILE, columns.tiles * TILE, dtype=torch.bool, device=self.by.framing.device)
         for some in masks:
@@ -159,7 +159,7 @@ class _View:
         return found
 
     def bytes_per_prompt(self, side: int) -> int:
-        """What a prompt's intermediate results take in a window of `side` tokens, bytes."""
+        """Bytes of a prompt's intermediate results in a window of `side` tokens."""
         decoding = self.by.decoder.bytes_per_prompt * side**2 // self.whole**2
         return decoding + 2 * 4 * MASKS * (side * TOKEN // LOW_PX) ** 2
 
@@ -195,7 +195,7 @@ class _View:
             return passing(self.crop, self.upsampler, tiles, iou[keep][~cut], by.settings, by.budget), again
 
     def seen(self, corners: Tensor, side: int) -> ImageTokens | WindowTokens:
-        """What prompts see in windows at these corners (P × 2: column, row)."""
+        """Cuts the windows at these corners (P × 2: column, row)."""
         if side == self.whole:
             return self.image
         along = torch.arange(side, device=corners.device)
@@ -203,7 +203,7 @@ class _View:
         return self.image.windows((rows[:, :, None] * self.whole + columns[:, None, :]).flatten(1))
 
     def cuts(self, logits: Tensor, corners: Tensor, side: int) -> Tensor:
-        """Which masks (K × 4·side × 4·side) reach an edge of their window that is none of the frame; K, bool."""
+        """Marks masks (K × 4·side × 4·side) that reach an edge of their window inside the frame; K, bool."""
         over = logits > self.by.framing.mask_threshold
         end = self.whole - side
         x, y = corners.unbind(1)

@@ -1,4 +1,4 @@
-"""Where SAM is worth asking: points made of the encoder's own prediction.
+"""Makes the points where SAM is worth asking of the encoder's own prediction.
 
 For each cell the encoder predicts whether it lies in a grain, where that grain's centroid is, and how wide it is (see
 `tiny_encoder.SEED_CHANNELS`). Every cell in a grain votes for its centroid. A grain's votes meet in one place, those of
@@ -110,7 +110,7 @@ class Votes:
 
     @property
     def share(self) -> NDArray[np.float64]:
-        """Which part of its grain each cell is, times its probability; sums to the number of grains."""
+        """Each cell's share of its grain, times its probability; sums to the number of grains."""
         return np.minimum(1.0, 4 / np.pi * (CODE_STRIDE / self.diameters) ** 2) * self.probability
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Votes:
@@ -186,7 +186,7 @@ def _gathered(
 
 
 def _apart(points: NDArray[np.float32], diameters: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Of seeds that are one the first; `points` are best first."""
+    """Keeps the best of seeds that are one; `points` are best first."""
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     near = np.argwhere(np.triu(distance < APART * np.minimum(diameters[:, None], diameters[None]), 1))
     alive = np.ones(len(points), bool)

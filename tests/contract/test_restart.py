@@ -1,4 +1,4 @@
-"""What `make serve` serves after a restart: what was declared before it."""
+"""`make serve` serves after a restart what was declared before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def stack(folder: Path, words: list[str]) -> Stack:
-    """As `make serve` makes it, of a folder that stays."""
+    """Starts a stack as `make serve` does, in a folder that stays."""
     emulator = Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "gcs.log", say=words.append)
     return Stack(folder, model_store=folder / "store", ports=Ports.choose_free(), emulator=emulator, say=words.append)
 

@@ -167,7 +167,7 @@ def test_a_client_is_killed_when_it_writes(scene: Scene, folder: str, answered: 
     ids=["it stores the image", "it stores the job", "it stores the marker", "it has claimed it", "it works on it"],
 )
 def test_a_client_is_cancelled_when(scene: Scene, verb: str, folder: str, number: int, answered: bool) -> None:
-    """By Ctrl-C: nothing of it is anybody's work any more."""
+    """A client that ends by Ctrl-C leaves no work to anybody."""
     client = scene.part("impatient", "tests.faults.impatient", "1", "7", str(LEASE))
     cancelled = scene.kill_at(client, verb, folder, number, answered=answered, by=signal.SIGINT)
     client.start()

@@ -1,4 +1,4 @@
-"""Which pixels handler and client read of a file: the same, and the right ones."""
+"""Handler and client read the same pixels of a file, and the right ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiff(array: NDArray[Any], **words: Any) -> bytes:
 
 
 def both(data: bytes) -> DecodedImage:
-    """As the handler reads it; the client must read the same."""
+    """Reads a file with the handler and holds the client's reading to it."""
     seen = decode(data)
     kind, mine = decoded(data)
     np.testing.assert_array_equal(mine.pixels, seen.pixels)
@@ -46,7 +46,7 @@ def both(data: bytes) -> DecodedImage:
 
 
 def refused(data: bytes) -> errors.RequestError:
-    """As the handler refuses it; the client must say the same."""
+    """Takes the handler's refusal and holds the client's to it."""
     with pytest.raises(errors.RequestError) as failure:
         decode(data)
     with pytest.raises(InvalidImage) as mine:

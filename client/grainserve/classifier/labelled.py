@@ -120,7 +120,7 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
 
 
 def _dialect(text: str) -> tuple[str, str]:
-    """What separates columns, and the decimal sign: spreadsheets save tables as their country writes them."""
+    """Finds the column separator and the decimal sign: spreadsheets save tables as their country writes them."""
     header, _, rows = text.partition("\n")
     separator = max(",;\t", key=header.count)
     comma = separator != "," and re.search(rf"(?:^|{separator})-?\d+,\d", rows, re.MULTILINE)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CsvDialect(StrEnum):
-    """How a CSV file separates columns and writes decimals, by the Excel that opens it with a double click."""
+    """The separators of a CSV file, named after the Excel that opens it with a double click."""
 
     EXCEL = "excel"
     """A comma between columns and a decimal point, as most programs read it."""

@@ -49,7 +49,7 @@ class Readiness:
         self._dispatcher = dispatcher
 
     async def problems(self) -> dict[str, str]:
-        """What is missing, a code by part (`bucket`, `torchserve`, `dispatcher`); empty when all is there.
+        """Codes of what is missing, by part (`bucket`, `torchserve`, `dispatcher`); empty when all is there.
 
         Anybody may ask: which bucket, and where TorchServe is, only the log says.
         """

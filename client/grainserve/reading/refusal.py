@@ -16,7 +16,7 @@ class Refused(Exception):
 
 
 def unsupported(message: str) -> Refused:
-    """Of a kind that is not read; the message names it and says how to convert it."""
+    """Makes the refusal of a kind that is not read; its message names the kind and says how to convert it."""
     return Refused("unsupported_format", message)
 
 

@@ -110,12 +110,12 @@ class Page:
 
     @property
     def width(self) -> int:
-        """In px, as height; before the image is turned upright."""
+        """Width, px, before the image is turned upright; `height` likewise."""
         return self.number(Tag.WIDTH, 0)
 
     @property
     def height(self) -> int:
-        """In px."""
+        """Height, px."""
         return self.number(Tag.LENGTH, 0)
 
     @property
@@ -125,7 +125,7 @@ class Page:
 
     @property
     def bits(self) -> int:
-        """Of a value; those of a pixel that differ are refused before."""
+        """Bits of a value; a pixel whose values differ in bits is refused before."""
         return self.number(Tag.BITS, 1)
 
     @property
@@ -135,7 +135,7 @@ class Page:
 
     @property
     def photometric(self) -> int:
-        """What the colours are: a key of COLOURS, where it is known."""
+        """The kind of the colours: a key of COLOURS, where it is known."""
         return self.number(Tag.PHOTOMETRIC, WHITE_IS_ZERO if self.bits <= 8 else GREY)
 
     @property

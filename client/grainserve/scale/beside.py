@@ -14,7 +14,7 @@ LONGEST = 65_536
 
 
 def beside(image: Path) -> Said | None:
-    """What JEOL's or Hitachi's text file of an image's name says, of which both write one for each image.
+    """Reads the text file that a JEOL or Hitachi microscope writes beside each image, under its name.
 
     Raises:
         ScaleError: a size in it cannot be read, or is in a unit that is not known.
@@ -64,7 +64,7 @@ def _hitachi(text: str, source: str) -> Said | None:
 
 
 def _value(text: str, key: str) -> str | None:
-    """What stands behind a key at the beginning of a line."""
+    """Finds the text behind a key at the beginning of a line."""
     found = re.search(rf"^[ \t]*{key}(.*)$", text, re.MULTILINE)
     return found[1].strip() if found else None
 

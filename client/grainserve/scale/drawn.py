@@ -1,4 +1,4 @@
-"""What a stack of runs looks like: its colour, how even it is, its contrast to what lies beside it, and its ends."""
+"""Measures how a stack of runs is drawn: colour, evenness, contrast to what lies beside it, ends."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def colour_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
 
 
 def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) -> float:
-    """What nearly all of its outline, with its ends or without, differs by from what lies 2 or 3 px outside."""
+    """The contrast that nearly all of its outline, with or without its ends, has to what lies 2 or 3 px outside."""
     across, along = slice(stack.x0 + 3, stack.x1 - 3), core(stack)
     inside = np.median(plane[along, stack.x0 + 1 : stack.x1 - 1])
     height = plane.shape[0]
@@ -52,7 +52,7 @@ def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) ->
 
 
 def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
-    """Where a bar begins and ends along x, px: pixels it covers in part count by their share."""
+    """Finds a bar's two ends along x, px: pixels it covers in part count by their share."""
     # What stands out may begin with a spot of the background that does so too.
     inwards = max(3, stack.length // 8)
     left, right = (
@@ -66,7 +66,7 @@ def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
 
 
 def share_of(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
-    """How much of each pixel the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
+    """Share of each pixel that the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
     beside = np.median(frame[core(stack), outside], axis=0)
     apart = np.array(colour_of(frame, stack)) - beside
     share: NDArray[np.float64] = (frame[part] - beside) @ apart / (apart @ apart)

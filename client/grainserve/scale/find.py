@@ -79,7 +79,7 @@ def with_scale(
 
 
 def _agreed(said: Scale, pixels: NDArray[np.uint8], bars: Sequence[Bar], bar_um: float | None) -> Scale:
-    """What the file says, unless a bar in the picture says otherwise, or may.
+    """Takes the scale that the file says, unless a bar in the picture says otherwise, or may.
 
     A bar whose number nobody could read is an error: otherwise the same image would be measured by its file where
     there is no OCR engine, and be a conflict where there is one.
@@ -135,6 +135,6 @@ def _of_bar(bar: Bar, um: float) -> Scale:
 
 
 def _not_taken(data: bytes) -> str:
-    """What the file says of its resolution, since somebody may hold it for a scale."""
+    """Quotes the file's resolution, since somebody may hold it for a scale."""
     why = not_taken(data)
     return f" ({why})" if why else ""

@@ -115,7 +115,7 @@ def _is_written(frame: NDArray[np.uint8], left: Stack, right: Stack) -> bool:
 
 
 def _reach(frame: NDArray[np.uint8], piece: Stack, direction: int) -> float:
-    """Where a piece ends along x, px, with a tick at its end, of which pixels covered in part count by their share."""
+    """Finds a piece's end along x, px, its tick included; pixels covered in part count by their share."""
     middle = (piece.x0 + piece.x1) // 2
     if direction > 0:
         columns = slice(middle, min(frame.shape[1], piece.x1 + piece.length))
@@ -131,7 +131,7 @@ def _reach(frame: NDArray[np.uint8], piece: Stack, direction: int) -> float:
 
 
 def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice | list[int], slice]) -> NDArray[np.float64]:
-    """How much of each pixel a bar covers: 0 where it has the colour above and below the bar, 1 where the bar's."""
+    """Share of each pixel that a bar covers: 0 where it has the colour above and below the bar, 1 where the bar's."""
     across = slice(stack.x0 + 3, stack.x1 - 3)
     beside = np.median(frame[[max(0, stack.y0 - 3), min(stack.y1 + 2, frame.shape[0] - 1)], across], axis=(0, 1))
     apart = np.array(colour_of(frame, stack)) - beside

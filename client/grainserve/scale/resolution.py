@@ -36,7 +36,7 @@ UNITS_PER_INCH = {2: 1.0, 3: 2.54}
 
 @dataclass(frozen=True)
 class Density:
-    """What resolution tags say.
+    """The resolution that a file's tags give.
 
     Attributes:
         kind: of file.
@@ -51,7 +51,7 @@ class Density:
 
     @property
     def why_not(self) -> str:
-        """Why it is not taken for a scale, in words; empty where it is."""
+        """The reason why it is not taken for a scale; empty where it is taken."""
         sides = [INCH_UM / each if each > 0 else math.inf for each in (self.x, self.y)]
         if not all(math.isfinite(each) for each in (self.x, self.y, *sides)) or min(sides) < FINEST_UM:
             return f"its {self.kind} resolution tags say {max(self.x, self.y):.0f} dpi, which makes no sense"
@@ -79,13 +79,13 @@ def resolution(data: bytes) -> Said | None:
 
 
 def not_taken(data: bytes) -> str:
-    """Why the resolution tags are not taken for a scale, in words; empty where there are none or they are taken."""
+    """Says why the resolution tags are not taken for a scale; empty where there are none or they are taken."""
     found = density(data)
     return found.why_not if found else ""
 
 
 def density(data: bytes) -> Density | None:
-    """What the resolution tags say; None where they say nothing: 0, or 1 as is written where there is no unit."""
+    """Reads the resolution tags; None where they say nothing: 0, or the 1 that is written where there is no unit."""
     found = _of_tiff(data) if is_tiff(data) else _of_others(data)
     return None if found is None or max(found.x, found.y) <= 1 else found
 

@@ -1,4 +1,4 @@
-"""What one source in a file says of its pixels, and whether that is a scale."""
+"""The pixel size that one source in a file gives, and whether that is a scale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Said:
-    """What a source says.
+    """The sides of a pixel, as a source gives them.
 
     Attributes:
         source: its name.
@@ -62,5 +62,5 @@ class Said:
 def said(
     source: str, x: float | None, y: float | None = None, size: Size | None = None, panel: bool = False
 ) -> Said | None:
-    """What a source says; None where it says no side. Some say only one side of their pixels, which are square then."""
+    """Makes the sides of a pixel; None where a source gives none. Where it gives one side, pixels are square."""
     return None if x is None else Said(source, x, x if y is None else y, size, panel)

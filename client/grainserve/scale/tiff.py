@@ -1,4 +1,4 @@
-"""What programs and microscopes write of a scale into a TIFF's tags."""
+"""Reads the scales that programs and microscopes write into a TIFF's tags."""
 
 from __future__ import annotations
 

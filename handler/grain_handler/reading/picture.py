@@ -52,7 +52,7 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Type
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says.
+    """A file's header, read.
 
     Attributes:
         format: PNG, JPEG, TIFF, BMP or WEBP.
@@ -205,7 +205,7 @@ def _too_large(kind: str) -> Refused:
 
 
 def _fault(kind: str, error: BaseException) -> Refused:
-    """What a reader's error means."""
+    """Translates a reader's error into a refusal."""
     said = str(error)
     if isinstance(error, _TooManyParts):
         return bomb(kind, said)

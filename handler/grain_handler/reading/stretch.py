@@ -104,7 +104,7 @@ def _strips(height: int) -> Iterator[slice]:
 
 
 def _valid(levels: Levels) -> NDArray[np.bool_]:
-    """Which pixels have a value, H × W."""
+    """Marks the pixels that have a value, H × W."""
     values = levels.values
     valid = np.ones(values.shape[:2], np.bool_)
     if np.issubdtype(values.dtype, np.floating):

@@ -33,7 +33,7 @@ def specimen(seed: int = 0) -> Image.Image:
 
 
 def databar(height: int, style: str) -> Image.Image:
-    """As microscopes write them: settings in small letters and a scale bar."""
+    """Draws a databar as microscopes write them: settings in small letters and a scale bar."""
     ground = STYLES[style]
     ink = 255 if ground < 128 else 0
     picture = Image.new("L", (WIDTH, height), ground)

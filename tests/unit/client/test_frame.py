@@ -1,4 +1,4 @@
-"""What counts is the frame that was measured, wherever it lies in its image."""
+"""The frame that was measured counts, wherever it lies in its image."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from tests.unit.client.test_dispatcher import ended, submit, until
 
 
 class Fault(Exception):
-    """What nobody foresaw."""
+    """A fault that nobody foresaw."""
 
 
 def test_work_that_fails_is_counted_logged_and_started_again(caplog: pytest.LogCaptureFixture) -> None:

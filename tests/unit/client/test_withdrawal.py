@@ -1,4 +1,4 @@
-"""Who stops waiting leaves no job behind that runs for nobody."""
+"""A client that stops waiting leaves no job behind that runs for nobody."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_ctrl_c_while_waiting_withdraws_and_the_same_call_measures_again(
 def test_ctrl_c_out_of_a_client_withdraws_all_that_was_begun_and_not_fetched(
     bucket_name: str, torchserve: FakeTorchServe, store: JobStore, names: Names
 ) -> None:
-    """As the command line does it: all images are begun before the first is waited for."""
+    """Begins all images before it waits for the first, as the command line does."""
     with Client(dispatch=False) as other:
         kept = other.submit(SMALL)
     client, own = Client(dispatch=False), list[str]()

@@ -68,7 +68,7 @@ class _Twice(TorchDispatchMode):
 
 
 def _refuse_two_devices(given: list[Any]) -> None:
-    """What CUDA does, where torch has not looked yet."""
+    """Refuses tensors of two devices, as CUDA does, where torch has not looked yet."""
     devices = {one.device for one in given if isinstance(one, Tensor) and one.dim() > 0}
     if len(devices) > 1:
         raise RuntimeError(f"Expected all tensors on the same device, found {', '.join(map(str, devices))}")
@@ -94,7 +94,7 @@ def _fake_like(twin: Any) -> Any:
 
 
 def _pair(fake: Any, twin: Any) -> Any:
-    """What the operation returns: a fake on `cuda` with its twin, or the twin where the result is on the CPU."""
+    """Wraps the operation's result: a fake on `cuda` with its twin, or the twin where the result is on the CPU."""
     if not isinstance(fake, FakeTensor) or fake.device.type == "cpu":
         return twin
     assert fake.shape == twin.shape

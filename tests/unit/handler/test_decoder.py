@@ -166,7 +166,7 @@ def test_a_window_that_holds_the_image_gives_the_same_numbers(name: str) -> None
 
 @torch.inference_mode()
 def test_a_window_sees_its_own_tokens_in_their_places() -> None:
-    """What lies outside changes nothing, and each prompt of a batch has its own window."""
+    """Tokens outside a window change nothing, and each prompt of a batch has its own window."""
     sam = random_sam(3, 128)
     decoder = PromptDecoder(sam, torch.float32)
     embedding = embedding_for(sam, 2)

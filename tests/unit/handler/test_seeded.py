@@ -1,4 +1,4 @@
-"""How a crop is asked at its seeds: with a decoder that knows the grains, and an encoder that does."""
+"""Seeds are asked: with a decoder that knows the grains, and an encoder that does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDE, TOKENS = 1024, 64
 
 @dataclass
 class Image:
-    """What prompts see of the image: all tokens, or one window each (`cells`, P × n)."""
+    """Stands in for the image's tokens: all, or one window for each prompt (`cells`, P × n)."""
 
     tokens: Tensor = field(default_factory=lambda: torch.zeros(1))
     cells: Tensor | None = None

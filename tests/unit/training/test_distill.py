@@ -98,7 +98,7 @@ def test_masks_are_learnt() -> None:
 
 
 def small_batch() -> Batch:
-    """Of one image: a stream draws twelve."""
+    """A batch of one image: a stream draws twelve."""
     made = synthesize(np.random.default_rng(3), "loose", 256, 256)
     return next(iter(CropStream(3, crops=1, prompts=1, source=lambda _: (made.image, made.labels), sides=(256,))))
 

@@ -187,7 +187,7 @@ def test_a_frozen_encoder_stays_as_it_was_but_for_its_seed_head(tmp_path: Path) 
 
 @pytest.mark.parametrize("encoder", finetune.ENCODERS)
 def test_seeds_are_learnt_with_the_masks(encoder: str, batch: Batch) -> None:
-    """Where the encoder learns, the centroids as well; a frozen one keeps those, for the embedding is made of them."""
+    """An encoder that learns learns centroids as well; a frozen one keeps them, for the embedding is made of them."""
     torch.manual_seed(0)
     tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
     truth = dense_targets(batch.labels)
@@ -274,7 +274,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_seed_head_behind_a_frozen_encoder_learns_without_ending_the_process() -> None:
-    """In a process of its own: torch's fault, which `_with_gradient` avoids, is a segmentation fault.
+    """Runs in a process of its own: torch's fault, which `_with_gradient` avoids, is a segmentation fault.
 
     The committed weights show it; they lie in channels-last order.
     """

@@ -61,7 +61,7 @@ def test_a_folder_without_sets_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, list[str]]:
-    """Of the shared images, by set; reading 325 images takes minutes."""
+    """Names of the shared images, by set; reading 325 images takes minutes."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there")
     found: dict[str, list[str]] = {}
