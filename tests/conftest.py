@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,17 @@ os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("random", derandomize=False, print_blob=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _no_dispatcher_outlives_its_test() -> Iterator[None]:
+    """One that did would take jobs of later tests, and draw random numbers, which hypothesis takes for a fault."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "grainserve-looking-for-jobs":
+            thread.join(10)
+            assert not thread.is_alive(), "this test left a client or a dispatcher open"
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,9 @@ IN_TURN = tuple(FIRST)
 """The ten families that thresholds are tuned and benchmarks scored on: a seed goes on to name the same image there."""
 
 WEIGHTS = {
-    "gravel": 6,
-    "outcrop": 6,
-    "sand": 4,
+    "gravel": 9,
+    "outcrop": 9,
+    "sand": 5,
     "plane_polars": 2,
     "crossed_polars": 2,
     "steel": 2,
@@ -37,11 +37,11 @@ WEIGHTS = {
     "polycrystal": 1,
     "loose": 2,
     "matrix": 1,
-    "unequal": 9,
-    "epoxy": 4,
-    "orientation_contrast": 4,
-    "colour_etched": 3,
-    "blobs": 8,
+    "unequal": 6,
+    "epoxy": 3,
+    "orientation_contrast": 3,
+    "colour_etched": 2,
+    "blobs": 4,
 }
 SHARES = np.array([WEIGHTS[family] for family in FAMILIES]) / sum(WEIGHTS.values())
 """How often each family is drawn when none is named."""

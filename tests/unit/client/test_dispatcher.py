@@ -206,7 +206,8 @@ def test_a_stop_under_backpressure_gives_the_job_back(store: JobStore, torchserv
     assert pending(store) == [image_id]
 
 
-def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) -> None:
+def held(torchserve: FakeTorchServe) -> tuple[threading.Event, threading.Event]:
+    """Lets TorchServe hold its answers: set once it was asked, and set by the test to let it go on."""
     asked, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -214,6 +215,11 @@ def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) 
         go_on.wait()
 
     torchserve.before_answer = hold
+    return asked, go_on
+
+
+def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) -> None:
+    asked, go_on = held(torchserve)
     first, second = submit(store), submit(store)
     with dispatching(store, torchserve) as dispatcher:
         asked.wait()
@@ -221,23 +227,6 @@ def test_stop_ends_the_job_in_hand(store: JobStore, torchserve: FakeTorchServe) 
         assert dispatcher.stop(timeout=60)
     states = {store.job(image_id).state for image_id in (first, second)}
     assert states == {State.DONE, State.QUEUED}
-
-
-def test_a_job_that_stop_gave_back_drops_its_late_result(store: JobStore, torchserve: FakeTorchServe) -> None:
-    asked, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        go_on.wait()
-
-    torchserve.before_answer = hold
-    image_id = submit(store)
-    with dispatching(store, torchserve) as dispatcher:
-        asked.wait()
-        assert not dispatcher.stop(timeout=0.0)
-        go_on.set()
-    assert store.job(image_id).state is State.QUEUED
-    assert pending(store) == [image_id]
 
 
 def test_the_lease_is_renewed_while_torchserve_works(bucket_name: str, torchserve: FakeTorchServe) -> None:
@@ -327,13 +316,7 @@ def test_a_stop_that_cannot_wait_gives_the_job_back(
     store: JobStore, bucket_name: str, torchserve: FakeTorchServe
 ) -> None:
     """SIGTERM: another dispatcher has it at once, not when the lease has run out; the late answer changes nothing."""
-    asked, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        asked.set()
-        go_on.wait()
-
-    torchserve.before_answer = hold
+    asked, go_on = held(torchserve)
     image_id = submit(store)
     with dispatching(store, torchserve) as dispatcher:
         asked.wait()

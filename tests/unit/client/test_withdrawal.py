@@ -355,19 +355,20 @@ def test_nothing_waits_without_a_limit(
     """Not for the version either, which a tile tells where management cannot be asked."""
     go_on = threading.Event()
     torchserve.before_answer = lambda: until(go_on.is_set)
+    client, other = Client(management=management), AsyncClient(management=management)
     try:
-        client = Client(management=management)
         with pytest.raises(WaitTimeout):
             client.analyze(image, timeout=0.2)
 
         async def work() -> None:
             with pytest.raises(WaitTimeout):
-                await AsyncClient(management=management).analyze(image, timeout=0.2)
+                await other.analyze(image, timeout=0.2)
 
         asyncio.run(work())
     finally:
         go_on.set()
         client.close(0.0)
+        other.client.close(0.0)
 
 
 # The command line -----------------------------------------------------------------------------------------------------

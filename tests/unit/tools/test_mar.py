@@ -68,9 +68,15 @@ def test_equal_content_gives_equal_bytes_also_at_the_same_time(package: Path, co
     assert {pack(5)} != first
 
 
-def test_the_repositorys_own_is_kilobytes(tmp_path: Path) -> None:
+def test_the_repositorys_own_holds_code_and_config_and_no_weights(tmp_path: Path) -> None:
     out = mar.pack("sam_tiny", "1.0", out=tmp_path / "sam_tiny.mar")
-    assert out.stat().st_size < 200_000
+    with zipfile.ZipFile(out) as archive:
+        held = archive.infolist()
+    assert {Path(each.filename).suffix for each in held} == {".py", ".yaml", ".json"}
+    assert max(each.file_size for each in held) < 30_000, "each file is one that a person reads"
+    assert out.stat().st_size < 2_500 * len(held), (
+        "kilobytes: it grows by what it holds, not by bytes that nobody reads"
+    )
 
 
 @pytest.mark.parametrize(("model", "version"), [("../m", "1.0"), ("m m", "1.0")])
