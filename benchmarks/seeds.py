@@ -2,9 +2,11 @@
 
     python -m benchmarks.seeds                            all twelve: half an hour on two cores
     python -m benchmarks.seeds --images 3 --points seeds
+    python -m benchmarks.seeds --earlier V2.pth           and an earlier model, which predicts no seeds: `adaptive`
     python -m benchmarks.seeds --picture docs/images/seeds.jpg        draws the seeds of one photograph, and stops
 
-All three ask the same model, as its config has it but for `points`. A prompt is counted each time the mask decoder runs
+All three ask the same model, as its config has it but for `points`, one after the other on each photograph, so that
+what else the machine does troubles all alike. A prompt is counted each time the mask decoder runs
 for it: one that is asked again in a larger window counts twice.
 
 Writes benchmarks/results/seeds.json: a case for each photograph and way of asking.
@@ -23,10 +25,10 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -61,27 +63,27 @@ class Asked:
     Attributes:
         prompts: How often the decoder ran, once for each prompt.
         seeds: What each search for seeds found.
-        boxes: Left, top, right, bottom, px of the frame, of each box asked; k × 4.
+        again: Where those of each second search were asked, (x, y) in px of the frame; k × 2.
     """
 
     prompts: int
     seeds: list[Seeds]
-    boxes: list[Tensor]
+    again: list[NDArray[np.float32]]
 
 
 @contextmanager
 def listening(generator: MaskGenerator) -> Iterator[Asked]:
     """Notes what a model is asked meanwhile; changes nothing of it."""
     decoder, asked = generator.decoder, Asked(0, [], [])
-    decode, boxes, find = decoder.decode, decoder.boxes, seeds.find
+    decode, cells, find = decoder.decode, seeds.cells, seeds.find
 
     def counted(image: Any, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         asked.prompts += len(prompts)
         return decode(image, prompts)
 
-    def boxed(some: Tensor) -> Tensor:
-        asked.boxes.append(some.cpu())
-        return boxes(some)
+    def again(*given: Any) -> NDArray[np.float32]:
+        asked.again.append(cells(*given))
+        return asked.again[-1]
 
     def found(*given: Any, **named: Any) -> Seeds:
         asked.seeds.append(find(*given, **named))
@@ -89,7 +91,7 @@ def listening(generator: MaskGenerator) -> Iterator[Asked]:
 
     with (
         patch.object(decoder, "decode", counted),
-        patch.object(decoder, "boxes", boxed),
+        patch.object(seeds, "cells", again),
         patch.object(seeds, "find", found),
     ):
         yield asked
@@ -109,24 +111,23 @@ def measure(known: Known, generator: MaskGenerator, options: Options) -> dict[st
 
 
 def show(cases: Sequence[dict[str, Any]]) -> None:
-    """Means of each way of asking."""
+    """Means of each checkpoint and way of asking."""
     table = Table(
-        "points", "images", "prompts", "seconds", "F1", "D50 off by", "within 10 %", title="Means of an image"
+        *("checkpoint", "points", "images", "prompts", "seconds", "F1", "D50 off by", "within 10 %"),
+        title="Means of an image",
     )
-    for way in WAYS:
-        some = [case for case in cases if case["points"] == way]
-        if not some:
-            continue
+    for checkpoint, way in dict.fromkeys((case["checkpoint_crc32c"], case["points"]) for case in cases):
+        some = [case for case in cases if (case["checkpoint_crc32c"], case["points"]) == (checkpoint, way)]
         errors = np.abs([case["d50_error"] for case in some if case["d50_error"] is not None])
         prompts, seconds, f1 = (np.mean([case[key] for case in some]) for key in ("prompts", "seconds", "f1"))
         off = f"{errors.mean():.0%}" if len(errors) else "–"
         within = str(np.count_nonzero(errors <= WITHIN))
-        table.add_row(way, str(len(some)), f"{prompts:.0f}", f"{seconds:.1f}", f"{f1:.3f}", off, within)
+        table.add_row(checkpoint, way, str(len(some)), f"{prompts:.0f}", f"{seconds:.1f}", f"{f1:.3f}", off, within)
     console.print(table)
 
 
 def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -> None:
-    """Draws the seeds of a photograph, without those of enlarged crops, and the boxes that were asked afterwards."""
+    """Draws the seeds of a photograph, without those of enlarged crops, and where SAM was asked again."""
     height, width = known.labels.shape
     with listening(generator) as asked:
         generator.generate(known.image, replace(mask_settings(options, height, width), crop_n_layers=0))
@@ -148,14 +149,13 @@ def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -
         linewidths=0.5,
         zorder=3,
     )
-    boxes = torch.cat([torch.zeros(0, 4), *asked.boxes]) * scale
-    for left, top, right, bottom in boxes.tolist():
-        place.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="cyan", lw=1.2, ls="--"))
+    again = scale * np.concatenate(asked.again)
+    place.scatter(*again.T, c="cyan", s=40, marker="x", linewidths=1.5, zorder=4)
     place.set(xlim=(0, width), ylim=(height, 0))
     place.set_axis_off()
     figure.colorbar(colours, ax=place, shrink=0.6, pad=0.01, label="confidence of the seed")
     place.set_title(
-        f"{known.name}: {len(first)} seeds, circles as wide as predicted; dashed: {len(boxes)} boxes asked next"
+        f"{known.name}: {len(first)} seeds, circles as wide as predicted; crosses: {len(again)} places asked next"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
@@ -169,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     add("--checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"))
     add("--images", type=int, default=12, metavar="N", help="photographs, evenly spaced by name (default %(default)s)")
     add("--points", nargs="+", choices=WAYS, default=list(WAYS))
+    add("--earlier", metavar="FILE", help="also ask this checkpoint of the model, with points adaptive")
     add("--out", type=Path, default=RESULTS, help="raw results")
     add("--picture", type=Path, metavar="FILE", help="draw the seeds of a photograph instead")
     add("--photograph", default="IMG_5220", help="the photograph of --picture (default %(default)s)")
@@ -196,15 +197,19 @@ def main() -> int:
             raise Problem(f"no photograph is called {arguments.photograph!r}: there are {names}")
         draw(wanted[0], generator, served["seeds"].options, arguments.picture)
         return 0
-    chosen = evenly(images, arguments.images)
-    work = [(known, served[way]) for way in ways for known in chosen]
+    asked = [(each, generator) for each in served.values()]
+    if arguments.earlier:
+        before = Served.read(arguments.model, arguments.earlier, {"points": "adaptive"})
+        asked.append((before, before.generator()))
+    work = [(known, *how) for known in evenly(images, arguments.images) for how in asked]
     cases = []
-    for known, how in track(work, "measuring", console=console):
-        case = measure(known, generator, how.options)
+    for known, how, model in track(work, "measuring", console=console):
         about = how.about()
+        case = measure(known, model, how.options)
         cases.append(case | {key: about[key] for key in ("model", "checkpoint_crc32c", "precision", "options")})
         console.print(
-            f"{case['points']:8} {known.name}: {case['prompts']} prompts, {case['seconds']} s, F1 {case['f1']:.2f}"
+            f"{known.name}: {about['checkpoint_crc32c']} {case['points']}: {case['prompts']} prompts, "
+            f"{case['seconds']} s, F1 {case['f1']:.2f}"
         )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(cases, indent=1) + "\n")

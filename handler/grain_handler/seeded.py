@@ -2,7 +2,7 @@
 
 Each seed is asked in a window of the embedding a few grains wide, which is a sixteenth of the work of the whole frame.
 A mask that its window cuts is asked again in a larger one. Where the encoder sees grains and no mask lies, the votes of
-what is left are gathered again, and SAM is asked for the box of those cells.
+what is left are gathered again, and SAM is asked in one of those cells.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ SMALL = 40.0
 
 SMALL_GRAINS = 3.0
 """A crop is enlarged when so many small grains are in it."""
+
+ENLARGED = 96.0
+"""An enlarged crop is asked for grains narrower than this, px of its own frame. Wider ones are seen in the whole frame,
+with all that tells a stone from its spots; and a crop's edge cuts fewer."""
 
 
 def small_grains(votes: Votes, whole: Crop, part: Crop) -> bool:
@@ -95,11 +99,16 @@ class SeedPrompter:
         with record_function("grainserve::decoder"):
             image = self.decoder.prepare(embedding)
         view = _View(self, crop, self.framing.upsampler(crop), image)
-        first = seeds.find(votes)
-        found = view.masks(first, self.decoder.points(view.placed(first.points)))
-        second = seeds.find(votes.outside(view.covered(found, votes.shape)))
-        found += view.masks(second, self.decoder.boxes(view.placed(second.boxes)))
+        found = view.masks(self.wanted(crop, votes))
+        left = votes.outside(view.covered(found, votes.shape))
+        missed = self.wanted(crop, left)
+        found += view.masks(missed.moved_to(seeds.cells(missed, left)))
         return Candidates.cat(found, embedding.device)
+
+    def wanted(self, crop: Crop, votes: Votes) -> Seeds:
+        """Finds the seeds that a crop is asked at."""
+        found = seeds.find(votes)
+        return found[found.diameters < ENLARGED] if crop.layer else found
 
 
 @dataclass(frozen=True)
@@ -138,9 +147,10 @@ class _View:
         covered: NDArray[np.bool_] = (share >= COVERED).cpu().numpy()
         return covered
 
-    def masks(self, asked: Seeds, prompts: Tensor) -> list[Candidates]:
-        """Masks of seeds that pass the filters; `prompts` are the seeds' tokens, k × 2 × C."""
+    def masks(self, asked: Seeds) -> list[Candidates]:
+        """Asks at seeds: their masks that pass the filters."""
         points, needed = self.placed(asked.points), self.placed(WINDOW_GRAINS / TOKEN * asked.diameters)
+        prompts = self.by.decoder.points(points)
         left = torch.arange(len(points), device=points.device)
         found = []
         for side in (*(side for side in WINDOWS if side < self.whole), self.whole):

@@ -13,7 +13,7 @@ as much as its grains are wide.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,8 +38,8 @@ SPREAD = 0.12
 CONFIDENCE = 0.2
 """Least confidence of a seed."""
 
-VOTES_AT_ONCE = 2048
-"""Votes whose nearest seed is looked for at once: their distances to a thousand seeds take 8 MB."""
+SEEDS_AT_ONCE = 128
+"""Seeds whose cells are looked for at once: their distances to all cells of a frame take 8 MB."""
 
 APART = 0.3
 """Two seeds closer than this share of the smaller one's diameter are one."""
@@ -53,19 +53,21 @@ class Seeds:
         points: (x, y), k × 2.
         confidence: Share of a whole grain's votes that met there, k.
         diameters: Predicted equivalent diameters, k.
-        boxes: Left, top, right, bottom of the cells that voted for the seed, k × 4.
     """
 
     points: NDArray[np.float32]
     confidence: NDArray[np.float32]
     diameters: NDArray[np.float32]
-    boxes: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.points)
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Seeds:
-        return Seeds(self.points[chosen], self.confidence[chosen], self.diameters[chosen], self.boxes[chosen])
+        return Seeds(self.points[chosen], self.confidence[chosen], self.diameters[chosen])
+
+    def moved_to(self, points: NDArray[np.float32]) -> Seeds:
+        """The same seeds, asked in other places."""
+        return replace(self, points=points)
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,35 @@ def find(votes: Votes, least: float = CONFIDENCE) -> Seeds:
     every = every[np.argsort(-every[:, 2], kind="stable")]
     points, diameters = (every[:, :2] * BIN + BIN / 2).astype(np.float32), np.exp2(every[:, 3]).astype(np.float32)
     kept = _apart(points, diameters)
-    points, diameters, strength = points[kept], diameters[kept], every[kept, 2].astype(np.float32)
-    return Seeds(points, strength, diameters, _boxes(points, diameters, votes))
+    return Seeds(points[kept], every[kept, 2].astype(np.float32), diameters[kept])
+
+
+def cells(seeds: Seeds, votes: Votes) -> NDArray[np.float32]:
+    """Finds a cell of each seed's grain: one that votes for the seed and lies near it.
+
+    A grain's centroid may lie outside of it, or under a mask that is another's; a cell of it does not.
+
+    Args:
+        seeds: k of them.
+        votes: Of the cells, of which there is at least one if there are seeds.
+
+    Returns:
+        The cells' middles, (x, y) in px of the frame, k × 2.
+    """
+    if len(seeds) == 0:
+        return seeds.points
+    where, wanted = torch.from_numpy(votes.cells), torch.from_numpy(votes.centroids)
+    # What a cell votes for counts twice as much as where it is: its neighbour may lie nearer.
+    nearest = [
+        (torch.cdist(part, where) + 2 * torch.cdist(part, wanted)).argmin(dim=1)
+        for part in torch.from_numpy(seeds.points).split(SEEDS_AT_ONCE)
+    ]
+    return votes.cells[torch.cat(nearest).numpy()]
 
 
 def _none() -> Seeds:
-    empty = np.zeros((0, 4), np.float32)
-    return Seeds(empty[:, :2], empty[:, 0], empty[:, 0], empty)
+    empty = np.zeros((0, 2), np.float32)
+    return Seeds(empty, empty[:, 0], empty[:, 0])
 
 
 def _gathered(
@@ -194,18 +218,3 @@ def _apart(points: NDArray[np.float32], diameters: NDArray[np.float32]) -> NDArr
         if alive[better]:
             alive[worse] = False
     return np.flatnonzero(alive)
-
-
-def _boxes(points: NDArray[np.float32], diameters: NDArray[np.float32], votes: Votes) -> NDArray[np.float32]:
-    """The extent of the cells that voted for each seed; at least a disc of its diameter's middle half."""
-    parts = torch.from_numpy(votes.centroids).split(VOTES_AT_ONCE)
-    nearest = [torch.cdist(part, torch.from_numpy(points)).min(dim=1) for part in parts]
-    owner = torch.cat([each.indices for each in nearest]).numpy()
-    mine = torch.cat([each.values for each in nearest]).numpy() < 0.5 * diameters[owner]
-    quarter = diameters[:, None] / 4
-    boxes = np.concatenate([points - quarter, points + quarter], axis=1)
-    half = CODE_STRIDE / 2
-    for axis in (0, 1):
-        np.minimum.at(boxes[:, axis], owner[mine], votes.cells[mine, axis] - half)
-        np.maximum.at(boxes[:, 2 + axis], owner[mine], votes.cells[mine, axis] + half)
-    return boxes

@@ -67,6 +67,12 @@ def test_a_case_for_each_image_and_way_and_a_picture(tmp_path: Path, monkeypatch
     assert run(monkeypatch, "--points", "seeds", "--out", str(out)) == 0
     (case,) = json.loads(out.read_text())
     assert (case["image"], case["points"], case["options"]["points"]) == ("noise", "seeds", "seeds")
+    earlier = tmp_path / "earlier.pth"
+    torch.save(models.build_sam_tiny().state_dict(), earlier)
+    assert run(monkeypatch, "--points", "seeds", "--earlier", str(earlier), "--out", str(out)) == 0
+    now, before = json.loads(out.read_text())
+    assert (now["points"], before["points"]) == ("seeds", "adaptive")
+    assert now["checkpoint_crc32c"] == case["checkpoint_crc32c"] != before["checkpoint_crc32c"]
     assert run(monkeypatch, "--picture", str(picture), "--photograph", "noise") == 0
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from skimage.draw import disk
 from torch import Tensor
 
 from grain_handler.candidates import Candidates
@@ -43,35 +45,32 @@ class Oracle:
 
     Attributes:
         labels: The frame's grains.
-        hidden: Grains that no point finds; boxes do.
-        asked: Each prompt's kind, grain and side of the window, tokens.
+        hidden: Grains that answer nothing when they are first asked.
+        asked: Each prompt's grain and side of the window, tokens.
     """
 
     labels: NDArray[np.int32]
     hidden: Collection[int] = ()
-    asked: list[tuple[str, int, int]] = field(default_factory=list)
+    asked: list[tuple[int, int]] = field(default_factory=list)
     bytes_per_prompt = 1000
 
     def prepare(self, _embedding: Tensor) -> Image:
         return Image()
 
     def points(self, points: Tensor) -> Tensor:
-        return torch.cat([points, points], dim=1)
-
-    def boxes(self, boxes: Tensor) -> Tensor:
-        return boxes
+        return points
 
     def decode(self, image: Image, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         side = TOKENS if image.cells is None else math.isqrt(image.cells.shape[1])
         first = torch.zeros(len(prompts)).long() if image.cells is None else image.cells[:, 0]
         iou, masks = torch.zeros(len(prompts), 3), torch.full((len(prompts), 3, 4 * side, 4 * side), -9.0)
         low = torch.from_numpy(self.labels[LOW_PX // 2 :: LOW_PX, LOW_PX // 2 :: LOW_PX].copy())
-        for i, (box, corner) in enumerate(zip(prompts.round().long().tolist(), first.tolist(), strict=True)):
-            left, top, right, bottom = (min(max(edge, 0), SIDE - 1) for edge in box)
-            kind = "point" if box[:2] == box[2:] else "box"
-            label = int(self.labels[(top + bottom) // 2, (left + right) // 2])
-            self.asked.append((kind, label, side))
-            if label == 0 or (kind == "point" and label in self.hidden):
+        places = prompts.round().long().clamp(0, SIDE - 1).tolist()
+        for i, ((x, y), corner) in enumerate(zip(places, first.tolist(), strict=True)):
+            label = int(self.labels[y, x])
+            before = [grain for grain, _ in self.asked]
+            self.asked.append((label, side))
+            if label == 0 or (label in self.hidden and label not in before):
                 continue
             row, column = (4 * place for place in divmod(corner, TOKENS))
             seen = low[row : row + 4 * side, column : column + 4 * side]
@@ -82,12 +81,14 @@ class Oracle:
         return masks[:, :, : 4 * rows, : 4 * columns]
 
 
-def ask(labels: NDArray[np.int32], hidden: Collection[int] = (), memory: int = 64) -> tuple[Oracle, Candidates]:
+def ask(
+    labels: NDArray[np.int32], hidden: Collection[int] = (), memory: int = 64, crop: Crop = WHOLE
+) -> tuple[Oracle, Candidates]:
     oracle = Oracle(labels, hidden)
     settings = MaskSettings(pred_iou_thresh=0.5, stability_score_thresh=0.5, points="seeds")
     framing, budget = Framing(trained()), Budget(torch.device("cpu"), memory)
     prompter = SeedPrompter(cast(PromptDecoder, oracle), framing, budget, settings)
-    return oracle, prompter.ask(WHOLE, torch.zeros(1), prompter.votes(WHOLE, perfect(labels)))
+    return oracle, prompter.ask(crop, torch.zeros(1), prompter.votes(crop, perfect(labels)))
 
 
 def placed(*boxes: tuple[int, int, int, int]) -> NDArray[np.int32]:
@@ -115,20 +116,19 @@ def found_boxes(found: Candidates) -> set[tuple[int, ...]]:
 def test_each_grain_is_asked_once_and_in_a_window(size: int, count: int, memory: int) -> None:
     boxes = grid(size, count)
     oracle, found = ask(placed(*boxes), memory=memory)
-    assert sorted(label for _, label, _ in oracle.asked) == list(range(1, count**2 + 1))
-    assert {kind for kind, _, _ in oracle.asked} == {"point"}, "nothing is missed, so no box is asked"
-    assert max(side for *_, side in oracle.asked) < TOKENS
+    assert sorted(label for label, _ in oracle.asked) == list(range(1, count**2 + 1))
+    assert max(side for _, side in oracle.asked) < TOKENS
     assert found_boxes(found) == set(boxes)
 
 
 def test_a_mask_that_its_window_cuts_is_asked_again_in_the_next_larger_one() -> None:
     bar, square = (160, 400, 864, 424), (480, 600, 544, 664)
     oracle, found = ask(placed(bar, square))
-    sides = [side for _, label, side in oracle.asked if label == 1]
+    sides = [side for label, side in oracle.asked if label == 1]
     assert len(sides) > 1, "the first window is no wider than the bar"
     assert sides == sorted(set(sides))
     assert sides[-1] * 16 >= 704
-    assert len([1 for _, label, _ in oracle.asked if label == 2]) == 1
+    assert len([1 for label, _ in oracle.asked if label == 2]) == 1
     assert found_boxes(found) == {bar, square}, "whole, and once"
 
 
@@ -139,17 +139,38 @@ def test_the_frame_cuts_no_mask() -> None:
     assert found_boxes(found) == set(boxes)
 
 
-def test_a_grain_that_its_point_missed_is_asked_by_its_box() -> None:
+def test_a_grain_that_was_missed_is_asked_again() -> None:
     boxes = grid(64, 6)
     oracle, found = ask(placed(*boxes), hidden=(8, 21))
-    assert {label for kind, label, _ in oracle.asked if kind == "box"} == {8, 21}
+    asked = Counter(label for label, _ in oracle.asked)
+    assert {label for label, times in asked.items() if times == 2} == {8, 21}
+    assert max(asked.values()) == 2
     assert found_boxes(found) == set(boxes)
+
+
+def test_a_grain_whose_centroid_is_anothers_is_asked_in_itself() -> None:
+    """The eye of a ring is asked first, and the ring then where the eye does not cover it."""
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    labels[disk((500, 500), 100)] = 1
+    labels[disk((500, 500), 60)] = 2
+    oracle, found = ask(labels)
+    assert {label for label, _ in oracle.asked} == {1, 2}
+    assert found_boxes(found) >= {(440, 440, 560, 560), (400, 400, 600, 600)}
 
 
 def test_where_nothing_is_nothing_is_asked() -> None:
     oracle, found = ask(placed())
     assert oracle.asked == []
     assert len(found) == 0
+
+
+def test_an_enlarged_crop_is_asked_for_small_grains_only() -> None:
+    boxes = [(100, 100, 164, 164), (400, 400, 560, 560)]
+    part = Crop((0, 0, SIDE, SIDE), 1, WHOLE.image)
+    oracle, _ = ask(placed(*boxes), crop=part)
+    assert {label for label, _ in oracle.asked} == {1}
+    oracle, _ = ask(placed(*boxes))
+    assert {label for label, _ in oracle.asked} == {1, 2}
 
 
 def parts_with_small_grains(labels: NDArray[np.int32]) -> list[Crop]:

@@ -70,7 +70,7 @@ def test_an_empty_map_has_no_seed() -> None:
     assert len(none) == 0
     found = seeds.find(none)
     assert len(found) == 0
-    assert found.boxes.shape == (0, 4)
+    assert seeds.cells(found, none).shape == (0, 2)
     assert found.points.shape == (0, 2)
 
 
@@ -114,14 +114,22 @@ def test_what_masks_leave_has_its_seeds_where_they_were() -> None:
     assert (left.points[:, 0] > SIDE / 2).all()
 
 
-@pytest.mark.parametrize("size", [32, 64, 128])
-def test_a_box_holds_its_grain_and_little_else(size: int) -> None:
-    found = seeds.find(votes(tiled(size, bricks=False)))
-    left, top, right, bottom = found.boxes.T
-    x, y = found.points.T
-    for near, far, middle in ((left, right, x), (top, bottom, y)):
-        np.testing.assert_allclose(near, middle - size / 2, atol=CODE_STRIDE)
-        np.testing.assert_allclose(far, middle + size / 2, atol=CODE_STRIDE)
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_a_seeds_cell_lies_in_its_grain(size: int) -> None:
+    every = votes(tiled(size, bricks=False))
+    found = seeds.find(every)
+    assert (np.abs(seeds.cells(found, every) - found.points) <= CODE_STRIDE).all()
+
+
+def test_the_cell_of_a_ring_is_not_in_its_hole() -> None:
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    labels[disk((250, 250), 120)] = 1
+    labels[disk((250, 250), 70)] = 0
+    every = votes(labels)
+    (seed,) = (found := seeds.find(every)).points.round().astype(int)
+    assert labels[seed[1], seed[0]] == 0
+    ((x, y),) = seeds.cells(found, every).astype(int)
+    assert labels[y, x] == 1
 
 
 def test_the_share_of_all_cells_is_the_number_of_grains() -> None:
