@@ -96,14 +96,17 @@ class SeedPrompter:
         Returns:
             The masks that pass predicted IoU, stability and the crop's edges.
         """
-        with record_function("grainserve::decoder"):
-            image = self.decoder.prepare(embedding)
-        view = _View(self, crop, self.framing.upsampler(crop), image)
+        view = self.view(crop, embedding)
         found = view.masks(self.wanted(crop, votes))
         left = votes.outside(view.covered(found, votes.shape))
         missed = self.wanted(crop, left)
         found += view.masks(missed.moved_to(seeds.cells(missed, left)))
         return Candidates.cat(found, embedding.device)
+
+    def view(self, crop: Crop, embedding: Tensor) -> View:
+        """Prepares a crop's embedding for prompts."""
+        with record_function("grainserve::decoder"):
+            return View(self, crop, self.framing.upsampler(crop), self.decoder.prepare(embedding))
 
     def wanted(self, crop: Crop, votes: Votes) -> Seeds:
         """Finds the seeds that a crop is asked at."""
@@ -112,7 +115,7 @@ class SeedPrompter:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """A crop that is being asked.
 
     Attributes:

@@ -184,7 +184,8 @@ def cells(seeds: Seeds, votes: Votes) -> NDArray[np.float32]:
         (torch.cdist(part, where) + 2 * torch.cdist(part, wanted)).argmin(dim=1)
         for part in torch.from_numpy(seeds.points).split(SEEDS_AT_ONCE)
     ]
-    return votes.cells[torch.cat(nearest).numpy()]
+    chosen: NDArray[np.int64] = torch.cat(nearest).numpy()
+    return votes.cells[chosen]
 
 
 def _none() -> Seeds:
