@@ -34,7 +34,7 @@ from grainserve.errors import (
     JobFailed,
     ResultNotFound,
 )
-from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
 from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
 from grainserve.records import JSON, LeaseLost, Records, record_name
@@ -80,9 +80,12 @@ class JobStore:
 
     Args:
         bucket: where they are.
-        lease: how long a claim holds without renewal.
+        lease: how long a claim holds without renewal, `LONGEST_LEASE` at most.
         now: the clock, UTC; GCS's when not given.
         notifications: says that jobs are pending, where looking at `pending/` is not enough.
+
+    Raises:
+        InvalidConfiguration: the lease is longer than others would honour.
     """
 
     def __init__(
@@ -93,11 +96,13 @@ class JobStore:
         now: Callable[[], datetime] | None = None,
         notifications: Notifications | None = None,
     ) -> None:
+        if lease > LONGEST_LEASE:
+            raise InvalidConfiguration(f"a lease of {lease} is longer than others honour: {LONGEST_LEASE} at most")
         self.bucket = bucket
         self.pending = Pending(bucket)
-        self._records = Records(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
+        self._records = Records(bucket, self.now)
         self.notifications = notifications
 
     # For those who want results -------------------------------------------------------------------------------------
