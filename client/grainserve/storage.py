@@ -49,7 +49,9 @@ def connect() -> storage.Client:
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     if emulator := os.environ.get(EMULATOR):
         check_address(emulator, EMULATOR)
-    return storage.Client()
+    client = storage.Client()
+    client._http.max_redirects = 0  # GCS never redirects; whoever does would have images and tokens sent elsewhere
+    return client
 
 
 def check_emulator() -> None:
@@ -62,7 +64,7 @@ def check_emulator() -> None:
     emulator = os.environ.get(EMULATOR)
     if emulator:
         with translated("asking for it", os.environ.get(BUCKET, "")):
-            requests.get(check_address(emulator, EMULATOR), timeout=10)
+            requests.get(check_address(emulator, EMULATOR), timeout=10, allow_redirects=False)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ class TorchServe:
         Raises:
             TorchServeUnreachable: it does not.
         """
-        self._request("GET", "/ping", self._short_timeout)
+        answer = self._request("GET", "/ping", self._short_timeout)
+        if 300 <= answer.status_code < 400:
+            raise TorchServeUnreachable(f"{answer.url} is no inference API: it redirects elsewhere")
 
     def _request(self, method: str, path: str, seconds: float, **extra: Any) -> requests.Response:
         # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
@@ -101,7 +103,8 @@ class TorchServe:
         # is work done twice.
         timeout = (self._connect_timeout, seconds)
         try:
-            return requests.request(method, self.inference + path, timeout=timeout, **extra)
+            # Nor elsewhere: whoever answers in TorchServe's place could have the image sent to wherever he likes.
+            return requests.request(method, self.inference + path, timeout=timeout, allow_redirects=False, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
                 raise TorchServeUnreachable(f"TorchServe does not answer at {self.inference}") from error
@@ -151,6 +154,7 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
 
     | status | body | error |
     |---|---|---|
+    | 3xx | any: it is not followed | HandlerFailed |
     | 401, 403, 404, 421 | `{"error": …}` from a gateway of ours | TorchServeUnreachable |
     | other 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
     | 413 | none: over TorchServe's `max_request_size` | ImageRejected |
@@ -163,6 +167,8 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     | other | | HandlerFailed |
     """
     status = response.status_code
+    if 300 <= status < 400:
+        return HandlerFailed(status, "redirected", "the request was redirected elsewhere, where no image goes")
     try:
         body = response.json()
     except requests.exceptions.JSONDecodeError:
