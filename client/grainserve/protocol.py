@@ -31,6 +31,7 @@ from grainserve.errors import (
     IdempotencyConflict,
     ImageNotFound,
     InvalidConfiguration,
+    InvalidResult,
     JobFailed,
     ResultNotFound,
 )
@@ -170,6 +171,7 @@ class JobStore:
             ImageNotFound: no job under this id.
             JobFailed: the job ended without a result.
             ResultNotFound: the result was deleted.
+            InvalidResult: what is stored in its place is not of this image.
         """
         job = self.job(image_id)
         if job.state is State.FAILED and job.error:
@@ -181,11 +183,18 @@ class JobStore:
 
         Raises:
             ResultNotFound: there is none.
+            InvalidResult: what is stored in its place is not of this image.
         """
         stored = self.bucket.read(_result_name(check_image_id(image_id)))
         if stored is None:
             raise ResultNotFound(image_id)
-        result: dict[str, Any] = json.loads(stored.data)
+        try:
+            result: dict[str, Any] = json.loads(stored.data)
+            found = result["metadata"]["imageId"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise InvalidResult(f"what is stored for image {image_id!r} is no result: {error!r:.200}") from error
+        if found != image_id:
+            raise InvalidResult(f"what is stored for image {image_id!r} is of another, {found!r:.200}")
         return result
 
     def job(self, image_id: str) -> Job:

@@ -137,6 +137,11 @@ CASES: list[tuple[Answer, type[GrainserveError], str]] = [
     ((200, b"not json"), HandlerFailed, "invalid_answer"),
     ((200, b"[]"), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}}'), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": null, "segmentedObjects": "moved"}'), HandlerFailed, "invalid_answer"),
+    ((200, json.dumps(make_result("id-2")).encode()), HandlerFailed, "invalid_answer"),
+    ((200, json.dumps(make_result("../id-1")).encode()), HandlerFailed, "invalid_answer"),
+    ((200, b"[" * 100_000), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b', "segmentedObjects": []}'), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}, "segmentedObjects": [NaN]}'), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}, "segmentedObjects": [1e999]}'), HandlerFailed, "invalid_answer"),
     (HANG_UP, AnswerLost, "answer_lost"),
@@ -154,6 +159,20 @@ def test_each_answer_has_its_error_and_is_asked_for_once(
     assert error.value.code == code
     assert str(error.value)
     assert len(torchserve.requests) == 1  # no silent second try
+
+
+def test_half_a_letter_in_an_answer_is_replaced(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    """It is JSON and has no UTF-8: what has one in it could not be stored, however often it was tried."""
+    result = make_result("id-1")
+    result["metadata"]["warnings"] = ["whole \U0001f600", "half \ud83d"]
+    torchserve.script = [
+        (200, json.dumps(result).encode()),
+        (422, b'{"error": {"code": "invalid_option", "message": "label is \\ud800"}}'),
+    ]
+    answer = server.predict("sam_tiny", None, b"image", {}, "id-1")
+    assert answer["metadata"]["warnings"] == ["whole \U0001f600", "half ?"]
+    with pytest.raises(ImageRejected, match=r"label is \?"):
+        predict(server)
 
 
 def test_nothing_follows_a_redirect(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +194,7 @@ def test_nothing_follows_a_redirect(torchserve: FakeTorchServe, monkeypatch: pyt
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
             pass
 
-    torchserve.management |= dict.fromkeys(("/storage/v1/b/grains/o/x?fields=name&prettyPrint=false", "/"), {})
+    torchserve.management |= {path: {} for path in ("/storage/v1/b/grains/o/x?fields=name&prettyPrint=false", "/")}
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as redirecting:
         threading.Thread(target=redirecting.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{redirecting.server_port}"
