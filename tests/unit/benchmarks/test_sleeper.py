@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from tests.faults.stub import Stub
 
 
 def test_a_sleeper_answers_with_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sleeper.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     entry = sleeper.Sleeper()
     entry.initialize(SimpleNamespace(manifest={"model": {"modelVersion": "1.0"}}))
     (answer,) = entry.handle([{"body": {"imageId": "a" * 32}}], None)
