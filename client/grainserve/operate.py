@@ -15,12 +15,14 @@ from grainserve import config
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
 from grainserve.gateway.service import AT_ONCE, LOOPBACK, Service
+from grainserve.jobs import LONGEST_LEASE
 from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
 from grainserve.stopping import stop_signals
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
 from grainserve.torchserve import TorchServe
+from grainserve.visible import LineFormatter
 
 log = logging.getLogger("grainserve")
 
@@ -39,7 +41,13 @@ Grace = Annotated[
     float, typer.Option(min=0, help="Seconds the jobs in hand may take to end after SIGTERM; then they go back.")
 ]
 LeaseSeconds = Annotated[
-    float, typer.Option("--lease", min=1, help="Seconds after which the jobs of a dispatcher that died are taken over.")
+    float,
+    typer.Option(
+        "--lease",
+        min=1,
+        max=LONGEST_LEASE.total_seconds(),
+        help="Seconds after which the jobs of a dispatcher that died are taken over.",
+    ),
 ]
 
 
@@ -226,7 +234,9 @@ def _is_loopback(host: str) -> bool:
 
 def log_to_terminal() -> None:
     """One line an event, to standard error."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def add_to(app: typer.Typer) -> None:

@@ -119,7 +119,7 @@ def test_canaries_ask_the_old_version_first_and_both_for_masks(torchserve: FakeT
     trial.attempt("sam_tiny", version)
     assert "label maps agree to 1.000" in said[0]
     assert {body["mask_format"] for _, body in torchserve.requests} == {"rle"}
-    torchserve.script = [(200, json.dumps(make_result("x", masks=[])).encode())]
+    torchserve.script = [(200, json.dumps(make_result("canary", masks=[])).encode())]
     with pytest.raises(CanaryFailed, match="grains became 0"):
         trial.attempt("sam_tiny", version)
 
