@@ -42,6 +42,16 @@ def connected(
         yield made
 
 
+@contextmanager
+def uploading(gateway: Gateway, count: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
+    """Uploads whose bodies the gateway waits for."""
+    head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    with connected(gateway, count, head, source) as made:
+        for each in made:
+            assert each.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        yield made
+
+
 def rest(connection: socket.socket) -> bytes:
     """All that still comes until the gateway hangs up."""
     found = b""
@@ -111,17 +121,16 @@ def test_idle_connections_make_room_for_one_that_asks(start: Start, limits: Limi
 @pytest.mark.parametrize("limits", [Limits(4, 1000, NEVER), Limits(1000, 4, NEVER)], ids=["in all", "per address"])
 def test_of_connections_at_work_none_makes_room(start: Start, limits: Limits) -> None:
     gateway = start(limits=limits)
-    upload = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
-    with connected(gateway, 4, upload) as working, connected(gateway, 1, b"") as (late,):
-        assert rest(late).startswith(b"HTTP/1.1 503")
-        working[0].sendall(b"x" * 996)
+    with uploading(gateway, 4) as working:
+        with connected(gateway, 1, b"") as (late,):
+            assert rest(late).startswith(b"HTTP/1.1 503")
+        working[0].sendall(b"x" * 1000)
         assert working[0].recv(12) == b"HTTP/1.1 415"
 
 
 def test_another_address_has_connections_of_its_own(start: Start) -> None:
     gateway = start(limits=Limits(1000, 4, NEVER))
-    upload = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"
-    with connected(gateway, 4, upload, "127.0.0.2"):
+    with uploading(gateway, 4, "127.0.0.2"):
         assert gateway.ask("GET", "/healthz").status_code == 200
 
 
@@ -135,7 +144,10 @@ def test_connections_that_ended_count_no_more(start: Start) -> None:
         assert [each.recv(12) for each in answered] == 3 * [b"HTTP/1.1 200"]
 
 
-def test_a_reader_that_stands_still_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_stands_still_is_cut_off(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, connections.__name__)
     monkeypatch.setattr(connections, "STALL_SECONDS", 0.2)
     gateway = start(limits=Limits(header_seconds=NEVER))
     body = png() + bytes(20_000_000)
