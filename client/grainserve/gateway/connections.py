@@ -16,7 +16,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from grainserve.errors import InvalidConfiguration
 from grainserve.gateway.service import Limits
@@ -188,7 +188,8 @@ class Connection(H11Protocol):
 
     def _time_request(self) -> None:
         """Times the wait for a request: from when there is none until its headers are there."""
-        if self.cycle and not self.cycle.response_complete:  # type: ignore[redundant-expr] # None before the first one
+        working: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn says
+        if working is not None and not working.response_complete:
             self._stop_request_timer()
             self._crowd.work(self)
         elif self._request_timer is None and not self.transport.is_closing():

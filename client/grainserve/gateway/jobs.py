@@ -21,6 +21,7 @@ from grainserve.gateway.sending import Readers
 from grainserve.gateway.service import Service
 from grainserve.jobs import Job, State
 from grainserve.pending import Ticket
+from grainserve.storage import Opened
 
 POSITIONS = 1000
 """A position in the queue is counted up to this: one listing call."""
@@ -140,7 +141,11 @@ def routes(service: Service) -> APIRouter:
         image_id: Annotated[str, Path(description="as `/upload` returned it")], who: Known, holder: Owner
     ) -> Response:
         """The image as it was submitted."""
-        own_job(image_id, who)
-        return readers.send_image(holder, lambda: service.store.open_image(image_id))
+
+        def look() -> Opened:  # with a place: storage is not asked for those who have none
+            own_job(image_id, who)
+            return service.store.open_image(image_id)
+
+        return readers.send_image(holder, look)
 
     return router

@@ -32,7 +32,7 @@ class Limits:
     per_address: int = 128
     header_seconds: float = 10.0
     slowest: int = 16 * 2**10
-    reads: int = 64
+    reads: int = 32
     read_bytes: int = 128 * 2**20
     share: float = 0.5
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from grainserve.gateway import sending
 from grainserve.gateway.keys import Caller
-from grainserve.gateway.sending import PART
 from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import content_type
+from grainserve.storage import PART
 from tests.unit.gateway.conftest import Gateway, Start, png
 from tests.unit.gateway.test_jobs import failure, keys
 
