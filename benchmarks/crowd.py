@@ -4,8 +4,8 @@
     python -m benchmarks.crowd --quick    under a minute, into .run/crowd.json
 
 The crowd has a key and an address of its own: 200 connections with half-sent headers, 60 readers of a 20-MB image that
-take a kilobyte a second, 16 uploads that drip a byte a second. Whoever is cut off or refused comes again a second later.
-The honest client uploads five small images a second, alone before and after, and beside the crowd in between.
+take a kilobyte a second, 16 uploads that drip a byte a second. Whoever is cut off or refused comes again a second
+later. The honest client uploads five small images a second, alone before and after, and beside the crowd in between.
 
 Writes benchmarks/results/crowd.json. Needs Linux (127.0.0.2) and the emulator.
 """
