@@ -19,6 +19,8 @@ from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+NUMBER = re.compile(r"[\s\d.eE+-]*", re.ASCII)
+"""What a number's text is made of: Python would also read other scripts' digits, and 1_0 as ten."""
 
 
 @cache
@@ -105,7 +107,7 @@ def _from_text(kinds: Sequence[str], text: str) -> object:
     if "boolean" in kinds:
         return {"true": True, "false": False}.get(text, text)
     for kind, number in (("integer", int), ("number", float)):
-        if kind in kinds:
+        if kind in kinds and NUMBER.fullmatch(text):
             try:
                 return number(text)
             except ValueError:

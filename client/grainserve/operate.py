@@ -14,7 +14,7 @@ import typer
 from grainserve import config
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
-from grainserve.gateway.service import AT_ONCE, LOOPBACK, Service
+from grainserve.gateway.service import AT_ONCE, LOOPBACK, Limits, Service
 from grainserve.jobs import LONGEST_LEASE
 from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
@@ -31,6 +31,8 @@ LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
 
 REPORT_EVERY = 60.0
 """Seconds between two lines of a dispatcher that say how far it is."""
+
+MIB = 2**20
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -98,6 +100,29 @@ def gateway(  # noqa: PLR0917 - one for each option
     uploads: Annotated[
         int, typer.Option(min=1, help="Uploads at once, of up to 120 MiB of memory each; more are told to wait.")
     ] = AT_ONCE,
+    reads: Annotated[
+        int, typer.Option(min=1, help="Images and results on their way to readers at once, up to 2 MiB of each image.")
+    ] = Limits.reads,
+    read_mib: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="MiB of results on their way to readers at once.")
+    ] = Limits.read_bytes // MIB,
+    share: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, help="The part of uploads and reads for one key; without keys, for one address."),
+    ] = Limits.share,
+    slowest: Annotated[
+        float, typer.Option(min=0.1, metavar="KIB", help="KiB/s of an upload or a reader; slower ones are cut off.")
+    ] = Limits.slowest / 1024,
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="For the headers of a request to arrive.")
+    ] = Limits.header_seconds,
+    connections: Annotated[
+        int,
+        typer.Option(min=1, help="Open at once; one more closes the one that waited longest for a request."),
+    ] = Limits.connections,
+    connections_per_address: Annotated[
+        int, typer.Option(min=1, help="Of them from one address; behind a proxy as many as --connections.")
+    ] = Limits.per_address,
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
     ] = None,
@@ -117,11 +142,24 @@ def gateway(  # noqa: PLR0917 - one for each option
         try:  # an extra of the client, and other commands start faster without
             import uvicorn  # noqa: PLC0415
 
+            from grainserve.gateway import connections as connecting  # noqa: PLC0415
             from grainserve.gateway.app import create_app  # noqa: PLC0415
             from grainserve.gateway.keys import Keys  # noqa: PLC0415
+            from grainserve.gateway.logs import hold_back  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
         log_to_terminal()
+        hold_back()
+        connecting.make_room(connections)
+        limits = Limits(
+            connections=connections,
+            per_address=connections_per_address,
+            header_seconds=header_timeout,
+            slowest=int(slowest * 1024),
+            reads=reads,
+            read_bytes=read_mib * MIB,
+            share=share,
+        )
         if keys is None and not no_keys and not _is_loopback(host):
             raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
         inference = config.setting(None, config.TORCHSERVE)
@@ -141,6 +179,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             origins=tuple(cors_origin or ()),
             # Where others may reach it, they do so by names that only they know.
             hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
+            limits=limits,
         )
         uvicorn.run(
             create_app(service),
@@ -150,6 +189,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
+            **connecting.settings(limits),
         )
 
 

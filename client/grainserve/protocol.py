@@ -39,7 +39,7 @@ from grainserve.jobs import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, St
 from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
 from grainserve.records import JSON, LeaseLost, Records, record_name
-from grainserve.storage import Bucket, PreconditionFailed
+from grainserve.storage import Bucket, Opened, PreconditionFailed
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +215,17 @@ class JobStore:
         if stored is None:
             raise ImageNotFound(image_id, self.bucket.name)
         return stored.data
+
+    def open_image(self, image_id: str) -> Opened:
+        """Opens the image as submitted, to be read in parts.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        opened = self.bucket.open(f"images/{check_image_id(image_id)}")
+        if opened is None:
+            raise ImageNotFound(image_id, self.bucket.name)
+        return opened
 
     def delete(self, image_id: str) -> None:
         """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.

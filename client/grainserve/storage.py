@@ -6,6 +6,7 @@ Only generation preconditions are used: the emulator does not enforce metagenera
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 import uuid
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import google_crc32c
 import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
@@ -32,6 +34,8 @@ CONNECTIONS = 64
 NO_ROOM = ("no space left", "disk quota", "enospc")
 """How a full disk reads in the emulator's answers."""
 PROBES, PROBE_BYTES = "probes/", 2**20
+PART = 2**20
+"""Bytes of an object that is read in parts."""
 READS = 3
 """How often an object is read that comes with the wrong checksum."""
 
@@ -80,6 +84,20 @@ class Stored:
     data: bytes
     generation: int
     written: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An object to be read in parts, all of one generation.
+
+    Attributes:
+        size: bytes.
+        parts: PART bytes each, but for the last one, which comes if the CRC32C of all is the object's. Each is asked
+            for when it is taken, and may raise StorageError.
+    """
+
+    size: int
+    parts: Iterator[bytes]
 
 
 class Bucket:
@@ -141,6 +159,35 @@ class Bucket:
                     break
         # The download's own headers set the generation: bytes and generation belong together.
         return Stored(data, int(blob.generation), self._heard.written)
+
+    def open(self, name: str) -> Opened | None:
+        """Opens an object that may be too large to hold; None where there is none."""
+        with self._translated(f"looking up {name}"):
+            blob = self._bucket.get_blob(name, **self._call)
+        return None if blob is None else Opened(int(blob.size), self._parts(blob))
+
+    def _parts(self, blob: storage.Blob) -> Iterator[bytes]:
+        # What a download says of itself goes into the blob.
+        size, generation, whole = int(blob.size), blob.generation, blob.crc32c
+        checksum = google_crc32c.Checksum()
+        for start in range(0, size, PART):
+            end = min(start + PART, size)
+            with self._translated(f"reading {blob.name}"):
+                try:
+                    data = blob.download_as_bytes(
+                        start=start,
+                        end=end - 1,
+                        raw_download=True,
+                        checksum=None,
+                        if_generation_match=generation,
+                        **self._call,
+                    )
+                except (api.NotFound, api.PreconditionFailed):
+                    raise StorageError(f"{blob.name} was deleted or replaced while it was read") from None
+            checksum.update(data)
+            if end == size and base64.b64encode(checksum.digest()).decode() != whole:
+                raise StorageError(f"GCS: reading {blob.name} in bucket {self.name!r} gave spoilt bytes")
+            yield data
 
     def exists(self, name: str) -> bool:
         """Whether the object exists."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -81,6 +81,11 @@ class Options(BaseModel):
     label: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printed)] = "grain"
 
 
+NUMBERS = {
+    name for name, each in Options.model_fields.items() if {int, float} & {each.annotation, *get_args(each.annotation)}
+}
+
+
 def shown(value: object) -> str:
     """A value of a request as a message shows it: short, and without its depths, where `repr` may run out of stack."""
     if isinstance(value, str):
@@ -109,6 +114,9 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
         named = ", ".join(map(shown, unknown[:3])) + (", …" if len(unknown) > 3 else "")
         raise UnknownOption(f"unknown option {named}: the options are {', '.join(Options.model_fields)}")
     said = {name: value for name, value in given.items() if value is not None}
+    if text and (grouped := sorted(name for name in NUMBERS & set(said) if "_" in said[name])):
+        # pydantic reads 1_0 as ten: a slip of the hand would be a scale.
+        raise InvalidOption("; ".join(f"{name}: should be a number, got {shown(said[name])}" for name in grouped))
     try:
         checked = Options.model_validate_strings(said) if text else Options.model_validate(said, strict=True)
     except ValidationError as error:

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from grain_handler import errors
 from grain_handler import frame as handlers
 from grain_handler.measure import measure_labels
-from grain_handler.options import Options
+from grain_handler.options import Options, parse_options
 from grainserve import frame as clients
-from grainserve.contract import validate_options
+from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import InvalidOption
 
 
@@ -58,6 +58,22 @@ def test_both_refuse_a_text_with_a_control_character(name: str, character: str) 
         validate_options({name: f"quartz{character}"})
     with pytest.raises(ValidationError):
         Options.model_validate({name: f"quartz{character}"})
+
+
+@pytest.mark.parametrize("text", ["1_0", "1_0.5", "１０", "٣", "0x1", "ten"])
+@pytest.mark.parametrize("name", ["um_per_px", "min_area", "crop_n_layers", "pred_iou_thresh"])
+def test_both_refuse_a_number_that_only_a_programmer_would_write(name: str, text: str) -> None:
+    with pytest.raises(InvalidOption, match=name):
+        options_from_text({name: text})
+    with pytest.raises(errors.InvalidOption, match=name):
+        parse_options({name: text}, {}, text=True)
+
+
+@pytest.mark.parametrize("text", ["10", " 10 ", "+10", "010"])
+@pytest.mark.parametrize("name", ["um_per_px", "min_area"])
+def test_both_read_a_number_as_people_write_it(name: str, text: str) -> None:
+    assert options_from_text({name: text}) == {name: 10}
+    assert getattr(parse_options({name: text}, {}, text=True), name) == 10
 
 
 @pytest.mark.parametrize("label", ["quartz", "K-feldspar (or?) 2", "é", "石英\u3000粒", "\u00a0"])

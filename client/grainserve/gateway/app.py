@@ -24,6 +24,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,9 +46,9 @@ from grainserve.gateway import docs, jobs
 from grainserve.gateway.guard import guarded
 from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
+from grainserve.gateway.places import Busy
 from grainserve.gateway.readiness import Readiness
 from grainserve.gateway.service import Service
-from grainserve.gateway.uploads import Busy
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ def create_app(service: Service) -> ASGIApp:
             GrainserveError: _answer_error,
             RequestValidationError: _answer_invalid,
             HTTPException: _answer_http,
+            ClientDisconnect: _answer_nobody,
             Exception: _answer_fault,
         },
     )
@@ -190,6 +192,12 @@ async def _answer_http(_: Request, error: HTTPException) -> JSONResponse:
     """No such path, a method it does not have, or a form that cannot be parsed."""
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return JSONResponse({"error": {"code": code, "message": str(error.detail)}}, error.status_code, error.headers)
+
+
+async def _answer_nobody(request: Request, _: ClientDisconnect) -> JSONResponse:
+    """Whoever sent it hung up before its end: a line in the log, and an answer for the figures."""
+    log.info("%s broke its request off", request.client.host if request.client else "a client")
+    return JSONResponse({"error": {"code": "broken_off", "message": "the request did not come to its end"}}, 400)
 
 
 async def _answer_fault(_: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,6 @@
 
 # Annotations are not postponed here: FastAPI reads them, and it would not find those made inside `routes`.
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -11,14 +10,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from grainserve import trace
-from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
+from grainserve.errors import ImageNotFound, JobFailed
 from grainserve.exports.formats import FormatName
 from grainserve.gateway import files, uploads
+from grainserve.gateway.connections import network
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
+from grainserve.gateway.places import Places
+from grainserve.gateway.sending import Readers
 from grainserve.gateway.service import Service
 from grainserve.jobs import Job, State
 from grainserve.pending import Ticket
+from grainserve.storage import Opened
 
 POSITIONS = 1000
 """A position in the queue is counted up to this: one listing call."""
@@ -38,7 +41,9 @@ class Wanted(Which):
 
 def routes(service: Service) -> APIRouter:
     """The routes, over a service."""
-    router, rates, places = APIRouter(), Rates(), asyncio.Semaphore(service.uploads)
+    router, rates, limits = APIRouter(), Rates(), service.limits
+    uploading = Places(f"{service.uploads} uploads", service.uploads, limits.share)
+    readers = Readers(limits)
 
     async def caller(request: Request) -> Caller:
         """Who asks, if they may, and may now."""
@@ -47,7 +52,12 @@ def routes(service: Service) -> APIRouter:
         rates.take(found)
         return found
 
+    def owner(request: Request, who: Annotated[Caller, Depends(caller)]) -> str:
+        """Who takes places: a key, or where there are none an address."""
+        return network(request.client.host) if service.keys.open and request.client else who.name
+
     Known = Annotated[Caller, Depends(caller)]  # noqa: N806 - a type
+    Owner = Annotated[str, Depends(owner)]  # noqa: N806
     Key = Annotated[  # noqa: N806
         str | None, Header(alias="Idempotency-Key", min_length=1, description="your own name for this submission")
     ]
@@ -66,17 +76,15 @@ def routes(service: Service) -> APIRouter:
         openapi_extra=UPLOAD,
         responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     )
-    async def upload(request: Request, who: Known, key: Key = None) -> JSONResponse:
+    async def upload(request: Request, who: Known, holder: Owner, key: Key = None) -> JSONResponse:
         """Store an image and its job; the work goes on behind it.
 
         Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`; options go with them or into
         the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The trace of a
         `traceparent` header (W3C) is the job's, up to the result's metadata.
         """
-        if places.locked():
-            raise uploads.Busy(service.uploads)
-        async with places:
-            given = await uploads.read(request, who.max_bytes)
+        with uploading.hold(holder):
+            given = await uploads.read(request, who.max_bytes, limits.slowest)
             image_id = await run_in_threadpool(
                 service.store.submit,
                 given.image,
@@ -94,7 +102,7 @@ def routes(service: Service) -> APIRouter:
         return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
 
     @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
-    def image_analysis(wanted: Annotated[Wanted, Query()], who: Known) -> Response:
+    def image_analysis(wanted: Annotated[Wanted, Query()], who: Known, holder: Owner) -> Response:
         """The result (200), or where the job is (202): its state, the attempts begun, and its position.
 
         The position is the number of your unfinished images, this one included; they are not worked on in order.
@@ -104,7 +112,10 @@ def routes(service: Service) -> APIRouter:
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
-            return files.render(service.store.result(image_id), wanted.format, lambda: service.store.image(image_id))
+            store, form = service.store, wanted.format
+            return readers.send_result(
+                holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id))
+            )
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
         return JSONResponse(where, 202, {"Retry-After": "1"})
@@ -126,14 +137,15 @@ def routes(service: Service) -> APIRouter:
         response_description="The image file.",
         responses=failures(401, 404, 422, 429, 503),
     )
-    def image(image_id: Annotated[str, Path(description="as `/upload` returned it")], who: Known) -> Response:
+    def image(
+        image_id: Annotated[str, Path(description="as `/upload` returned it")], who: Known, holder: Owner
+    ) -> Response:
         """The image as it was submitted."""
-        own_job(image_id, who)
-        data = service.store.image(image_id)
-        try:
-            kind = uploads.check_header(data)
-        except ImageRejected:  # submitted past the gateway, and no image: nothing a browser should show
-            kind = "application/octet-stream"
-        return Response(data, media_type=kind)
+
+        def look() -> Opened:  # with a place: storage is not asked for those who have none
+            own_job(image_id, who)
+            return service.store.open_image(image_id)
+
+        return readers.send_image(holder, look)
 
     return router

@@ -15,6 +15,29 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What strangers may take of a gateway.
+
+    Attributes:
+        connections: open at once.
+        per_address: of them from one address; of IPv6 from one /64.
+        header_seconds: for a request's headers to arrive.
+        slowest: bytes a second that an upload brings, and an answer is read with, at least.
+        reads: images and results on their way to readers at once.
+        read_bytes: of results among them.
+        share: the part of uploads and reads that is the most for one key; without keys, for one address.
+    """
+
+    connections: int = 512
+    per_address: int = 128
+    header_seconds: float = 10.0
+    slowest: int = 16 * 2**10
+    reads: int = 32
+    read_bytes: int = 128 * 2**20
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
 class Service:
     """A gateway's parts.
 
@@ -29,6 +52,7 @@ class Service:
         grace: seconds its jobs in hand may take at the end.
         origins: web origins that may call (CORS).
         hosts: names that requests may be addressed to while there are no keys; None for any.
+        limits: for strangers.
     """
 
     store: JobStore
@@ -41,3 +65,4 @@ class Service:
     grace: float = 25.0
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = LOOPBACK
+    limits: Limits = Limits()

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from grainserve.contract import options_from_text, validate_options
-from grainserve.errors import GrainserveError, ImageRejected, InvalidOption
-from grainserve.reading.picture import read_header
+from grainserve.errors import ImageRejected, InvalidOption
+from grainserve.gateway.service import Limits
+from grainserve.reading.picture import READ, read_header
 from grainserve.reading.refusal import Refused
 
 JSON = "application/json"
@@ -31,17 +32,10 @@ JSON_PARTS = 1000
 lists, in as many bytes as an image may have, would take 800 MB."""
 READ_SECONDS = 60.0
 """Time for a body to arrive: one that drips holds a place."""
+STALL_SECONDS = 10.0
+"""So long may a body stand still. Slower than the slowest speed it uses this up, faster it wins it back."""
 LARGEST_MIB = 120
 """Memory that an upload takes at the most: as JSON of the largest image, while it is parsed."""
-
-
-class Busy(GrainserveError):
-    """As many uploads as a gateway holds in memory are under way."""
-
-    code = "busy"
-
-    def __init__(self, at_once: int) -> None:
-        super().__init__(f"{at_once} uploads are under way, and more are not taken at once: send it again in a second")
 
 
 @dataclass(frozen=True)
@@ -59,13 +53,14 @@ class Upload:
     options: dict[str, Any]
 
 
-async def read(request: Request, max_bytes: int) -> Upload:
+async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) -> Upload:
     """Reads an upload and checks it before anything is stored.
 
     Args:
         request: JSON (`{"image": base64, …options}`), a form (`image` and a field per option), or the image's own
             bytes; with each of them options may be query parameters.
         max_bytes: of the image.
+        slowest: bytes a second that must come.
 
     Raises:
         ImageRejected: 400, 408, 413 or 415; the message says what to do.
@@ -74,14 +69,18 @@ async def read(request: Request, max_bytes: int) -> Upload:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     fields: list[tuple[str, str]] = []
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout(min(READ_SECONDS, STALL_SECONDS)) as patience:
+            request = _timed(request, patience, slowest)
             if kind == "multipart/form-data":
                 body, fields = await _form(request, max_bytes)
             else:
                 body = await _body(request, max_bytes * 4 // 3 + OPTIONS_BYTES if kind == JSON else max_bytes)
     except TimeoutError:
         raise ImageRejected(
-            408, "too_slow", f"the request did not arrive within {READ_SECONDS:g} s: send a smaller file"
+            408,
+            "too_slow",
+            f"the request came with less than {slowest / 1024:g} KiB/s, or not within {READ_SECONDS:g} s: send a "
+            "smaller file",
         ) from None
 
     def checked() -> Upload:
@@ -117,6 +116,14 @@ def check_header(image: bytes) -> str:
             "measure it with `grainserve analyze`, which cuts it into tiles",
         )
     return header.content_type
+
+
+def content_type(beginning: bytes) -> str:
+    """Names the type of an image file by its first bytes; of anything else, one that no browser shows."""
+    if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
+        return "image/webp"
+    found = (f"image/{kind.lower()}" for magic, kind in READ.items() if beginning.startswith(magic))
+    return next(found, "application/octet-stream")
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -185,6 +192,20 @@ def _merged(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
     if both := query.keys() & body.keys():
         raise InvalidOption(f"{', '.join(sorted(both))}: in the query and in the body; give each option once")
     return query | body
+
+
+def _timed(request: Request, patience: asyncio.Timeout, slowest: int) -> Request:
+    """The request, of which every byte prolongs our patience."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + READ_SECONDS
+
+    async def receive() -> Message:
+        message = await request.receive()
+        won = (patience.when() or 0.0) + len(message.get("body", b"")) / slowest
+        patience.reschedule(min(won, loop.time() + STALL_SECONDS, end))
+        return message
+
+    return Request(request.scope, receive)
 
 
 def _limited(request: Request, limit: int) -> Request:

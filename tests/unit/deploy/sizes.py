@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from grainserve.gateway.keys import MAX_MIB
+from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import LARGEST_MIB
 from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod
 
@@ -13,6 +14,8 @@ IDLE_MIB = 110
 """A gateway or a dispatcher with nothing to do; measured."""
 PLACE_MIB = 120
 """What a dispatcher's place takes at the most: the largest image (24 MiB), three steps to its request (32 MiB each)."""
+READS_MIB = 2 * Limits.reads + Limits.read_bytes // 2**20
+"""What a gateway's readers take at the most: two parts of each image, and results."""
 UNITS = {"Mi": 1, "Gi": 1024}
 
 
@@ -54,7 +57,8 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
         for container in pod(each)["containers"]:
             where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
             places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
-            needed = IDLE_MIB + places * PLACE_MIB + (uploads or 0) * LARGEST_MIB
+            reads = READS_MIB if container.get("args", [""])[0] == "gateway" else 0
+            needed = IDLE_MIB + places * PLACE_MIB + (uploads or 0) * LARGEST_MIB + reads
             if mib(limits["memory"]) < needed:
                 yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
             if container.get("args", [""])[0] == "gateway":

@@ -17,6 +17,7 @@ import uvicorn
 from PIL import Image
 
 from grainserve.dispatcher import Dispatcher
+from grainserve.gateway import connections
 from grainserve.gateway.app import create_app
 from grainserve.gateway.keys import Keys
 from grainserve.gateway.service import Service
@@ -53,7 +54,8 @@ class Gateway:
 
 @contextmanager
 def serving(service: Service) -> Iterator[Gateway]:
-    config = uvicorn.Config(create_app(service), port=0, log_config=None, server_header=False)
+    limits = connections.settings(service.limits)
+    config = uvicorn.Config(create_app(service), port=0, log_config=None, server_header=False, **limits)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import socket
 import threading
 import time
@@ -17,9 +18,10 @@ import pytest
 
 from benchmarks.tiff_kinds import LAYOUTS, pixels, written
 from grainserve.gateway import uploads
-from grainserve.gateway.service import AT_ONCE
+from grainserve.gateway.keys import Caller
+from grainserve.gateway.service import AT_ONCE, Limits
 from tests.unit.gateway.conftest import Gateway, Start, png
-from tests.unit.gateway.test_jobs import failure
+from tests.unit.gateway.test_jobs import failure, keys
 
 Names = Callable[[], set[str]]
 
@@ -153,14 +155,19 @@ def test_a_header_of_millions_of_parts_is_not_walked_through(gateway: Gateway, n
 
 
 @contextmanager
-def dripping(gateway: Gateway, count: int, kind: str = "image/png") -> Iterator[list[socket.socket]]:
+def dripping(
+    gateway: Gateway, count: int, kind: str = "image/png", key: str = "", source: str = "127.0.0.1"
+) -> Iterator[list[socket.socket]]:
     """Uploads that have begun and send nothing more."""
     where = urlsplit(gateway.url)
-    head = f"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    head = (
+        f"POST /upload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+    )
     begun = b"--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\nhalf"
     with ExitStack() as opened:
         drips = [
-            opened.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
+            opened.enter_context(socket.create_connection((where.hostname, where.port), 10, (source, 0)))
             for _ in range(count)
         ]
         for drip in drips:
@@ -212,3 +219,66 @@ def test_others_are_answered_while_an_upload_is_parsed(
         finally:
             go_on.set()
         assert upload.result().status_code == 202
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
+def test_a_body_that_comes_too_slowly_is_given_up(start: Start, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It moves, and would for an hour."""
+    monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(uploads, "READ_SECONDS", 3600)
+    gateway = start(limits=Limits(slowest=10_000_000))
+    with dripping(gateway, 1, kind) as (drip,):
+        drip.settimeout(0.02)
+        answer = b""
+        while not answer:
+            try:
+                drip.sendall(b"x")
+                answer = drip.recv(100)
+            except TimeoutError:
+                continue
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_body_that_comes_fast_enough_is_taken_however_long_it_takes(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "STALL_SECONDS", 5.0)
+    gateway = start(limits=Limits(slowest=10))
+    body = png() + bytes(1000)
+
+    def slowly() -> Iterator[bytes]:
+        for begin in range(0, len(body), 4000):
+            yield body[begin : begin + 4000]
+
+    assert gateway.ask("POST", "/upload", data=slowly()).status_code == 202
+
+
+def test_one_keys_dripping_uploads_leave_places_for_others(start: Start) -> None:
+    known, (theirs, mine) = keys(Caller("drips"), Caller("lab"))
+    gateway = start(keys=known, uploads=4)
+    with dripping(gateway, 16, key=theirs):
+        while (answer := gateway.ask("POST", "/upload", theirs, data=png())).status_code == 202:
+            time.sleep(0.01)
+        assert failure(answer, 503) == "busy"
+        gateway.upload(png(), mine)
+
+
+def test_without_keys_an_address_has_a_share(start: Start) -> None:
+    gateway = start(uploads=4)
+    with dripping(gateway, 16, source="127.0.0.2"):
+        gateway.upload(png())
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
+def test_an_upload_that_breaks_off_is_a_line_and_no_traceback(
+    start: Start, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "grainserve.gateway")
+    gateway = start(uploads=1)
+    with dripping(gateway, 1, kind):
+        while gateway.ask("POST", "/upload", data=png()).status_code == 202:
+            time.sleep(0.01)
+    while gateway.ask("POST", "/upload", data=png()).status_code == 503:
+        time.sleep(0.01)
+    assert "127.0.0.1 broke its request off" in caplog.messages
+    assert not [record for record in caplog.records if record.exc_info]
