@@ -68,7 +68,7 @@ def ground_size(tiff: TiffFile) -> Said | None:
         x, y = (math.hypot(matrix[column], matrix[4 + column]) for column in (0, 1))
     else:
         return None
-    um = 1e6 * _metres(page.geotiff_tags if page.is_geotiff else {}, x)
+    um = 1e6 * _metres((page.geotiff_tags if page.is_geotiff else None) or {}, x)
     return Said(SOURCE, x * um, y * um)
 
 

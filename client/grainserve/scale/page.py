@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffFrame, TiffPage
+    from tifffile import TiffFile, TiffPage
 
 REDUCED_OR_MASK = 0b101
 
 
-def image_page(file: TiffFile) -> TiffPage | TiffFrame:
+def image_page(file: TiffFile) -> TiffPage:
     """Finds the page that is measured: the first that is no smaller copy or mask of another, as `reading.tiff` does."""
-    return next((page for page in file.pages if not page.subfiletype & REDUCED_OR_MASK), file.pages.first)
+    for each in file.pages:
+        page = each.aspage()
+        if not page.subfiletype & REDUCED_OR_MASK:
+            return page
+    return file.pages.first
