@@ -129,6 +129,15 @@ def test_what_is_no_number_is_no_grey_level(hole: float) -> None:
     assert "NaN" in str(refused(tiff(np.full((8, 8), hole))))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_nodata_in_one_channel_is_no_level(dtype: str) -> None:
+    levels = (deep()[..., None] + np.array([0, 5, 9])).astype(dtype)
+    plain = both(tiff(levels, photometric="rgb")).pixels.copy()
+    levels[10:20, 5:15, 1], plain[10:20, 5:15, 1] = -9999, 0
+    seen = both(tiff(levels, photometric="rgb", extratags=[(42113, "s", 0, "-9999", True)]))
+    np.testing.assert_array_equal(seen.pixels, plain)
+
+
 def test_a_nodata_that_no_pixel_can_hold_is_none() -> None:
     tag = [(42113, "s", 0, "-9999", True)]
     assert len(both(tiff(deep(), extratags=tag)).warnings) == 1
@@ -218,6 +227,15 @@ def test_reduced_copies_and_masks_are_no_pages(words: dict[str, Any], dtype: str
     others = [(image[::2, ::2], 1), (image[::4, ::4], 1), (image[..., 0] > 99, 4)]
     data = paged(*([(image, 0), *others] if first else [*others, (image, 0)]), **words)
     np.testing.assert_array_equal(both(data).pixels, both(paged((image, 0))).pixels)
+
+
+def test_an_image_below_a_thumbnail_is_refused_and_the_thumbnail_not_taken_for_it() -> None:
+    image, file = pixels(3, "uint8"), io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:  # as DNG and NEF have it
+        writer.write(image[::4, ::4], subfiletype=1, subifds=1, photometric="rgb", metadata=None)
+        writer.write(image, photometric="rgb", metadata=None)
+    error = refused(file.getvalue())
+    assert (error.code, "raw files" in str(error)) == ("unsupported_format", True)
 
 
 @pytest.mark.parametrize("second", [0, 2])

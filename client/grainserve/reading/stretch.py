@@ -60,7 +60,7 @@ def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         raise unsupported("no pixel has a value: all are NaN, infinite or nodata")
     deep = levels.values.dtype != np.uint8
     said = list(levels.warnings)
-    low, high, outside = _limits(levels.values[counted].ravel()) if deep else (0.0, float(WHITE), 0)
+    low, high, outside = _limits(_with_value(levels, counted)) if deep else (0.0, float(WHITE), 0)
     if deep:
         grey = levels.values.shape[2] == 1
         said.append(
@@ -114,6 +114,13 @@ def _valid(levels: Levels) -> NDArray[np.bool_]:
     if nodata is not None:
         valid &= (values != nodata).any(axis=2)
     return valid
+
+
+def _with_value(levels: Levels, counted: NDArray[np.bool_]) -> NDArray[Any]:
+    """The values of the counted pixels, without the nodata that single channels hold."""
+    flat = levels.values[counted].ravel()
+    nodata = None if levels.nodata is None else _as(flat.dtype, levels.nodata)
+    return flat if nodata is None else flat[flat != nodata]
 
 
 def _as(dtype: np.dtype[Any], number: float) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from grainserve.errors import ScaleError
+from grainserve.scale.page import image_page
 from grainserve.scale.said import Said
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def ground_size(tiff: TiffFile) -> Said | None:
     Raises:
         ScaleError: it is in degrees, in Web Mercator, or in a unit that it does not name.
     """
-    tags = tiff.pages.first.tags
+    page = image_page(tiff)
+    tags = page.tags
     if "ModelPixelScaleTag" in tags:
         x, y = (float(side) for side in tags["ModelPixelScaleTag"].value[:2])
     elif "ModelTransformationTag" in tags:
@@ -66,7 +68,7 @@ def ground_size(tiff: TiffFile) -> Said | None:
         x, y = (math.hypot(matrix[column], matrix[4 + column]) for column in (0, 1))
     else:
         return None
-    um = 1e6 * _metres(tiff.geotiff_metadata or {}, x)
+    um = 1e6 * _metres((page.geotiff_tags if page.is_geotiff else None) or {}, x)
     return Said(SOURCE, x * um, y * um)
 
 

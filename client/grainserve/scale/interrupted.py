@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,9 @@ ALIKE_PIECES, ALIKE_COLOURS = 0.75, 40
 """The shorter piece is at least this share of the longer one, since numbers stand in the middle; and levels of 255
 between their colours at most."""
 
-SHARE_OF_PIECE = 4
-"""What goes on beyond a bar is another piece of it if it is at least a fourth as long."""
+SHARE_OF_PIECE, PLAIN = 4, 0.8
+"""What goes on beyond a bar is another piece of it if it is at least a fourth as long, and stands out from what lies
+above and below it in this share of its columns."""
 
 STROKES, INK = 3, (0.08, 0.8)
 """A number and its unit are at least three strokes beside one another, and cover such a share of the columns."""
@@ -59,16 +59,18 @@ def interrupted(
 
 def goes_on(frame: NDArray[np.uint8], stack: Stack) -> bool:
     """Whether beyond a gap at either end a bar has another piece: as thick, of its colour, in its rows."""
-    width = frame.shape[1]
+    height, width = frame.shape[:2]
     reach, shortest = WIDEST_EMPTY * stack.length, max(12, stack.length // SHARE_OF_PIECE)
-    above, below = stack.y0 - 2, stack.y1 + 1
+    # As for the bar's own contrast: the stack may be without some of the bar's rows, and what is beside it a texture.
+    above, below = [max(0, stack.y0 - 3), stack.y0 - 2], [stack.y1 + 1, min(stack.y1 + 2, height - 1)]
     for columns in (slice(max(0, stack.x0 - reach), stack.x0 - 3), slice(stack.x1 + 3, min(width, stack.x1 + reach))):
         if columns.stop - columns.start < shortest:
             continue
         line = _share(frame, stack, (core(stack), columns)).mean(axis=0) > 0.7
-        beside = _share(frame, stack, ([above, below], columns)).max(axis=0) < 0.5
-        runs = [len(list(run)) for is_line, run in groupby((line & beside).tolist()) if is_line]
-        if max(runs, default=0) >= shortest:
+        beside = np.max([_share(frame, stack, (rows, columns)).min(axis=0) for rows in (above, below)], axis=0) < 0.5
+        # A texture beside it hides some columns of a piece.
+        covered = np.convolve(line & beside, np.ones(shortest), "valid")
+        if covered.max() >= PLAIN * shortest:
             return True
     return False
 

@@ -13,6 +13,7 @@ from grainserve.errors import ScaleError
 from grainserve.reading.picture import BROKEN
 from grainserve.scale import geotiff, tiff
 from grainserve.scale.beside import beside
+from grainserve.scale.page import image_page
 from grainserve.scale.resolution import is_tiff, resolution
 from grainserve.scale.said import Said, Size
 from grainserve.scale.units import Scale
@@ -33,7 +34,7 @@ def file_scale(data: bytes, path: Path | None = None) -> Scale | None:
         path: where it lies, if it is a file; the text file is looked for there.
 
     Returns:
-        The scale of the pixels of the file's first page; None where the file says none.
+        The scale of the pixels of the page that is the image; None where the file says none.
 
     Raises:
         ScaleConflict: its pixels are not square, or what it says is of a picture of another size.
@@ -71,13 +72,14 @@ def _of_tiff(data: bytes) -> Iterator[Said]:
 
 
 def _size(data: bytes) -> Size | None:
-    """Width and height of the first page; None where they cannot be read."""
+    """Width and height of the image; None where they cannot be read."""
     import tifffile  # noqa: PLC0415
 
     try:
         if is_tiff(data):
             with tifffile.TiffFile(io.BytesIO(data)) as file:
-                return file.pages.first.imagewidth, file.pages.first.imagelength
+                page = image_page(file)
+                return page.imagewidth, page.imagelength
         with Image.open(io.BytesIO(data)) as picture:
             return picture.size
     except (tifffile.TiffFileError, Image.DecompressionBombError, *DAMAGED):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from grainserve.reading.picture import BROKEN
+from grainserve.scale.page import image_page
 from grainserve.scale.said import Said
 
 INCH_UM = 25_400.0
@@ -110,7 +111,7 @@ def _of_tiff(data: bytes) -> Density | None:
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            tags = file.pages.first.tags
+            tags = image_page(file).tags
             unit = int(tags.valueof("ResolutionUnit", 2))
             values = [tags.valueof(f"{axis}Resolution") for axis in "XY"]
             if unit not in UNITS_PER_INCH or None in values:

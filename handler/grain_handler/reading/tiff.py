@@ -51,6 +51,7 @@ class Tag(IntEnum):
     TILE_LENGTH = 323
     TILE_OFFSETS = 324
     TILE_COUNTS = 325
+    SUB_IFDS = 330
     INK_SET = 332
     EXTRA = 338
     FORMAT = 339
@@ -227,7 +228,13 @@ def image_page(data: bytes) -> Page:
         Refused: There are several, or its pixels are of a kind that is not read.
     """
     pages = list(_pages(data))
-    images = [page for page in pages if not page.reduced] or pages
+    images = [page for page in pages if not page.reduced]
+    if not images and any(Tag.SUB_IFDS in page.entries for page in pages):
+        raise unsupported(
+            "the TIFF's pages are smaller copies of an image that lies in a directory below them, as in raw files of "
+            "cameras: develop it to a TIFF of 16 bits"
+        )
+    images = images or pages
     if len(images) > 1:
         raise Refused("multiple_pages", f"the TIFF has {len(images)} pages or frames: send one image at a time")
     _check(images[0])

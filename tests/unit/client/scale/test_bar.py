@@ -115,6 +115,14 @@ def test_a_bar_that_may_be_a_piece_of_a_longer_one_is_a_conflict(one: int, other
         scale_bar(find_bars(pixels))
 
 
+@pytest.mark.parametrize("seed", [8, 9])  # in which the noise hides some rows of a piece
+def test_noise_around_its_pieces_makes_none_of_them_the_whole(seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(128, 30, (480, 480, 1)).repeat(3, axis=2).clip(0, 255).astype(np.uint8)
+    drawn = with_interrupted_bar(noise, 340, 6, WHITE, "50 µm", y=240, tick=2)
+    with pytest.raises(ScaleConflict, match="one piece of a longer one"):
+        scale_bar(find_bars(drawn))
+
+
 def test_a_number_in_another_colour_in_the_line_is_a_conflict_and_no_half() -> None:
     pixels = with_bar(with_bar(texture(40, 4), 90, 4, WHITE, x=40), 90, 4, WHITE, x=220)
     pixels = written(pixels, "50 µm", (140, 170), (200, 60, 60), 20)

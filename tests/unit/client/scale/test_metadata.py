@@ -311,6 +311,28 @@ def test_the_pixels_of_a_geotiff(keys: dict[int, int], um: float) -> None:
         assert found.source == "GeoTIFF ModelPixelScale"
 
 
+@pytest.mark.parametrize("thumbnail_first", [True, False])
+def test_a_thumbnail_s_scale_is_not_the_image_s(thumbnail_first: bool) -> None:
+    pages = [(PIXELS, 40_000, 0, 0.0005), (PIXELS[::4, ::4], 10_000, 1, 0.002)]
+    for on_ground in (False, True):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for array, per_cm, subfile, metres in reversed(pages) if thumbnail_first else pages:
+                tags = [(34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32632), True)]
+                tags.append((33550, "d", 3, (metres, metres, 0.0), True))
+                writer.write(
+                    array[..., 0],
+                    subfiletype=subfile,
+                    metadata=None,
+                    resolution=(per_cm, per_cm),
+                    resolutionunit="CENTIMETER",
+                    extratags=tags if on_ground else [],
+                )
+        found = file_scale(file.getvalue())
+        assert found is not None
+        assert found.um_per_px == pytest.approx(500 if on_ground else 0.25)
+
+
 def test_a_geotiff_that_is_turned() -> None:
     matrix = (0.0003, 0.0004, 0, 5e5, 0.0004, -0.0003, 0, 5e6, 0, 0, 0, 0, 0, 0, 0, 1)
     found = file_scale(geo(None, UTM, extratags=[(34264, "d", 16, matrix, True)]))
