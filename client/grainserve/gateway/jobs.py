@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from grainserve import trace
 from grainserve.errors import ImageNotFound, ImageRejected, JobFailed
 from grainserve.exports.formats import FormatName
+from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
@@ -34,6 +35,12 @@ class Wanted(Which):
     """Whose, and how."""
 
     format: FormatName = Field(FormatName.JSON, description="as what `grainserve export` writes; json by default")
+    csv_dialect: CsvDialect = Field(
+        CsvDialect.EXCEL,
+        alias="csvDialect",
+        description="of csv: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw: as excel, but "
+        "texts that a spreadsheet takes for formulas get no apostrophe in front",
+    )
 
 
 def routes(service: Service) -> APIRouter:
@@ -104,7 +111,8 @@ def routes(service: Service) -> APIRouter:
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
-            return files.render(service.store.result(image_id), wanted.format, lambda: service.store.image(image_id))
+            result = service.store.result(image_id)
+            return files.render(result, wanted.format, lambda: service.store.image(image_id), wanted.csv_dialect)
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
         return JSONResponse(where, 202, {"Retry-After": "1"})
