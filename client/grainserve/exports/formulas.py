@@ -1,8 +1,8 @@
 """Texts that a spreadsheet would take for formulas: neutralised in files, and read back.
 
 A class or the name of an image is what somebody else wrote, and `=HYPERLINK(…)` in a cell runs for whoever opens the
-table. An apostrophe in front makes it a text. A spreadsheet of another country cuts a line at other signs, so a cell may
-also begin behind a comma, a semicolon, a tab or a quote inside of a text.
+table. An apostrophe in front makes it a text. A spreadsheet of another country cuts a line at other signs, so a cell
+may also begin behind a comma, a semicolon, a tab or a quote inside of a text.
 """
 
 from __future__ import annotations

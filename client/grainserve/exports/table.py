@@ -81,7 +81,7 @@ def write_csv(frame: pd.DataFrame, path: str | PathLike[str], dialect: str = Csv
     if dialect not in list(CsvDialect):
         raise InvalidOption(f"unknown dialect of CSV {dialect!r}: there are {', '.join(CsvDialect)}")
     if dialect != CsvDialect.RAW:
-        frame = frame.assign(**{name: frame[name].map(_safe) for name in frame.select_dtypes(["str", "object"])})
+        frame = frame.assign(**{str(name): frame[name].map(_safe) for name in frame.select_dtypes(["str", "object"])})
     if dialect == CsvDialect.EXCEL_EU:
         # Excel takes a file for UTF-8 where it begins with the byte order mark.
         frame.to_csv(path, index=False, sep=";", decimal=",", encoding="utf-8-sig")
