@@ -11,6 +11,32 @@ from typing import Any
 
 SECONDS = 1.0
 """What an image takes."""
+METADATA: dict[str, Any] = {
+    "timestamp": "2026-11-30T00:00:00Z",
+    "processTime": SECONDS,
+    "model": "sleeper",
+    "checkpoint": {"uri": "none", "generation": None, "crc32c": "AAAAAA=="},
+    "image": {"width": 1, "height": 1, "format": "PNG", "mode": "RGB", "bytes": 1},
+    "units": {"length": "px", "area": "px²", "angle": "degree", "umPerPx": None, "scaleSource": None},
+    "options": {
+        "points": "grid",
+        "points_per_side": 32,
+        "points_per_batch": 64,
+        "pred_iou_thresh": 0.88,
+        "stability_score_thresh": 0.95,
+        "box_nms_thresh": 0.7,
+        "crop_n_layers": 0,
+        "min_mask_region_area": 0,
+        "min_area": 20,
+        "max_area_fraction": 0.5,
+        "mode": "grains",
+        "mask_format": "rle",
+        "um_per_px": None,
+        "label": "grain",
+    },
+    "warnings": [],
+}
+"""What dispatchers want of a result, beside its image id and version."""
 
 
 class Sleeper:
@@ -26,6 +52,6 @@ class Sleeper:
         for row in rows:
             time.sleep(SECONDS)
             body = row.get("body", {})
-            metadata = {"imageId": body.get("imageId"), "model": "sleeper", "version": self.version}
+            metadata = METADATA | {"imageId": body.get("imageId"), "version": self.version}
             answers.append(json.dumps({"metadata": metadata, "segmentedObjects": []}))
         return answers

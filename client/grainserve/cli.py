@@ -176,7 +176,7 @@ def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, out, to, csv_dialect)
+        _deliver(result, image_id, out, to, csv_dialect)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
@@ -190,7 +190,7 @@ def wait(
     """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
-        _deliver(_wait_with_bar(client, image_id, timeout), out, to, csv_dialect)
+        _deliver(_wait_with_bar(client, image_id, timeout), image_id, out, to, csv_dialect)
 
 
 @app.command(
@@ -387,9 +387,10 @@ def _check_files(to: To, out: Path | None) -> None:
         FORMATS[name].check_library()
 
 
-def _deliver(result: Result, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
-    print_result(result, result.image_id)
+def _deliver(result: Result, image_id: str, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
+    """Prints a result and writes its files, named by the id that was asked for: what a result says may be forged."""
+    print_result(result, image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, result.image_id, None, to, csv_dialect=csv_dialect):
+        for path in write_files(result, out, image_id, None, to, csv_dialect=csv_dialect):
             typer.echo(path)

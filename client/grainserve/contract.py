@@ -131,7 +131,7 @@ def describe_option(name: str) -> str:
 
 
 def validate_result(result: object) -> None:
-    """Checks a result against the whole schema; milliseconds per grain, so meant for tests.
+    """Checks a result against the whole schema; about half a millisecond a grain.
 
     Raises:
         InvalidResult: the first rule broken and where.

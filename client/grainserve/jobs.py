@@ -21,6 +21,9 @@ it again."""
 MODEL_PAUSE = timedelta(seconds=30)
 """Between two attempts at such a job."""
 
+LONGEST_LEASE = timedelta(hours=1)
+"""A lease that says more was written by a clock gone wrong."""
+
 
 class State(StrEnum):
     """Where a job is."""
@@ -107,6 +110,12 @@ class Job:
         if self.state is State.RUNNING and not waits:
             return "abandoned"
         return "delayed" if self.state is State.QUEUED and waits else self.state.value
+
+    def held_until(self, latest: datetime) -> Job:
+        """The lease ends then at the latest."""
+        if self.lease is None or self.lease.expires <= latest:
+            return self
+        return replace(self, lease=replace(self.lease, expires=latest))
 
     def claimable_in(self, now: datetime) -> float:
         """Seconds until a job that has not ended may be claimed; 0 or less: now."""

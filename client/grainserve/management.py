@@ -192,7 +192,9 @@ class Management:
     ) -> Any:
         seconds = seconds or self._seconds
         try:
-            answer = requests.request(method, self.url + path, params=parameters, timeout=(5.0, seconds))
+            answer = requests.request(
+                method, self.url + path, params=parameters, timeout=(5.0, seconds), allow_redirects=False
+            )
         except requests.ReadTimeout as error:
             raise ManagementRefused(what, 0, type(error).__name__, f"no answer within {seconds:.0f} s") from error
         except requests.RequestException as error:
@@ -201,7 +203,7 @@ class Management:
             body = answer.json()
         except requests.JSONDecodeError:
             body = None
-        if answer.ok and body is not None:
+        if 200 <= answer.status_code < 300 and body is not None:
             return body
         said = body if isinstance(body, dict) else {}
         kind, message = str(said.get("type", "")), str(said.get("message", answer.reason))

@@ -15,6 +15,7 @@ from grainserve import config
 from grainserve.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
 from grainserve.gateway.service import AT_ONCE, LOOPBACK, Service
+from grainserve.jobs import LONGEST_LEASE
 from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
 from grainserve.stopping import stop_signals
@@ -39,7 +40,13 @@ Grace = Annotated[
     float, typer.Option(min=0, help="Seconds the jobs in hand may take to end after SIGTERM; then they go back.")
 ]
 LeaseSeconds = Annotated[
-    float, typer.Option("--lease", min=1, help="Seconds after which the jobs of a dispatcher that died are taken over.")
+    float,
+    typer.Option(
+        "--lease",
+        min=1,
+        max=LONGEST_LEASE.total_seconds(),
+        help="Seconds after which the jobs of a dispatcher that died are taken over.",
+    ),
 ]
 
 

@@ -31,10 +31,11 @@ from grainserve.errors import (
     IdempotencyConflict,
     ImageNotFound,
     InvalidConfiguration,
+    InvalidResult,
     JobFailed,
     ResultNotFound,
 )
-from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
 from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
 from grainserve.records import JSON, LeaseLost, Records, record_name
@@ -80,9 +81,12 @@ class JobStore:
 
     Args:
         bucket: where they are.
-        lease: how long a claim holds without renewal.
+        lease: how long a claim holds without renewal, `LONGEST_LEASE` at most.
         now: the clock, UTC; GCS's when not given.
         notifications: says that jobs are pending, where looking at `pending/` is not enough.
+
+    Raises:
+        InvalidConfiguration: the lease is longer than others would honour.
     """
 
     def __init__(
@@ -93,11 +97,13 @@ class JobStore:
         now: Callable[[], datetime] | None = None,
         notifications: Notifications | None = None,
     ) -> None:
+        if lease > LONGEST_LEASE:
+            raise InvalidConfiguration(f"a lease of {lease} is longer than others honour: {LONGEST_LEASE} at most")
         self.bucket = bucket
         self.pending = Pending(bucket)
-        self._records = Records(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
+        self._records = Records(bucket, self.now)
         self.notifications = notifications
 
     # For those who want results -------------------------------------------------------------------------------------
@@ -165,6 +171,7 @@ class JobStore:
             ImageNotFound: no job under this id.
             JobFailed: the job ended without a result.
             ResultNotFound: the result was deleted.
+            InvalidResult: what is stored in its place is not of this image.
         """
         job = self.job(image_id)
         if job.state is State.FAILED and job.error:
@@ -176,11 +183,18 @@ class JobStore:
 
         Raises:
             ResultNotFound: there is none.
+            InvalidResult: what is stored in its place is not of this image.
         """
         stored = self.bucket.read(_result_name(check_image_id(image_id)))
         if stored is None:
             raise ResultNotFound(image_id)
-        result: dict[str, Any] = json.loads(stored.data)
+        try:
+            result: dict[str, Any] = json.loads(stored.data)
+            found = result["metadata"]["imageId"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise InvalidResult(f"what is stored for image {image_id!r} is no result: {error!r:.200}") from error
+        if found != image_id:
+            raise InvalidResult(f"what is stored for image {image_id!r} is of another, {found!r:.200}")
         return result
 
     def job(self, image_id: str) -> Job:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
 from grainserve.contract import check_image_id
 from grainserve.errors import GrainserveError, ImageNotFound
-from grainserve.jobs import Job, Lease
+from grainserve.jobs import LONGEST_LEASE, Job, Lease
 from grainserve.storage import Bucket, PreconditionFailed
 
 JSON = "application/json"
@@ -21,13 +24,17 @@ class Records:
 
     Args:
         bucket: where they are.
+        now: the clock, UTC.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
         self._bucket = bucket
+        self._now = now
 
     def read(self, image_id: str) -> tuple[Job, int]:
         """Returns a record and its generation.
+
+        Whatever the clock of its writer said, a lease ends `LONGEST_LEASE` after the record was written, by GCS's.
 
         Raises:
             InvalidImageId: not an id.
@@ -37,7 +44,11 @@ class Records:
         stored = self._bucket.read(record_name(check_image_id(image_id)))
         if stored is None:
             raise ImageNotFound(image_id, self._bucket.name)
-        return Job.from_json(stored.data), stored.generation
+        job = Job.from_json(stored.data)
+        if job.lease:
+            age = self._bucket.clock.now() - stored.written if stored.written else timedelta(0)
+            job = job.held_until(self._now() + LONGEST_LEASE - max(age, timedelta(0)))
+        return job, stored.generation
 
     def swap(self, job: Job, generation: int, lease: Lease | None = None) -> int:
         """Writes a record over the one of that generation, or over a later one that bears the same lease of ours.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.contract import schema
+from grainserve.contract import check_image_id, schema
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
 from grainserve.masks import Window, decode_window, paint_labels
@@ -114,7 +114,7 @@ class Result:
         self._fetch_image = fetch_image
         try:
             self.metadata: Mapping[str, Any] = data["metadata"]
-            self.image_id = str(self.metadata["imageId"])
+            self.image_id = check_image_id(self.metadata["imageId"])
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
             self.frame  # noqa: B018 - a wrong one is told here, too

@@ -7,11 +7,13 @@ Only generation preconditions are used: the emulator does not enforce metagenera
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import requests
 from google.api_core import exceptions as api
@@ -20,7 +22,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from grainserve.clock import ServerClock
+from grainserve.clock import ServerClock, written_at
 from grainserve.config import BUCKET, check_address
 from grainserve.errors import BucketNotFound, StorageError, StorageFull, StorageRefused, StorageUnreachable
 
@@ -47,7 +49,9 @@ def connect() -> storage.Client:
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     if emulator := os.environ.get(EMULATOR):
         check_address(emulator, EMULATOR)
-    return storage.Client()
+    client = storage.Client()
+    client._http.max_redirects = 0  # GCS never redirects; whoever does would have images and tokens sent elsewhere
+    return client
 
 
 def check_emulator() -> None:
@@ -60,15 +64,22 @@ def check_emulator() -> None:
     emulator = os.environ.get(EMULATOR)
     if emulator:
         with translated("asking for it", os.environ.get(BUCKET, "")):
-            requests.get(check_address(emulator, EMULATOR), timeout=10)
+            requests.get(check_address(emulator, EMULATOR), timeout=10, allow_redirects=False)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's bytes and the generation they belong to."""
+    """An object's bytes and the generation they belong to.
+
+    Attributes:
+        data: the bytes.
+        generation: theirs.
+        written: when it was written, GCS's time, UTC, to a second; None where storage does not say.
+    """
 
     data: bytes
     generation: int
+    written: datetime | None = None
 
 
 class Bucket:
@@ -86,10 +97,11 @@ class Bucket:
     def __init__(self, name: str, client: storage.Client | None = None, *, patience: float = 20.0) -> None:
         self.name = name
         self.clock = ServerClock()
+        self._heard = threading.local()  # what this thread's last answer said beside its bytes
         with self._translated("reading credentials"):
             self.client = client or connect()
             # The library keeps the headers of its answers to itself; its requests session does not.
-            self.client._http.hooks["response"].append(self.clock.hear)
+            self.client._http.hooks["response"].append(self._hear)
             for scheme in ("https://", "http://"):
                 self.client._http.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._bucket = self.client.bucket(name)
@@ -128,7 +140,7 @@ class Bucket:
                 else:
                     break
         # The download's own headers set the generation: bytes and generation belong together.
-        return Stored(data, int(blob.generation))
+        return Stored(data, int(blob.generation), self._heard.written)
 
     def exists(self, name: str) -> bool:
         """Whether the object exists."""
@@ -185,6 +197,10 @@ class Bucket:
             for _ in found.pages:
                 pass
             return sorted(name.removeprefix(prefix).rstrip("/") for name in found.prefixes)
+
+    def _hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        self.clock.hear(response)
+        self._heard.written = written_at(response)
 
     def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
         blob = self._bucket.blob(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -17,10 +18,12 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from grainserve import trace
 from grainserve.config import DEFAULTS, TORCHSERVE
+from grainserve.contract import validate_result
 from grainserve.errors import (
     AnswerLost,
     HandlerFailed,
     ImageRejected,
+    InvalidResult,
     ModelNotFound,
     TorchServeBusy,
     TorchServeError,
@@ -31,6 +34,8 @@ from grainserve.management import Management
 
 ELSEWHERE = (401, 403, 404, 421)
 """What the handler never answers, but a gateway of ours does, whose errors look alike."""
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON escapes half of a letter outside the basic plane; without its other half it is no text and has no UTF-8."""
 
 
 class TorchServe:
@@ -76,7 +81,8 @@ class TorchServe:
         Raises:
             ImageRejected: 4xx, the image or an option is at fault.
             TorchServeBusy, TorchServeUnreachable: nothing was started.
-            WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed.
+            WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed, an answer that is no result of
+                this image included.
         """
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         headers = {"Content-Type": "application/json"} | ({trace.HEADER: traceparent} if traceparent else {})
@@ -85,7 +91,7 @@ class TorchServe:
         )
         if response.status_code != requests.codes.ok:
             raise _error(response, model, version)
-        return _result(response)
+        return _result(response, image_id)
 
     def ping(self) -> None:
         """Checks that the inference API answers at all.
@@ -93,7 +99,9 @@ class TorchServe:
         Raises:
             TorchServeUnreachable: it does not.
         """
-        self._request("GET", "/ping", self._short_timeout)
+        answer = self._request("GET", "/ping", self._short_timeout)
+        if 300 <= answer.status_code < 400:
+            raise TorchServeUnreachable(f"{answer.url} is no inference API: it redirects elsewhere")
 
     def _request(self, method: str, path: str, seconds: float, **extra: Any) -> requests.Response:
         # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
@@ -101,7 +109,8 @@ class TorchServe:
         # is work done twice.
         timeout = (self._connect_timeout, seconds)
         try:
-            return requests.request(method, self.inference + path, timeout=timeout, **extra)
+            # Nor elsewhere: whoever answers in TorchServe's place could have the image sent to wherever he likes.
+            return requests.request(method, self.inference + path, timeout=timeout, allow_redirects=False, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
                 raise TorchServeUnreachable(f"TorchServe does not answer at {self.inference}") from error
@@ -123,14 +132,34 @@ def _never_sent(error: requests.exceptions.RequestException) -> bool:
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
 
 
-def _result(response: requests.Response) -> dict[str, Any]:
+def _result(response: requests.Response, image_id: str) -> dict[str, Any]:
+    """The result that an answer is, by its whole schema, and of that image: two answers may have been exchanged."""
     try:
-        answer = json.loads(response.content, parse_constant=_no_constant, parse_float=_finite)
-    except ValueError as error:
+        answer: dict[str, Any] = _json(response)
+        validate_result(answer)
+    except InvalidResult as error:
+        raise HandlerFailed(200, "invalid_answer", f"the answer is no result: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise HandlerFailed(200, "invalid_answer", f"the answer is not JSON: {error}") from None
-    if not isinstance(answer, dict) or not {"metadata", "segmentedObjects"} <= answer.keys():
-        raise HandlerFailed(200, "invalid_answer", "the answer is no result: no metadata or no segmentedObjects")
+    if (found := answer["metadata"]["imageId"]) != image_id:
+        raise HandlerFailed(200, "invalid_answer", f"the answer is of another image, {found!r}")
     return answer
+
+
+def _json(response: requests.Response) -> Any:
+    """An answer's JSON, with `?` for lone surrogates, which could not be stored.
+
+    Raises:
+        ValueError: it is none that could be.
+    """
+    text = response.content.decode("utf-8", "replace")
+    try:
+        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if SURROGATE.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError("it is too deep") from None
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -151,6 +180,7 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
 
     | status | body | error |
     |---|---|---|
+    | 3xx | any: it is not followed | HandlerFailed |
     | 401, 403, 404, 421 | `{"error": …}` from a gateway of ours | TorchServeUnreachable |
     | other 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
     | 413 | none: over TorchServe's `max_request_size` | ImageRejected |
@@ -163,9 +193,11 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     | other | | HandlerFailed |
     """
     status = response.status_code
+    if 300 <= status < 400:
+        return HandlerFailed(status, "redirected", "the request was redirected elsewhere, where no image goes")
     try:
-        body = response.json()
-    except requests.exceptions.JSONDecodeError:
+        body = _json(response)
+    except ValueError:
         body = None
     body = body if isinstance(body, dict) else {}
     ours = body.get("error")

@@ -16,9 +16,12 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.unit.client.results import make_result
+
 POISON, LARGE = b"poison", b"large"
 BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "Model has no worker to serve request."}
 DIED = {"code": 500, "type": "InternalServerException", "message": "Worker died."}
+MEASURED = make_result(masks=[])
 REFUSED = {"error": {"code": "image_too_large", "message": "the image is 4000 px wide, the limit is 1024"}}
 
 
@@ -48,7 +51,7 @@ class Stub:
             return 500, DIED
         if image.endswith(LARGE):
             return 413, REFUSED
-        return 200, {"metadata": {"imageId": body["imageId"], "bytes": len(image)}, "segmentedObjects": []}
+        return 200, {**MEASURED, "metadata": {**MEASURED["metadata"], "imageId": body["imageId"]}}
 
     def manage(self, path: str) -> Any:
         """What management says."""

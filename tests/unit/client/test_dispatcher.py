@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from google.cloud import storage
@@ -28,6 +30,7 @@ from tests.unit.client.fake_torchserve import (
     Answer,
     FakeTorchServe,
 )
+from tests.unit.client.results import make_result
 
 
 def submit(store: JobStore) -> str:
@@ -110,6 +113,38 @@ def test_three_failed_attempts_fail_the_job(
     with pytest.raises(JobFailed) as failure:
         quick_store.poll(image_id)
     assert (failure.value.code, failure.value.attempts) == (code, 3)
+
+
+def test_exchanged_answers_are_failed_attempts_and_no_results(
+    quick_store: JobStore, torchserve: FakeTorchServe
+) -> None:
+    one, two = submit(quick_store), submit(quick_store)
+    other = {one: two, two: one}
+    exchanged = set()
+
+    def result(body: dict[str, Any]) -> bytes:
+        image_id = body["imageId"]
+        first = image_id not in exchanged
+        exchanged.add(image_id)
+        return json.dumps(make_result(other[image_id] if first else image_id)).encode()
+
+    torchserve.result = result  # type: ignore[method-assign]
+    with dispatching(quick_store, torchserve):
+        until(lambda: ended(quick_store, one) and ended(quick_store, two))
+    for image_id in (one, two):
+        assert quick_store.result(image_id)["metadata"]["imageId"] == image_id
+        assert quick_store.job(image_id).attempts == 2
+
+
+def test_half_a_letter_in_an_answer_burns_no_attempt(store: JobStore, torchserve: FakeTorchServe) -> None:
+    image_id = submit(store)
+    result = make_result(image_id)
+    result["metadata"]["warnings"] = ["half \ud83d"]
+    torchserve.script = [(200, json.dumps(result).encode())]
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert (store.job(image_id).state, store.job(image_id).attempts) == (State.DONE, 1)
+    assert store.result(image_id)["metadata"]["warnings"] == ["half ?"]
 
 
 def test_a_model_that_torchserve_forgot_is_waited_for(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from grainserve.protocol import JobStore, Later
+from grainserve.errors import InvalidConfiguration
+from grainserve.jobs import LONGEST_LEASE
+from grainserve.protocol import Claim, JobStore, Later
 from grainserve.storage import Bucket, Stored
 from tests.unit.client.test_protocol import DIED, Clock, claim, claimed, submit
 
@@ -48,3 +52,26 @@ def test_a_claim_does_not_take_what_its_owner_renews_meanwhile(store: JobStore, 
 
     store.bucket.read = renew_after_reading  # type: ignore[method-assign]
     assert isinstance(claim(store, image_id, "two"), Later)
+
+
+def test_a_lease_of_a_clock_gone_wrong_holds_for_the_longest_lease_since_it_was_written(
+    store: JobStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = submit(store)
+    clock.forward(1_000_000)
+    claimed(store, image_id)
+    clock.forward(-1_000_000)
+    longest, written = LONGEST_LEASE.total_seconds(), datetime.now(UTC)
+    held = claim(store, image_id, "two")
+    assert isinstance(held, Later)
+    assert longest - 60 < held.seconds <= longest
+    assert store.job(image_id).lease.expires <= clock() + LONGEST_LEASE  # type: ignore[union-attr]
+    monkeypatch.setattr(store.bucket.clock, "now", lambda: written + LONGEST_LEASE + timedelta(seconds=2))
+    taken = claim(store, image_id, "two")  # whatever the record says
+    assert isinstance(taken, Claim)
+    assert taken.job.attempts == 2
+
+
+def test_a_lease_that_others_would_not_honour_is_refused(bucket_name: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="1:00:00 at most"):
+        JobStore(Bucket(bucket_name), lease=LONGEST_LEASE + timedelta(seconds=1))

@@ -58,8 +58,8 @@ def test_the_help_of_every_command_shows_on_any_terminal(run: Run, path: tuple[s
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{name}.json" for name in ("north", "süd φ")]
-    for path in paths:
-        Result(make_result(path.stem, um_per_px=100.0)).to_json(path)
+    for number, path in enumerate(paths):
+        Result(make_result(f"image-{number}", um_per_px=100.0)).to_json(path)
     return paths
 
 

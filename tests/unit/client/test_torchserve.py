@@ -14,11 +14,13 @@ from grainserve.errors import (
     HandlerFailed,
     ImageRejected,
     ModelNotFound,
+    StorageUnreachable,
     TorchServeBusy,
     TorchServeUnreachable,
     WorkerDied,
 )
 from grainserve.management import Management
+from grainserve.storage import Bucket, check_emulator
 from grainserve.torchserve import TorchServe
 from tests.unit.client.fake_torchserve import (
     BUSY,
@@ -84,6 +86,8 @@ CASES: list[tuple[Answer, type[GrainserveError], str]] = [
         TorchServeBusy,
         "torchserve_busy",
     ),
+    ((307, b""), HandlerFailed, "redirected"),
+    ((308, b'{"error": {"code": "x", "message": "x"}}'), HandlerFailed, "redirected"),
     ((503, b"<html>no upstream</html>"), TorchServeBusy, "torchserve_busy"),
     ((429, b""), TorchServeBusy, "torchserve_busy"),
     ((502, b"bad gateway"), TorchServeBusy, "torchserve_busy"),
@@ -133,6 +137,11 @@ CASES: list[tuple[Answer, type[GrainserveError], str]] = [
     ((200, b"not json"), HandlerFailed, "invalid_answer"),
     ((200, b"[]"), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}}'), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": null, "segmentedObjects": "moved"}'), HandlerFailed, "invalid_answer"),
+    ((200, json.dumps(make_result("id-2")).encode()), HandlerFailed, "invalid_answer"),
+    ((200, json.dumps(make_result("../id-1")).encode()), HandlerFailed, "invalid_answer"),
+    ((200, b"[" * 100_000), HandlerFailed, "invalid_answer"),
+    ((200, b'{"metadata": ' + b"[" * 900 + b"]" * 900 + b', "segmentedObjects": []}'), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}, "segmentedObjects": [NaN]}'), HandlerFailed, "invalid_answer"),
     ((200, b'{"metadata": {}, "segmentedObjects": [1e999]}'), HandlerFailed, "invalid_answer"),
     (HANG_UP, AnswerLost, "answer_lost"),
@@ -150,6 +159,59 @@ def test_each_answer_has_its_error_and_is_asked_for_once(
     assert error.value.code == code
     assert str(error.value)
     assert len(torchserve.requests) == 1  # no silent second try
+
+
+def test_half_a_letter_in_an_answer_is_replaced(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    """It is JSON and has no UTF-8: what has one in it could not be stored, however often it was tried."""
+    result = make_result("id-1")
+    result["metadata"]["warnings"] = ["whole \U0001f600", "half \ud83d"]
+    torchserve.script = [
+        (200, json.dumps(result).encode()),
+        (422, b'{"error": {"code": "invalid_option", "message": "label is \\ud800"}}'),
+    ]
+    answer = server.predict("sam_tiny", None, b"image", {}, "id-1")
+    assert answer["metadata"]["warnings"] == ["whole \U0001f600", "half ?"]
+    with pytest.raises(ImageRejected, match=r"label is \?"):
+        predict(server)
+
+
+def test_nothing_follows_a_redirect(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the image nor what management is told, nor what is stored, goes elsewhere."""
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = b'{"models": []}'
+            self.send_response(307)
+            self.send_header("Location", torchserve.url + self.path)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    torchserve.management |= {path: {} for path in ("/storage/v1/b/grains/o/x?fields=name&prettyPrint=false", "/")}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as redirecting:
+        threading.Thread(target=redirecting.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{redirecting.server_port}"
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        server, management = TorchServe(url, url), Management(url)
+        with pytest.raises(HandlerFailed, match="redirected elsewhere"):
+            predict(server)
+        for call in (server.ping, management.models, lambda: management.register("m.mar")):
+            with pytest.raises(TorchServeUnreachable):
+                call()
+        check_emulator()
+        bucket = Bucket("grains")
+        for call in (lambda: bucket.create("x", b"1", "text/plain"), lambda: bucket.exists("x")):
+            with pytest.raises(StorageUnreachable, match="307"):
+                call()
+        redirecting.shutdown()
+    assert (torchserve.requests, torchserve.looks) == ([], 0)
 
 
 def test_a_rejection_carries_status_and_the_handlers_words(server: TorchServe, torchserve: FakeTorchServe) -> None:
