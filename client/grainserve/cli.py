@@ -64,6 +64,7 @@ from grainserve.stats.summary import checked_percents
 from grainserve.storage import check_emulator
 from grainserve.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.tiles.layout import LARGEST_GRAIN
+from grainserve.visible import visible
 from grainserve.work import Work
 
 app = typer.Typer(
@@ -370,7 +371,7 @@ def _bar() -> Progress:
 
 def _note(progress: Progress, task: TaskID, problem: GrainserveError | None) -> None:
     """Says beside the bar what holds the work up."""
-    progress.update(task, note=escape(str(problem)) if problem else "")
+    progress.update(task, note=escape(visible(str(problem))) if problem else "")
 
 
 def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Result:

@@ -17,6 +17,7 @@ from grainserve.pending import Ticket
 from grainserve.protocol import JobStore, check_submitter
 from grainserve.storage import Bucket
 from grainserve.terminal import FAILURE, errors, reported, say_error
+from grainserve.visible import visible
 from grainserve.withdrawal import AT_ONCE, withdraw
 
 app = typer.Typer()
@@ -143,7 +144,8 @@ def _row(store: JobStore, ticket: Ticket, job: Job) -> _Row:
 
 def _line(*parts: str) -> str:
     widths = (32, 10, 7, 8, 12)
-    return "  ".join([f"{part:<{width}}" for part, width in zip(parts, widths, strict=False)] + [parts[-1]]).rstrip()
+    columns = [f"{part:<{width}}" for part, width in zip(parts, widths, strict=False)]
+    return visible("  ".join([*columns, parts[-1]]).rstrip())
 
 
 def _age(seconds: float) -> str:

@@ -22,6 +22,7 @@ from grainserve.stopping import stop_signals
 from grainserve.storage import Bucket
 from grainserve.terminal import reported
 from grainserve.torchserve import TorchServe
+from grainserve.visible import LineFormatter
 
 log = logging.getLogger("grainserve")
 
@@ -233,7 +234,9 @@ def _is_loopback(host: str) -> bool:
 
 def log_to_terminal() -> None:
     """One line an event, to standard error."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def add_to(app: typer.Typer) -> None:

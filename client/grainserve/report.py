@@ -16,6 +16,7 @@ from grainserve.exports.formats import FORMATS, USUAL, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
 from grainserve.terminal import console
+from grainserve.visible import visible
 
 SHOWN = 8
 SUMMARY_PERCENTS = (10, 50, 90)
@@ -75,9 +76,10 @@ def print_result(
     count = len(result.grains)
     edge = sum(grain.touches_edge for grain in result.grains)
     seconds = float(result.metadata["processTime"])
+    by = visible(f"{result.metadata['model']} {result.metadata['version']}")
     console.print(
         f"[bold]{escape(name)}[/]: {count} grain{'' if count == 1 else 's'}, {edge} at the frame, "
-        f"{result.metadata['model']} {result.metadata['version']}, {seconds:.1f} s, image id {result.image_id}",
+        f"{escape(by)}, {seconds:.1f} s, image id {result.image_id}",
         soft_wrap=True,
     )
     if tiles := result.metadata.get("tiles"):
@@ -86,11 +88,11 @@ def print_result(
         console.print(f"{tiles['count']} tiles that overlap by {tiles['overlap']} px or more{agreed}", soft_wrap=True)
     if result.um_per_px is not None:
         source = result.scale_source or "given"
-        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(source)})", soft_wrap=True)
+        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(visible(source))})", soft_wrap=True)
     if "classifier" in result.metadata:
         console.print(class_counts(result), soft_wrap=True, markup=False)
     for warning in result.metadata["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(str(warning))}", soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {escape(visible(str(warning)))}", soft_wrap=True)
     if count:
         console.print(_summary(result, unit, percentiles))
         console.print(_first_grains(result, unit))

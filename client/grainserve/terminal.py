@@ -8,15 +8,27 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidImageId, InvalidOption
+from grainserve.visible import steerless, visible
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+
+class _Steady(Console):
+    """A console that no words steer, in a line or in a table's cell."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As rich's, of a text without control characters."""
+        return super().render_str(steerless(text), **how)
+
+
+console = _Steady(highlight=False)
+errors = _Steady(stderr=True, highlight=False)
 
 FAILURE, USAGE = 1, 2
 
@@ -79,4 +91,4 @@ def plain_letter(letter: str) -> str:
 def say_error(error: Exception, about: str = "") -> None:
     """One line for an error, with what it is about in front where it does not say so itself."""
     start = f"{about}: " if about and about not in str(error) else ""
-    errors.print(f"[bold red]error:[/] {escape(start + str(error))}", soft_wrap=True)
+    errors.print(f"[bold red]error:[/] {escape(visible(start + str(error)))}", soft_wrap=True)

@@ -12,10 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from grainserve.cli import app
+from grainserve.pending import Ticket
+from grainserve.protocol import Claim, JobStore
 from grainserve.report import unique_names
 from grainserve.weights import file_crc32c
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS
+from tests.unit.client.results import DISCS, make_result
 
 
 def run(*arguments: object) -> Result:
@@ -280,3 +282,29 @@ def test_crc32c_is_written_as_gcs_does(tmp_path: Path) -> None:
 
 def test_files_of_images_of_the_same_name_do_not_overwrite_each_other() -> None:
     assert unique_names([Path("a/x.png"), Path("b/x.tif"), Path("x_2.png")]) == ["x", "x_2", "x_2_2"]
+
+
+@pytest.mark.parametrize("command", ["wait", "poll"])
+@pytest.mark.parametrize("forged", ["../outside/planted", "/tmp/planted", "b" * 32])
+def test_a_forged_result_writes_no_file(
+    store: JobStore, torchserve: FakeTorchServe, tmp_path: Path, command: str, forged: str
+) -> None:
+    image_id = store.submit(b"image", model="sam_tiny", version=None, options={}, submitter="lab")
+    claim = store.claim(Ticket("lab", image_id), "one")
+    assert isinstance(claim, Claim)
+    store.finish(claim, make_result(forged))
+    done = run(command, image_id, "--out", tmp_path / "results", "--to", "csv")
+    assert done.exit_code == 1
+    assert f"is of another, {forged!r}" in words(done.output)
+    assert list(tmp_path.rglob("*.csv")) == []
+    assert torchserve.requests == []
+
+
+def test_files_are_named_by_the_id_that_was_asked_for(
+    store: JobStore, torchserve: FakeTorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JobStore, "poll", lambda *_: make_result("planted"))
+    done = run("poll", "asked", "--out", tmp_path / "results", "--to", "csv")
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.rglob("*.csv")] == ["asked.csv"]
+    assert torchserve.requests == []

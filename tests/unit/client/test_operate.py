@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from grainserve.cli import app
 from grainserve.gateway.keys import Caller, Keys
 from grainserve.jobs import State
+from grainserve.operate import log_to_terminal
 from grainserve.protocol import JobStore
 from tests.unit.client.fake_torchserve import FakeTorchServe
 
@@ -86,3 +88,14 @@ def test_a_dispatcher_that_is_asked_to_stop_ends_its_job_or_gives_it_back(
     else:
         assert job.state is State.DONE
         assert "1 done" in said
+
+
+def test_foreign_words_forge_no_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+    log_to_terminal()
+    logging.getLogger("grainserve.dispatcher").warning("attempt failed: %s", "no\n2026-11-30 INFO done\x1b[2J")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"WARNING attempt failed: no\n2026-11-30 INFO done\x1b[2J")

@@ -280,3 +280,11 @@ def test_a_result_from_before_classes_had_a_source_is_read() -> None:
     frame = result.to_dataframe()
     assert list(frame.columns) == list(Result(make_result()).to_dataframe().columns)
     assert frame[["classConfidence", "texture_entropy"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("image_id", ["../outside/planted", "a/b", "", None, 7])
+def test_an_id_that_is_none_makes_no_result(image_id: object) -> None:
+    data = make_result()
+    data["metadata"]["imageId"] = image_id
+    with pytest.raises(InvalidResult, match="no image id"):
+        Result(data)

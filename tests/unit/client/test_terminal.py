@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import typer
+from rich.table import Table
 
 import grainserve
 from grainserve.cli import app
+from grainserve.errors import GrainserveError
+from grainserve.report import class_counts, print_result
 from grainserve.result import Result
-from grainserve.terminal import console, plain_letter, readable_anywhere
+from grainserve.terminal import console, plain_letter, readable_anywhere, say_error
 from tests.unit.client.results import make_result
 
 ENCODINGS = ("ascii", "cp1252")
@@ -110,3 +113,25 @@ def test_every_letter_that_the_client_writes_has_a_stand_in() -> None:
     source = Path(grainserve.__file__).parent
     letters = {letter for path in source.rglob("*.py") for letter in path.read_text("utf-8") if not letter.isascii()}
     assert {letter for letter in letters if plain_letter(letter) == "?"} == set()
+
+
+FORGED = "no\x1b[2J\nerror: none \x9b1A"
+
+
+def test_foreign_words_reach_no_terminal_raw(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, shown)
+    say_error(GrainserveError(FORGED))
+    assert shown.getvalue() == "error: no\\x1b[2J\\nerror: none \\x9b1A\n"
+    result = make_result()
+    result["metadata"] |= {"model": "[red]sam\x1b[2J", "warnings": [FORGED]}
+    result["segmentedObjects"][0]["class"] = "\x1b]0;title\x07"
+    print_result(Result(result), "sand\x1b[1m")
+    table = Table("name\x1b[1m")
+    table.add_row("cell\x1b[1m")
+    console.print(table)
+    console.print(class_counts(Result(result)))
+    assert "[red]sam\\x1b[2J" in shown.getvalue()
+    assert "cell\\x1b[1m" in shown.getvalue()
+    assert not set(shown.getvalue()) & set("\x1b\x9b\x07")
