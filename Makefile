@@ -64,7 +64,7 @@ test-faults: setup ## Pull every plug: kills at each step, then 200 random sched
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 
-fuzz: setup ## Send 100,000 hostile inputs to the decoder and the gateway's uploads (10 minutes; another seed each time)
+fuzz: setup ## Send 100,000 hostile inputs to the decoder, the gateway's uploads and the client (10 minutes; another seed each time)
 	@$(RUN) -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
 
 sbom: setup ## List what is in each image, with its licence: docs/sbom-*.cdx.json (CycloneDX; needs the internet)

@@ -69,8 +69,11 @@ def pack(
         staged = _stage(Path(scratch), package, config)
         archive = _archive(Path(scratch), model, version, staged)
         partial = out.with_name(f".{out.name}.{os.getpid()}")
-        _rewrite(archive, partial)
-        partial.replace(out)
+        try:
+            _rewrite(archive, partial)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)  # of a full disk, it would keep it full
     return out
 
 

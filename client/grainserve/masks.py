@@ -200,7 +200,7 @@ def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
     """
     try:
         outlines = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidResult(f"a mask is no polygon: {error}") from error
     if not any(points.size for points in outlines):
         return _cropped(np.zeros((0, 0), bool), 0, 0)

@@ -178,11 +178,12 @@ class Result:
         )
 
     def to_csv(self, path: str | PathLike[str], dialect: str = "excel") -> None:
-        """Writes the table as CSV (UTF-8); null is an empty field.
+        """Writes the table as CSV (UTF-8); null is an empty field, an apostrophe stands before what could be a formula.
 
         Args:
             path: where.
-            dialect: `excel` (comma and decimal point) or `excel-eu` (semicolon and decimal comma).
+            dialect: `excel` (comma and decimal point), `excel-eu` (semicolon and decimal comma) or `raw` (as `excel`,
+                with texts as they are).
 
         Raises:
             InvalidOption: no such dialect.

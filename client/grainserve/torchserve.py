@@ -34,6 +34,8 @@ from grainserve.management import Management
 
 ELSEWHERE = (401, 403, 404, 421)
 """What the handler never answers, but a gateway of ours does, whose errors look alike."""
+LONGEST = 1000
+"""Characters of foreign words: they go into the job's record, and anybody may have written them."""
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON escapes half of a letter outside the basic plane; without its other half it is no text and has no UTF-8."""
 
@@ -204,13 +206,13 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     if isinstance(ours, dict) and status in ELSEWHERE:
         return TorchServeUnreachable(
             f"{response.url} is no inference API but, as it answers, a grainserve gateway (HTTP {status}: "
-            f"{ours.get('message', 'no message')}): set GRAINSERVE_TORCHSERVE to TorchServe's address, such as "
+            f"{_words(ours, 'message', 'no message')}): set GRAINSERVE_TORCHSERVE to TorchServe's address, such as "
             f"{DEFAULTS[TORCHSERVE]}; images for a gateway go to its /upload"
         )
     if isinstance(ours, dict):
-        code, message = str(ours.get("code", "unknown")), str(ours.get("message", "no message"))
+        code, message = _words(ours, "code", "unknown"), _words(ours, "message", "no message")
         return HandlerFailed(status, code, message) if status >= 500 else ImageRejected(status, code, message)
-    kind, message = str(body.get("type", "")), str(body.get("message", response.reason))
+    kind, message = _words(body, "type", ""), _words(body, "message", response.reason[:LONGEST])
     if kind in ("ModelNotFoundException", "ModelVersionNotFoundException"):
         return ModelNotFound(model, version)
     if kind == "ServiceUnavailableException" or (not kind and status in (429, 502, 503, 504)):
@@ -226,3 +228,9 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     if status < 500:
         return ImageRejected(status, kind, f"TorchServe refused the request: {message}")
     return HandlerFailed(status, kind or f"http_{status}", message)
+
+
+def _words(body: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """A text of an answer, cut where words end to be any."""
+    found = body.get(name)
+    return found[:LONGEST] if isinstance(found, str) else otherwise

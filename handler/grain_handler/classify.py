@@ -9,10 +9,12 @@ scikit-learn is imported only where there is a classifier: it costs a worker a s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,16 @@ from scipy.spatial.distance import cdist
 from grain_handler.errors import ClassifierError
 from grain_handler.measure import Properties, measure_labels
 from grain_handler.weights import Checkpoint
+from grain_handler.zips import check_stored
 
 FORMAT = "grainserve classifier 1"
 CONTENT = {"pipeline", "features", "scikit_learn", "whitening", "grains", "temperature", "farthest", "threshold"}
+SCHEMA = "schema.json"
+"""What skops keeps the tree of objects in."""
+MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
+"""Bytes that the parts of a file may unpack to, and its tree: of a thousand labelled grains it has 200 kB in all."""
+NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}
+"""Kinds of objects that a classifier is made of. A sparse matrix, say, is an archive itself, and unpacks once more."""
 UNKNOWN = "unknown"
 NEIGHBOURS = 5
 """Labelled grains that a grain's distance is taken to."""
@@ -107,24 +116,26 @@ def columns(properties: Properties) -> Iterator[tuple[str, Any]]:
 
 
 def load(file: Checkpoint) -> Classifier:
-    """Reads a classifier, without running anything that is in the file.
+    """Reads a classifier, without running anything that is in the file, or unpacking more than a classifier has.
 
     Args:
         file: What `weights.fetch` brought.
 
     Raises:
-        ClassifierError: It is damaged, holds anything but what `grainserve classifier train` makes, was trained with
-            another scikit-learn, or over measurements that this worker does not make.
+        ClassifierError: It is damaged or too large, holds anything but what `grainserve classifier train` makes, was
+            trained with another scikit-learn, or over measurements that this worker does not make.
     """
     import sklearn  # noqa: PLC0415
     from skops.io import load as read  # noqa: PLC0415
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
+        if odd := _odd_nodes(file.path):
+            raise ClassifierError(f"classifier {file.uri} holds what a classifier has no need of: {', '.join(odd)}")
         content = read(file.path, trusted=[])
     except UntrustedTypesFoundException as error:
         raise ClassifierError(f"classifier {file.uri} holds what a classifier has no need of: {error}") from None
-    except (BadZipFile, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (BadZipFile, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise ClassifierError(
             f"classifier {file.uri} cannot be read, it is damaged or no classifier: {error!r}; upload it again"
         ) from error
@@ -157,6 +168,27 @@ def load(file: Checkpoint) -> Classifier:
             f"classifier {file.uri} is damaged, its parts do not fit together: {error}; upload it again"
         ) from error
     return classifier
+
+
+def _odd_nodes(path: Path) -> list[str]:
+    """Checks a file by what it says of itself, before skops reads its parts; names kinds of objects that are not ours.
+
+    skops reads a part as often as the tree names it.
+
+    Raises:
+        BadZipFile: It is no archive, or larger than any classifier.
+        LookupError, ValueError, TypeError, RecursionError: Its tree is none.
+    """
+    check_stored(path)
+    with ZipFile(path) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+        if sizes[SCHEMA] > MOST_SCHEMA:
+            raise BadZipFile(f"its tree has over {MOST_SCHEMA >> 20} MiB")
+        nodes: list[dict[str, Any]] = []
+        json.loads(archive.read(SCHEMA), object_hook=nodes.append)
+    if sum(sizes.get(node.get("file", ""), 0) for node in nodes) > MOST:
+        raise BadZipFile(f"its parts would unpack to over {MOST >> 20} MiB")
+    return sorted({str(node["__loader__"]) for node in nodes if "__loader__" in node} - NODES)
 
 
 def _is_ours(pipeline: Any) -> bool:

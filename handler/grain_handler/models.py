@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import torch
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
@@ -12,6 +13,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 
 from grain_handler.errors import CheckpointError
 from grain_handler.tiny_encoder import SEED_HEAD, TinyImageEncoder
+from grain_handler.zips import check_stored
 
 if TYPE_CHECKING:
     from grain_handler.weights import Checkpoint
@@ -84,8 +86,9 @@ def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
     if model not in REGISTRY:
         raise CheckpointError(f"unknown model {model!r}: the registry has {', '.join(REGISTRY)}")
     try:
+        check_stored(checkpoint.path)
         state = torch.load(checkpoint.path, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(f"{checkpoint.uri} is not a checkpoint of tensors: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CheckpointError(f"{checkpoint.uri} is not a state dict: names with tensors are expected")

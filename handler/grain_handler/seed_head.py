@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import torch
 from segment_anything.modeling import Sam
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from grain_handler.errors import CheckpointError
 from grain_handler.tiny_encoder import SEED_CHANNELS, ResidualBlock, TinyImageEncoder
 from grain_handler.weights import Checkpoint
+from grain_handler.zips import check_stored
 
 FORMAT = "grainserve seed head 1"
 WIDTH, FINE = 128, 64
@@ -100,8 +102,9 @@ def load(file: Checkpoint, model: str, sam: Sam) -> SeedHead:
     head = new(model, sam)
     remedy = f"python -m training.seeds --model {model} makes one"
     try:
+        check_stored(file.path)
         held = torch.load(file.path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(f"seeds: {file.uri} cannot be read, it is damaged or no seed head: {remedy}") from error
     if not isinstance(held, Mapping) or held.get("format") != FORMAT:
         raise CheckpointError(f"seeds: {file.uri} is no seed head: {remedy}")

@@ -3,7 +3,9 @@
 A worker that starts may be one of many on its machine, may have been killed half way before, and reads 2.4 GB
 for ViT-H: so one of them downloads, in ranges, going on where the last one stopped; the file gets its name only
 once its CRC32C is the object's. The cache is keyed by bucket, object and generation, so that new weights under
-an old name are never mistaken for the old ones.
+an old name are never mistaken for the old ones. What it keeps, each worker that starts checks again: disks and
+people change files. That takes 0.4 s for ViT-H where the file is in memory, as the model's own
+reading of it wants it to be, and otherwise as long as the disk takes.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 from urllib.parse import quote, unquote, urlparse
 
 import google_crc32c
+import numpy as np
 from filelock import FileLock, Timeout
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.cloud import storage
@@ -32,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 RANGE_BYTES = 32 * 1024 * 1024
 """Bytes per request: what an interruption can cost."""
-
-READ_BYTES = 4 * 1024 * 1024
 
 KEPT = 4
 """Files that stay in the cache, of all buckets and names: what a version swap goes to and may come back from, and
@@ -99,15 +100,19 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     with FileLock(_lock(target)):
         if target.exists() and target.stat().st_size == blob.size:
             target.touch()
-            return checkpoint
+            if _text(_checksum(target)) == blob.crc32c:
+                return checkpoint
+            logger.warning("%s has changed since it was fetched from %s; fetching it again", target, uri)
+            target.unlink()
         partial = target.with_name(target.name + ".partial")
-        resumed = partial.exists() and partial.stat().st_size > 0
-        found = _download(blob, partial)
-        if found != blob.crc32c and resumed:
-            # What an earlier worker left may be what is broken: once more, from nothing.
-            logger.warning("the interrupted download of %s was damaged; starting over", uri)
-            partial.unlink()
-            found = _download(blob, partial)
+        with _opened(partial) as file:
+            resumed = os.fstat(file.fileno()).st_size > 0
+            found = _download(blob, file, partial)
+            if found != blob.crc32c and resumed:
+                # What an earlier worker left may be what is broken: once more, from nothing.
+                logger.warning("the interrupted download of %s was damaged; starting over", uri)
+                file.truncate(0)
+                found = _download(blob, file, partial)
         if found != blob.crc32c:
             partial.unlink()
             raise CheckpointError(
@@ -153,13 +158,26 @@ def _split(uri: str) -> tuple[str, str, int | None]:
     return bucket, name, int(generation) if generation else None
 
 
-def _download(blob: Any, partial: Path) -> str:
-    """Appends what is missing to `partial`; returns the CRC32C of the whole."""
-    partial.touch()
-    have = partial.stat().st_size
+def _opened(partial: Path) -> IO[bytes]:
+    """Opens the file that a download grows in, and no other that a link in its place leads to.
+
+    Raises:
+        CheckpointError: If something else is there.
+    """
+    try:
+        return os.fdopen(os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+b")
+    except OSError as error:
+        raise CheckpointError(
+            f"{partial}, where a download grows, cannot be opened ({error.strerror}): if it is a link or a folder, "
+            "find out who put it there, and remove it"
+        ) from error
+
+
+def _download(blob: Any, file: IO[bytes], partial: Path) -> str:
+    """Appends what is missing to `file`, which is `partial`; returns the CRC32C of the whole."""
+    have = os.fstat(file.fileno()).st_size
     if have > blob.size:
-        partial.unlink()
-        partial.touch()
+        file.truncate(0)
         have = 0
     free = shutil.disk_usage(partial.parent).free
     if free < blob.size - have:
@@ -167,32 +185,32 @@ def _download(blob: Any, partial: Path) -> str:
             f"{blob.name} needs {(blob.size - have) / 2**20:.0f} MiB in {partial.parent}, {free / 2**20:.0f} MiB are "
             "free: make room or set GRAINSERVE_WEIGHTS_CACHE to a folder on another disk"
         )
-    checksum = _checksum(partial)
-    with partial.open("ab") as file:
-        while have < blob.size:
-            end = min(have + RANGE_BYTES, blob.size) - 1
-            try:
-                data = blob.download_as_bytes(
-                    start=have, end=end, raw_download=True, checksum=None, if_generation_match=blob.generation
-                )
-            except NotFound:
-                raise CheckpointError(f"{blob.name} was deleted while it was downloaded") from None
-            if not data:
-                raise CheckpointError(f"{blob.name}: storage sent nothing for bytes {have} to {end}")
-            file.write(data)
-            checksum.update(data)
-            have += len(data)
-            logger.info("%s: %d of %d MiB", blob.name, have // 2**20, blob.size // 2**20)
-        file.flush()
-        os.fsync(file.fileno())
+    checksum = _checksum(file)
+    while have < blob.size:
+        end = min(have + RANGE_BYTES, blob.size) - 1
+        try:
+            data = blob.download_as_bytes(
+                start=have, end=end, raw_download=True, checksum=None, if_generation_match=blob.generation
+            )
+        except NotFound:
+            raise CheckpointError(f"{blob.name} was deleted while it was downloaded") from None
+        if not data:
+            raise CheckpointError(f"{blob.name}: storage sent nothing for bytes {have} to {end}")
+        file.write(data)
+        checksum.update(data)
+        have += len(data)
+        logger.info("%s: %d of %d MiB", blob.name, have // 2**20, blob.size // 2**20)
+    file.flush()
+    os.fsync(file.fileno())
     return _text(checksum)
 
 
-def _checksum(path: Path) -> Any:
+def _checksum(file: Path | IO[bytes]) -> Any:
+    """CRC32C of a file as it is on the disk: mapped, and summed up in C without a copy."""
     checksum = google_crc32c.Checksum()
-    with path.open("rb") as file:
-        while data := file.read(READ_BYTES):
-            checksum.update(data)
+    size = file.stat().st_size if isinstance(file, Path) else os.fstat(file.fileno()).st_size
+    if size:  # nothing cannot be mapped
+        checksum.update(np.memmap(file, mode="r"))
     return checksum
 
 

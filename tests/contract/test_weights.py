@@ -75,6 +75,23 @@ def test_the_second_worker_downloads_nothing(put: Put, ranges: list[int], tmp_pa
     assert ranges == []
 
 
+@pytest.mark.parametrize("place", [0, len(CONTENT) // 2, len(CONTENT) - 1])
+def test_a_cached_file_that_has_changed_is_fetched_again(
+    put: Put, ranges: list[int], tmp_path: Path, place: int
+) -> None:
+    uri = put(CONTENT)
+    path = weights.fetch(uri, tmp_path).path
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([CONTENT[place] ^ 1]))
+    ranges.clear()
+    fetched = weights.fetch(uri, tmp_path)
+    assert (fetched.path, fetched.source) == (path, "download")
+    assert path.read_bytes() == CONTENT
+    assert ranges[0] == 0
+    assert weights.fetch(uri, tmp_path).source == "cache"
+
+
 def aged(path: Path, seconds: float) -> Path:
     """Makes a file of the cache one that was fetched so long ago."""
     then = time.time() - seconds
@@ -189,6 +206,21 @@ def test_a_damaged_partial_download_is_thrown_away(put: Put, tmp_path: Path, len
     partial.write_bytes(bytes(length))
     assert weights.fetch(uri, tmp_path).path.read_bytes() == CONTENT
     assert not partial.exists()
+
+
+def test_a_download_follows_no_link(put: Put, ranges: list[int], tmp_path: Path) -> None:
+    uri = put(CONTENT)
+    partial = partial_of(uri, tmp_path / "cache")
+    other = tmp_path / "of another.txt"
+    other.write_bytes(b"precious")
+    partial.symlink_to(other)
+    ranges.clear()
+    with pytest.raises(CheckpointError, match=r"\.partial.*cannot be opened.*find out who put it there"):
+        weights.fetch(uri, tmp_path / "cache")
+    assert other.read_bytes() == b"precious"
+    assert ranges == []
+    partial.unlink()
+    assert weights.fetch(uri, tmp_path / "cache").path.read_bytes() == CONTENT
 
 
 def test_damage_on_the_way_is_an_error_and_nothing_is_kept(

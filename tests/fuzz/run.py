@@ -1,4 +1,4 @@
-"""Fuzzes what reads strangers' bytes: the handler's requests and the gateway's uploads.
+"""Fuzzes what reads strangers' bytes: the handler's requests, the gateway's uploads and the client's answers.
 
     python -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
 

@@ -26,6 +26,7 @@ from grainserve.gateway import uploads
 from grainserve.gateway.app import _answer_error
 from grainserve.gateway.keys import MAX_MIB, MIB
 from tests.fuzz import values
+from tests.fuzz.answers import Answer
 from tests.fuzz.files import make_files
 from tests.fuzz.mutators import mutate, swell
 
@@ -348,9 +349,10 @@ def targets() -> dict[str, Target]:
     """All of them, by name."""
     files = make_files()
     return {
-        "handler_raw": Row(files, 0.4 - 2 * LARGE, raw_row),
+        "handler_raw": Row(files, 0.3 - 2 * LARGE, raw_row),
         "handler_json": Row(files, 0.15, json_row),
         "handler_form": Row(files, 0.1, form_row),
+        "client_answer": Answer(files),
         "gateway_header": Header(files),
         "gateway_upload": Upload(files, 0.2, (_json_body, _form_body, _raw_body), (1 << 16, 1 << 16, 100)),
         "handler_large": Row(files, LARGE, large_row, LARGE_MIB),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
+import skops.io
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -55,3 +62,59 @@ def as_properties(values: NDArray[np.float64]) -> dict[str, Any]:
         else:
             properties[name] = given
     return properties
+
+
+BOMBS = (
+    "compressed",
+    "overlapping",
+    "one part many times",
+    "a large tree",
+    "a deep tree",
+    "a sparse matrix",
+    "a claim",
+)
+
+
+def make_bomb(kind: str, file: Path) -> Path:
+    """A classifier's file as somebody would change it who wants whoever reads it to run out of memory."""
+    bomb = file.with_name("bomb.skops")
+    if kind == "a sparse matrix":
+        matrix = scipy.sparse.csr_matrix((10**6, 1))
+        skops.io.dump(skops.io.load(file, trusted=[]) | {"card": {"rows": matrix}}, bomb)
+        return bomb
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    tree = json.loads(parts["schema.json"])
+    grains = tree["content"]["grains"]
+    with zipfile.ZipFile(bomb, "w") as archive:
+        match kind:
+            case "compressed":
+                archive.writestr("zeros.npy", bytes(64 * 2**20), zipfile.ZIP_DEFLATED)
+            case "overlapping":
+                archive.writestr("zeros.npy", bytes(2**20))
+                archive.filelist += _under_other_names(archive.filelist[0], 80)
+            case "one part many times":
+                again = [grains | {"__id__": number} for number in range(2**26 // len(parts[grains["file"]]) + 1)]
+                tree["content"]["card"] = tree["content"]["features"] | {"content": again, "__id__": -1}
+            case "a large tree":
+                tree["content"]["format"]["content"] = "x" * 2**22
+            case "a claim":
+                parts[grains["file"]] = _npy_of(10**15)
+        parts["schema.json"] = b"[" * 10**6 if kind == "a deep tree" else json.dumps(tree).encode()
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return bomb
+
+
+def _under_other_names(member: zipfile.ZipInfo, times: int) -> Iterator[zipfile.ZipInfo]:
+    for number in range(times):
+        other = copy.copy(member)
+        other.filename = f"{number}.npy"
+        yield other
+
+
+def _npy_of(numbers: int) -> bytes:
+    """A header of an array with so many numbers, and one of them."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (numbers,)})
+    return header.getvalue() + bytes(8)

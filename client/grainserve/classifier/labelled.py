@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import LabelledTableError
+from grainserve.exports.formulas import original
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,7 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
             f"{path} has no column {', '.join(missing)}: give tables that `grainserve analyze` wrote, with their "
             "columns as they are, separated by commas, semicolons or tabs"
         )
-    table[column] = table[column].str.strip()
+    table[column] = table[column].str.strip().map(original)
     return table
 
 

@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from grainserve.classifier.contents import odd_nodes
 from grainserve.errors import InvalidClassifier
 
 FORMAT = "grainserve classifier 1"
@@ -124,15 +125,17 @@ class Classifier:
 
 
 def load(path: Path) -> Classifier:
-    """Reads a classifier, without running anything that is in the file.
+    """Reads a classifier, without running anything that is in the file, or unpacking more than a classifier has.
 
     Raises:
-        InvalidClassifier: It is damaged or no classifier.
+        InvalidClassifier: It is damaged, too large or no classifier.
     """
     from skops.io import load as read  # noqa: PLC0415
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
 
     try:
+        if odd := odd_nodes(path):
+            raise InvalidClassifier(f"{path} holds what a classifier has no need of: {', '.join(odd)}")
         content = read(path, trusted=[])
         if content["format"] != FORMAT:
             raise InvalidClassifier(f"{path} is {content['format']!r}, this version reads {FORMAT!r}: train it again")
@@ -146,7 +149,7 @@ def load(path: Path) -> Classifier:
         )
     except UntrustedTypesFoundException as error:
         raise InvalidClassifier(f"{path} holds what a classifier has no need of: {error}") from None
-    except (BadZipFile, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (BadZipFile, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise InvalidClassifier(f"{path} is damaged or no classifier: {error!r}") from error
 
 

@@ -31,7 +31,8 @@ Dialect = Annotated[
     CsvDialect,
     typer.Option(
         "--csv-dialect",
-        help="Of CSV: excel (comma, decimal point) or excel-eu (semicolon, decimal comma).",
+        help="Of CSV: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw: as excel, but texts "
+        "that a spreadsheet takes for formulas get no apostrophe in front.",
     ),
 ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from grainserve.contract import schema
 from grainserve.errors import InvalidOption
+from grainserve.exports.formulas import neutralised
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 
 class CsvDialect(StrEnum):
-    """The separators of a CSV file, named after the Excel that opens it with a double click."""
+    """How a CSV file is written; the first two are named after the Excel that opens them with a double click."""
 
     EXCEL = "excel"
     """A comma between columns and a decimal point, as most programs read it."""
     EXCEL_EU = "excel-eu"
     """A semicolon and a decimal comma, as Excel does where the comma is the decimal sign."""
+    RAW = "raw"
+    """As `excel`, with every text as it is: for programs. In a spreadsheet a text that begins with = is a formula."""
 
 
 ANGLES = {"orientation", "orientationFromX", "feretAngle"}
@@ -65,18 +68,29 @@ def pooled(results: Sequence[Result], names: Sequence[str]) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, path: str | PathLike[str], dialect: str = CsvDialect.EXCEL) -> None:
-    """Writes a table as CSV in UTF-8; null is an empty field.
+    """Writes a table as CSV in UTF-8; null is an empty field, texts that could be formulas are neutralised.
+
+    Args:
+        frame: the table.
+        path: where.
+        dialect: a `CsvDialect`; `raw` keeps texts as they are.
 
     Raises:
         InvalidOption: no such dialect.
     """
     if dialect not in list(CsvDialect):
         raise InvalidOption(f"unknown dialect of CSV {dialect!r}: there are {', '.join(CsvDialect)}")
-    if dialect == CsvDialect.EXCEL:
-        frame.to_csv(path, index=False)
-    else:
+    if dialect != CsvDialect.RAW:
+        frame = frame.assign(**{str(name): frame[name].map(_safe) for name in frame.select_dtypes(["str", "object"])})
+    if dialect == CsvDialect.EXCEL_EU:
         # Excel takes a file for UTF-8 where it begins with the byte order mark.
         frame.to_csv(path, index=False, sep=";", decimal=",", encoding="utf-8-sig")
+    else:
+        frame.to_csv(path, index=False)
+
+
+def _safe(cell: object) -> object:
+    return neutralised(cell) if isinstance(cell, str) else cell
 
 
 def write_pooled_csv(

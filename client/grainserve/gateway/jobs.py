@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from grainserve import trace
 from grainserve.errors import ImageNotFound, JobFailed
 from grainserve.exports.formats import FormatName
+from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.connections import network
 from grainserve.gateway.keys import Caller, Rates
@@ -37,6 +38,12 @@ class Wanted(Which):
     """Whose, and how."""
 
     format: FormatName = Field(FormatName.JSON, description="as what `grainserve export` writes; json by default")
+    csv_dialect: CsvDialect = Field(
+        CsvDialect.EXCEL,
+        alias="csvDialect",
+        description="of csv: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw: as excel, but "
+        "texts that a spreadsheet takes for formulas get no apostrophe in front",
+    )
 
 
 def routes(service: Service) -> APIRouter:
@@ -112,9 +119,9 @@ def routes(service: Service) -> APIRouter:
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
-            store, form = service.store, wanted.format
+            store, form, dialect = service.store, wanted.format, wanted.csv_dialect
             return readers.send_result(
-                holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id))
+                holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), dialect)
             )
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from grainserve.storage import Bucket, PreconditionFailed
 FOLDER = "archives/"
 MANIFEST = "MAR-INF/MANIFEST.json"
 NAME = re.compile(r".+-.+-[0-9a-f]{12}\.mar")
-MOST = 64 * 2**20
-"""An archive holds code and config, never weights: kilobytes."""
+MOST, MOST_MANIFEST = 64 * 2**20, 2**20
+"""Bytes of an archive, packed and unpacked, and of its manifest: it holds code and config, never weights."""
 
 
 class ArchiveChanged(GrainserveError):
@@ -63,15 +64,29 @@ def read(path: Path) -> tuple[Archive, bytes]:
             raise InvalidConfiguration(f"{path} has over {MOST >> 20} MiB: weights do not belong into an archive")
         data = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
-            named = json.loads(opened.read(MANIFEST))["model"]
+            _check_sizes(path, opened.infolist())
+            with opened.open(MANIFEST) as manifest:
+                # No further than that, whatever the archive says of its size.
+                named = json.loads(manifest.read(MOST_MANIFEST))["model"]
         archive = Archive(str(named["modelName"]), str(named["modelVersion"]), hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise InvalidConfiguration(f"{path} cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidConfiguration(f"{path} is no model archive ({error!r}): `make mar` packs one") from None
     if "/" in archive.file:
         raise InvalidConfiguration(f"{path} names a model or version with a slash")
     return archive, data
+
+
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuses what would unpack to more than an archive has, before anything is unpacked."""
+    if (size := sum(member.file_size for member in members)) > MOST:
+        raise InvalidConfiguration(
+            f"{path} unpacks to {size >> 20} MiB, over {MOST >> 20}: weights do not belong into an archive"
+        )
+    # Of these two alone Python unpacks no more at once than it is asked for.
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        raise InvalidConfiguration(f"{path} is compressed as TorchServe does not read it: `make mar` packs one")
 
 
 def push(archive: Archive, data: bytes, bucket: Bucket) -> None:
@@ -91,6 +106,7 @@ def fetch(archive: Archive, bucket: Bucket, model_store: Path) -> str:
     Raises:
         ArchiveChanged: what the bucket has is not what was declared.
         InvalidConfiguration: the bucket does not have it.
+        OSError: the model store is full or cannot be written; nothing is left there.
     """
     file = model_store / archive.file
     if not (file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == archive.sha256):
@@ -104,6 +120,9 @@ def fetch(archive: Archive, bucket: Bucket, model_store: Path) -> str:
             )
         model_store.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".{file.name}.{os.getpid()}")
-        partial.write_bytes(stored.data)
-        partial.replace(file)
+        try:
+            partial.write_bytes(stored.data)
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)  # of a full disk, it would keep it full
     return file.name

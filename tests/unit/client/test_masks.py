@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from grainserve.errors import InvalidResult
 from grainserve.masks import Window, decode_mask, decode_window, encode_rle
 from tests.unit.client.results import encode
 
@@ -36,3 +37,8 @@ def test_run_lengths_are_those_of_pycocotools(patch: NDArray[np.bool_], margins:
     theirs = coco.encode(np.asfortranarray(frame, np.uint8))
     assert rle == {"size": [height, width], "counts": theirs["counts"].decode()}
     np.testing.assert_array_equal(decode_mask(rle, height, width), frame)
+
+
+def test_a_polygon_of_numbers_beyond_floats_is_none() -> None:
+    with pytest.raises(InvalidResult, match="a mask is no polygon"):
+        decode_window([[0, 0, 10**400, 0, 1, 1]], 9, 9)

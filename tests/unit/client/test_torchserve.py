@@ -16,6 +16,7 @@ from grainserve.errors import (
     ModelNotFound,
     StorageUnreachable,
     TorchServeBusy,
+    TorchServeError,
     TorchServeUnreachable,
     WorkerDied,
 )
@@ -42,6 +43,25 @@ def server(torchserve: FakeTorchServe) -> TorchServe:
 
 def predict(server: TorchServe) -> dict[str, object]:
     return server.predict("sam_tiny", None, b"\x00image", {"min_area": 3}, "id-1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"code": "c" * 10**6, "message": "m" * 10**6}},
+        {"error": {"code": ["c" * 10**6], "message": {"m": "m" * 10**6}}},
+        {"code": 503, "type": "t" * 10**6, "message": "m" * 10**6},
+    ],
+)
+@pytest.mark.parametrize("status", [404, 415, 500, 503])
+def test_words_of_an_answer_are_cut(
+    server: TorchServe, torchserve: FakeTorchServe, status: int, body: dict[str, object]
+) -> None:
+    torchserve.script = [(status, json.dumps(body).encode())]
+    with pytest.raises(TorchServeError) as caught:
+        predict(server)
+    assert len(caught.value.code) <= 1000
+    assert len(str(caught.value)) < 3000
 
 
 def test_predict_sends_image_options_and_id(server: TorchServe, torchserve: FakeTorchServe) -> None:

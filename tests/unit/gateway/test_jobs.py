@@ -219,6 +219,22 @@ def test_a_result_comes_as_every_kind_of_file(start: Start) -> None:
     assert failure(gateway.ask("GET", where + "xlsx"), 422) == "invalid_request"
 
 
+def test_a_table_has_no_formulas_unless_it_is_asked_for_raw(
+    start: Start, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = torchserve.result
+    monkeypatch.setattr(torchserve, "result", lambda body: made(body).replace(b'"class": "grain"', b'"class": "=1+1"'))
+    gateway = start(dispatch=True)
+    image_id = gateway.upload(png())
+    gateway.until_done(image_id)
+    where = f"/image-analysis?imageId={image_id}&format=csv"
+    for dialect, cell in (("", ",'=1+1,"), ("&csvDialect=excel-eu", ";'=1+1;"), ("&csvDialect=raw", ",=1+1,")):
+        rows = gateway.ask("GET", where + dialect).text.splitlines()[1:]
+        assert rows
+        assert all(cell in row for row in rows)
+    assert failure(gateway.ask("GET", where + "&csvDialect=french"), 422) == "invalid_request"
+
+
 def test_a_library_that_the_gateway_lacks_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = start(dispatch=True)
     image_id = gateway.upload(png())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from grain_handler import weights
 from grain_handler.classify import UNKNOWN, Classifier, Named, given, load
 from grain_handler.errors import ClassifierError
 from grainserve.classifier.labelled import FEATURES
-from tests.unit.labelled import as_properties, draw, make_classifier
+from tests.unit.labelled import BOMBS, as_properties, draw, make_bomb, make_classifier
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,20 @@ def test_code_in_a_file_is_refused_before_it_runs(changed: Change, tmp_path: Pat
     with pytest.raises(ClassifierError, match="holds what a classifier has no need of"):
         read(changed(pipeline=functools.partial(os.mkdir, mark)))
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(kind: str, file: Path, tmp_path: Path) -> None:
+    bomb = make_bomb(kind, Path(shutil.copy(file, tmp_path)))
+    checkpoint = weights.fetch(str(bomb), tmp_path)
+    read(file)  # imports count once
+    tracemalloc.start()
+    with pytest.raises(ClassifierError, match=r"damaged or no classifier|no need of: SparseMatrixNode"):
+        load(checkpoint)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # An array's claim to petabytes counts as if it had them; none is touched.
+    assert kind == "a claim" or peak < 40 * 2**20
 
 
 def test_another_pipeline_is_refused(changed: Change) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,20 @@ def a_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder / "seeds.pth", "gs://weights/seeds.pth", "1", "")
 
 
+def compressed(folder: Path) -> Checkpoint:
+    file = saved(folder, made())
+    with zipfile.ZipFile(file.path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file.path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return file
+
+
 @pytest.mark.parametrize(
     ("file", "fault"),
     [
+        (compressed, "cannot be read, it is damaged or no seed head"),
         (text, "cannot be read, it is damaged or no seed head"),
         (a_checkpoint, "is no seed head"),
         (lambda folder: saved(folder, made(), "sam_vit_h"), "is a seed head of sam_vit_h, but the model is sam_vit_b"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zipfile
@@ -66,6 +67,19 @@ def test_equal_content_gives_equal_bytes_also_at_the_same_time(package: Path, co
     assert {pack(4)} == first
     (package / "service.py").write_text("changed")
     assert {pack(5)} != first
+
+
+def test_a_full_disk_keeps_no_part_of_an_archive(
+    package: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(archive: Path, out: Path) -> None:
+        out.write_bytes(archive.read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mar, "_rewrite", full)
+    with pytest.raises(OSError, match="No space left"):
+        mar.pack("m", "1.0", config=config, package=package, out=tmp_path / "store" / "m.mar")
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_the_repositorys_own_holds_code_and_config_and_no_weights(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_what_is_exported_for_a_european_excel_is_read(tmp_path: Path) -> None:
     assert read_labelled([tmp_path / "eu.csv"]).values == pytest.approx(table()[list(FEATURES)].to_numpy())
 
 
+@pytest.mark.parametrize("dialect", ["excel", "excel-eu", "raw"])
+def test_a_class_that_was_neutralised_on_export_is_read_as_it_was(tmp_path: Path, dialect: str) -> None:
+    frame = table().replace({"class": {"quartz": "=quartz", "biotite": "-b;+"}})
+    write_csv(frame, tmp_path / "grains.csv", dialect)
+    assert read_labelled([tmp_path / "grains.csv"]).classes.tolist() == frame["class"].tolist()
+
+
 def test_a_class_with_a_comma_and_digits_is_no_decimal(tmp_path: Path) -> None:
     frame = table().replace({"class": {"quartz": "quartz, type 1,5"}})
     frame.to_csv(tmp_path / "grains.csv", index=False, sep=";")

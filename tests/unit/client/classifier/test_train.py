@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from grainserve.classifier.labelled import FEATURES, Labelled
 from grainserve.classifier.model import UNKNOWN, Classifier, fitted_temperature, load, named, softened
 from grainserve.classifier.train import train
 from grainserve.errors import InvalidClassifier
-from tests.unit.labelled import as_properties, draw, make_classifier
+from tests.unit.labelled import BOMBS, as_properties, draw, make_bomb, make_classifier
 
 
 def labelled(values: NDArray[np.float64], classes: list[str], tables: NDArray[np.intp] | None = None) -> Labelled:
@@ -125,6 +126,20 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.skops").write_bytes(b"PK\x03\x04 and so on")
     with pytest.raises(InvalidClassifier, match="damaged or no classifier"):
         load(tmp_path / "a.skops")
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(kind: str, tmp_path: Path) -> None:
+    make_classifier(tmp_path).save(tmp_path / "a.skops")
+    bomb = make_bomb(kind, tmp_path / "a.skops")
+    load(tmp_path / "a.skops")  # imports count once
+    tracemalloc.start()
+    with pytest.raises(InvalidClassifier, match=r"damaged or no classifier|no need of: SparseMatrixNode"):
+        load(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # An array's claim to petabytes counts as if it had them; none is touched.
+    assert kind == "a claim" or peak < 40 * 2**20
 
 
 @settings(max_examples=30, deadline=None)

@@ -58,6 +58,22 @@ def test_a_dialect_holds_for_every_csv(together: bool, results: list[Path], tmp_
         assert len(pd.read_csv(path, sep=";", decimal=",")["centroid_x"]) == len(DISCS) * (1 + together)
 
 
+@pytest.mark.parametrize(("dialect", "told"), [("excel", "'=1+1"), ("raw", "=1+1")])
+@pytest.mark.parametrize("together", [False, True])
+def test_texts_are_neutralised_unless_raw_ones_are_asked_for(
+    together: bool, dialect: str, told: str, results: list[Path], tmp_path: Path
+) -> None:
+    data = make_result()
+    for grain in data["segmentedObjects"]:
+        grain["class"] = "=1+1"
+    results[0].write_text(json.dumps(data))
+    out = tmp_path / "out"
+    done = run(results[0], "--to", "csv", "--csv-dialect", dialect, "--out", out, *["--together"] * together)
+    assert done.exit_code == 0, done.output
+    (file,) = out.iterdir()
+    assert set(pd.read_csv(file)["class"]) == {told}
+
+
 def test_together_is_refused_for_what_has_a_file_a_result(results: list[Path], tmp_path: Path) -> None:
     done = run(*results, "--together", "--to", "labels", "--out", tmp_path / "out")
     assert done.exit_code == 2

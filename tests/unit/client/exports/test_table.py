@@ -84,6 +84,31 @@ def test_a_dialect_that_is_not_there_is_named(tmp_path: Path) -> None:
         hard_result().to_csv(tmp_path / "grains.csv", "french")
 
 
+def labelled(*labels: str) -> Result:
+    """A result whose grains have these labels."""
+    data = make_result()
+    for grain, label in zip(data["segmentedObjects"], labels, strict=True):
+        grain["class"] = label
+    return Result(data)
+
+
+@pytest.mark.parametrize("dialect", ["excel", "excel-eu"])
+def test_texts_that_a_spreadsheet_runs_are_neutralised(dialect: str, tmp_path: Path) -> None:
+    result = labelled("=HYPERLINK(A1)", "@sum", "quartz", "a;=1+1;b")
+    table.write_pooled_csv([result], ["-2+3.png"], tmp_path / "grains.csv", dialect)
+    read = pd.read_csv(tmp_path / "grains.csv", sep=None, engine="python", encoding="utf-8-sig")
+    assert read["class"].tolist() == ["'=HYPERLINK(A1)", "'@sum", "quartz", "a;'=1+1;b"]
+    assert set(read["image"]) == {"'-2+3.png"}
+    # The table itself is as it was.
+    assert result.to_dataframe()["class"][1] == "@sum"
+
+
+def test_a_raw_table_keeps_every_text(tmp_path: Path) -> None:
+    result = labelled("=1+1", "@sum", "\tx", "'-a")
+    result.export(tmp_path / "grains.csv", csv_dialect="raw")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "grains.csv"), result.to_dataframe())
+
+
 def test_an_image_without_grains_takes_nothing_from_a_table_of_several() -> None:
     full, empty = hard_result(), Result(make_result("b" * 32, um_per_px=SCALE, masks=[]))
     frame = table.pooled([empty, full], ["empty", "full"])
