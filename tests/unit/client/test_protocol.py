@@ -342,8 +342,8 @@ def test_bucket_writes_hold_to_generations(bucket_name: str) -> None:
     stored = bucket.read("x")
     assert stored is not None
     assert (stored.data, stored.generation) == (b"3", second)
-    bucket.delete("x")
-    bucket.delete("x")
+    bucket.delete("x", second)
+    bucket.delete("x", second)
     assert bucket.read("x") is None
 
 
