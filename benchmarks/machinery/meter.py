@@ -96,6 +96,9 @@ class IndexedMeter(Meter):
                     del self.names[place]
         return answer
 
+    def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        return self._ask_storage(asker, body)  # the index knows no generations
+
     def _list(self, question: dict[str, str]) -> dict[str, Any]:
         """One page, as far as `grainserve.storage` asks for it: a prefix, with a start and a limit or a delimiter."""
         prefix, most = question["prefix"], int(question.get("maxResults", 1000))

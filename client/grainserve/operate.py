@@ -181,8 +181,10 @@ def reconcile(
     with reported():
         log_to_terminal()
         notifications = from_environment()
-        if create and notifications is None:
-            raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
+        if create:
+            if notifications is None:
+                raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
+            notifications.create()
         store = _store()
         sweep = Sweep(store)
         cleared = sweep.clear_markers()
@@ -196,8 +198,6 @@ def reconcile(
             if count or not notifications:
                 typer.echo(f"{count} {what}")
         if notifications:
-            if create:
-                notifications.create()
             typer.echo(f"{notifications.announce_all(store.pending.all())} pending jobs announced")
 
 

@@ -64,9 +64,9 @@ class Sweep:
         return not self._start
 
     def clear_markers(self) -> int:
-        """Drops the markers of jobs that have ended or are gone, as dispatchers that come upon them do. Returns how many.
+        """Drops the markers of jobs that have ended or are gone, as dispatchers do; returns how many.
 
-        Reads the record of every pending job.
+        It reads the record of every pending job.
         """
 
         def clear(ticket: Ticket) -> bool:
