@@ -301,6 +301,9 @@ class Dispatcher:
         except ImageNotFound:
             self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
+        except StorageError:
+            self._store.release(held.end())  # no fault of the image: the attempt does not count
+            raise
         outcome = self._predict(held, image)
         if held.given_back:
             return None

@@ -23,7 +23,7 @@ RECORDS, RESULTS, END = "jobs/", "results/", ".json"
 AT_ONCE = 16
 """Markers that are looked at at the same time."""
 PAGE = 1000
-"""Names in a step: as many as GCS lists in a call."""
+"""As many names as GCS lists in a call."""
 
 
 class Sweep:
@@ -32,16 +32,18 @@ class Sweep:
     Args:
         store: whose.
         start: the image id, or the beginning of one, to begin at.
+        page: records listed in a step.
 
     Attributes:
         marked: jobs that had no marker and have one now.
         dropped: results deleted whose job has failed or is gone.
     """
 
-    def __init__(self, store: JobStore, *, start: str = "") -> None:
+    def __init__(self, store: JobStore, *, start: str = "", page: int = PAGE) -> None:
         self.marked = 0
         self.dropped = 0
         self._store = store
+        self._page = page
         self._start = start
 
     def step(self, most: int = PAGE) -> bool:
@@ -51,8 +53,8 @@ class Sweep:
             most: records to read at most; besides, a step is two listings of a page at least.
         """
         start, bucket = self._start, self._store.bucket
-        records = list(bucket.entries(RECORDS, start=RECORDS + start, limit=PAGE))
-        end = records.pop().name.removeprefix(RECORDS) if len(records) == PAGE else ""  # the next page's first
+        records = list(bucket.entries(RECORDS, start=RECORDS + start, limit=self._page))
+        end = records.pop().name.removeprefix(RECORDS) if len(records) == self._page else ""  # the next page's first
         found = bucket.entries(RESULTS, start=RESULTS + start, end=RESULTS + end if end else "")
         results = {_image_id(each): each for each in found}
         known = {_image_id(each): each for each in records}

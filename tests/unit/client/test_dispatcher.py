@@ -369,13 +369,14 @@ def test_a_page_in_gcs_place_fails_no_job(
     """A balancer's 404, for the record or for the image."""
     image_id = submit(store)
     proxy.instead = lambda call: PAGE if call.folder == folder else None
-    with dispatching(JobStore(Bucket(bucket_name, patience=0.1), lease=timedelta(seconds=1)), torchserve) as dispatcher:
+    with dispatching(JobStore(Bucket(bucket_name, patience=0.1)), torchserve) as dispatcher:
         until(lambda: isinstance(dispatcher.problem, StorageUnreachable))
         assert not store.job(image_id).ended
         assert pending(store) == [image_id]
         proxy.instead = lambda call: None
         until(lambda: ended(store, image_id))
-    assert store.poll(image_id) is not None
+    job = store.job(image_id)
+    assert (job.state, job.attempts) == (State.DONE, 1)
 
 
 def test_what_a_hand_left_in_the_bucket_holds_up_no_job_and_no_stop(
