@@ -107,7 +107,7 @@ class IndexedMeter(Meter):
             if "delimiter" not in question:
                 page = [name for name in self.names[place : place + most + 1] if name.startswith(prefix)]
                 more = {"nextPageToken": page.pop()} if len(page) > most else {}
-                written = datetime.now(UTC).isoformat()
+                written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 return {"items": [{"name": name, "generation": "1", "timeCreated": written} for name in page], **more}
             folders: list[str] = []
             while place < len(self.names) and self.names[place].startswith(prefix):
