@@ -7,6 +7,7 @@ import json
 import threading
 from bisect import bisect_left, insort
 from collections import Counter
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
@@ -95,6 +96,9 @@ class IndexedMeter(Meter):
                     del self.names[place]
         return answer
 
+    def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        return self._ask_storage(asker, body)  # the index knows no generations
+
     def _list(self, question: dict[str, str]) -> dict[str, Any]:
         """One page, as far as `grainserve.storage` asks for it: a prefix, with a start and a limit or a delimiter."""
         prefix, most = question["prefix"], int(question.get("maxResults", 1000))
@@ -103,7 +107,8 @@ class IndexedMeter(Meter):
             if "delimiter" not in question:
                 page = [name for name in self.names[place : place + most + 1] if name.startswith(prefix)]
                 more = {"nextPageToken": page.pop()} if len(page) > most else {}
-                return {"items": [{"name": name} for name in page], **more}
+                written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                return {"items": [{"name": name, "generation": "1", "timeCreated": written} for name in page], **more}
             folders: list[str] = []
             while place < len(self.names) and self.names[place].startswith(prefix):
                 folders.append(prefix + self.names[place].removeprefix(prefix).partition("/")[0] + "/")

@@ -33,10 +33,11 @@ from grainserve.errors import (
 )
 from grainserve.hand import LEASES, Hand, Held
 from grainserve.inbox import Inbox
-from grainserve.jobs import Failure, Job
+from grainserve.jobs import Failure, Job, State
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore
 from grainserve.supervisor import Supervisor
+from grainserve.sweep import Sweep
 from grainserve.torchserve import TorchServe
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
 JOBS, LISTING, NEWS, DEADLINES = "work on jobs", "looking for jobs", "fetching news", "holding news"
 KINDS = (JOBS, LISTING, NEWS, DEADLINES, LEASES)
 """What the threads of a dispatcher do; none of them ends by a fault."""
+
+SWEEP_EVERY = 60.0
+"""Seconds between two steps through the records and results of the bucket, for what no marker leads to."""
+SWEPT = 32
+"""Records read in such a step, at most: a call or two each."""
 
 LEFT_ALONE = 600.0
 """Seconds until another look at a record that cannot be read."""
@@ -107,6 +113,8 @@ class Dispatcher:
         self._chance = random.Random()  # its own: a caller's `random.seed` must not set dispatchers in step
         self._inbox = Inbox()
         self._capacity = Capacity(torchserve, concurrency)
+        self._sweep = Sweep(store, start=f"{self._chance.randrange(16**4):04x}")
+        self._swept = time.monotonic()
         self._stopping = threading.Event()
         self.supervisor = Supervisor(KINDS)
         self._hand = Hand(store, self.owner, self.supervisor)
@@ -189,6 +197,7 @@ class Dispatcher:
     def _list(self) -> None:
         """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
         while not self._stopping.is_set():
+            self._sweep_now_and_then()
             if not self._has_room():
                 continue
             found, wanted = 0, max(GLANCE, 2 * self._concurrency)
@@ -202,6 +211,15 @@ class Dispatcher:
             self.looks += 1
             if not found:
                 self._stopping.wait(self._listing_interval * self._chance.uniform(0.8, 1.2))
+
+    def _sweep_now_and_then(self) -> None:
+        if time.monotonic() - self._swept < SWEEP_EVERY:
+            return
+        try:
+            self._sweep.step(SWEPT)
+        except StorageError as error:
+            self._trouble(error)
+        self._swept = time.monotonic()
 
     def _fetch(self) -> None:
         assert self._courier
@@ -283,6 +301,9 @@ class Dispatcher:
         except ImageNotFound:
             self._store.reject(held.end(), Failure("image_deleted", "the image was deleted before it was worked on"))
             return None
+        except StorageError:
+            self._store.release(held.end())  # no fault of the image: the attempt does not count
+            raise
         outcome = self._predict(held, image)
         if held.given_back:
             return None
@@ -294,7 +315,7 @@ class Dispatcher:
             return None
         claim = held.end()
         if held.lost:
-            return 0.0  # look again: another has it, or will
+            return self._pause(0)  # then look again: another has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
 
@@ -337,7 +358,7 @@ class Dispatcher:
         else:
             log.warning("attempt %d on %s failed: %s", claim.job.attempts, claim.job.about, outcome)
             job = self._store.attempt_failed(claim, Failure(outcome.code, str(outcome)))
-        self._count(FAILED if job.ended else RETRIED)
+        self._count(DONE if job.state is State.DONE else FAILED if job.ended else RETRIED)
         return job
 
     def _predict(self, held: Held, image: bytes) -> dict[str, Any] | TorchServeError | None:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from grainserve.pending import Ticket
 
+LONGEST_WAIT = 3600.0
+"""Seconds; a wait of centuries is more than threads can count."""
+
 
 class Inbox:
     """A queue that holds each image once, however often it is put in.
@@ -46,7 +49,7 @@ class Inbox:
                     self._make_ready(heapq.heappop(self._later)[2])
                 if self._ready:
                     return self._next()
-                self._changed.wait(self._later[0][0] - now if self._later else None)
+                self._changed.wait(min(LONGEST_WAIT, self._later[0][0] - now) if self._later else None)
             return None
 
     def done(self, ticket: Ticket, again: float | None) -> None:

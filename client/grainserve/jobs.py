@@ -9,10 +9,12 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from grainserve.errors import InvalidJob
 from grainserve.trace import trace_id
+
+Kind = TypeVar("Kind")
 
 MAX_ATTEMPTS = 3
 MODEL_PATIENCE = timedelta(hours=1)
@@ -20,6 +22,10 @@ MODEL_PATIENCE = timedelta(hours=1)
 it again."""
 MODEL_PAUSE = timedelta(seconds=30)
 """Between two attempts at such a job."""
+LONGEST_PAUSE = timedelta(minutes=5)
+"""No job waits longer before its next attempt: a `notBefore` further off is a slip of a clock, or of a hand."""
+LOOK_AGAIN = timedelta(hours=1)
+"""The longest time after which a job is looked at again, whatever its record says."""
 
 LONGEST_LEASE = timedelta(hours=1)
 """A lease that says more was written by a clock gone wrong."""
@@ -118,9 +124,12 @@ class Job:
         return replace(self, lease=replace(self.lease, expires=latest))
 
     def claimable_in(self, now: datetime) -> float:
-        """Seconds until a job that has not ended may be claimed; 0 or less: now."""
-        at = self.lease.expires if self.state is State.RUNNING and self.lease else self.not_before
-        return 0.0 if at is None else (at - now).total_seconds()
+        """Seconds until a job that has not ended may be claimed, or is worth another look; 0 or less: now."""
+        if self.state is State.RUNNING and self.lease:
+            return min(self.lease.expires - now, LOOK_AGAIN).total_seconds()
+        if self.not_before is None or self.not_before - now > LONGEST_PAUSE:
+            return 0.0
+        return (self.not_before - now).total_seconds()
 
     def claimed(self, lease: Lease) -> Job:
         """An attempt begins. It counts from here, so that an image that kills its dispatcher is not tried forever."""
@@ -188,19 +197,32 @@ class Job:
             lease, error, not_before = record["lease"], record["error"], record["notBefore"]
             modelless_since = record.get("modellessSince")  # records of before 2026-11-21 have none
             return cls(
-                image_id=record["imageId"],
-                submitter=record["submitter"],
-                model=record["model"],
+                image_id=_a(str, record["imageId"]),
+                submitter=_a(str, record["submitter"]),
+                model=_a(str, record["model"]),
                 version=record["version"],
-                options=record["options"],
-                created=datetime.fromisoformat(record["created"]),
+                options=_a(dict, record["options"]),
+                created=_time(record["created"]),
                 state=State(record["state"]),
-                attempts=record["attempts"],
-                not_before=datetime.fromisoformat(not_before) if not_before else None,
-                lease=Lease(lease["owner"], datetime.fromisoformat(lease["expires"])) if lease else None,
+                attempts=_a(int, record["attempts"]),
+                not_before=_time(not_before) if not_before else None,
+                lease=Lease(_a(str, lease["owner"]), _time(lease["expires"])) if lease else None,
                 error=Failure(**error) if error else None,
-                modelless_since=datetime.fromisoformat(modelless_since) if modelless_since else None,
+                modelless_since=_time(modelless_since) if modelless_since else None,
                 traceparent=record.get("traceparent"),
             )
-        except (ValueError, KeyError, TypeError) as fault:
+        except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault
+
+
+def _a(kind: type[Kind], value: object) -> Kind:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.100} is no {kind.__name__}")
+    return value
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"{text} names no time zone")
+    return time

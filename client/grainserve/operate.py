@@ -20,6 +20,7 @@ from grainserve.notifications import from_environment
 from grainserve.protocol import JobStore
 from grainserve.stopping import stop_signals
 from grainserve.storage import Bucket
+from grainserve.sweep import Sweep
 from grainserve.terminal import reported
 from grainserve.torchserve import TorchServe
 from grainserve.visible import LineFormatter
@@ -218,17 +219,34 @@ def exporter(
 def reconcile(
     create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
 ) -> None:
-    """Announce every pending job again to Pub/Sub (GRAINSERVE_PUBSUB), whatever became of its first message.
+    """Repair the bucket: markers for unfinished jobs that lack one; markers and results that no job has go.
 
-    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes.
+    With Pub/Sub (GRAINSERVE_PUBSUB) every pending job is announced again, whatever became of its first message.
+
+    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes,
+    and repair it little by little.
     """
     with reported():
+        log_to_terminal()
         notifications = from_environment()
-        if notifications is None:
-            raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
         if create:
+            if notifications is None:
+                raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
             notifications.create()
-        typer.echo(f"{notifications.announce_all(_store().pending.all())} pending jobs announced")
+        store = _store()
+        sweep = Sweep(store)
+        cleared = sweep.clear_markers()
+        while not sweep.step():
+            pass
+        for count, what in (
+            (cleared, "markers without an unfinished job deleted"),
+            (sweep.marked, "unfinished jobs without a marker marked"),
+            (sweep.dropped, "results without a job that is done deleted"),
+        ):
+            if count or not notifications:
+                typer.echo(f"{count} {what}")
+        if notifications:
+            typer.echo(f"{notifications.announce_all(store.pending.all())} pending jobs announced")
 
 
 def keygen(

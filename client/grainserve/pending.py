@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from grainserve.contract import IMAGE_ID
-from grainserve.storage import Bucket
+from grainserve.storage import Bucket, Found
 
 PREFIX = "pending/"
 SHARE = 4
@@ -26,10 +26,12 @@ class Ticket:
     Attributes:
         submitter: whose it is.
         image_id: its image.
+        generation: its marker's, where it is known.
     """
 
     submitter: str
     image_id: str
+    generation: int | None = field(default=None, compare=False)
 
     @property
     def marker(self) -> str:
@@ -67,8 +69,8 @@ class Pending:
 
     def all(self) -> Iterator[Ticket]:
         """Yields every unfinished job, a page of names at a time."""
-        for name in self._bucket.names(PREFIX):
-            if ticket := _read(name):
+        for found in self._bucket.entries(PREFIX):
+            if ticket := _read(found):
                 yield ticket
 
     def count(self, limit: int, submitter: str | None = None) -> int:
@@ -77,23 +79,24 @@ class Pending:
 
     def made(self, limit: int, submitter: str | None = None) -> list[tuple[Ticket, datetime]]:
         """Unfinished jobs, of one submitter or of all, up to a limit, and when each was submitted; in order of name."""
-        found = ((_read(name), at) for name, at in self._bucket.times(_folder(submitter), limit=limit))
-        return [(ticket, at) for ticket, at in found if ticket]
+        found = self._bucket.entries(_folder(submitter), limit=limit)
+        return [(ticket, each.written) for each in found if (ticket := _read(each))]
 
     def _page(self, submitter: str, count: int) -> list[Ticket]:
         folder = f"{PREFIX}{submitter}/"
         start = f"{folder}{self._chance.randrange(16**4):04x}"
-        names = list(self._bucket.names(folder, start=start, limit=count))
-        if len(names) < count:  # the end was reached: on from the beginning
-            names += [name for name in self._bucket.names(folder, limit=count) if name < start][: count - len(names)]
-        return [ticket for name in names if (ticket := _read(name))]
+        page = list(self._bucket.entries(folder, start=start, limit=count))
+        if len(page) < count:  # the end was reached: on from the beginning
+            first = [found for found in self._bucket.entries(folder, limit=count) if found.name < start]
+            page += first[: count - len(page)]
+        return [ticket for found in page if (ticket := _read(found))]
 
 
 def _folder(submitter: str | None) -> str:
     return f"{PREFIX}{submitter}/" if submitter else PREFIX
 
 
-def _read(name: str) -> Ticket | None:
+def _read(found: Found) -> Ticket | None:
     """The ticket that a marker's name holds; None for a name that is no marker."""
-    submitter, _, image_id = name.removeprefix(PREFIX).partition("/")
-    return Ticket(submitter, image_id) if submitter and IMAGE_ID.fullmatch(image_id) else None
+    submitter, _, image_id = found.name.removeprefix(PREFIX).partition("/")
+    return Ticket(submitter, image_id, found.generation) if submitter and IMAGE_ID.fullmatch(image_id) else None

@@ -10,7 +10,9 @@
 
 The record is the truth: a job is done when it says so, and what has ended stays as it ended. Whoever holds the lease
 works. Nothing breaks when two believe they hold it: the result is written once, and each change of a record names the
-generation it was made from. All times are GCS's (`clock.py`), so that no machine's clock matters.
+generation it was made from. So does each deletion: an image that is deleted and submitted again under its key has its
+id again, and what is deleted is what was there before the record said that it may go, never what came since. All
+times are GCS's (`clock.py`), so that no machine's clock matters.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,21 +40,31 @@ from grainserve.errors import (
 from grainserve.jobs import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
 from grainserve.notifications import NotificationError, Notifications
 from grainserve.pending import Pending, Ticket
-from grainserve.records import JSON, LeaseLost, Records, record_name
-from grainserve.storage import Bucket, Opened, PreconditionFailed
+from grainserve.records import JSON, LeaseLost, Records, read_or_confirm, record_name
+from grainserve.storage import Bucket, Found, Opened, PreconditionFailed
+from grainserve.tries import Tries
 
 log = logging.getLogger(__name__)
-
 
 CANCELLED = Failure("cancelled", "the job was cancelled before it was done: submit the image again to have it measured")
 
 
+DELETED = Failure("deleted", "the job is being deleted: delete it again if it is still here")
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A job this dispatcher works on, and the generation of its record."""
+    """A job to be changed.
+
+    Attributes:
+        job: its record.
+        generation: that of the record.
+        ticket: where its marker is; the submitter's when not given.
+    """
 
     job: Job
     generation: int
+    ticket: Ticket | None = None
 
 
 @dataclass(frozen=True)
@@ -150,18 +162,22 @@ class JobStore:
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
         if on_id:
             on_id(image_id)
-        self._create(f"images/{image_id}", image, content_type)
+        new = self._create(f"images/{image_id}", image, content_type)
         parent = trace.traceparent(traceparent)
         job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent)
-        if (
-            not self._create(record_name(image_id), job.to_json(), JSON)
-            and key is not None
-            and self.job(image_id).ended
-        ):
+        if self._create(record_name(image_id), job.to_json(), JSON):
+            if not new:  # a deletion under way may have taken the image that was there
+                self._create(f"images/{image_id}", image, content_type)
+        elif key is not None and self.job(image_id).ended:
             return image_id
-        self._create(Ticket(submitter, image_id).marker, b"", "application/octet-stream")
-        self._announce(Ticket(submitter, image_id))
+        self.mark(Ticket(submitter, image_id))
         return image_id
+
+    def mark(self, ticket: Ticket) -> bool:
+        """Makes dispatchers know of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
+        made = self._create(ticket.marker, b"", "application/octet-stream")
+        self._announce(ticket)
+        return made
 
     def poll(self, image_id: str) -> dict[str, Any] | None:
         """Returns the result, or None while the job goes on.
@@ -209,9 +225,9 @@ class JobStore:
         """Returns the image's bytes as submitted.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is none; storage was asked twice.
         """
-        stored = self.bucket.read(f"images/{check_image_id(image_id)}")
+        stored = read_or_confirm(self.bucket, f"images/{check_image_id(image_id)}")
         if stored is None:
             raise ImageNotFound(image_id, self.bucket.name)
         return stored.data
@@ -230,39 +246,47 @@ class JobStore:
     def delete(self, image_id: str) -> None:
         """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.
 
-        The record goes last, so that a deletion that was interrupted can be asked for again.
+        First the record says that the job failed, as `deleted`, so that nobody ends it otherwise; it goes last, so that
+        a deletion that was interrupted can be asked for again.
 
         Raises:
             ImageNotFound: no job under this id.
+            InvalidJob: its record cannot be read.
         """
-        job = self.job(image_id)
-        for name in (_ticket(job).marker, f"images/{image_id}", _result_name(image_id), record_name(image_id)):
-            self.bucket.delete(name)
-        self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
+        tries = Tries(f"deleting the job of image {image_id}")
+        while True:
+            job, generation = self._records.read(image_id)
+            names = Ticket(job.submitter, image_id).marker, f"images/{image_id}", _result_name(image_id)
+            there = [found for name in names if (found := self.bucket.find(name))]
+            try:
+                generation = self._records.swap(job.failed(DELETED), generation)
+            except LeaseLost:
+                tries.again()
+                continue
+            for found in there:
+                self.bucket.delete(found.name, found.generation)
+            return self.bucket.delete(record_name(image_id), generation)
 
     def cancel(self, image_id: str) -> bool:
         """Fails a job that has not ended, as `cancelled`, whoever works on it. Returns whether it had not ended.
 
-        A dispatcher that is at work on it finds its lease gone and drops its result.
+        A dispatcher that is at work on it finds its lease gone and drops its result. A result that is there already
+        makes it done.
 
         Raises:
             InvalidImageId: not an id.
             ImageNotFound: no job under this id.
             InvalidJob: its record cannot be read.
         """
+        tries = Tries(f"cancelling the job of image {image_id}")
         while True:
-            job, generation = self._records.read(image_id)
-            if job.ended:
+            claim = Claim(*self._records.read(image_id))
+            if claim.job.ended:
                 return False
             try:
-                if self.bucket.exists(_result_name(image_id)):
-                    self._end(Claim(job, generation))  # it is done, and its dispatcher about to say so, or dead
-                    return False
-                self._change(job.failed(CANCELLED), generation)
+                return self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
             except LeaseLost:
-                continue  # its record says what comes next
-            self.bucket.delete(_result_name(image_id))  # one that was written meanwhile
-            return True
+                tries.again()  # its record says what comes next
 
     # For dispatchers ------------------------------------------------------------------------------------------------
 
@@ -272,42 +296,59 @@ class JobStore:
         Returns:
             The claim; or how long it cannot be claimed; or None when the job has ended (its marker is then gone too).
         """
+        tries = Tries(f"claiming the job of image {ticket.image_id}")
+        while True:
+            claim = self.unended(ticket)
+            if claim is None:
+                return None
+            now = self.now()
+            if (wait := claim.job.claimable_in(now)) > 0:
+                return Later(wait)
+            try:
+                attempts = claim.job.attempts
+                if attempts and self._find_result(claim.job):
+                    self._end(claim)  # whoever wrote the result died before saying so
+                    return None
+                if attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
+                    reason = Failure("attempts_exhausted", f"{attempts} attempts began and none came to an end")
+                    self._change(claim, claim.job.failed(claim.job.error or reason))
+                    return None
+                claimed = claim.job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
+                return Claim(claimed, self._records.swap(claimed, claim.generation), ticket)
+            except LeaseLost:
+                tries.again()  # another dispatcher was first: its record says what comes next
+
+    def unended(self, ticket: Ticket) -> Claim | None:
+        """Returns the record of a job that has not ended; of one that has, or is gone, this ticket's marker is dropped.
+
+        Raises:
+            InvalidJob: it cannot be read.
+        """
         while True:
             try:
                 job, generation = self._records.read(ticket.image_id)
             except ImageNotFound:
-                self.bucket.delete(ticket.marker)  # someone deleted the job
+                pass  # somebody deleted the job
+            else:
+                if not job.ended:
+                    return Claim(job, generation, ticket)
+            if ticket.generation is not None:
+                self._drop_marker(ticket)  # whoever ended the job died before this, or knew of another one
                 return None
-            if job.ended:
-                self._drop_marker(job)  # whoever ended the job died before this
-                return None
-            now = self.now()
-            if (wait := job.claimable_in(now)) > 0:
-                return Later(wait)
-            claim = Claim(job, generation)
-            try:
-                if job.attempts and self.bucket.exists(_result_name(job.image_id)):
-                    self._end(claim)  # whoever wrote the result died before saying so
-                    return None
-                if job.attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
-                    reason = Failure("attempts_exhausted", f"{job.attempts} attempts began and none came to an end")
-                    self._change(job.failed(job.error or reason), generation)
-                    return None
-                claimed = job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
-                return Claim(claimed, self._records.swap(claimed, generation))
-            except LeaseLost:
-                continue  # another dispatcher was first: its record says what comes next
+            ticket = self._seen(ticket)
+            if ticket.generation is None:
+                return None  # there is none
 
     def give_up(self, ticket: Ticket, reason: Failure) -> None:
         """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
         try:
-            job, generation = self._records.read(ticket.image_id)
+            claim = Claim(*self._records.read(ticket.image_id), ticket)
         except ImageNotFound:
             return
-        if job.ended or job.claimable_in(self.now()) > 0:
+        if claim.job.ended or claim.job.claimable_in(self.now()) > 0:
             return
         with suppress(LeaseLost):  # somebody works on it after all
-            self._change(job.failed(job.error or reason), generation)
+            self._change(claim, claim.job.failed(claim.job.error or reason))
 
     def renew(self, claim: Claim) -> Claim:
         """Extends the lease.
@@ -316,7 +357,7 @@ class JobStore:
             LeaseLost: another has changed the record.
         """
         job = claim.job.renewed(self.now() + self.lease)
-        return Claim(job, self._records.swap(job, claim.generation, claim.job.lease))
+        return replace(claim, job=job, generation=self._records.swap(job, claim.generation, claim.job.lease))
 
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
         """Stores the result, once, then ends the job.
@@ -324,16 +365,25 @@ class JobStore:
         A result that is there already stays and is no error. That of a job that has failed or was deleted meanwhile is
         dropped: what has ended stays as it ended.
         """
+        name = _result_name(claim.job.image_id)
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-        self._create(_result_name(claim.job.image_id), data, JSON)
+        tries = Tries(f"ending the job of image {claim.job.image_id}")
         while True:
+            stored = self._keep_result(claim.job, data)
             try:
                 return self._end(claim)
             except LeaseLost:
-                try:
-                    claim = Claim(*self._records.read(claim.job.image_id))  # a renewal, a takeover, another's end
-                except ImageNotFound:
-                    return self.bucket.delete(_result_name(claim.job.image_id))
+                pass
+            try:
+                job, generation = self._records.read(claim.job.image_id)  # a renewal, a takeover, another's end
+            except ImageNotFound:
+                return self.bucket.delete(name, stored)
+            if job.state is State.FAILED:
+                return self.bucket.delete(name, stored)
+            claim = replace(claim, job=job, generation=generation)
+            if job.ended:
+                return self._drop_marker(_ticket(claim))
+            tries.again()
 
     def attempt_failed(self, claim: Claim, error: Failure) -> Job:
         """Notes a failed attempt; the third one fails the job. Returns the record as it now is."""
@@ -364,46 +414,70 @@ class JobStore:
         """The image id that belongs to a key: this one, unless there is one already."""
         name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
         given = {"imageId": image_id, "fingerprint": fingerprint}
-        if self._create(name, json.dumps(given).encode(), JSON):
-            return image_id
-        stored = self.bucket.read(name)
-        if stored is None:  # deleted between the two calls
-            return self._id_for_key(submitter, key, image_id, fingerprint)
-        first: dict[str, str] = json.loads(stored.data)
-        if first["fingerprint"] != fingerprint:
-            raise IdempotencyConflict(key, first["imageId"])
-        return first["imageId"]
+        tries = Tries(f"looking up the key {key!r}")
+        while not self._create(name, json.dumps(given).encode(), JSON):
+            if stored := self.bucket.read(name):
+                first: dict[str, str] = json.loads(stored.data)
+                if first["fingerprint"] != fingerprint:
+                    raise IdempotencyConflict(key, first["imageId"])
+                return first["imageId"]
+            tries.again()  # deleted between the two calls
+        return image_id
 
     def _end(self, claim: Claim) -> None:
-        """Result stored: done, whoever holds the lease; then the marker goes. A job that failed keeps no result.
+        """Result stored: done, whoever holds the lease; then the marker goes.
 
         Raises:
             LeaseLost: the record was changed meanwhile.
         """
-        job = claim.job
-        if job.state is State.FAILED:
-            self.bucket.delete(_result_name(job.image_id))
-        elif job.state is not State.DONE:
-            job = job.done()
-            self._records.swap(job, claim.generation)
-        self._drop_marker(job)
+        self._change(claim, claim.job.done())
 
-    def _change(self, job: Job, generation: int, lease: Lease | None = None) -> Job:
-        """Writes a record; that of a failed job drops its marker.
+    def _change(self, claim: Claim, job: Job, lease: Lease | None = None) -> Job:
+        """Writes a record; that of a job that has ended drops its marker. Returns the record as it now is.
+
+        A job whose result is there does not fail: it is done, and whoever wrote the result died before saying so.
 
         Raises:
             LeaseLost: the record was changed meanwhile.
         """
-        self._records.swap(job, generation, lease)
-        if job.ended:
-            self._drop_marker(job)
+        if not job.ended:
+            self._records.swap(job, claim.generation, lease)
+            return job
+        # Before the record says so: of what comes after that, nothing is this job's.
+        ticket = self._seen(_ticket(claim))
+        if job.state is State.FAILED and self._find_result(job):
+            job = claim.job.done()
+        self._records.swap(job, claim.generation, lease)
+        self._drop_marker(ticket)
         return job
 
     def _change_unless_lost(self, claim: Claim, job: Job) -> Job:
         try:
-            return self._change(job, claim.generation, claim.job.lease)
+            return self._change(claim, job, claim.job.lease)
         except LeaseLost:
             return self.job(job.image_id)  # its new owner decides
+
+    def _keep_result(self, job: Job, data: bytes) -> int:
+        """Stores a result unless the job has one; returns the generation of the one that is there then."""
+        name, tries = _result_name(job.image_id), Tries(f"storing the result of image {job.image_id}")
+        while True:
+            try:
+                return self.bucket.create(name, data, JSON)
+            except PreconditionFailed:
+                found = self.bucket.find(name)
+            try:
+                if found:
+                    # One of before the job is another's under the same id, who may be about to delete it.
+                    own = found.written >= job.created
+                    return found.generation if own else self.bucket.replace(name, data, JSON, found.generation)
+            except PreconditionFailed:
+                pass
+            tries.again()
+
+    def _find_result(self, job: Job) -> Found | None:
+        """The job's result, where it is stored; what was under this id before the job is none."""
+        found = self.bucket.find(_result_name(job.image_id))
+        return found if found and found.written >= job.created else None
 
     def _create(self, name: str, data: bytes, content_type: str) -> bool:
         """Writes what is not there; returns whether it was not.
@@ -417,12 +491,21 @@ class JobStore:
             return False
         return True
 
-    def _drop_marker(self, job: Job) -> None:
-        self.bucket.delete(_ticket(job).marker)
+    def _seen(self, ticket: Ticket) -> Ticket:
+        """The ticket with its marker's generation, where there is one."""
+        if ticket.generation is not None:
+            return ticket
+        found = self.bucket.find(ticket.marker)
+        return replace(ticket, generation=found.generation) if found else ticket
+
+    def _drop_marker(self, ticket: Ticket) -> None:
+        """Deletes the marker that was seen, if any was: no later one under its name."""
+        if ticket.generation is not None:
+            self.bucket.delete(ticket.marker, ticket.generation)
 
 
-def _ticket(job: Job) -> Ticket:
-    return Ticket(job.submitter, job.image_id)
+def _ticket(claim: Claim) -> Ticket:
+    return claim.ticket or Ticket(claim.job.submitter, claim.job.image_id)
 
 
 def _result_name(image_id: str) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from grainserve.contract import check_image_id
-from grainserve.errors import GrainserveError, ImageNotFound
+from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob, StorageError
 from grainserve.jobs import LONGEST_LEASE, Job, Lease
-from grainserve.storage import Bucket, PreconditionFailed
+from grainserve.storage import Bucket, PreconditionFailed, Stored
+from grainserve.tries import Tries
 
 JSON = "application/json"
 
@@ -38,13 +39,15 @@ class Records:
 
         Raises:
             InvalidImageId: not an id.
-            ImageNotFound: there is none.
-            InvalidJob: it cannot be read.
+            ImageNotFound: there is none; storage was asked twice.
+            InvalidJob: it cannot be read, or is another image's.
         """
-        stored = self._bucket.read(record_name(check_image_id(image_id)))
+        stored = read_or_confirm(self._bucket, record_name(check_image_id(image_id)))
         if stored is None:
             raise ImageNotFound(image_id, self._bucket.name)
         job = Job.from_json(stored.data)
+        if job.image_id != image_id:  # copied by hand, or restored under another name
+            raise InvalidJob(f"the record of image {image_id!r} is that of {job.image_id!r}: submit the image again")
         if job.lease:
             age = self._bucket.clock.now() - stored.written if stored.written else timedelta(0)
             job = job.held_until(self._now() + LONGEST_LEASE - max(age, timedelta(0)))
@@ -60,6 +63,7 @@ class Records:
             LeaseLost: the record was changed by another.
         """
         name, data = record_name(job.image_id), job.to_json()
+        tries = Tries(f"changing {name}")
         while True:
             try:
                 return self._bucket.replace(name, data, JSON, generation)
@@ -71,6 +75,19 @@ class Records:
             if not (stored and lease and found and found.owner == lease.owner):
                 raise LeaseLost(f"the job of image {job.image_id!r} was changed by another dispatcher")
             generation = stored.generation  # a renewal of ours whose answer was lost
+            tries.again()
+
+
+def read_or_confirm(bucket: Bucket, name: str) -> Stored | None:
+    """Reads an object without which a job ends for good; None where two different questions find none.
+
+    Raises:
+        StorageError: the second one finds it.
+    """
+    stored = bucket.read(name)
+    if stored is None and bucket.exists(name):
+        raise StorageError(f"GCS: {name} in bucket {bucket.name!r} is there and cannot be read: try again later")
+    return stored
 
 
 def record_name(image_id: str) -> str:

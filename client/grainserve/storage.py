@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import google_crc32c
 import requests
@@ -72,6 +73,21 @@ def check_emulator() -> None:
 
 
 @dataclass(frozen=True)
+class Found:
+    """An object that is there.
+
+    Attributes:
+        name: its name.
+        generation: what it is now, by GCS's number.
+        written: when that was written, GCS's time.
+    """
+
+    name: str
+    generation: int
+    written: datetime
+
+
+@dataclass(frozen=True)
 class Stored:
     """An object's bytes and the generation they belong to.
 
@@ -125,7 +141,8 @@ class Bucket:
         self._bucket = self.client.bucket(name)
         # The library's own default is two minutes of silence, too long for someone at a terminal.
         self._full = False
-        self._call = {"retry": DEFAULT_RETRY.with_timeout(patience), "timeout": (5.0, 60.0)}
+        retry = DEFAULT_RETRY.with_predicate(_is_worth_another).with_timeout(patience)
+        self._call = {"retry": retry, "timeout": (5.0, 60.0)}
 
     def create(self, name: str, data: bytes, content_type: str) -> int:
         """Writes an object that must not exist yet; returns its generation.
@@ -144,7 +161,10 @@ class Bucket:
         return self._write(name, data, content_type, generation)
 
     def read(self, name: str) -> Stored | None:
-        """Returns the object, or None where there is none."""
+        """Returns the object, or None where GCS says that there is none.
+
+        What anybody else says in GCS's place, a balancer's page for one, says nothing about the object.
+        """
         blob = self._bucket.blob(name)
         with self._translated(f"reading {name}"):
             for left in reversed(range(READS)):
@@ -189,25 +209,39 @@ class Bucket:
                 raise StorageError(f"GCS: reading {blob.name} in bucket {self.name!r} gave spoilt bytes")
             yield data
 
+    def find(self, name: str) -> Found | None:
+        """Looks an object up, without its bytes; None where GCS says that there is none."""
+        blob = self._bucket.blob(name)
+        with self._translated(f"looking up {name}"):
+            try:
+                blob.reload(**self._call)
+            except api.NotFound:
+                return None
+        return _found(blob)
+
     def exists(self, name: str) -> bool:
         """Whether the object exists."""
-        with self._translated(f"looking up {name}"):
-            return bool(self._bucket.blob(name).exists(**self._call))
+        return self.find(name) is not None
 
-    def delete(self, name: str) -> None:
-        """Deletes an object; none there is fine."""
+    def delete(self, name: str, generation: int) -> None:
+        """Deletes an object that is at this generation; one that is gone, or was written again, stays as it is."""
         with self._translated(f"deleting {name}"):
             try:
-                self._bucket.blob(name).delete(**self._call)
-            except api.NotFound:
+                self._bucket.blob(name).delete(if_generation_match=generation, **self._call)
+            except (api.NotFound, api.PreconditionFailed):
                 return
 
     def names(self, prefix: str, *, start: str = "", limit: int | None = None) -> Iterator[str]:
-        """Yields the names of the objects under a prefix, in order, a page at a time.
+        """Yields the names of the objects under a prefix, as `entries` does."""
+        return (found.name for found in self.entries(prefix, start=start, limit=limit))
+
+    def entries(self, prefix: str, *, start: str = "", end: str = "", limit: int | None = None) -> Iterator[Found]:
+        """Yields the objects under a prefix, in order of their names, 1000 a call.
 
         Args:
             prefix: what the names begin with.
             start: names before this one are left out; GCS does not look at them.
+            end: so are this one and those after it.
             limit: how many at most; one call for up to 1000.
         """
         with self._translated(f"listing {prefix}"):
@@ -215,25 +249,13 @@ class Bucket:
                 self._bucket,
                 prefix=prefix,
                 start_offset=start or None,
+                end_offset=end or None,
                 max_results=limit,
-                fields="items(name),nextPageToken",
+                fields="items(name,generation,timeCreated),nextPageToken",
                 **self._call,
             )
             for blob in found:
-                yield str(blob.name)
-
-    def times(self, prefix: str, *, limit: int) -> Iterator[tuple[str, datetime]]:
-        """Yields the names of the objects under a prefix, in order, and when each was written; 1000 a call."""
-        with self._translated(f"listing {prefix}"):
-            found = self.client.list_blobs(
-                self._bucket,
-                prefix=prefix,
-                max_results=limit,
-                fields="items(name,timeCreated),nextPageToken",
-                **self._call,
-            )
-            for blob in found:
-                yield str(blob.name), blob.time_created
+                yield _found(blob)
 
     def folders(self, prefix: str) -> list[str]:
         """Returns what follows the prefix up to the next slash, each once: one call for up to 1000 of them."""
@@ -272,8 +294,7 @@ class Bucket:
         """
         if self._full:
             name = f"{PROBES}{uuid.uuid4().hex}"
-            self.create(name, bytes(PROBE_BYTES), "text/plain")
-            self.delete(name)
+            self.delete(name, self.create(name, bytes(PROBE_BYTES), "text/plain"))
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
@@ -314,6 +335,35 @@ def translated(action: str, bucket: str) -> Iterator[None]:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} gave spoilt bytes: {_first_line(error)}") from error
     except api.GoogleAPICallError as error:
         raise StorageError(f"GCS: {action} in bucket {bucket!r} failed: {_first_line(error)}") from error
+
+
+def _found(blob: storage.Blob) -> Found:
+    return Found(str(blob.name), int(blob.generation), blob.time_created)
+
+
+def _is_worth_another(error: Exception) -> bool:
+    """Whether a call is tried again: GCS has too much to do, did not answer, or it was not GCS that answered."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, requests.Response) and answer.status_code == 404:
+        return not _is_own_404(answer)
+    return bool(DEFAULT_RETRY._predicate(error))
+
+
+def _is_own_404(answer: requests.Response) -> bool:
+    """Whether a 404 is GCS's, or its emulator's, word that there is no such object or bucket.
+
+    It is JSON; to a question for an object's bytes it is a line of text, the emulator's being shorter than GCS's. GCS
+    numbers its answers in a header.
+    """
+    real = (urlsplit(answer.url).hostname or "").endswith(".googleapis.com")
+    if real and "X-GUploader-UploadID" not in answer.headers:
+        return False
+    try:
+        return bool(answer.json()["error"]["code"] == 404)
+    except (ValueError, LookupError, TypeError):
+        said = answer.text.strip()
+        words = ("No such object: ", "The specified bucket does not exist")
+        return said.startswith(words) if real else said == "Not Found"
 
 
 def _no_room(error: BaseException) -> bool:

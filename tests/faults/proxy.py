@@ -6,17 +6,23 @@ It also counts: what storage did is known here whatever becomes of those who ask
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+import requests
+
+Answer = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers, body."""
+JSON = [("Content-Type", "application/json")]
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
@@ -58,12 +64,15 @@ class Mischief:
 class Proxy:
     """Listens on a free port of loopback.
 
+    It holds deletions to their generation, as GCS does and the emulator does not.
+
     Attributes:
         target: the emulator's URL.
         chance: draws what happens.
         mischief: how often.
         before: called with each request before storage hears of it.
         after: called with each request and storage's status, before it is answered.
+        instead: what answers a request in storage's place, which then does not hear of it; None where nothing does.
         calls: how many requests of each kind storage answered with 2xx.
         injected: how many faults were injected, by kind.
         written: how often each result was written.
@@ -74,12 +83,14 @@ class Proxy:
     mischief: Mischief = field(default_factory=Mischief)
     before: Callable[[Call], None] = lambda call: None
     after: Callable[[Call, int], None] = lambda call, status: None
+    instead: Callable[[Call], Answer | None] = lambda call: None
     calls: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
+        self._one_at_a_time: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -120,6 +131,9 @@ class Proxy:
         body = asker.rfile.read(int(asker.headers.get("Content-Length", 0)))
         call = what(asker.command, asker.path, body)
         self.before(call)
+        if said := self.instead(call):
+            _reply(asker, *said)
+            return
         if self._happens("lose_request"):
             asker.close_connection = True
             return
@@ -129,8 +143,8 @@ class Proxy:
         if self._happens("delay"):
             time.sleep(self.chance.uniform(0, self.mischief.seconds))
         try:
-            status, headers, data = self._ask_storage(asker, body)
-        except (OSError, http.client.HTTPException):  # the emulator was killed
+            status, headers, data = self._hold_to_generation(call, asker, body)
+        except (OSError, http.client.HTTPException, requests.RequestException):  # the emulator was killed
             asker.close_connection = True
             return
         with self._lock:
@@ -147,7 +161,21 @@ class Proxy:
             data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :] if call.verb == "read" else data[:place]
         _reply(asker, status, headers, data)
 
-    def _ask_storage(self, asker: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        """Asks storage; a deletion only where the object is at the generation that it names."""
+        if call.verb not in ("create", "replace", "delete"):
+            return self._ask_storage(asker, body)
+        with self._lock:
+            alone = self._one_at_a_time[call.name]
+        with alone:
+            expected = re.search(r"ifGenerationMatch=(\d+)", asker.path) if call.verb == "delete" else None
+            if expected:
+                there = requests.get(f"{self.target}{urlsplit(asker.path).path}", timeout=30)
+                if there.ok and there.json()["generation"] != expected[1]:
+                    return 412, JSON, json.dumps({"error": {"code": 412, "message": "conditionNotMet"}}).encode()
+            return self._ask_storage(asker, body)
+
+    def _ask_storage(self, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
         connection = http.client.HTTPConnection(str(urlsplit(self.target).netloc), timeout=30)
         try:
             headers = {name: value for name, value in asker.headers.items() if name.lower() not in HOP_BY_HOP}

@@ -39,7 +39,7 @@ STATUSES = ("200",) * 28 + (
     "999",
     "x",
 )
-KINDS = (
+KINDS: tuple[object, ...] = (
     *("ServiceUnavailableException", "InternalServerException", "ModelNotFoundException", "ResourceNotFoundException"),
     *("BadRequestException", "", None, 7, []),
 )

@@ -11,6 +11,7 @@ from google.cloud import storage
 
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
+from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.client.results import make_image
 from tools.ports import choose_free
@@ -44,6 +45,14 @@ def bucket_name(gcs: storage.Client, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def store(bucket_name: str) -> JobStore:
     return JobStore(Bucket(bucket_name))
+
+
+@pytest.fixture
+def proxy(emulator: Emulator, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Stands between the emulator and what asks for it from here on."""
+    with Proxy(emulator.url) as between:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
+        yield between
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,13 +14,14 @@ import pytest
 from google.cloud import storage
 
 from grainserve import jobs
-from grainserve.dispatcher import GLANCE, Dispatcher
+from grainserve.dispatcher import GLANCE, JOBS, Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, TorchServeBusy
-from grainserve.jobs import State
+from grainserve.jobs import Lease, State
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore
 from grainserve.storage import Bucket
 from grainserve.torchserve import TorchServe
+from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import (
     BUSY,
     HANG_UP,
@@ -31,6 +33,7 @@ from tests.unit.client.fake_torchserve import (
     FakeTorchServe,
 )
 from tests.unit.client.results import make_result
+from tests.unit.client.test_storage import PAGE
 
 
 def submit(store: JobStore) -> str:
@@ -389,3 +392,64 @@ def test_submitters_are_served_in_turn(store: JobStore, torchserve: FakeTorchSer
 
 def ended_one(store: JobStore, image_id: str) -> bool:
     return store.job(image_id).state is State.DONE
+
+
+# What storage, or a hand in it, may hold ready ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["jobs", "images"])
+def test_a_page_in_gcs_place_fails_no_job(
+    store: JobStore, bucket_name: str, proxy: Proxy, torchserve: FakeTorchServe, folder: str
+) -> None:
+    """A balancer's 404, for the record or for the image."""
+    image_id = submit(store)
+    proxy.instead = lambda call: PAGE if call.folder == folder else None
+    with dispatching(JobStore(Bucket(bucket_name, patience=0.1)), torchserve) as dispatcher:
+        until(lambda: isinstance(dispatcher.problem, StorageUnreachable))
+        assert not store.job(image_id).ended
+        assert pending(store) == [image_id]
+        proxy.instead = lambda call: None
+        until(lambda: ended(store, image_id))
+    job = store.job(image_id)
+    assert (job.state, job.attempts) == (State.DONE, 1)
+
+
+def test_what_a_hand_left_in_the_bucket_holds_up_no_job_and_no_stop(
+    store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str
+) -> None:
+    """A record copied under another id; times centuries away; another's marker of a job that has ended."""
+    done, late, leased, copied = (submit(store) for _ in range(4))
+    bucket, far = gcs.bucket(bucket_name), datetime(9999, 12, 31, tzinfo=UTC)
+    store.finish(claim(store, done), {})
+    write = bucket.blob
+    write(f"jobs/{late}.json").upload_from_string(replace(store.job(late), not_before=far).to_json())
+    write(f"jobs/{leased}.json").upload_from_string(store.job(leased).claimed(Lease("nobody", far)).to_json())
+    bucket.copy_blob(write(f"jobs/{done}.json"), bucket, f"jobs/{copied}.json")
+    write(f"pending/other/{done}").upload_from_string(b"")
+    with dispatching(store, torchserve) as dispatcher:
+        until(lambda: store.job(late).state is State.DONE)
+        good = submit(store)
+        until(lambda: store.job(good).state is State.DONE)
+        until(lambda: set(pending(store)) == {leased, copied})
+        looks = dispatcher.looks
+        until(lambda: dispatcher.looks > looks + 2)
+        assert dispatcher.supervisor.failures[JOBS] == 0
+        assert dispatcher.stop(timeout=60)
+    assert set(pending(store)) == {leased, copied}
+
+
+def claim(store: JobStore, image_id: str) -> Claim:
+    taken = store.claim(Ticket("lab", image_id), "one")
+    assert isinstance(taken, Claim)
+    return taken
+
+
+def test_a_dispatcher_finds_a_job_that_lost_its_marker(
+    store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grainserve.dispatcher.SWEEP_EVERY", 0.05)
+    image_id = submit(store)
+    gcs.bucket(bucket_name).blob(f"pending/lab/{image_id}").delete()
+    with dispatching(store, torchserve):
+        until(lambda: ended(store, image_id))
+    assert store.job(image_id).state is State.DONE

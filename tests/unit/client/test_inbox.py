@@ -77,3 +77,12 @@ def test_a_waiter_is_woken_by_a_job_and_by_the_end() -> None:
     assert inbox.take() == Ticket("lab", "a")
     threading.Timer(0.02, inbox.close).start()
     assert inbox.take() is None
+
+
+def test_a_job_for_centuries_from_now_holds_up_no_other() -> None:
+    inbox, far, near = Inbox(), Ticket("lab", "a"), Ticket("lab", "b")
+    inbox.put(far)
+    inbox.take()
+    inbox.done(far, 1e12)
+    threading.Timer(0.02, inbox.put, (near,)).start()
+    assert inbox.take() == near

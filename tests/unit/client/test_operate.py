@@ -59,9 +59,9 @@ def test_a_gateway_without_a_torchserve_cannot_dispatch(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("bucket_name")
-def test_reconcile_without_a_topic_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconcile_without_a_topic_makes_none_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GRAINSERVE_PUBSUB", raising=False)
-    code, _, said = run("reconcile")
+    code, _, said = run("reconcile", "--create")
     assert (code, "GRAINSERVE_PUBSUB" in said) == (2, True)
     monkeypatch.setenv("GRAINSERVE_PUBSUB", "jobs")
     code, _, said = run("reconcile")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -14,7 +14,11 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from grainserve.errors import StorageFull, StorageUnreachable
-from grainserve.storage import Bucket, check_emulator, translated
+from grainserve.storage import Bucket, _is_own_404, check_emulator, translated
+from tests.faults.proxy import Proxy
+
+PAGE = (404, [("Content-Type", "text/html")], b"<html><h1>404 Not Found</h1></html>")
+"""What a balancer says that knows no way to storage."""
 
 
 def test_a_call_is_one_call(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,3 +128,78 @@ def test_gcs_itself_is_sought_in_the_network(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_innermost_reason_that_has_words_is_told(error: Exception, said: str) -> None:
     with pytest.raises(StorageUnreachable, match=rf"in bucket 'grains': .*{said}"), translated("reading x", "grains"):
         raise error
+
+
+# Who says that there is nothing ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "numbered", "body", "own"),
+    [
+        ("https://storage.googleapis.com/storage/v1/b/x/o/y", True, b'{"error": {"code": 404}}', True),
+        ("https://storage.googleapis.com/download/storage/v1/b/x/o/y", True, b"No such object: x/y", True),
+        ("https://storage.googleapis.com/download/storage/v1/b/x/o/y", False, b"No such object: x/y", False),
+        ("https://storage.googleapis.com/storage/v1/b/x/o/y", False, b'{"error": {"code": 404}}', False),
+        ("https://storage.googleapis.com/storage/v1/b/x/o/y", True, PAGE[2], False),
+        ("http://127.0.0.1:4443/download/storage/v1/b/x/o/y", False, b"Not Found\n", True),
+        ("http://127.0.0.1:4443/storage/v1/b/x/o/y", False, b'{"error": "no route"}', False),
+        ("http://127.0.0.1:4443/storage/v1/b/x/o/y", False, PAGE[2], False),
+        ("http://127.0.0.1:4443/storage/v1/b/x/o/y", False, b"[]", False),
+        ("http://127.0.0.1:4443/storage/v1/b/x/o/y", False, b"", False),
+    ],
+)
+def test_a_404_is_gcs_own_by_its_body_and_header(url: str, numbered: bool, body: bytes, own: bool) -> None:
+    answer = requests.Response()
+    answer.status_code, answer.url, answer._content = 404, url, body
+    if numbered:
+        answer.headers["X-GUploader-UploadID"] = "ADPycds"
+    assert _is_own_404(answer) == own
+
+
+CALLS: dict[str, Callable[[Bucket], object]] = {
+    "read": lambda bucket: bucket.read("x"),
+    "find": lambda bucket: bucket.find("x"),
+    "delete": lambda bucket: bucket.delete("x", 1),
+    "create": lambda bucket: bucket.create("y", b"", "text/plain"),
+    "list": lambda bucket: list(bucket.entries("x")),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_page_in_gcs_place_says_nothing_of_an_object(bucket_name: str, proxy: Proxy, call: str) -> None:
+    bucket = Bucket(bucket_name, patience=0.2)
+    bucket.create("x", b"1", "text/plain")
+    proxy.instead = lambda _: PAGE
+    with pytest.raises(StorageUnreachable):
+        CALLS[call](bucket)
+    proxy.instead = lambda _: None
+    stored = bucket.read("x")
+    assert stored is not None
+    assert stored.data == b"1"
+
+
+def test_a_page_that_comes_once_is_asked_past(bucket_name: str, proxy: Proxy) -> None:
+    bucket, pages = Bucket(bucket_name), [PAGE]
+    bucket.create("x", b"1", "text/plain")
+    proxy.instead = lambda _: pages.pop() if pages else None
+    stored = bucket.read("x")
+    assert (stored and stored.data, pages) == (b"1", [])
+
+
+def test_a_deletion_takes_the_generation_that_it_names_and_no_other(bucket_name: str, proxy: Proxy) -> None:
+    bucket = Bucket(bucket_name)
+    first = bucket.create("x", b"1", "text/plain")
+    second = bucket.replace("x", b"2", "text/plain", first)
+    bucket.delete("x", first)
+    assert bucket.exists("x")
+    bucket.delete("x", second)
+    assert not bucket.exists("x")
+    assert proxy.calls["delete x"] == 1
+
+
+def test_what_is_listed_bears_its_generation(bucket_name: str) -> None:
+    bucket = Bucket(bucket_name)
+    for name in ("a/1", "a/2", "a/3", "b/1"):
+        bucket.create(name, b"", "text/plain")
+    found = list(bucket.entries("a/", start="a/2", end="a/3"))
+    assert found == [bucket.find("a/2")]

@@ -318,7 +318,7 @@ def test_a_thumbnail_s_scale_is_not_the_image_s(thumbnail_first: bool) -> None:
         file = io.BytesIO()
         with tifffile.TiffWriter(file) as writer:
             for array, per_cm, subfile, metres in reversed(pages) if thumbnail_first else pages:
-                tags = [(34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32632), True)]
+                tags: list[Any] = [(34735, "H", 12, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32632), True)]
                 tags.append((33550, "d", 3, (metres, metres, 0.0), True))
                 writer.write(
                     array[..., 0],

@@ -212,6 +212,12 @@ def test_a_run_that_was_killed_is_taken_up_where_it_was(
     assert {body["imageId"] for _, body in segmenter.requests} == set(result.metadata["tiles"]["imageIds"])
 
 
+def delete(store: JobStore, name: str) -> None:
+    found = store.bucket.find(name)
+    assert found is not None
+    store.bucket.delete(name, found.generation)
+
+
 def test_a_tile_that_failed_or_lost_its_result_is_measured_in_the_next_run(
     client: Client, segmenter: FakeTorchServe, mosaic: Path, store: JobStore
 ) -> None:
@@ -220,7 +226,7 @@ def test_a_tile_that_failed_or_lost_its_result_is_measured_in_the_next_run(
         client.analyze(mosaic, timeout=60)
     result = client.analyze(mosaic, timeout=60)
     assert len(segmenter.requests) == TILES + 1
-    store.bucket.delete(f"results/{result.metadata['tiles']['imageIds'][1]}.json")
+    delete(store, f"results/{result.metadata['tiles']['imageIds'][1]}.json")
     assert client.analyze(mosaic, timeout=60).to_dict() == result.to_dict()
     assert len(segmenter.requests) == TILES + 2
 
@@ -255,7 +261,7 @@ def test_tiles_that_are_alike_are_forgotten_once_and_the_others_too(
     for image_id in set(ids[:3]):
         result = store.result(image_id)
         result["metadata"] |= early
-        store.bucket.delete(f"results/{image_id}.json")
+        delete(store, f"results/{image_id}.json")
         store.bucket.create(f"results/{image_id}.json", json.dumps(result).encode(), "application/json")
     before = len(segmenter.requests)
     with pytest.raises(TilesDisagree, match=f"3 of {len(ids)} tiles"):
