@@ -514,9 +514,10 @@ def test_a_job_whose_result_is_there_does_not_fail(store: JobStore, names: Names
         store.attempt_failed(claimed(store, image_id), DIED)
         store.now.forward(60)  # type: ignore[attr-defined]
     taken = claimed(store, image_id)
-    store.bucket.create(f"results/{image_id}.json", b"{}", "application/json")
+    result = make_result(image_id)
+    store.bucket.create(f"results/{image_id}.json", json.dumps(result).encode(), "application/json")
     assert getattr(store, end)(taken, DIED).state is State.DONE
-    assert store.poll(image_id) == {}
+    assert store.poll(image_id) == result
     assert pending(store) == []
 
 

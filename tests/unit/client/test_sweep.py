@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from google.cloud import storage
 from grainserve.jobs import State
 from grainserve.protocol import JobStore
 from grainserve.sweep import Sweep
+from tests.unit.client.results import make_result
 from tests.unit.client.test_operate import run
 from tests.unit.client.test_protocol import DIED, Clock, claimed, pending, submit
 
@@ -36,13 +38,13 @@ def damaged(store: JobStore, bucket: storage.Bucket) -> dict[str, str]:
         if what in ("failed", "late"):
             store.reject(taken, DIED)
         elif what != "ran":
-            store.finish(taken, {})
+            store.finish(taken, make_result(ids[what]))
     for what in ("lost", "ran"):
         bucket.blob(f"pending/lab/{ids[what]}").delete()
     bucket.blob(f"jobs/{ids['gone']}.json").delete()
     bucket.blob(f"pending/lab/{ids['ended']}").upload_from_string(b"")
     for image_id in (ids["late"], orphan):
-        bucket.blob(f"results/{image_id}.json").upload_from_string(b"{}")
+        bucket.blob(f"results/{image_id}.json").upload_from_string(json.dumps(make_result(image_id)))
     bucket.blob("jobs/a b.json").upload_from_string(b"{}")
     bucket.blob(f"jobs/{'e' * 32}.json").upload_from_string(b"{}")
     return ids | {"orphan": orphan}
@@ -54,7 +56,7 @@ def repaired(ids: dict[str, str], store: JobStore, names: Names) -> None:
     assert results == {f"results/{ids[what]}.json" for what in ("done", "ended")}
     for what in ("late", "failed"):
         assert store.job(ids[what]).state is State.FAILED
-    assert store.poll(ids["done"]) == {}
+    assert store.poll(ids["done"]) == make_result(ids["done"])
 
 
 def test_reconcile_repairs_both_and_says_what_it_did(
