@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -116,6 +117,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first; the others count on (default %(default)s)")
     parser.add_argument("--out", type=Path, help="raw results, JSON")
     arguments = parser.parse_args()
+    # A shell that runs this in the background has it, and so every client, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         port = ports.choose_free(1)[0]
