@@ -1,9 +1,9 @@
 """Tries other ways of asking at seeds, on images that are neither trained on nor the benchmark's.
 
-    python -m benchmarks.seed_choices                      half an hour on one core
+    python -m benchmarks.seed_choices                      a quarter of an hour on one core
     python -m benchmarks.seed_choices --only "as served" bf16
 
-The images are three of each set in ../shared/data/real that training keeps apart, and synthetic ones of six families.
+The images are two of each set in ../shared/data/real that training keeps apart, and synthetic ones of six families.
 Every choice changes one thing of what is served, so that its part in the answer is seen. A second table tells the
 processor time of a prompt by the window it sees, and of a frame's encoder, on one core.
 
@@ -49,8 +49,8 @@ from training.synthetic import TUNING_SEED, synthesize
 PAGE = ROOT / "docs" / "seeds.md"
 RESULTS = ROOT / "benchmarks" / "results" / "seed_choices.json"
 FAMILIES = ("gravel", "outcrop", "sand", "unequal", "loose", "epoxy")
-EACH = 2
-REAL = 3
+EACH = 1
+REAL = 2
 PROMPTS, RUNS = 64, 7
 
 console = Console()
