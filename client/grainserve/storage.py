@@ -184,15 +184,17 @@ class Bucket:
         """Opens an object that may be too large to hold; None where there is none."""
         with self._translated(f"looking up {name}"):
             blob = self._bucket.get_blob(name, **self._call)
-        return None if blob is None else Opened(int(blob.size), self._parts(blob))
+        if blob is None:
+            return None
+        size = int(blob.size)
+        return Opened(size, self._parts(name, size, int(blob.generation), blob.crc32c))
 
-    def _parts(self, blob: storage.Blob) -> Iterator[bytes]:
-        # What a download says of itself goes into the blob.
-        size, generation, whole = int(blob.size), blob.generation, blob.crc32c
+    def _parts(self, name: str, size: int, generation: int, whole: str) -> Iterator[bytes]:
+        blob = self._bucket.blob(name)  # anew: the one looked up would be read wherever its answer's link leads
         checksum = google_crc32c.Checksum()
         for start in range(0, size, PART):
             end = min(start + PART, size)
-            with self._translated(f"reading {blob.name}"):
+            with self._translated(f"reading {name}"):
                 try:
                     data = blob.download_as_bytes(
                         start=start,
@@ -203,10 +205,10 @@ class Bucket:
                         **self._call,
                     )
                 except (api.NotFound, api.PreconditionFailed):
-                    raise StorageError(f"{blob.name} was deleted or replaced while it was read") from None
+                    raise StorageError(f"{name} was deleted or replaced while it was read") from None
             checksum.update(data)
             if end == size and base64.b64encode(checksum.digest()).decode() != whole:
-                raise StorageError(f"GCS: reading {blob.name} in bucket {self.name!r} gave spoilt bytes")
+                raise StorageError(f"GCS: reading {name} in bucket {self.name!r} gave spoilt bytes")
             yield data
 
     def find(self, name: str) -> Found | None:

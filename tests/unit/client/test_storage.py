@@ -13,9 +13,9 @@ from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from grainserve.errors import StorageFull, StorageUnreachable
-from grainserve.storage import Bucket, _is_own_404, check_emulator, translated
-from tests.faults.proxy import Proxy
+from grainserve.errors import StorageError, StorageFull, StorageUnreachable
+from grainserve.storage import PART, Bucket, _is_own_404, check_emulator, translated
+from tests.faults.proxy import Mischief, Proxy
 
 PAGE = (404, [("Content-Type", "text/html")], b"<html><h1>404 Not Found</h1></html>")
 """What a balancer says that knows no way to storage."""
@@ -184,6 +184,20 @@ def test_a_page_that_comes_once_is_asked_past(bucket_name: str, proxy: Proxy) ->
     proxy.instead = lambda _: pages.pop() if pages else None
     stored = bucket.read("x")
     assert (stored and stored.data, pages) == (b"1", [])
+
+
+def test_parts_that_were_spoilt_on_their_way_do_not_end_well(bucket_name: str, proxy: Proxy) -> None:
+    bucket, data = Bucket(bucket_name), bytes(range(256)) * (PART // 128)
+    bucket.create("x", data, "application/octet-stream")
+    whole = bucket.open("x")
+    assert whole is not None
+    assert (whole.size, b"".join(whole.parts)) == (len(data), data)
+    spoilt = bucket.open("x")
+    assert spoilt is not None
+    proxy.mischief = Mischief(spoil=1.0)
+    assert next(spoilt.parts) != data[:PART], "it goes out before all of it is known"
+    with pytest.raises(StorageError, match="spoilt bytes"):
+        next(spoilt.parts)
 
 
 def test_a_deletion_takes_the_generation_that_it_names_and_no_other(bucket_name: str, proxy: Proxy) -> None:
