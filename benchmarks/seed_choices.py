@@ -158,7 +158,7 @@ def choices_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     ]
     for name, rows in results.items():
         means = [_means(rows, group) for group in ("real", "synthetic")]
-        scores = " | ".join(f"{f1:.3f} | {off:.0%}" if f1 is not None else "– | –" for f1, off in means)
+        scores = " | ".join(f"{f1:.3f} | {100 * off:.0f} %" if f1 is not None else "– | –" for f1, off in means)
         prompts, seconds = (np.mean([row[key] for row in rows]) for key in ("prompts", "processor_seconds"))
         lines.append(f"| {name} | {prompts:.0f} | {seconds:.1f} | {scores} |")
     return "\n".join(lines)

@@ -46,4 +46,4 @@ def test_the_table_counts_sets_alike() -> None:
         {"group": "real", "kind": kind, "prompts": 1, "processor_seconds": 1.0, "f1": f1, "d50_error": off}
         for kind, f1, off in (("a", 1.0, 0.1), ("a", 1.0, -0.1), ("b", 0.0, None))
     ]
-    assert seed_choices.choices_table({"x": rows}).splitlines()[-1] == "| x | 1 | 1.0 | 0.500 | 10% | – | – |"
+    assert seed_choices.choices_table({"x": rows}).splitlines()[-1] == "| x | 1 | 1.0 | 0.500 | 10 % | – | – |"
