@@ -5,43 +5,34 @@ from __future__ import annotations
 import math
 import signal
 import time
-from queue import Empty, SimpleQueue
 
-LOOK_UP = 0.5
-"""Longest time that a wait may miss a signal, s."""
+LOOK_UP = 0.1
+"""Seconds between two looks at whether a signal came."""
 
 
 class Stopping:
     """An event that a signal's handler sets.
 
-    `threading.Event` is none: its lock is not reentrant, so a handler that runs while its own thread begins to wait
-    waits for itself, for ever. A `SimpleQueue` may be put to from a handler.
+    It holds no lock. `threading.Event` waits for itself, for ever, where a handler runs while its own thread begins to
+    wait; and `SimpleQueue.get` of Python 3.11 was seen to miss the signal for ever on a busy machine.
     """
 
     def __init__(self) -> None:
-        self._heard: SimpleQueue[None] = SimpleQueue()
+        self._heard = False
 
     def set(self) -> None:
         """Ends this and every later wait."""
-        self._heard.put(None)
+        self._heard = True
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; after `timeout` seconds, where given, no longer. Returns whether it is set.
-
-        It looks up now and then: a signal that comes just before the system call of a wait does not interrupt that
-        wait, and its handler runs only when the wait is over.
-        """
+        """Waits until it is set; after `timeout` seconds, where given, no longer. Returns whether it is set."""
         end = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
+        while not self._heard:
             left = end - time.monotonic()
-            try:
-                self._heard.get(timeout=max(0.0, min(LOOK_UP, left)))
-            except Empty:
-                if left <= LOOK_UP:
-                    return False
-            else:
-                self._heard.put(None)  # for the next wait
-                return True
+            if left <= 0:
+                return False
+            time.sleep(min(LOOK_UP, left))
+        return True
 
 
 class stop_signals:  # noqa: N801 - reads as a verb where it is used
