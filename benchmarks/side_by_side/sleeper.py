@@ -36,7 +36,7 @@ METADATA: dict[str, Any] = {
     },
     "warnings": [],
 }
-"""What dispatchers want of a result, beside its image id and version."""
+"""The parts of a result that dispatchers check, without its image id and version."""
 
 
 class Sleeper:

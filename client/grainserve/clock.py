@@ -85,7 +85,7 @@ class ServerClock:
 
 
 def is_storages(response: requests.Response) -> bool:
-    """Whether an answer is storage's own, and a success.
+    """Tells storage's own successes from other answers.
 
     Refusals and redirects come from whatever lies between as well. Of successes, all of GCS's and the emulator's are
     JSON or bear headers of GCS's.

@@ -20,7 +20,7 @@ from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 NUMBER = re.compile(r"[\s\d.eE+-]*", re.ASCII)
-"""What a number's text is made of: Python would also read other scripts' digits, and 1_0 as ten."""
+"""The characters of a number's text: Python would also read other scripts' digits, and 1_0 as ten."""
 
 
 @cache

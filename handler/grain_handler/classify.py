@@ -28,7 +28,7 @@ from grain_handler.zips import check_stored
 FORMAT = "grainserve classifier 1"
 CONTENT = {"pipeline", "features", "scikit_learn", "whitening", "grains", "temperature", "farthest", "threshold"}
 SCHEMA = "schema.json"
-"""What skops keeps the tree of objects in."""
+"""The member in which skops keeps the tree of objects."""
 MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
 """Bytes that the parts of a file may unpack to, and its tree: of a thousand labelled grains it has 200 kB in all."""
 NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}

@@ -1,4 +1,4 @@
-"""What a classifier's file holds, looked at before skops reads it; `grain_handler.classify` looks alike."""
+"""Checks a classifier's file before skops reads it, as `grain_handler.classify` does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 SCHEMA = "schema.json"
-"""What skops keeps the tree of objects in."""
+"""The member in which skops keeps the tree of objects."""
 MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
 """Bytes that the parts of a file may unpack to, and its tree: of a thousand labelled grains it has 200 kB in all."""
 NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}

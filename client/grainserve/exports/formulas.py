@@ -11,7 +11,7 @@ import re
 
 _BEGINS = r"(?:\A|(?<=[,;\t\r\n\"]))"
 _FORMULA = r"(?=[ ']*[=+\-@＝＋－＠\t\r\n])"
-"""What cells of formulas begin with, the wide signs of East Asian keyboards among them. Apostrophes are stepped over: a
+"""The signs that begin a formula in a cell, those of East Asian keyboards among them. Apostrophes are stepped over: a
 text that has one gets another, which can be told and taken away again."""
 
 _BARE = re.compile(_BEGINS + _FORMULA)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CsvDialect(StrEnum):
-    """How a CSV file is written; the first two are named after the Excel that opens them with a double click."""
+    """Ways to write a CSV file; the first two are named after the Excel that opens them with a double click."""
 
     EXCEL = "excel"
     """A comma between columns and a decimal point, as most programs read it."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 128
 """Connections that are taken on in one go, before any is counted."""
 OWN_FILES = 200
-"""What a gateway opens beside connections of others: to GCS and TorchServe, forms that come in, results that go out."""
+"""Files and connections that a gateway opens itself: to GCS and TorchServe, for forms and for results."""
 REST_SECONDS = 60.0
 """For the rest of a body whose request has been answered: it is thrown away, so that its sender can read why."""
 STALL_SECONDS = 30.0
@@ -41,7 +41,7 @@ FULL = (
 
 
 def settings(limits: Limits) -> dict[str, Any]:
-    """What uvicorn is told, so that it serves within these limits."""
+    """Makes the options with which uvicorn keeps these limits."""
     return {"http": partial(Connection, Crowd(limits)), "ws": "none", "backlog": BACKLOG}
 
 
@@ -65,7 +65,7 @@ def make_room(connections: int) -> None:
 
 
 def network(address: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one, all of which one machine may have.
+    """Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 one, which one machine may have whole.
 
     Args:
         address: of a socket; what is none counts as it is.

@@ -25,7 +25,7 @@ class Seldom(logging.Filter):
         self._lines: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since when, and how many
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether this line is logged."""
+        """Lets the first lines of a place through, and holds back what repeats."""
         if not record.name.startswith(NOISY):
             return True
         place, now = (record.pathname, record.lineno), self._clock()
