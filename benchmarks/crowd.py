@@ -123,7 +123,7 @@ def two_keys(bench: Bench) -> tuple[Gateway, str]:
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Percentiles and the mean of uploads' times."""
+    """Percentiles of uploads' times, ms."""
     cuts = statistics.quantiles(milliseconds, n=100, method="inclusive")
     return {
         "uploads": len(milliseconds),
