@@ -31,16 +31,15 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import page
-from benchmarks.scored.figures import figures
+from benchmarks import seeds as seeds_benchmark
 from benchmarks.scored.images import Known, real
-from benchmarks.seeds import listening
 from grain_handler import seeded, seeds
 from grain_handler.automask import MaskGenerator
 from grain_handler.crops import crops_of
 from grain_handler.options import Options
 from grain_handler.seeded import FRAME, TOKEN, WINDOWS, SeedPrompter
 from grain_handler.seeds import Votes
-from grain_handler.segment import mask_settings, settle
+from grain_handler.segment import mask_settings
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.serving import Served
@@ -102,15 +101,9 @@ def images() -> list[Known]:
 
 def measure(known: Known, generator: MaskGenerator, options: Options) -> dict[str, Any]:
     """One image asked in one way."""
-    height, width = known.labels.shape
-    with listening(generator) as asked:
-        began = time.process_time()
-        masks = generator.generate(known.image, mask_settings(options, height, width))
-        labels = settle(masks, options, height, width).labels
-        seconds = time.process_time() - began
-    row = figures(labels, known)
-    about = {"image": known.name, "group": known.group, "kind": known.kind, "prompts": asked.prompts}
-    return about | {"processor_seconds": round(seconds, 2), "f1": row["f1"], "d50_error": row["d50_error"]}
+    case = seeds_benchmark.measure(known, generator, options, time.process_time)
+    about = {"image": known.name, "group": known.group, "kind": known.kind, "prompts": case["prompts"]}
+    return about | {"processor_seconds": case["seconds"], "f1": case["f1"], "d50_error": case["d50_error"]}
 
 
 def tried(served: Served, choice: Choice, some: Sequence[Known], name: str) -> list[dict[str, Any]]:

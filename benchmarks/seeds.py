@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,14 +97,16 @@ def listening(generator: MaskGenerator) -> Iterator[Asked]:
         yield asked
 
 
-def measure(known: Known, generator: MaskGenerator, options: Options) -> dict[str, Any]:
-    """One case: an image asked in one way."""
+def measure(
+    known: Known, generator: MaskGenerator, options: Options, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Any]:
+    """One case: an image asked in one way, timed by a clock."""
     height, width = known.labels.shape
     with listening(generator) as asked:
-        began = time.perf_counter()
+        began = clock()
         masks = generator.generate(known.image, mask_settings(options, height, width))
         labels = settle(masks, options, height, width).labels
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
     row = figures(labels, known)
     case = {"image": known.name, "points": options.points, "prompts": asked.prompts, "seconds": round(seconds, 2)}
     return case | {key: row[key] for key in ("f1", "d50_error", "found", "true", "matched")}
