@@ -51,7 +51,7 @@ SCENES: dict[str, tuple[int, int, range, Callable[[], Picture]]] = {
     "a fine grid": (256, 16, range(60, 999), lambda: grains(4, "polycrystal", 256, 240, 30)),
     "600 grains, 1024 px": (512, 6, range(9, 99), lambda: grains(3, "polycrystal", 1024, 1024, 42)),
     "1024 px, full frame": (1024, 3, range(5, 99), lambda: grains(5, "loose", 1024, 1024, 80)),
-    "32 × 32 px, full frame": (1024, 4, range(1, 99), lambda: grains(6, "loose", 32, 32, 9)),
+    "32 × 32 px, full frame": (1024, 4, range(1, 99), lambda: grains(0, "loose", 32, 32, 4)),
     "1000 × 640 px, full frame": (1024, 4, range(9, 99), lambda: grains(7, "loose", 640, 1000, 70)),
     "a photograph of sand": (512, 6, range(5, 99), lambda: photograph("torrey_pines_beach", 480)),
     "a photograph of gravel": (512, 6, range(5, 99), lambda: photograph("ig_1_P1060330_1", 512)),
