@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from grain_handler import compiled
 from grain_handler.errors import PackageError
+from grainserve.gateway.logs import Seldom
 from tools import ports
 from tools.emulator import Emulator
 from tools.stack import Ports, Stack
@@ -34,6 +36,15 @@ def _no_dispatcher_outlives_its_test() -> Iterator[None]:
         if thread.name == "grainserve-looking-for-jobs":
             thread.join(10)
             assert not thread.is_alive(), "this test left a client or a dispatcher open"
+
+
+@pytest.fixture(autouse=True)
+def _no_log_filter_outlives_its_test() -> Iterator[None]:
+    """A gateway's command that runs in this process holds repeated lines back, in pytest's own handlers as well."""
+    yield
+    for handler in logging.getLogger().handlers:
+        for each in [each for each in handler.filters if isinstance(each, Seldom)]:
+            handler.removeFilter(each)
 
 
 @pytest.fixture(scope="session")
