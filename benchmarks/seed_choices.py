@@ -79,6 +79,7 @@ CHOICES = {
     "as served": Choice(),
     "not asked again": Choice(changed=lambda: patch.object(Votes, "outside", nobody_missed)),
     "no enlarged crops": Choice({"crop_n_layers": "0"}),
+    "crops enlarged twice as well": Choice({"crop_n_layers": "2"}),
     "enlarged crops asked for all": Choice(changed=lambda: patch.object(seeded, "ENLARGED", math.inf)),
     "no windows": Choice(changed=lambda: patch.object(seeded, "WINDOWS", ())),
     "confidence 0.1": Choice(changed=lambda: patch.object(seeds.find, "__defaults__", (0.1,))),
@@ -150,11 +151,16 @@ def choices_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, rows in results.items():
-        means = [_means(rows, group) for group in ("real", "synthetic")]
-        scores = " | ".join(f"{f1:.3f} | {100 * off:.0f} %" if f1 is not None else "– | –" for f1, off in means)
         prompts, seconds = (np.mean([row[key] for row in rows]) for key in ("prompts", "processor_seconds"))
-        lines.append(f"| {name} | {prompts:.0f} | {seconds:.1f} | {scores} |")
+        lines.append(f"| {name} | {prompts:.0f} | {seconds:.1f} | {scores(rows)} |")
     return "\n".join(lines)
+
+
+def scores(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Cells of a table: F1 and the error of D50 of real images, and of synthetic ones."""
+    means = [_means(rows, group) for group in ("real", "synthetic")]
+    told = (("–" if f1 is None else f"{f1:.3f}", "–" if math.isnan(off) else f"{off:.0%}") for f1, off in means)
+    return " | ".join(f"{f1} | {off.replace('%', ' %')}" for f1, off in told)
 
 
 def _means(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[float | None, float]:
@@ -168,7 +174,7 @@ def _means(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[float | None,
     off = [[abs(row["d50_error"]) for row in some if row["d50_error"] is not None] for some in kinds.values()]
     return (
         float(np.mean([np.mean([row["f1"] for row in some]) for some in kinds.values()])),
-        float(np.mean([np.mean(some) for some in off if some])),
+        float(np.mean([np.mean(some) for some in off if some])) if any(off) else math.nan,
     )
 
 
