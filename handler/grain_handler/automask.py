@@ -26,7 +26,8 @@ from grain_handler.masks import Mask, crop_to_content
 from grain_handler.memory import Budget
 from grain_handler.precision import dtype_of, image_encoder
 from grain_handler.prompting import Prompter
-from grain_handler.seeded import SeedPrompter, small_grains
+from grain_handler.seeded import SeedPrompter, worth_a_look
+from grain_handler.seeds import Votes
 from grain_handler.settings import MaskSettings
 from grain_handler.tiny_encoder import predicts_seeds
 
@@ -168,16 +169,16 @@ class MaskGenerator:
     def _ask_seeds(
         self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Embedding | None
     ) -> Iterator[tuple[Crop, Candidates]]:
-        """Asks the image at its seeds; enlarged crops only where seeds say that grains are small."""
+        """Asks the image at its seeds; a layer of crops only where seeds of the layer before say: grains are small."""
         prompter = SeedPrompter(self.decoder, self.framing, self.budget, settings)
-        whole, *parts = _crops(image, settings)
-        embedding = embedding or self.embed([image])[0]
-        votes = prompter.votes(whole, embedding.seed_map)
-        enlarged = [part for part in parts if small_grains(votes, whole, part)]
-        yield whole, prompter.ask(whole, embedding.tokens, votes)
-        for part in enlarged:
-            (closer,) = self.embed([part.of(image)])
-            yield part, prompter.ask(part, closer.tokens, prompter.votes(part, closer.seed_map))
+        seen: list[tuple[Crop, Votes]] = []
+        for crop in _crops(image, settings):
+            if not worth_a_look(crop, seen):
+                continue
+            if embedding is None or crop.layer > 0:
+                (embedding,) = self.embed([crop.of(image)])
+            seen.append((crop, prompter.votes(crop, embedding.seed_map)))
+            yield crop, prompter.ask(crop, embedding.tokens, seen[-1][1])
 
 
 def _crops(image: NDArray[np.uint8], settings: MaskSettings) -> list[Crop]:

@@ -48,6 +48,11 @@ class Crop:
         left, top, right, bottom = self.box
         return image[top:bottom, left:right]
 
+    def contains(self, other: Crop) -> bool:
+        """Whether another crop lies in this one."""
+        (left, top, right, bottom), (x0, y0, x1, y1) = self.box, other.box
+        return left <= x0 and top <= y0 and x1 <= right and y1 <= bottom
+
     def cuts(self, boxes: Tensor) -> Tensor:
         """Which masks, by their boxes in the crop (K × 4), end at an edge of the crop inside the image; K, bool."""
         height, width = self.image

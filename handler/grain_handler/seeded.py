@@ -47,20 +47,32 @@ SMALL = 40.0
 """Grains narrower than this, px of the frame, are better seen enlarged: they are two or three tokens wide."""
 
 SMALL_GRAINS = 3.0
-"""A crop is enlarged when so many small grains are in it."""
+"""A part of a crop is enlarged when so many small grains are in it."""
 
 ENLARGED = 96.0
 """An enlarged crop is asked for grains narrower than this, px of its own frame. Wider ones are seen in the whole frame,
 with all that tells a stone from its spots; and a crop's edge cuts fewer."""
 
 
-def small_grains(votes: Votes, whole: Crop, part: Crop) -> bool:
-    """Whether the seeds of the whole image say that a part of it has grains too small to be seen there."""
-    scale = FRAME / max(whole.size)  # the image's longer side fills the frame
-    left, top, right, bottom = (scale * edge for edge in part.box)
+def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
+    """Whether the seeds of a crop say that a part of it has grains too small to be seen there."""
+    scale = FRAME / max(crop.size)  # the crop's longer side fills the frame
+    corner = np.array(crop.box[:2])
+    (left, top), (right, bottom) = scale * (np.array(part.box[:2]) - corner), scale * (np.array(part.box[2:]) - corner)
     x, y = votes.centroids.T
     inside = (x >= left) & (x < right) & (y >= top) & (y < bottom) & (votes.diameters < SMALL)
     return bool(votes.share[inside].sum() >= SMALL_GRAINS)
+
+
+def worth_a_look(crop: Crop, seen: Sequence[tuple[Crop, Votes]]) -> bool:
+    """Whether a crop is to be asked: the whole image is, and what the layer before shows too small.
+
+    Args:
+        crop: The crop.
+        seen: Crops that were asked, and their votes.
+    """
+    wider = ((other, votes) for other, votes in seen if other.layer == crop.layer - 1 and other.contains(crop))
+    return crop.layer == 0 or any(small_grains(votes, other, crop) for other, votes in wider)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from segment_anything import SamPredictor
 from segment_anything.utils.amg import generate_crop_boxes
 
 from grain_handler.crops import Framing, crops_of
+from grain_handler.settings import MaskSettings
 from tests.unit.handler.sams import random_sam
 from tests.unit.handler.scenes import noise
 
@@ -28,6 +29,14 @@ def test_crops_are_stocks_but_for_those_without_pixels(height: int, width: int, 
         pixels = crop.of(np.zeros((height, width, 3), np.uint8))
         assert pixels.shape[:2] == crop.size
         assert pixels[:, :, 0].size == crop.area
+
+
+@given(height=st.integers(32, 1024), width=st.integers(32, 1024))
+def test_each_crop_lies_in_one_of_the_layer_before(height: int, width: int) -> None:
+    crops = crops_of(height, width, 2, MaskSettings().crop_overlap_ratio)
+    for crop in crops[1:]:
+        assert any(other.contains(crop) for other in crops if other.layer == crop.layer - 1)
+    assert not any(crop.contains(crops[0]) for crop in crops[1:])
 
 
 @settings(deadline=None, max_examples=30)

@@ -19,7 +19,8 @@ from grain_handler.candidates import Candidates
 from grain_handler.crops import LOW_PX, Crop, Framing, crops_of
 from grain_handler.decoder import PromptDecoder
 from grain_handler.memory import Budget
-from grain_handler.seeded import SeedPrompter, small_grains
+from grain_handler.seeded import SeedPrompter, worth_a_look
+from grain_handler.seeds import Votes
 from grain_handler.settings import MaskSettings
 from tests.unit.handler.sams import trained
 from tests.unit.handler.seedmaps import perfect
@@ -173,16 +174,34 @@ def test_an_enlarged_crop_is_asked_for_small_grains_only() -> None:
     assert {label for label, _ in oracle.asked} == {1, 2}
 
 
-def parts_with_small_grains(labels: NDArray[np.int32]) -> list[Crop]:
+OVERLAP = 512 / 1500
+
+
+def seen(crop: Crop, labels: NDArray[np.int32]) -> tuple[Crop, Votes]:
+    """A crop with the votes of a perfect encoder; the labels fill its frame."""
     framing, settings = Framing(trained()), MaskSettings(points="seeds")
-    oracle = cast(PromptDecoder, Oracle(labels))
-    votes = SeedPrompter(oracle, framing, Budget(torch.device("cpu"), 64), settings).votes(WHOLE, perfect(labels))
-    whole, *parts = crops_of(SIDE, SIDE, 1, 512 / 1500)
-    return [part for part in parts if small_grains(votes, whole, part)]
+    prompter = SeedPrompter(cast(PromptDecoder, Oracle(labels)), framing, Budget(torch.device("cpu"), 64), settings)
+    return crop, prompter.votes(crop, perfect(labels))
+
+
+SMALL = [(x, y, x + 16, y + 16) for y in range(40, 240, 24) for x in range(40, 240, 24)]
+LARGE = [(x, y, x + 200, y + 200) for x, y in ((700, 100), (100, 700), (700, 700))]
 
 
 def test_only_a_crop_with_small_grains_is_enlarged() -> None:
-    small = [(x, y, x + 16, y + 16) for y in range(40, 240, 24) for x in range(40, 240, 24)]
-    large = [(x, y, x + 200, y + 200) for x, y in ((700, 100), (100, 700), (700, 700))]
-    assert [part.box[:2] for part in parts_with_small_grains(placed(*small, *large))] == [(0, 0)]
-    assert parts_with_small_grains(placed(*large)) == []
+    crops = crops_of(SIDE, SIDE, 1, OVERLAP)
+    some, none = seen(WHOLE, placed(*SMALL, *LARGE)), seen(WHOLE, placed(*LARGE))
+    assert [crop.box[:2] for crop in crops if worth_a_look(crop, [some])] == [(0, 0), (0, 0)], "whole, and a corner"
+    assert [crop.layer for crop in crops if worth_a_look(crop, [none])] == [0]
+
+
+def test_a_crop_is_enlarged_again_where_grains_are_small_in_itself() -> None:
+    """Small in the whole image is not enough, and what other crops show does not count."""
+    crops = crops_of(SIDE, SIDE, 2, OVERLAP)
+    first, last = [crop for crop in crops if crop.layer == 1][0::3]
+    whole = seen(WHOLE, placed(*SMALL, *LARGE))
+    deeper = [crop for crop in crops if crop.layer == 2]
+    assert not any(worth_a_look(crop, [whole, seen(first, placed(*LARGE))]) for crop in deeper)
+    for corner, enlarged in ((first, (0, 0)), (last, (426, 426))):
+        chosen = [crop for crop in deeper if worth_a_look(crop, [whole, seen(corner, placed(*SMALL, *LARGE))])]
+        assert [crop.box[:2] for crop in chosen] == [enlarged]
