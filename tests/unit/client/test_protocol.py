@@ -16,6 +16,7 @@ from grainserve import tries
 from grainserve.errors import (
     ImageNotFound,
     InvalidJob,
+    InvalidResult,
     JobFailed,
     ResultNotFound,
     StorageError,
@@ -328,6 +329,17 @@ def test_a_deleted_result_is_told(store: JobStore, gcs: storage.Client, bucket_n
     store.finish(claimed(store, image_id), make_result(image_id))
     gcs.bucket(bucket_name).blob(f"results/{image_id}.json").delete()
     with pytest.raises(ResultNotFound, match="submit the image again"):
+        store.poll(image_id)
+
+
+@pytest.mark.parametrize("stored", [b"[" + b"[]," * 200_000 + b"0]", b"[" * 100_000, b"null", b"\xff"])
+def test_what_is_stored_and_is_no_result_is_told(
+    store: JobStore, gcs: storage.Client, bucket_name: str, stored: bytes
+) -> None:
+    image_id = submit(store)
+    store.finish(claimed(store, image_id), make_result(image_id))
+    gcs.bucket(bucket_name).blob(f"results/{image_id}.json").upload_from_string(stored)
+    with pytest.raises(InvalidResult, match="is no result"):
         store.poll(image_id)
 
 
