@@ -574,7 +574,17 @@ def test_a_change_that_is_lost_again_and_again_is_given_up(
 
 @pytest.mark.parametrize(
     "change",
-    [{"created": "2026-11-21T04:00:00"}, {"attempts": "3"}, {"imageId": 3}, {"options": []}, {"lease": "none"}],
+    [
+        {"created": "2026-11-21T04:00:00"},
+        {"notBefore": "2026-11-21T04:00:00"},
+        {"modellessSince": "2026-11-21"},
+        {"lease": {"owner": "one", "expires": "2026-11-21T04:00:00"}},
+        {"lease": {"owner": "one", "expires": 1}},
+        {"attempts": "3"},
+        {"imageId": 3},
+        {"options": []},
+        {"lease": "none"},
+    ],
 )
 def test_a_record_with_a_wrong_value_is_told(clock: Clock, change: dict[str, object]) -> None:
     record = json.loads(Job("x", "lab", "sam_tiny", "1.0", {}, created=clock()).to_json())
