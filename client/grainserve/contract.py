@@ -106,12 +106,36 @@ def _from_text(kinds: Sequence[str], text: str) -> object:
     """The number or truth value a text says where one is wanted; else the text, for the schema to refuse."""
     if "boolean" in kinds:
         return {"true": True, "false": False}.get(text, text)
-    for kind, number in (("integer", int), ("number", float)):
-        if kind in kinds and NUMBER.fullmatch(text):
+    for kind, read in (("integer", whole_number), ("number", number)):
+        if kind in kinds:
             try:
-                return number(text)
+                return read(text)
             except ValueError:
                 continue
+    return text
+
+
+def number(text: str) -> float:
+    """Reads a number as people write it, in forms, queries and commands alike.
+
+    Raises:
+        ValueError: it is none, or has underscores, words or other scripts' digits.
+    """
+    return float(_digits(text))
+
+
+def whole_number(text: str) -> int:
+    """Reads an integer, as `number` does.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return int(_digits(text))
+
+
+def _digits(text: str) -> str:
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:64]!r} is not a number")
     return text
 
 

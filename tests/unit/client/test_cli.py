@@ -157,6 +157,18 @@ def test_submit_of_several_prints_an_id_a_line(bucket_name: str, picture: Path) 
     assert all(re.fullmatch(rf"[0-9a-f]{{32}}  {re.escape(str(picture))}", line) for line in lines)
 
 
+@pytest.mark.parametrize("number", ["1_0", "1e5_0", "infinity", "nan", "１０"])
+@pytest.mark.parametrize("option", ["--um-per-px", "--min-area", "--pred-iou-thresh", "--ignore-bottom", "--bar-um"])
+def test_a_number_that_only_a_programmer_would_write_is_refused(
+    bucket_name: str, picture: Path, names: Callable[[], set[str]], option: str, number: str
+) -> None:
+    scale = ("--scale", "auto") if option == "--bar-um" else ()
+    done = run("submit", picture, *scale, option, number)
+    assert done.exit_code == 2
+    assert re.search(f"Invalid value for '{option}': .*'{number}' is not a number", words(done.stderr))
+    assert names() == set()
+
+
 def test_submit_again_under_the_same_key_makes_no_second_job(
     bucket_name: str, picture: Path, names: Callable[[], set[str]]
 ) -> None:
