@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -106,12 +106,36 @@ def _from_text(kinds: Sequence[str], text: str) -> object:
     """The number or truth value a text says where one is wanted; else the text, for the schema to refuse."""
     if "boolean" in kinds:
         return {"true": True, "false": False}.get(text, text)
-    for kind, number in (("integer", int), ("number", float)):
-        if kind in kinds and NUMBER.fullmatch(text):
+    for kind, read in (("integer", whole_number), ("number", number)):
+        if kind in kinds:
             try:
-                return number(text)
+                return read(text)
             except ValueError:
                 continue
+    return text
+
+
+def number(text: str) -> float:
+    """Reads a number as people write it, in forms, queries and commands alike.
+
+    Raises:
+        ValueError: it is none, or has underscores, words or other scripts' digits.
+    """
+    return float(_digits(text))
+
+
+def whole_number(text: str) -> int:
+    """Reads an integer, as `number` does.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return int(_digits(text))
+
+
+def _digits(text: str) -> str:
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{text[:64]!r} is not a number")
     return text
 
 
@@ -154,9 +178,10 @@ def _validate(name: str, instance: object) -> None:
     bad = _not_finite(instance, "")
     if bad:
         raise InvalidResult(f"{bad} is not a finite number")
-    errors = sorted(_validator(name).iter_errors(instance), key=lambda error: list(map(str, error.absolute_path)))
-    if errors:
-        raise InvalidResult(f"{errors[0].json_path}: {errors[0].message[:300]}")
+    # No more than one is looked for: a million numbers in the place of grains would be a million errors.
+    error = next(_validator(name).iter_errors(instance), None)
+    if error:
+        raise InvalidResult(f"{error.json_path}: {error.message[:300]}")
 
 
 def _not_finite(value: object, path: str) -> str | None:
@@ -164,9 +189,9 @@ def _not_finite(value: object, path: str) -> str | None:
     if isinstance(value, float):
         return None if math.isfinite(value) else path or "/"
     if isinstance(value, Mapping):
-        children = [(str(key), child) for key, child in value.items()]
+        children: Iterable[tuple[object, object]] = value.items()
     elif isinstance(value, list):
-        children = [(str(index), child) for index, child in enumerate(value)]
+        children = enumerate(value)
     else:
         return None
     return next((found for key, child in children if (found := _not_finite(child, f"{path}/{key}"))), None)

@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 
+from grainserve import answers
 from grainserve.errors import ModelNotFound, TorchServeError, TorchServeUnreachable
 
 
@@ -192,18 +193,16 @@ class Management:
     ) -> Any:
         seconds = seconds or self._seconds
         try:
-            answer = requests.request(
-                method, self.url + path, params=parameters, timeout=(5.0, seconds), allow_redirects=False
-            )
+            answer = answers.ask(method, self.url + path, (5.0, seconds), params=parameters)
         except requests.ReadTimeout as error:
             raise ManagementRefused(what, 0, type(error).__name__, f"no answer within {seconds:.0f} s") from error
         except requests.RequestException as error:
             raise TorchServeUnreachable(f"TorchServe's management does not answer at {self.url}") from error
         try:
             body = answer.json()
-        except requests.JSONDecodeError:
+        except ValueError:
             body = None
-        if 200 <= answer.status_code < 300 and body is not None:
+        if 200 <= answer.status < 300 and body is not None:
             return body
         said = body if isinstance(body, dict) else {}
         kind, message = str(said.get("type", "")), str(said.get("message", answer.reason))
@@ -211,7 +210,7 @@ class Management:
             raise ModelNotFound(named[0], named[1] if len(named) > 1 and named[1] != "all" else None)
         if kind in ("", "ResourceNotFoundException", "MethodNotAllowedException"):
             raise TorchServeUnreachable(f"{answer.url} is no management API: it says {message!r}")
-        raise ManagementRefused(what, answer.status_code, kind, message)
+        raise ManagementRefused(what, answer.status, kind, message)
 
 
 def _version(entry: dict[str, Any], default: str) -> Version:

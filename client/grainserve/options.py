@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from grainserve.contract import describe_option, schema, validate_options
+from grainserve.contract import describe_option, number, schema, validate_options, whole_number
 
 PANEL = "Options of the request"
+FLOAT: dict[str, Any] = {"parser": number, "metavar": "FLOAT"}
+INTEGER: dict[str, Any] = {"parser": whole_number, "metavar": "INTEGER"}
+"""How `typer.Option` reads a number of which a measurement is made: by itself it would take 1_0 for ten."""
 
 
 def _purpose(name: str) -> str:
@@ -19,7 +22,12 @@ def _purpose(name: str) -> str:
 
 def _option(name: str) -> Any:
     words = f"{_purpose(name)}; {describe_option(name)}."
-    return typer.Option(help=words, show_default=False, rich_help_panel=PANEL)
+    kinds = schema("options")["properties"][name].get("type", ())
+    if "integer" in kinds:
+        read: dict[str, Any] = INTEGER
+    else:
+        read = FLOAT if "number" in kinds else {}
+    return typer.Option(help=words, show_default=False, rich_help_panel=PANEL, **read)
 
 
 def _flag(name: str) -> Any:

@@ -28,6 +28,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from grainserve import trace
+from grainserve.answers import parse
 from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
     IdempotencyConflict,
@@ -205,7 +206,7 @@ class JobStore:
         if stored is None:
             raise ResultNotFound(image_id)
         try:
-            result: dict[str, Any] = json.loads(stored.data)
+            result: dict[str, Any] = parse(stored.data)
             found = result["metadata"]["imageId"]
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise InvalidResult(f"what is stored for image {image_id!r} is no result: {error!r:.200}") from error

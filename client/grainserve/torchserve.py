@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
-import math
-import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from grainserve import trace
+from grainserve import answers, trace
+from grainserve.answers import Answer
 from grainserve.config import DEFAULTS, TORCHSERVE
 from grainserve.contract import validate_result
 from grainserve.errors import (
@@ -36,8 +35,6 @@ ELSEWHERE = (401, 403, 404, 421)
 """What the handler never answers, but a gateway of ours does, whose errors look alike."""
 LONGEST = 1000
 """Characters of foreign words: they go into the job's record, and anybody may have written them."""
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""How JSON escapes half of a letter outside the basic plane; without its other half it is no text and has no UTF-8."""
 
 
 class TorchServe:
@@ -91,7 +88,7 @@ class TorchServe:
         response = self._request(
             "POST", path, self._read_timeout, data=_body(image, options, image_id), headers=headers
         )
-        if response.status_code != requests.codes.ok:
+        if response.status != requests.codes.ok:
             raise _error(response, model, version)
         return _result(response, image_id)
 
@@ -102,17 +99,16 @@ class TorchServe:
             TorchServeUnreachable: it does not.
         """
         answer = self._request("GET", "/ping", self._short_timeout)
-        if 300 <= answer.status_code < 400:
+        if 300 <= answer.status < 400:
             raise TorchServeUnreachable(f"{answer.url} is no inference API: it redirects elsewhere")
 
-    def _request(self, method: str, path: str, seconds: float, **extra: Any) -> requests.Response:
+    def _request(self, method: str, path: str, seconds: float, **extra: Any) -> Answer:
         # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
         # replicas, and kept ones would never reach a replica that came later. No retries below us: a request sent twice
         # is work done twice.
         timeout = (self._connect_timeout, seconds)
         try:
-            # Nor elsewhere: whoever answers in TorchServe's place could have the image sent to wherever he likes.
-            return requests.request(method, self.inference + path, timeout=timeout, allow_redirects=False, **extra)
+            return answers.ask(method, self.inference + path, timeout, **extra)
         except requests.exceptions.RequestException as error:
             if _never_sent(error):
                 raise TorchServeUnreachable(f"TorchServe does not answer at {self.inference}") from error
@@ -134,10 +130,10 @@ def _never_sent(error: requests.exceptions.RequestException) -> bool:
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
 
 
-def _result(response: requests.Response, image_id: str) -> dict[str, Any]:
+def _result(response: Answer, image_id: str) -> dict[str, Any]:
     """The result that an answer is, by its whole schema, and of that image: two answers may have been exchanged."""
     try:
-        answer: dict[str, Any] = _json(response)
+        answer: dict[str, Any] = response.json()
         validate_result(answer)
     except InvalidResult as error:
         raise HandlerFailed(200, "invalid_answer", f"the answer is no result: {error}") from None
@@ -148,35 +144,8 @@ def _result(response: requests.Response, image_id: str) -> dict[str, Any]:
     return answer
 
 
-def _json(response: requests.Response) -> Any:
-    """An answer's JSON, with `?` for lone surrogates, which could not be stored.
-
-    Raises:
-        ValueError: it is none that could be.
-    """
-    text = response.content.decode("utf-8", "replace")
-    try:
-        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        if SURROGATE.search(text):
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError:
-        raise ValueError("it is too deep") from None
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):  # 1e999 is JSON, but nothing that could be stored
-        raise ValueError(f"{digits} is too large")
-    return number
-
-
 def _error(  # noqa: PLR0911 - one return for each row of the table
-    response: requests.Response, model: str, version: str | None
+    response: Answer, model: str, version: str | None
 ) -> TorchServeError:
     """Maps an answer that is not 200 to its typed error, by status and body.
 
@@ -194,11 +163,11 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     | 500 | "Worker died" | WorkerDied |
     | other | | HandlerFailed |
     """
-    status = response.status_code
+    status = response.status
     if 300 <= status < 400:
         return HandlerFailed(status, "redirected", "the request was redirected elsewhere, where no image goes")
     try:
-        body = _json(response)
+        body = response.json()
     except ValueError:
         body = None
     body = body if isinstance(body, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -83,7 +84,8 @@ def push(
                 ) from None
         blob.reload(retry=retry)
         if blob.crc32c != checksum:
-            blob.delete(retry=retry)
+            with suppress(api.NotFound, api.PreconditionFailed):  # somebody uploaded it again
+                place.blob(name).delete(if_generation_match=int(blob.generation), retry=retry)
             raise StorageError(
                 f"gs://{bucket}/{name} arrived damaged (CRC32C {blob.crc32c}, the file has {checksum}) and was "
                 "deleted: try again"

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlparse
 
 import google_crc32c
 import numpy as np
+import requests
 from filelock import FileLock, Timeout
 from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.cloud import storage
@@ -80,7 +81,7 @@ def fetch(uri: str, cache: Path) -> Checkpoint:
     if uri.startswith("gs://"):
         try:
             return _fetch_object(uri, cache)
-        except GoogleAPIError as error:
+        except (GoogleAPIError, requests.RequestException) as error:
             raise CheckpointError(f"checkpoint {uri} cannot be downloaded: {error}") from error
     path = Path(unquote(urlparse(uri).path)) if uri.startswith("file://") else Path(uri)
     if not path.is_file():
@@ -90,7 +91,9 @@ def fetch(uri: str, cache: Path) -> Checkpoint:
 
 def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     bucket, name, generation = _split(uri)
-    blob = storage.Client().bucket(bucket).get_blob(name, generation=generation)
+    client = storage.Client()
+    client._http.max_redirects = 0  # GCS never redirects; whoever does would have the worker's token sent elsewhere
+    blob = client.bucket(bucket).get_blob(name, generation=generation)
     if blob is None:
         raise CheckpointError(f"checkpoint {uri}: there is no such object; put it there: grainserve weights push FILE")
     folder = cache / bucket / quote(name, safe="")
@@ -186,10 +189,12 @@ def _download(blob: Any, file: IO[bytes], partial: Path) -> str:
             "free: make room or set GRAINSERVE_WEIGHTS_CACHE to a folder on another disk"
         )
     checksum = _checksum(file)
+    # By name: the one looked up would be read wherever its answer's link leads.
+    named = blob.bucket.blob(blob.name, generation=blob.generation)
     while have < blob.size:
         end = min(have + RANGE_BYTES, blob.size) - 1
         try:
-            data = blob.download_as_bytes(
+            data = named.download_as_bytes(
                 start=have, end=end, raw_download=True, checksum=None, if_generation_match=blob.generation
             )
         except NotFound:

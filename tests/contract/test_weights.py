@@ -21,6 +21,7 @@ from google.cloud.storage import Blob
 
 from grain_handler import weights
 from grain_handler.errors import CheckpointError
+from tests.faults.proxy import Call, Proxy
 from tools.emulator import Emulator
 
 RANGE = 64 * 1024
@@ -221,6 +222,33 @@ def test_a_download_follows_no_link(put: Put, ranges: list[int], tmp_path: Path)
     assert ranges == []
     partial.unlink()
     assert weights.fetch(uri, tmp_path / "cache").path.read_bytes() == CONTENT
+
+
+def test_a_checkpoint_is_read_by_its_name_and_not_where_an_answer_leads(
+    put: Put, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = put(CONTENT)
+    with Proxy(emulator.url) as between:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
+        assert weights.fetch(uri, tmp_path).path.read_bytes() == CONTENT
+    # The look-up's link names the emulator itself.
+    assert between.calls == {"look up folder": 1, "read folder": 4}
+
+
+@pytest.mark.parametrize("verb", ["look up", "read"])
+def test_a_worker_follows_no_redirect(
+    put: Put, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    uri = put(CONTENT)
+    with Proxy(emulator.url) as elsewhere, Proxy(emulator.url) as between:
+        led_there: list[Call] = []
+        elsewhere.before = led_there.append
+        moved = (307, [("Location", f"{elsewhere.url}/")], b"")
+        between.instead = lambda call: moved if call.verb == verb else None
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
+        with pytest.raises(CheckpointError, match="cannot be downloaded"):
+            weights.fetch(uri, tmp_path)
+    assert led_there == []
 
 
 def test_damage_on_the_way_is_an_error_and_nothing_is_kept(

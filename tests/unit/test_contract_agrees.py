@@ -60,13 +60,17 @@ def test_both_refuse_a_text_with_a_control_character(name: str, character: str) 
         Options.model_validate({name: f"quartz{character}"})
 
 
-@pytest.mark.parametrize("text", ["1_0", "1_0.5", "１０", "٣", "0x1", "ten"])
+@pytest.mark.parametrize("text", ["1_0", "1_0.5", "1e5_0", "１０", " １", "٣", "0x1", "ten", "infinity", "nan"])
 @pytest.mark.parametrize("name", ["um_per_px", "min_area", "crop_n_layers", "pred_iou_thresh"])
 def test_both_refuse_a_number_that_only_a_programmer_would_write(name: str, text: str) -> None:
     with pytest.raises(InvalidOption, match=name):
         options_from_text({name: text})
     with pytest.raises(errors.InvalidOption, match=name):
         parse_options({name: text}, {}, text=True)
+    with pytest.raises(InvalidOption, match=name):
+        validate_options({name: text})
+    with pytest.raises(errors.InvalidOption, match=name):
+        parse_options({name: text}, {}, text=False)
 
 
 @pytest.mark.parametrize("text", ["10", " 10 ", "+10", "010"])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from grainserve.contract import number
 from grainserve.errors import InvalidOption
 from grainserve.stats.astm import METHODS
 from grainserve.stats.population import PERCENTS
@@ -43,7 +44,7 @@ def percents(text: str | None) -> tuple[float, ...]:
     if text is None:
         return PERCENTS
     try:
-        return tuple(float(each) for each in text.split(","))
+        return tuple(number(each) for each in text.split(","))
     except ValueError:
         raise InvalidOption(
             f"--percentiles is {text!r}; it must be numbers with commas between them, such as 10,30,50 or 2.5,50"

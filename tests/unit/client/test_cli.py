@@ -11,11 +11,14 @@ from google.cloud import storage
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from grainserve import weights
 from grainserve.cli import app
+from grainserve.errors import StorageError
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore
 from grainserve.report import unique_names
 from grainserve.weights import file_crc32c
+from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
 from tests.unit.client.results import DISCS, make_result
 
@@ -154,6 +157,18 @@ def test_submit_of_several_prints_an_id_a_line(bucket_name: str, picture: Path) 
     assert all(re.fullmatch(rf"[0-9a-f]{{32}}  {re.escape(str(picture))}", line) for line in lines)
 
 
+@pytest.mark.parametrize("number", ["1_0", "1e5_0", "infinity", "nan", "１０"])
+@pytest.mark.parametrize("option", ["--um-per-px", "--min-area", "--pred-iou-thresh", "--ignore-bottom", "--bar-um"])
+def test_a_number_that_only_a_programmer_would_write_is_refused(
+    bucket_name: str, picture: Path, names: Callable[[], set[str]], option: str, number: str
+) -> None:
+    scale = ("--scale", "auto") if option == "--bar-um" else ()
+    done = run("submit", picture, *scale, option, number)
+    assert done.exit_code == 2
+    assert re.search(f"Invalid value for '{option}': .*'{number}' is not a number", words(done.stderr))
+    assert names() == set()
+
+
 def test_submit_again_under_the_same_key_makes_no_second_job(
     bucket_name: str, picture: Path, names: Callable[[], set[str]]
 ) -> None:
@@ -258,6 +273,21 @@ def test_weights_push_uploads_once(gcs: storage.Client, bucket_name: str, tmp_pa
     newer = gcs.bucket(bucket_name).get_blob("sam_tiny.pth")
     assert newer.generation != blob.generation
     assert f"generation {newer.generation}" in words(changed.stdout)
+
+
+def test_a_damaged_upload_is_deleted_and_no_later_one(
+    gcs: storage.Client, bucket_name: str, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, meanwhile = tmp_path / "sam.pth", gcs.bucket(bucket_name).blob("sam.pth")
+    file.write_bytes(b"weights")
+    monkeypatch.setattr(weights, "file_crc32c", lambda _: "AAAAAA==")
+    with pytest.raises(StorageError, match="arrived damaged"):
+        weights.push(file, bucket_name)
+    assert not meanwhile.exists()
+    proxy.before = lambda call: meanwhile.upload_from_string(b"newer") if call.verb == "delete" else None
+    with pytest.raises(StorageError, match="arrived damaged"):
+        weights.push(file, bucket_name)
+    assert meanwhile.download_as_bytes() == b"newer"
 
 
 def test_weights_push_creates_a_bucket_only_when_told(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -198,3 +199,17 @@ def test_error_objects() -> None:
     for broken in ({"error": {"code": "whatever", "message": "x"}}, {"error": {"code": "internal_error"}}, {}):
         with pytest.raises(InvalidResult):
             validate_error(broken)
+
+
+def test_ten_thousand_faults_are_no_ten_thousand_errors() -> None:
+    """Each would take some KiB, and the answer that has them in the place of grains two bytes for each."""
+    result = make_result()
+    result["segmentedObjects"] = [1] * 10_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidResult, match=r"\$\.segmentedObjects\[0\]"):
+            validate_result(result)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**19

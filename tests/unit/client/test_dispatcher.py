@@ -139,6 +139,15 @@ def test_exchanged_answers_are_failed_attempts_and_no_results(
         assert quick_store.job(image_id).attempts == 2
 
 
+def test_an_answer_that_is_too_much_is_a_failed_attempt(quick_store: JobStore, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [(200, b"[" + b"[]," * 200_000 + b"0]")]
+    image_id = submit(quick_store)
+    with dispatching(quick_store, torchserve):
+        until(lambda: ended(quick_store, image_id))
+    assert quick_store.result(image_id)["metadata"]["imageId"] == image_id
+    assert quick_store.job(image_id).attempts == 2
+
+
 def test_half_a_letter_in_an_answer_burns_no_attempt(store: JobStore, torchserve: FakeTorchServe) -> None:
     image_id = submit(store)
     result = make_result(image_id)

@@ -16,6 +16,7 @@ from grainserve import tries
 from grainserve.errors import (
     ImageNotFound,
     InvalidJob,
+    InvalidResult,
     JobFailed,
     ResultNotFound,
     StorageError,
@@ -331,6 +332,17 @@ def test_a_deleted_result_is_told(store: JobStore, gcs: storage.Client, bucket_n
         store.poll(image_id)
 
 
+@pytest.mark.parametrize("stored", [b"[" + b"[]," * 200_000 + b"0]", b"[" * 100_000, b"null", b"\xff"])
+def test_what_is_stored_and_is_no_result_is_told(
+    store: JobStore, gcs: storage.Client, bucket_name: str, stored: bytes
+) -> None:
+    image_id = submit(store)
+    store.finish(claimed(store, image_id), make_result(image_id))
+    gcs.bucket(bucket_name).blob(f"results/{image_id}.json").upload_from_string(stored)
+    with pytest.raises(InvalidResult, match="is no result"):
+        store.poll(image_id)
+
+
 def test_foreign_names_under_pending_are_passed_over(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
     image_id = submit(store)
     for name in ("pending/a", "pending/lab/a b", "pending/lab/"):
@@ -562,7 +574,17 @@ def test_a_change_that_is_lost_again_and_again_is_given_up(
 
 @pytest.mark.parametrize(
     "change",
-    [{"created": "2026-11-21T04:00:00"}, {"attempts": "3"}, {"imageId": 3}, {"options": []}, {"lease": "none"}],
+    [
+        {"created": "2026-11-21T04:00:00"},
+        {"notBefore": "2026-11-21T04:00:00"},
+        {"modellessSince": "2026-11-21"},
+        {"lease": {"owner": "one", "expires": "2026-11-21T04:00:00"}},
+        {"lease": {"owner": "one", "expires": 1}},
+        {"attempts": "3"},
+        {"imageId": 3},
+        {"options": []},
+        {"lease": "none"},
+    ],
 )
 def test_a_record_with_a_wrong_value_is_told(clock: Clock, change: dict[str, object]) -> None:
     record = json.loads(Job("x", "lab", "sam_tiny", "1.0", {}, created=clock()).to_json())

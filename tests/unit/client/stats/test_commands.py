@@ -90,7 +90,7 @@ def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> N
     assert sizes["folkWard"]["sorting"]["value"] == usual.folk_ward.sorting.value
 
 
-@pytest.mark.parametrize("asked", ["", "0,50", "50,100", "10,10", "ten", "10;50", "nan", "inf", "-5"])
+@pytest.mark.parametrize("asked", ["", "0,50", "50,100", "10,10", "ten", "10;50", "nan", "inf", "-5", "1_0"])
 def test_percentiles_that_are_none_are_told(files: list[Path], asked: str) -> None:
     code, text = run(*files, f"--percentiles={asked}", "--resamples", 0)
     assert code == 2

@@ -1,0 +1,118 @@
+"""What a server answers over HTTP, read within bounds: whoever answers in its place chooses how much there is.
+
+An answer is taken as it comes: none is asked to be compressed, and one that is compressed all the same is never
+unpacked, so that a few bytes stay few.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import requests
+from urllib3.exceptions import HTTPError
+
+LARGEST = 64 * 2**20
+"""Bytes of an answer. TorchServe sends no more (config.properties, `max_response_size`), and our handler 48 MiB."""
+BYTES_A_PART = 16
+"""An answer has as many bytes, on average, for each array or object in it. Of all that a result may hold the outline of
+a single pixel has the fewest, 34 (`[0.0,0.0,1.0,0.0,1.0,1.0,0.0,1.0],`), and a grain without a mask some 80 each; an
+empty list has 3, and takes 24 times as many in memory."""
+FREE_PARTS = 1000
+"""So many arrays and objects short answers may have whatever their length."""
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON escapes half of a letter outside the basic plane; without its other half it is no text and has no UTF-8."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer over HTTP.
+
+    Attributes:
+        status: HTTP's.
+        reason: the words after it.
+        url: what was asked.
+        body: its bytes; None where there were more than LARGEST.
+    """
+
+    status: int
+    reason: str
+    url: str
+    body: bytes | None
+
+    def json(self) -> Any:
+        """The body's JSON, as `parse` reads it.
+
+        Raises:
+            ValueError: it is none, or there is too much of it.
+        """
+        if self.body is None:
+            raise ValueError(f"it has more than {LARGEST} bytes")
+        return parse(self.body)
+
+
+def ask(method: str, url: str, timeout: tuple[float, float], **extra: Any) -> Answer:
+    """Asks once, over a connection of its own, and follows no redirect.
+
+    Args:
+        method: HTTP's.
+        url: whom.
+        timeout: seconds to connect, and to wait for the next bytes of the answer.
+        extra: of the request, as `requests.request` takes it.
+
+    Raises:
+        requests.RequestException: there was no whole answer.
+    """
+    headers = {"Accept-Encoding": "identity"} | extra.pop("headers", {})
+    # Nor elsewhere: whoever answers in a server's place could have the image sent to wherever he likes.
+    asked = requests.request(method, url, timeout=timeout, headers=headers, allow_redirects=False, stream=True, **extra)
+    with asked as response:
+        body = bytearray()
+        try:
+            for part in response.raw.stream(2**16, decode_content=False):
+                body += part
+                if len(body) > LARGEST:
+                    break
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
+    return Answer(response.status_code, response.reason, response.url, bytes(body) if len(body) <= LARGEST else None)
+
+
+def parse(body: bytes) -> Any:
+    """Reads JSON that can be stored again, with `?` for lone surrogates, which could not be.
+
+    Raises:
+        ValueError: it is none, is too deep, or has more arrays and objects than a result of its length may have.
+    """
+    if _parts(body) > FREE_PARTS + len(body) // BYTES_A_PART:
+        raise ValueError("it has more arrays and objects than a result of its length")
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if SURROGATE.search(text):
+            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError:
+        raise ValueError("it is too deep") from None
+    return found
+
+
+def _parts(body: bytes) -> int:
+    """How many arrays and objects JSON has: brackets outside of its texts. A mask's run lengths hold some, too."""
+    letters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
+    outside = ~np.logical_xor.accumulate(letters == ord('"'))
+    return int(np.count_nonzero(outside & ((letters == ord("[")) | (letters == ord("{")))))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):  # 1e999 is JSON, but nothing that could be stored
+        raise ValueError(f"{digits[:30]} is too large")
+    return number
