@@ -16,7 +16,8 @@ Recall is also told by size of the true grain, px of the 1024-px frame: it expla
 An earlier model's raw results, made by this command with its checkpoint and the options it was served with, are shown
 beside (--baseline):
 
-    python -m benchmarks.accuracy --checkpoint V2.pth --option points=adaptive --out benchmarks/results/accuracy_v2.json
+    python -m benchmarks.accuracy --checkpoint V2.pth --option points=adaptive --option crop_n_layers=1 \
+        --out benchmarks/results/accuracy_v2.json
 
 The watershed's recipe is the best of 108 on ten synthetic training images, one of each family.
 

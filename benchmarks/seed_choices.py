@@ -79,7 +79,7 @@ CHOICES = {
     "as served": Choice(),
     "not asked again": Choice(changed=lambda: patch.object(Votes, "outside", nobody_missed)),
     "no enlarged crops": Choice({"crop_n_layers": "0"}),
-    "crops enlarged twice as well": Choice({"crop_n_layers": "2"}),
+    "no crops enlarged twice": Choice({"crop_n_layers": "1"}),
     "enlarged crops asked for all": Choice(changed=lambda: patch.object(seeded, "ENLARGED", math.inf)),
     "no windows": Choice(changed=lambda: patch.object(seeded, "WINDOWS", ())),
     "confidence 0.1": Choice(changed=lambda: patch.object(seeds.find, "__defaults__", (0.1,))),

@@ -5,7 +5,7 @@
     python -m benchmarks.seeds --earlier V2.pth           and an earlier model, which predicts no seeds: `adaptive`
     python -m benchmarks.seeds --picture docs/images/seeds.jpg        draws the seeds of one photograph, and stops
 
-All three ask the same model, as its config has it but for `points`, one after the other on each photograph, so that
+All three ask the same model, as its config has it but for `points` and, of a grid, one layer of crops, one after the other on each photograph, so that
 what else the machine does troubles all alike. A prompt is counted each time the mask decoder runs
 for it: one that is asked again in a larger window counts twice.
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,8 +46,13 @@ from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.serving import Served
 
-WAYS = ("seeds", "adaptive", "grid")
-"""Quickest first."""
+WAYS: Mapping[str, Mapping[str, str]] = {
+    "seeds": {"points": "seeds"},
+    "adaptive": {"points": "adaptive", "crop_n_layers": "1"},
+    "grid": {"points": "grid", "crop_n_layers": "1"},
+}
+"""Ways of asking → their options, quickest first. Only seeds leave crops out: a grid in both layers of them would be twenty-one
+times a grid."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "seeds.json"
 FRAME = 1024
@@ -185,7 +190,7 @@ def main() -> int:
     if not images:
         raise Problem(f"no image: the annotated photographs are looked for in {PHOTOGRAPHS}")
     ways = ["seeds"] if arguments.picture else [way for way in WAYS if way in arguments.points]
-    served = {way: Served.read(arguments.model, arguments.checkpoint, {"points": way}) for way in ways}
+    served = {way: Served.read(arguments.model, arguments.checkpoint, WAYS[way]) for way in ways}
     generator = served[ways[0]].generator()
     if "seeds" in ways:
         try:
@@ -201,7 +206,7 @@ def main() -> int:
         return 0
     asked = [(each, generator) for each in served.values()]
     if arguments.earlier:
-        before = Served.read(arguments.model, arguments.earlier, {"points": "adaptive"})
+        before = Served.read(arguments.model, arguments.earlier, WAYS["adaptive"])
         asked.append((before, before.generator()))
     work = [(known, *how) for known in evenly(images, arguments.images) for how in asked]
     cases = []

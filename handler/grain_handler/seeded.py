@@ -46,6 +46,10 @@ COVERED = 0.5
 SMALL = 40.0
 """Grains narrower than this, px of the frame, are better seen enlarged: they are two or three tokens wide."""
 
+TINY = 16.0
+"""Where a crop is enlarged already, its grains are better seen enlarged again when they are narrower than this, px of the
+frame. Wider ones gain nothing from a third look, whose sixteen crops cost more than all else."""
+
 SMALL_GRAINS = 3.0
 """A part of a crop is enlarged when so many small grains are in it."""
 
@@ -60,7 +64,8 @@ def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
     corner = np.array(crop.box[:2])
     (left, top), (right, bottom) = scale * (np.array(part.box[:2]) - corner), scale * (np.array(part.box[2:]) - corner)
     x, y = votes.centroids.T
-    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom) & (votes.diameters < SMALL)
+    small = votes.diameters < (TINY if crop.layer else SMALL)
+    inside = (x >= left) & (x < right) & (y >= top) & (y < bottom) & small
     return bool(votes.share[inside].sum() >= SMALL_GRAINS)
 
 

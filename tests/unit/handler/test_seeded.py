@@ -185,6 +185,7 @@ def seen(crop: Crop, labels: NDArray[np.int32]) -> tuple[Crop, Votes]:
 
 
 SMALL = [(x, y, x + 16, y + 16) for y in range(40, 240, 24) for x in range(40, 240, 24)]
+TINY = [(x, y, x + 10, y + 10) for y in range(40, 240, 16) for x in range(40, 240, 16)]
 LARGE = [(x, y, x + 200, y + 200) for x, y in ((700, 100), (100, 700), (700, 700))]
 
 
@@ -196,12 +197,13 @@ def test_only_a_crop_with_small_grains_is_enlarged() -> None:
 
 
 def test_a_crop_is_enlarged_again_where_grains_are_small_in_itself() -> None:
-    """Small in the whole image is not enough, and what other crops show does not count."""
+    """What the whole image shows is not enough, and what other crops show does not count."""
     crops = crops_of(SIDE, SIDE, 2, OVERLAP)
     first, last = [crop for crop in crops if crop.layer == 1][0::3]
     whole = seen(WHOLE, placed(*SMALL, *LARGE))
     deeper = [crop for crop in crops if crop.layer == 2]
-    assert not any(worth_a_look(crop, [whole, seen(first, placed(*LARGE))]) for crop in deeper)
+    for wide in (LARGE, SMALL):
+        assert not any(worth_a_look(crop, [whole, seen(first, placed(*wide))]) for crop in deeper)
     for corner, enlarged in ((first, (0, 0)), (last, (426, 426))):
-        chosen = [crop for crop in deeper if worth_a_look(crop, [whole, seen(corner, placed(*SMALL, *LARGE))])]
+        chosen = [crop for crop in deeper if worth_a_look(crop, [whole, seen(corner, placed(*TINY, *LARGE))])]
         assert [crop.box[:2] for crop in chosen] == [enlarged]

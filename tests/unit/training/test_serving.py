@@ -18,7 +18,7 @@ def test_what_is_served_is_known_before_it_is_loaded(tmp_path: Path) -> None:
     served = Served.read("sam_tiny", str(path), {"points": "grid", "pred_iou_thresh": "0.25"})
     about = served.about()
     assert (about["options"]["points"], about["options"]["pred_iou_thresh"]) == ("grid", 0.25)
-    assert about["options"]["crop_n_layers"] == 1, "the config's"
+    assert about["options"]["crop_n_layers"] == 2, "the config's"
     assert about["checkpoint_crc32c"] == weights.fetch(str(path), tmp_path).crc32c
     with pytest.raises(Problem, match="is a checkpoint of sam_nano, but the model is sam_tiny"):
         served.finder()
