@@ -5,9 +5,9 @@
     python -m benchmarks.seeds --earlier V2.pth           and an earlier model, which predicts no seeds: `adaptive`
     python -m benchmarks.seeds --picture docs/images/seeds.jpg        draws the seeds of one photograph, and stops
 
-All three ask the same model, as its config has it but for `points` and, of a grid, one layer of crops, one after the other on each photograph, so that
-what else the machine does troubles all alike. A prompt is counted each time the mask decoder runs
-for it: one that is asked again in a larger window counts twice.
+All three ask the same model, as its config has it but for `points` and, of a grid, one layer of crops. They come one
+after the other on each photograph, so that what else the machine does troubles all alike. A prompt is counted each time
+the mask decoder runs for it: one that is asked again in a larger window counts twice.
 
 Writes benchmarks/results/seeds.json: a case for each photograph and way of asking.
 """
@@ -51,8 +51,8 @@ WAYS: Mapping[str, Mapping[str, str]] = {
     "adaptive": {"points": "adaptive", "crop_n_layers": "1"},
     "grid": {"points": "grid", "crop_n_layers": "1"},
 }
-"""Ways of asking → their options, quickest first. Only seeds leave crops out: a grid in both layers of them would be twenty-one
-times a grid."""
+"""Ways of asking → their options, quickest first. Only seeds leave crops out: in both layers of them a grid would be
+asked twenty-one times."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "seeds.json"
 FRAME = 1024
