@@ -4,8 +4,8 @@
 
 What the image ends with decides: `poison` kills the worker, `large` is refused, anything else is measured. More
 requests at once than workers and queue hold are turned away as TorchServe turns them away. A number (JSON) that is PUT
-to it is how often, 0…1, a result is answered wrongly from then on: as another image's, malformed, with half a letter
-in it, or by a redirect to `--elsewhere`.
+to it is how many of the next results are answered wrongly: as another image's, malformed, with half a letter in them,
+or by a redirect to `--elsewhere`. The answer is how many still were to be.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stub:
 
     def __init__(self, seconds: float, workers: int, queue: int) -> None:
         self.seconds, self.workers, self.queue = seconds, workers, queue
-        self.wrong = 0.0
+        self.wrong = 0
         self.lock = threading.Lock()
         self.held = 0
         self.last = "0" * 32
@@ -64,8 +64,10 @@ class Stub:
 
     def _measured(self, image_id: str) -> tuple[int, dict[str, Any]]:
         right = {**MEASURED["metadata"], "imageId": image_id}
-        other, self.last = self.last, image_id
-        if random.random() >= self.wrong:
+        with self.lock:
+            other, self.last = self.last, image_id
+            wrong, self.wrong = self.wrong > 0, max(0, self.wrong - 1)
+        if not wrong:
             return 200, {**MEASURED, "metadata": right}
         return random.choice(
             [
@@ -110,8 +112,9 @@ def main() -> None:
             self._reply(*stub.predict(body))
 
         def do_PUT(self) -> None:
-            stub.wrong = float(self.rfile.read(int(self.headers["Content-Length"])))
-            self._reply(200, {})
+            with stub.lock:
+                left, stub.wrong = stub.wrong, int(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply(200, left)
 
         def _reply(self, status: int, answer: Any) -> None:
             data = json.dumps(answer).encode()

@@ -39,6 +39,8 @@ LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
 PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
+STORM, LONGEST_STORM = 50, 8.0
+"""Calls that a storm is to meet, and the seconds in which it ends without them."""
 IDLE = 6.0
 """Seconds in which the calls of idle dispatchers are counted: each looks at least once."""
 AGAIN = 3
@@ -120,6 +122,7 @@ class World:
         promised: the ids that the gateway gave.
         restored: ids of jobs that a hand put into the bucket, and that can be done.
         planted: objects that nobody can make sense of, and their bytes: they stay as they are.
+        settled: whether all came to an end.
         idle_calls: how many calls to storage an idle minute saw.
     """
 
@@ -132,6 +135,7 @@ class World:
     promised: set[str] = field(default_factory=set)
     restored: set[str] = field(default_factory=set)
     planted: dict[str, bytes] = field(default_factory=dict)
+    settled: bool = False
     idle_calls: int = 0
     injected: Counter[str] = field(default_factory=Counter)
     waking: list[threading.Timer] = field(default_factory=list)
@@ -286,17 +290,25 @@ class World:
 
     def _make_mischief(self, kinds: tuple[str, ...]) -> None:
         self.proxy.mischief = Mischief(**{kind: self.chance.choice([0, 0.05, 0.2]) for kind in kinds})
+        # By calls as well: those who are just starting ask nothing.
+        heard, began = self.proxy.heard.total(), time.monotonic()
         time.sleep(self.chance.uniform(0.5, 1.5))
+        while self.proxy.heard.total() < heard + STORM and time.monotonic() < began + LONGEST_STORM:
+            time.sleep(0.05)
         self.proxy.mischief = Mischief()
 
     def _answer_wrongly(self) -> None:
-        self._tell_stub(self.chance.choice([0.3, 0.7]))
-        time.sleep(self.chance.uniform(0.5, 1.5))
-        self._tell_stub(0)
+        """The stub's next results are wrong, unless it is killed before."""
+        wrong = self.chance.randint(2, 6)
+        self.injected["wrong answers"] += wrong - self._tell_stub(wrong)
 
-    def _tell_stub(self, wrong: float) -> None:
-        with suppress(requests.RequestException):  # one that starts anew answers rightly
-            requests.put(self._environment["GRAINSERVE_TORCHSERVE"], data=json.dumps(wrong), timeout=30)
+    def _tell_stub(self, wrong: int) -> int:
+        """How many results are to be wrong from now on; how many still were to be."""
+        try:
+            answer = requests.put(self._environment["GRAINSERVE_TORCHSERVE"], data=json.dumps(wrong), timeout=30)
+        except requests.RequestException:
+            return 0  # one that starts anew answers rightly
+        return int(answer.json())
 
     def _copy(self) -> None:
         """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
@@ -328,7 +340,7 @@ class World:
         """A hand takes an unfinished job's marker away, or puts one where none belongs: under another name, or an id of
         no job."""
         markers = [blob for blob in listed(self._bucket, "pending/") if blob.name not in self.planted]
-        jobs = [blob.name.removeprefix("jobs/").removesuffix(".json") for blob in listed(self._bucket, "jobs/")]
+        jobs = [_image_id(blob) for blob in listed(self._bucket, "jobs/") if blob.name not in self.planted]
         kind = self.chance.choice(["take away", "foreign", "of no job"])
         self.injected[f"move a marker: {kind}"] += 1
         if kind == "take away" and markers:
@@ -358,7 +370,7 @@ class World:
         """
         began = time.monotonic()
         self.proxy.mischief = Mischief()
-        self._tell_stub(0)
+        self.injected["wrong answers"] -= self._tell_stub(0)
         self._interrupt()
         for part in self.parts:
             if part is not self.impatient and not part.running:
@@ -367,6 +379,7 @@ class World:
             all_in = self.client.said(submitter.ALL_IN) and len(self.promised) == self.jobs
             ended = all_in and "all ended" in self.crowd.printed() and not self._marked()
             if ended and not self._reconcile():
+                self.settled = True
                 break
             time.sleep(0.1)
         took = time.monotonic() - began
@@ -425,6 +438,8 @@ class World:
             )
         if self.impatient.running:
             found.faults.append("a client that was cancelled did not end")
+        if not self.settled:
+            found.faults.append(f"not all came to an end in {PATIENCE:.0f} s")
         if self.proxy.injected["elsewhere"]:
             found.faults.append(f"{self.proxy.injected['elsewhere']} requests followed a redirect")
         if found.failed["not_an_image"]:
@@ -435,6 +450,10 @@ class World:
 
 def _ids(part: Part) -> set[str]:
     return {line for line in part.printed() if len(line) == 32}
+
+
+def _image_id(record: storage.Blob) -> str:
+    return str(record.name.removeprefix("jobs/").removesuffix(".json"))
 
 
 def _lines(log: Path) -> list[str]:
