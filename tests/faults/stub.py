@@ -5,7 +5,7 @@
 What the image ends with decides: `poison` kills the worker, `large` is refused, anything else is measured. More
 requests at once than workers and queue hold are turned away as TorchServe turns them away. A number (JSON) that is PUT
 to it is how many of the next results are answered wrongly: as another image's, malformed, with half a letter in them,
-or by a redirect to `--elsewhere`. The answer is how many still were to be.
+or by a redirect to `--elsewhere`. GET /wrong tells how many still are to be.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ class Stub:
 
     def manage(self, path: str) -> Any:
         """What management says."""
+        if path == "/wrong":
+            return self.wrong
         if path.startswith("/models?"):
             return {"models": [{"modelName": "sam_tiny"}]}
         waiting = max(0, self.held - self.workers)
@@ -113,8 +115,8 @@ def main() -> None:
 
         def do_PUT(self) -> None:
             with stub.lock:
-                left, stub.wrong = stub.wrong, int(self.rfile.read(int(self.headers["Content-Length"])))
-            self._reply(200, left)
+                stub.wrong = int(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply(200, {})
 
         def _reply(self, status: int, answer: Any) -> None:
             data = json.dumps(answer).encode()

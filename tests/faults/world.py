@@ -298,17 +298,16 @@ class World:
         self.proxy.mischief = Mischief()
 
     def _answer_wrongly(self) -> None:
-        """The stub's next results are wrong, unless it is killed before."""
-        wrong = self.chance.randint(2, 6)
-        self.injected["wrong answers"] += wrong - self._tell_stub(wrong)
-
-    def _tell_stub(self, wrong: int) -> int:
-        """How many results are to be wrong from now on; how many still were to be."""
-        try:
-            answer = requests.put(self._environment["GRAINSERVE_TORCHSERVE"], data=json.dumps(wrong), timeout=30)
-        except requests.RequestException:
-            return 0  # one that starts anew answers rightly
-        return int(answer.json())
+        """The stub's next results are wrong."""
+        url, began = self._environment["GRAINSERVE_TORCHSERVE"], time.monotonic()
+        left = wrong = self.chance.randint(2, 6)
+        with suppress(requests.RequestException):  # it is just starting
+            requests.put(url, data=json.dumps(wrong), timeout=30)
+            while left and time.monotonic() < began + LONGEST_STORM:
+                time.sleep(0.05)
+                left = int(requests.get(f"{url}/wrong", timeout=30).json())
+            requests.put(url, data="0", timeout=30)
+        self.injected["wrong answers"] += wrong - left
 
     def _copy(self) -> None:
         """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
@@ -370,7 +369,6 @@ class World:
         """
         began = time.monotonic()
         self.proxy.mischief = Mischief()
-        self.injected["wrong answers"] -= self._tell_stub(0)
         self._interrupt()
         for part in self.parts:
             if part is not self.impatient and not part.running:
