@@ -301,21 +301,20 @@ class World:
         """The stub's next results are wrong."""
         url, began = self._environment["GRAINSERVE_TORCHSERVE"], time.monotonic()
         left = wrong = self.chance.randint(2, 6)
-        with suppress(requests.RequestException):  # it is just starting
-            requests.put(url, data=json.dumps(wrong), timeout=30)
-            while left and time.monotonic() < began + LONGEST_STORM:
-                time.sleep(0.05)
+        told = False
+        while left and time.monotonic() < began + LONGEST_STORM:
+            with suppress(requests.RequestException):  # it is just starting
+                told = told or requests.put(url, data=json.dumps(wrong), timeout=30).ok
                 left = int(requests.get(f"{url}/wrong", timeout=30).json())
+            time.sleep(0.05)
+        with suppress(requests.RequestException):
             requests.put(url, data="0", timeout=30)
         self.injected["wrong answers"] += wrong - left
 
     def _copy(self) -> None:
         """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
-        records = listed(self._bucket, "jobs/")
-        if not records:
-            return
-        image_id = self._new_id()
-        with suppress(api.NotFound):  # deleted meanwhile
+        image_id, records = self._new_id(), self._first_objects("jobs/")
+        with suppress(api.NotFound, IndexError):  # deleted meanwhile, or there is none
             self._plant(f"jobs/{image_id}.json", self.chance.choice(records).download_as_bytes())
             if self.chance.random() < 0.7:
                 self._plant(f"pending/{RESTORED}/{image_id}", b"")
@@ -338,8 +337,8 @@ class World:
     def _move_marker(self) -> None:
         """A hand takes an unfinished job's marker away, or puts one where none belongs: under another name, or an id of
         no job."""
+        jobs = [_image_id(blob) for blob in self._first_objects("jobs/") if blob.name not in self.planted]
         markers = [blob for blob in listed(self._bucket, "pending/") if blob.name not in self.planted]
-        jobs = [_image_id(blob) for blob in listed(self._bucket, "jobs/") if blob.name not in self.planted]
         kind = self.chance.choice(["take away", "foreign", "of no job"])
         self.injected[f"move a marker: {kind}"] += 1
         if kind == "take away" and markers:
@@ -349,6 +348,13 @@ class World:
             self._put(f"pending/foreign/{self.chance.choice(jobs)}", b"")
         else:
             self._put(f"pending/foreign/{self._new_id()}", b"")
+
+    def _first_objects(self, prefix: str) -> list[storage.Blob]:
+        """The objects there, as soon as there are some: at the start there are none."""
+        began = time.monotonic()
+        while not (found := listed(self._bucket, prefix)) and time.monotonic() < began + LONGEST_STORM:
+            time.sleep(0.05)
+        return found
 
     def _new_id(self) -> str:
         return f"{self.chance.getrandbits(128):032x}"
