@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from google.api_core import exceptions as api
 from google.cloud import storage
 
 from grainserve.dispatcher import SWEEP_EVERY, SWEPT
@@ -55,6 +57,14 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
     Returns:
         The audit.
     """
+    while True:
+        try:
+            return _audit(bucket, promised, written)
+        except api.NotFound:
+            time.sleep(0.1)  # a result that comes too late is dropped just now: once more
+
+
+def _audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[str, int]) -> Audit:
     objects = {blob.name: blob for blob in listed(bucket)}
     ids = {name.removeprefix("jobs/").removesuffix(".json") for name in objects if name.startswith("jobs/")}
     found = Audit(jobs=len(ids))

@@ -465,8 +465,8 @@ def _lines(log: Path) -> list[str]:
 
 
 def _state(record: storage.Blob) -> State | None:
-    """What a record says; None where it cannot be read."""
+    """What a record says; None where it cannot be read, or is gone."""
     try:
         return Job.from_json(record.download_as_bytes()).state
-    except InvalidJob:
+    except (InvalidJob, api.NotFound):
         return None
