@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 import requests
@@ -270,6 +270,10 @@ class Bucket:
             return sorted(name.removeprefix(prefix).rstrip("/") for name in found.prefixes)
 
     def _hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        if response.ok and not _answers(response):
+            response.close()
+            # Tried again like one that was lost: the library would take it at its word, or stumble over it.
+            raise requests.ConnectionError(f"what came was no answer to {response.request.method} {response.url}")
         self.clock.hear(response)
         self._heard.written = written_at(response)
 
@@ -341,6 +345,32 @@ def translated(action: str, bucket: str) -> Iterator[None]:
 
 def _found(blob: storage.Blob) -> Found:
     return Found(str(blob.name), int(blob.generation), blob.time_created)
+
+
+def _answers(success: requests.Response) -> bool:
+    """Whether a success answers what was asked, as far as GCS's answers tell.
+
+    The bytes of an object come with its generation; what is known of an object, with its name and generation; a listing
+    is of the names asked for. Redirects and the steps of a large upload say nothing.
+    """
+    url = urlsplit(success.url)
+    asked = parse_qs(url.query)
+    if success.status_code not in (200, 206) or asked.get("uploadType") == ["resumable"]:
+        return True
+    if asked.get("alt") == ["media"]:
+        return "X-Goog-Generation" in success.headers
+    if success.request.method == "DELETE":
+        return True
+    try:
+        found = success.json()
+        _, _, name = url.path.partition("/o/")
+        if not name and success.request.method == "GET":
+            prefix = asked.get("prefix", [""])[0]
+            listed = [each["name"] for each in found.get("items", ())]
+            return all(name.startswith(prefix) for name in [*listed, *found.get("prefixes", ())])
+        return int(found["generation"]) > 0 and (not name or found["name"] == unquote(name))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def _is_worth_another(error: Exception) -> bool:

@@ -1,15 +1,30 @@
-"""Reads a bucket after the storm: every image has one result or one failure, and nothing is left over."""
+"""Reads a bucket after the storm: every image has one result or one failure, and nothing is left over.
+
+The design allows orphans for a while: a client that dies before it wrote the marker leaves an unfinished job without
+one, a dispatcher that wakes up late a result whose job has failed, a hand a marker without a job. The sweep makes them
+good (docs/jobs.md). So whoever audits first does what an operator does, `grainserve reconcile`, takes damaged records
+away, and waits for what that woke; what is found afterwards is a fault.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from google.api_core import exceptions as api
 from google.cloud import storage
 
+from grainserve.dispatcher import SWEEP_EVERY, SWEPT
+from grainserve.errors import InvalidJob
 from grainserve.jobs import Job, State
+from grainserve.operate import LOOK_EVERY
+
+EAGER = 0.8
+"""The shortest pause between two looks of an idle dispatcher, in parts of the one it is told."""
 
 
 @dataclass
@@ -37,17 +52,25 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
     Args:
         bucket: read past every proxy.
         promised: image ids that a client was given.
-        written: how often each result was written.
+        written: how often each result was written for one job.
 
     Returns:
         The audit.
     """
+    while True:
+        try:
+            return _audit(bucket, promised, written)
+        except api.NotFound:
+            time.sleep(0.1)  # a result that comes too late is dropped just now: once more
+
+
+def _audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[str, int]) -> Audit:
     objects = {blob.name: blob for blob in listed(bucket)}
     ids = {name.removeprefix("jobs/").removesuffix(".json") for name in objects if name.startswith("jobs/")}
     found = Audit(jobs=len(ids))
     found.faults += [f"{image_id}: lost: it was promised and has no job" for image_id in sorted(set(promised) - ids)]
     for image_id in sorted(ids):
-        _audit_job(found, objects, image_id, image_id in promised)
+        _audit_job(found, objects, image_id)
     found.faults += [f"{name}: written {times} times" for name, times in written.items() if times > 1]
     for name in objects:
         folder, _, rest = name.partition("/")
@@ -61,26 +84,69 @@ def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
     return list(bucket.client.list_blobs(bucket, prefix=prefix))
 
 
-def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str, promised: bool) -> None:
+def audit_idle(calls: Counter[str], seconds: float, *, dispatchers: int, submitters: int, unsettled: int) -> list[str]:
+    """Holds what idle dispatchers ask of GCS to what docs/jobs.md says.
+
+    Each looks for work every five seconds, give or take a fifth: one call, and two at most for each submitter that has
+    markers. Each goes on with its sweep every minute: two listings, and a call or two for each of the records, 32 at
+    most, that listings do not tell are done.
+
+    Args:
+        calls: that GCS, or what stood in its place, heard, by kind.
+        seconds: in which.
+        dispatchers: how many there are.
+        submitters: with markers that stay, as those of damaged records do.
+        unsettled: jobs that have failed, and records that cannot be read.
+
+    Returns:
+        The fault, in words, or nothing.
+    """
+    looks = math.floor(seconds / (EAGER * LOOK_EVERY)) + 1
+    steps = math.floor(seconds / SWEEP_EVERY) + 1
+    most = dispatchers * (looks * (1 + 2 * submitters) + steps * (2 + 2 * min(unsettled, SWEPT)))
+    if calls.total() <= most:
+        return []
+    (kind, count), *_ = calls.most_common()
+    heard, minutes = calls.total(), seconds / 60
+    return [
+        f"{heard / minutes:.0f} calls to GCS in an idle minute, {most / minutes:.0f} at most are documented: "
+        f"{count} of {heard} {kind}"
+    ]
+
+
+def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str) -> None:
     """One job: one result, or one failure with its reason, and nothing else."""
-    job = Job.from_json(objects[f"jobs/{image_id}.json"].download_as_bytes())
+    try:
+        job = Job.from_json(objects[f"jobs/{image_id}.json"].download_as_bytes())
+    except InvalidJob as error:
+        found.faults.append(f"{image_id}: {error}")
+        return
     found.submitters[job.submitter] += 1
-    result = objects.get(f"results/{image_id}.json")
-    marked = any(name.startswith("pending/") and name.endswith(f"/{image_id}") for name in objects)
-    if not job.ended and not marked and not promised:
-        return  # its submission died before it was one
     found.done += job.state is State.DONE
     if job.state is State.FAILED:
         found.failed[job.error.code if job.error else "no reason"] += 1
+    result = objects.get(f"results/{image_id}.json")
+    marked = any(name.startswith("pending/") and name.endswith(f"/{image_id}") for name in objects)
+    # One that died within a deletion may have taken the image, and says so.
+    deleted = job.error is not None and job.error.code == "deleted"
     rules = {
+        "another's record": job.image_id != image_id,
         f"lost: {job.state} without a marker": not job.ended and not marked,
         f"still {job.state}": not job.ended and marked,
+        f"a result, and {job.state}": not job.ended and result is not None,
         "done without a result": job.state is State.DONE and result is None,
         "failed without a reason": job.state is State.FAILED and job.error is None,
         "failed, and has a result": job.state is State.FAILED and result is not None,
         "ended, and its marker is left": job.ended and marked,
-        "its image is gone": f"images/{image_id}" not in objects,
-        "another's result": result is not None
-        and json.loads(result.download_as_bytes())["metadata"]["imageId"] != image_id,
+        "its image is gone": f"images/{image_id}" not in objects and not deleted,
+        "another's result": result is not None and _whose(result) != image_id,
     }
     found.faults += [f"{image_id}: {rule}" for rule, broken in rules.items() if broken]
+
+
+def _whose(result: storage.Blob) -> str | None:
+    """The image that a stored result is of; None where it is no result."""
+    try:
+        return str(json.loads(result.download_as_bytes())["metadata"]["imageId"])
+    except (ValueError, LookupError, TypeError):
+        return None

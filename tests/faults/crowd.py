@@ -77,7 +77,10 @@ async def work(count: int, seed: int, lease: int) -> None:
     """All at once; then sleeps."""
     async with AsyncClient(submitter=SUBMITTER, concurrency=2, lease=lease) as client:
         images = enumerate(make_images(count, seed))
-        await asyncio.gather(*(Member(client, image, f"{seed}-{number}").work() for number, image in images))
+        members = [Member(client, image, f"{seed}-{number}") for number, image in images]
+        for error in await asyncio.gather(*(member.work() for member in members), return_exceptions=True):
+            if error:
+                print(f"fault: {error!r:.300}", flush=True)
         dispatchers = [thread.name for thread in threading.enumerate()].count(ONE_EACH)
         print("all ended" if dispatchers == 1 else f"fault: {dispatchers} dispatchers in one client", flush=True)
         await asyncio.Event().wait()

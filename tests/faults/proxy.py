@@ -1,6 +1,7 @@
 """A proxy between grainserve and the GCS emulator that loses, delays and spoils what passes through it.
 
-It also counts: what storage did is known here whatever becomes of those who asked.
+It answers in GCS's place as well, as a balancer, a portal or a broken cache does. It also counts: what storage did is
+known here whatever becomes of those who asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -23,6 +25,15 @@ import requests
 Answer = tuple[int, list[tuple[str, str]], bytes]
 """Status, headers, body."""
 JSON = [("Content-Type", "application/json")]
+HTML = [("Content-Type", "text/html")]
+PAGE = b"<html><body><h1>Sorry</h1><p>The page you asked for is not here.</p></body></html>"
+DAY = 24 * 3600.0
+DATES = (DAY, -20_000 * DAY)
+"""How far off the wrong dates are, s: tomorrow, and the seventies."""
+NO_ANSWERS = (b"", PAGE, b"null", b"[]", b'"moved"', b'{"items": "moved", "name": null, "generation": "one"}')
+"""What is malformed where JSON was asked for."""
+ELSEWHERE = "/elsewhere"
+"""Where redirects lead: nobody may go there."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
@@ -49,6 +60,11 @@ class Mischief:
         lose_answer: storage does it, and the answer is lost.
         refuse: 503, as GCS answers when it has too much to do.
         spoil: a byte of what is read is flipped, or a JSON answer is cut short.
+        page: a balancer's page, 404, and storage does not hear of it; so with the next two.
+        misdate: 503 with a date of tomorrow, or of long ago.
+        redirect: 307 to elsewhere.
+        malform: storage does it, and 200 answers with a page, or with JSON that is no answer.
+        exchange: storage does it, and the answer is that of another question of its kind.
         seconds: longest delay.
     """
 
@@ -57,6 +73,11 @@ class Mischief:
     lose_answer: float = 0.0
     refuse: float = 0.0
     spoil: float = 0.0
+    page: float = 0.0
+    misdate: float = 0.0
+    redirect: float = 0.0
+    malform: float = 0.0
+    exchange: float = 0.0
     seconds: float = 0.5
 
 
@@ -74,8 +95,9 @@ class Proxy:
         after: called with each request and storage's status, before it is answered.
         instead: what answers a request in storage's place, which then does not hear of it; None where nothing does.
         calls: how many requests of each kind storage answered with 2xx.
-        injected: how many faults were injected, by kind.
-        written: how often each result was written.
+        heard: how many requests of each kind came, whatever became of them.
+        injected: how many faults were injected, by kind; `elsewhere` counts those who followed a redirect.
+        written: how often each result was written for one job; one that is created anew begins anew.
     """
 
     target: str
@@ -85,12 +107,15 @@ class Proxy:
     after: Callable[[Call, int], None] = lambda call, status: None
     instead: Callable[[Call], Answer | None] = lambda call: None
     calls: Counter[str] = field(default_factory=Counter)
+    heard: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     written: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:
         self._lock = threading.Lock()
         self._one_at_a_time: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._writes: Counter[str] = Counter()
+        self._last: dict[tuple[str, str], tuple[str, bytes]] = {}
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -130,15 +155,15 @@ class Proxy:
     def _pass_on(self, asker: BaseHTTPRequestHandler) -> None:
         body = asker.rfile.read(int(asker.headers.get("Content-Length", 0)))
         call = what(asker.command, asker.path, body)
+        with self._lock:
+            self.heard[f"{call.verb} {call.folder}".strip()] += 1
+            self.injected["elsewhere"] += asker.path.startswith(ELSEWHERE)
         self.before(call)
-        if said := self.instead(call):
+        if said := self.instead(call) or self._in_its_place():
             _reply(asker, *said)
             return
         if self._happens("lose_request"):
             asker.close_connection = True
-            return
-        if self._happens("refuse"):
-            _reply(asker, 503, [], b"{}")
             return
         if self._happens("delay"):
             time.sleep(self.chance.uniform(0, self.mischief.seconds))
@@ -147,11 +172,6 @@ class Proxy:
         except (OSError, http.client.HTTPException, requests.RequestException):  # the emulator was killed
             asker.close_connection = True
             return
-        with self._lock:
-            if status < 300:
-                self.calls[f"{call.verb} {call.folder}"] += 1
-                if call.verb in ("create", "replace") and call.folder == "results":  # with a precondition or without
-                    self.written[call.name] += 1
         self.after(call, status)
         if self._happens("lose_answer"):
             asker.close_connection = True
@@ -159,12 +179,50 @@ class Proxy:
         if data and self._happens("spoil"):
             place = self.chance.randrange(len(data))
             data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :] if call.verb == "read" else data[:place]
+        if status < 300:
+            headers, data = self._confuse(call, asker.path, headers, data)
         _reply(asker, status, headers, data)
+
+    def _in_its_place(self) -> Answer | None:
+        """What answers before storage hears of it, if anything does."""
+        if self._happens("refuse"):
+            return 503, [], b"{}"
+        if self._happens("page"):
+            return 404, HTML, PAGE
+        if self._happens("misdate"):
+            return 503, [("Date", formatdate(time.time() + self.chance.choice(DATES), usegmt=True))], b"{}"
+        if self._happens("redirect"):
+            return 307, [("Location", f"{self.url}{ELSEWHERE}")], b""
+        return None
+
+    def _confuse(
+        self, call: Call, path: str, headers: list[tuple[str, str]], data: bytes
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        """Puts another answer into that of storage: none, or one to another question."""
+        kind, question = (call.verb, call.folder), call.name or path
+        with self._lock:
+            before, other = self._last.get(kind, (question, b""))
+            self._last[kind] = (question, data)
+        if data and self._happens("malform"):
+            return (HTML, PAGE) if call.verb == "read" else (JSON, self.chance.choice(NO_ANSWERS))
+        # The bytes of another object come with the checksum of this one: else nothing told them apart.
+        if other and before != question and self._happens("exchange"):
+            return headers, other
+        return headers, data
+
+    def _count(self, call: Call) -> None:
+        with self._lock:
+            self.calls[f"{call.verb} {call.folder}"] += 1
+            if call.verb == "create" and call.folder == "jobs":
+                self._writes.pop(f"results/{call.name.partition('/')[2]}", None)
+            if call.verb in ("create", "replace") and call.folder == "results":  # with a precondition or without
+                self._writes[call.name] += 1
+                self.written[call.name] = max(self.written[call.name], self._writes[call.name])
 
     def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
         """Asks storage; a deletion only where the object is at the generation that it names."""
         if call.verb not in ("create", "replace", "delete"):
-            return self._ask_storage(asker, body)
+            return self._ask_and_count(call, asker, body)
         with self._lock:
             alone = self._one_at_a_time[call.name]
         with alone:
@@ -173,7 +231,13 @@ class Proxy:
                 there = requests.get(f"{self.target}{urlsplit(asker.path).path}", timeout=30)
                 if there.ok and there.json()["generation"] != expected[1]:
                     return 412, JSON, json.dumps({"error": {"code": 412, "message": "conditionNotMet"}}).encode()
-            return self._ask_storage(asker, body)
+            return self._ask_and_count(call, asker, body)
+
+    def _ask_and_count(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
+        answer = self._ask_storage(asker, body)
+        if answer[0] < 300:
+            self._count(call)
+        return answer
 
     def _ask_storage(self, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
         connection = http.client.HTTPConnection(str(urlsplit(self.target).netloc), timeout=30)

@@ -5,9 +5,11 @@
 
 Each schedule has a bucket, a gateway, two dispatchers and clients that dispatch, all of them real processes, over the
 real emulator and an inference server that sleeps instead of segmenting. Two submitters submit a dozen images each, some
-of which kill their worker or are refused; many coroutines over one AsyncClient submit, analyze and are cancelled; and
-Ctrl-C cancels a client that analyzes. Meanwhile processes are killed, held up, asked to stop, and storage answers are
-delayed, lost, refused and spoilt. Then the bucket is audited. Writes benchmarks/results/faults.json.
+of which kill their worker or are refused; one deletes some and submits them again; many coroutines over one AsyncClient
+submit, analyze and are cancelled; and Ctrl-C cancels a client that analyzes. Meanwhile processes are killed, held up,
+asked to stop; storage's answers are delayed, lost, refused and spoilt; others answer in its place and in TorchServe's;
+hands copy and damage records and move markers. Then calls are counted while nobody has anything to do, and the bucket
+is audited. Writes benchmarks/results/faults.json.
 """
 
 from __future__ import annotations
@@ -46,16 +48,18 @@ def run_schedule(folder: Path, emulator: Emulator, seed: int) -> dict[str, Any]:
             time.sleep(pause)
             world.wreak(name)
         recovery = world.settle()
+        restless = world.idle()
         found = world.audit()
     return {
         "seed": seed,
         "plan": [name for _, name in plan],
         "injected": dict(world.injected),
         "recovery_seconds": round(recovery, 2),
+        "idle_calls_per_minute": world.idle_calls,
         "jobs": found.jobs,
         "done": found.done,
         "failed": dict(found.failed),
-        "faults": found.faults,
+        "faults": found.faults + restless,
     }
 
 
@@ -68,6 +72,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         failed.update(row["failed"])
     faults = [fault for row in rows for fault in row["faults"]]
     recovery = [row["recovery_seconds"] for row in rows]
+    calls = [row["idle_calls_per_minute"] for row in rows]
     return {
         "schedules": len(rows),
         "jobs": sum(row["jobs"] for row in rows),
@@ -81,6 +86,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "median": statistics.median(recovery),
             "worst": max(recovery),
         },
+        "idle_calls_per_minute": {"median": statistics.median(calls), "worst": max(calls)},
     }
 
 
@@ -99,6 +105,8 @@ def show(summary: dict[str, Any]) -> None:
     table.add_row(
         "seconds from the end of the storm to the last job", f"{seconds['median']} (worst {seconds['worst']})"
     )
+    calls = summary["idle_calls_per_minute"]
+    table.add_row("calls to GCS in an idle minute, five dispatchers", f"{calls['median']} (worst {calls['worst']})")
     console.print(table)
 
 

@@ -3,7 +3,9 @@
     python -m tests.faults.stub --port 9000 --seconds 0.05 --workers 2 --queue 4
 
 What the image ends with decides: `poison` kills the worker, `large` is refused, anything else is measured. More
-requests at once than workers and queue hold are turned away as TorchServe turns them away.
+requests at once than workers and queue hold are turned away as TorchServe turns them away. A number (JSON) that is PUT
+to it is how many of the next results are answered wrongly: as another image's, malformed, with half a letter in them,
+or by a redirect to `--elsewhere`. GET /wrong tells how many still are to be.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import random
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +25,8 @@ POISON, LARGE = b"poison", b"large"
 BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "Model has no worker to serve request."}
 DIED = {"code": 500, "type": "InternalServerException", "message": "Worker died."}
 MEASURED = make_result(masks=[])
+NO_IMAGE = {"error": {"code": "not_an_image", "message": "a page is no image"}}
+MALFORMED = {"metadata": None, "segmentedObjects": "moved"}
 REFUSED = {"error": {"code": "image_too_large", "message": "the image is 4000 px wide, the limit is 1024"}}
 
 
@@ -30,8 +35,10 @@ class Stub:
 
     def __init__(self, seconds: float, workers: int, queue: int) -> None:
         self.seconds, self.workers, self.queue = seconds, workers, queue
+        self.wrong = 0
         self.lock = threading.Lock()
         self.held = 0
+        self.last = "0" * 32
         self.free = threading.Semaphore(workers)
 
     def predict(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -51,10 +58,30 @@ class Stub:
             return 500, DIED
         if image.endswith(LARGE):
             return 413, REFUSED
-        return 200, {**MEASURED, "metadata": {**MEASURED["metadata"], "imageId": body["imageId"]}}
+        if image.startswith(b"<"):
+            return 400, NO_IMAGE
+        return self._measured(body["imageId"])
+
+    def _measured(self, image_id: str) -> tuple[int, dict[str, Any]]:
+        right = {**MEASURED["metadata"], "imageId": image_id}
+        with self.lock:
+            other, self.last = self.last, image_id
+            wrong, self.wrong = self.wrong > 0, max(0, self.wrong - 1)
+        if not wrong:
+            return 200, {**MEASURED, "metadata": right}
+        return random.choice(
+            [
+                (200, {**MEASURED, "metadata": {**right, "imageId": other}}),
+                (200, MALFORMED),
+                (200, {**MEASURED, "metadata": {**right, "model": "sam\ud83d"}}),
+                (307, {}),
+            ]
+        )
 
     def manage(self, path: str) -> Any:
         """What management says."""
+        if path == "/wrong":
+            return self.wrong
         if path.startswith("/models?"):
             return {"models": [{"modelName": "sam_tiny"}]}
         waiting = max(0, self.held - self.workers)
@@ -71,6 +98,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.05)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--queue", type=int, default=4)
+    parser.add_argument("--elsewhere", default="http://127.0.0.1:9/", help="where redirects lead (default %(default)s)")
     arguments = parser.parse_args()
     stub = Stub(arguments.seconds, arguments.workers, arguments.queue)
 
@@ -85,9 +113,16 @@ def main() -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             self._reply(*stub.predict(body))
 
+        def do_PUT(self) -> None:
+            with stub.lock:
+                stub.wrong = int(self.rfile.read(int(self.headers["Content-Length"])))
+            self._reply(200, {})
+
         def _reply(self, status: int, answer: Any) -> None:
             data = json.dumps(answer).encode()
             self.send_response(status)
+            if status == 307:
+                self.send_header("Location", arguments.elsewhere)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -12,17 +13,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import requests
+from google.api_core import exceptions as api
 from google.cloud import storage
 
-from tests.faults import crowd, impatient
-from tests.faults.audit import Audit, audit, listed
+from grainserve.errors import InvalidJob
+from grainserve.jobs import Job, State
+from grainserve.protocol import JobStore
+from grainserve.storage import Bucket
+from grainserve.sweep import Sweep
+from tests.faults import crowd, impatient, submitter
+from tests.faults.audit import Audit, audit, audit_idle, listed
 from tests.faults.images import make_images
-from tests.faults.proxy import Mischief, Proxy
+from tests.faults.proxy import ELSEWHERE, Mischief, Proxy
 from tools import ports
 from tools.emulator import Emulator
 from tools.process import Server
@@ -31,6 +39,24 @@ LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
 PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
+STORM, LONGEST_STORM = 50, 8.0
+"""Calls that a storm is to meet, and the seconds in which it ends without them."""
+IDLE = 6.0
+"""Seconds in which the calls of idle dispatchers are counted: each looks at least once."""
+AGAIN = 3
+"""Images of the client's that it deletes and submits again."""
+RESTORED = "restored"
+"""Whose the jobs are that a hand puts into the bucket."""
+FAR_OFF = "9999-12-31T23:59:59-12:00"
+DAMAGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "a notBefore centuries away": lambda record: record | {"notBefore": FAR_OFF},
+    "a lease centuries away": lambda record: (
+        record | {"state": "running", "attempts": 1, "lease": {"owner": "nobody", "expires": FAR_OFF}}
+    ),
+    "no time zone": lambda record: record | {"created": "2026-11-24T12:00:00"},
+    "cut short": lambda record: record,
+}
+"""What is wrong with a record that is damaged. Of these jobs the first can be done, the second in an hour."""
 
 
 class Part:
@@ -75,7 +101,11 @@ class Part:
 
     def printed(self) -> list[str]:
         """The lines of all its lives so far, whole ones only."""
-        return [line for log in self.logs for line in log.read_text().split("\n")[:-1]]
+        return [line for log in self.logs for line in _lines(log)]
+
+    def said(self, line: str) -> bool:
+        """Whether it has printed this in the life that it is in."""
+        return bool(self.logs) and line in _lines(self.logs[-1])
 
 
 @dataclass
@@ -89,6 +119,11 @@ class World:
         seed: of everything random.
         jobs: images that each of the two submitters submits; the crowd and the impatient client have a third of that.
         dispatchers: how many.
+        promised: the ids that the gateway gave.
+        restored: ids of jobs that a hand put into the bucket, and that can be done.
+        planted: objects that nobody can make sense of, and their bytes: they stay as they are.
+        settled: whether all came to an end.
+        idle_calls: how many calls to storage an idle minute saw.
     """
 
     folder: Path
@@ -98,15 +133,20 @@ class World:
     jobs: int = 12
     dispatchers: int = 2
     promised: set[str] = field(default_factory=set)
+    restored: set[str] = field(default_factory=set)
+    planted: dict[str, bytes] = field(default_factory=dict)
+    settled: bool = False
+    idle_calls: int = 0
     injected: Counter[str] = field(default_factory=Counter)
     waking: list[threading.Timer] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.chance = random.Random(self.seed)
-        self.emulator.create_bucket(self.name)
+        self._bucket = self.emulator.create_bucket(self.name)  # past the proxy, as a hand goes
         self.proxy = Proxy(self.emulator.url, random.Random(self.seed)).__enter__()
         stub, gateway = ports.choose_free(2)
-        self.stub = self._part("torchserve", "tests.faults.stub", "--port", str(stub), "--seconds", "0.3")
+        answers = ("--port", str(stub), "--seconds", "0.3", "--elsewhere", f"{self.proxy.url}{ELSEWHERE}")
+        self.stub = self._part("torchserve", "tests.faults.stub", *answers)
         self._url = f"http://127.0.0.1:{gateway}"
         self._environment = {
             "STORAGE_EMULATOR_HOST": self.proxy.url,
@@ -123,7 +163,8 @@ class World:
             self._part(f"dispatcher-{number}", "grainserve", "dispatch", "--concurrency", "2", *lease)
             for number in range(self.dispatchers)
         ]
-        self.client = self._part("client", "tests.faults.submitter", str(self.jobs), str(self.seed), str(LEASE))
+        all_of_it = (str(self.jobs), str(self.seed), str(LEASE), str(AGAIN))
+        self.client = self._part("client", "tests.faults.submitter", *all_of_it)
         few = (str(self.jobs // 3), str(self.seed + 2), str(LEASE))
         self.crowd = self._part("crowd", "tests.faults.crowd", *few)
         self.impatient = self._part("impatient", "tests.faults.impatient", *few)
@@ -180,6 +221,11 @@ class World:
             "SIGTERM a dispatcher": self._ask_to_stop,
             "fill TorchServe's queue": self._fill_queue,
             "storm": self._storm,
+            "answer in GCS's place": self._answer_in_its_place,
+            "answer wrongly in TorchServe's place": self._answer_wrongly,
+            "copy a record": self._copy,
+            "damage a record": self._damage,
+            "move a marker": self._move_marker,
         }
 
     def wreak(self, name: str) -> None:
@@ -237,24 +283,107 @@ class World:
 
     def _storm(self) -> None:
         kinds = ("delay", "lose_request", "lose_answer", "refuse", "spoil")
+        self._make_mischief(kinds)
+
+    def _answer_in_its_place(self) -> None:
+        self._make_mischief(("page", "misdate", "redirect", "malform", "exchange"))
+
+    def _make_mischief(self, kinds: tuple[str, ...]) -> None:
         self.proxy.mischief = Mischief(**{kind: self.chance.choice([0, 0.05, 0.2]) for kind in kinds})
+        # By calls as well: those who are just starting ask nothing.
+        heard, began = self.proxy.heard.total(), time.monotonic()
         time.sleep(self.chance.uniform(0.5, 1.5))
+        while self.proxy.heard.total() < heard + STORM and time.monotonic() < began + LONGEST_STORM:
+            time.sleep(0.05)
         self.proxy.mischief = Mischief()
+
+    def _answer_wrongly(self) -> None:
+        """The stub's next results are wrong."""
+        url, began = self._environment["GRAINSERVE_TORCHSERVE"], time.monotonic()
+        left = wrong = self.chance.randint(2, 6)
+        told = False
+        while left and time.monotonic() < began + LONGEST_STORM:
+            with suppress(requests.RequestException):  # it is just starting
+                told = told or requests.put(url, data=json.dumps(wrong), timeout=30).ok
+                left = int(requests.get(f"{url}/wrong", timeout=30).json())
+            time.sleep(0.05)
+        with suppress(requests.RequestException):
+            requests.put(url, data="0", timeout=30)
+        self.injected["wrong answers"] += wrong - left
+
+    def _copy(self) -> None:
+        """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
+        image_id, records = self._new_id(), self._first_objects("jobs/")
+        with suppress(api.NotFound, IndexError):  # deleted meanwhile, or there is none
+            self._plant(f"jobs/{image_id}.json", self.chance.choice(records).download_as_bytes())
+            if self.chance.random() < 0.7:
+                self._plant(f"pending/{RESTORED}/{image_id}", b"")
+
+    def _damage(self) -> None:
+        """A record that a hand, or a clock gone wrong, wrote; with its image and its marker."""
+        image_id, kind = self._new_id(), self.chance.choice(list(DAMAGES))
+        self.injected[f"damage a record: {kind}"] += 1
+        whole = Job(image_id, RESTORED, "sam_tiny", None, {}, datetime.now(UTC)).to_json()
+        data = json.dumps(DAMAGES[kind](json.loads(whole))).encode()
+        self._put(f"images/{image_id}", b"image")
+        if kind == "a notBefore centuries away":
+            self.restored.add(image_id)
+            self._put(f"jobs/{image_id}.json", data)
+            self._put(f"pending/{RESTORED}/{image_id}", b"")
+        else:
+            self._plant(f"jobs/{image_id}.json", data[: len(data) // 2] if kind == "cut short" else data)
+            self._plant(f"pending/{RESTORED}/{image_id}", b"")
+
+    def _move_marker(self) -> None:
+        """A hand takes an unfinished job's marker away, or puts one where none belongs: under another name, or an id of
+        no job."""
+        jobs = [_image_id(blob) for blob in self._first_objects("jobs/") if blob.name not in self.planted]
+        markers = [blob for blob in listed(self._bucket, "pending/") if blob.name not in self.planted]
+        kind = self.chance.choice(["take away", "foreign", "of no job"])
+        self.injected[f"move a marker: {kind}"] += 1
+        if kind == "take away" and markers:
+            with suppress(api.NotFound):  # its job has ended meanwhile
+                self.chance.choice(markers).delete()
+        elif kind == "foreign" and jobs:
+            self._put(f"pending/foreign/{self.chance.choice(jobs)}", b"")
+        else:
+            self._put(f"pending/foreign/{self._new_id()}", b"")
+
+    def _first_objects(self, prefix: str) -> list[storage.Blob]:
+        """The objects there, as soon as there are some: at the start there are none."""
+        began = time.monotonic()
+        while not (found := listed(self._bucket, prefix)) and time.monotonic() < began + LONGEST_STORM:
+            time.sleep(0.05)
+        return found
+
+    def _new_id(self) -> str:
+        return f"{self.chance.getrandbits(128):032x}"
+
+    def _put(self, name: str, data: bytes) -> None:
+        self._bucket.blob(name).upload_from_string(data)
+
+    def _plant(self, name: str, data: bytes) -> None:
+        self.planted[name] = data
+        self._put(name, data)
 
     # Afterwards -------------------------------------------------------------------------------------------------------
 
     def settle(self) -> float:
-        """Ends the storm, and waits until every submission is in and every job has ended; seconds that took."""
+        """Ends the storm, and waits until every submission is in and every job has ended; seconds that took.
+
+        Orphans, which the design allows, are made good as an operator does it.
+        """
         began = time.monotonic()
         self.proxy.mischief = Mischief()
         self._interrupt()
         for part in self.parts:
             if part is not self.impatient and not part.running:
                 part.start()
-        bucket = self.emulator.client().bucket(self.name)
         while time.monotonic() - began < PATIENCE:
-            quiet = "all ended" in self.crowd.printed() and not _marked(bucket)
-            if quiet and len(_ids(self.client)) == self.jobs and len(self.promised) == self.jobs:
+            all_in = self.client.said(submitter.ALL_IN) and len(self.promised) == self.jobs
+            ended = all_in and "all ended" in self.crowd.printed() and not self._marked()
+            if ended and not self._reconcile():
+                self.settled = True
                 break
             time.sleep(0.1)
         took = time.monotonic() - began
@@ -264,20 +393,61 @@ class World:
             time.sleep(1)  # what was held up wakes with results that come too late: the audit must see what it does
         return took
 
+    def _marked(self) -> bool:
+        return any(blob.name not in self.planted for blob in listed(self._bucket, "pending/"))
+
+    def _reconcile(self) -> int:
+        """`grainserve reconcile`, past the proxy; how much it repaired."""
+        sweep = Sweep(JobStore(Bucket(self.name, self.emulator.client())))
+        cleared = sweep.clear_markers()
+        while not sweep.step():
+            pass
+        return cleared + sweep.marked + sweep.dropped
+
+    def idle(self) -> list[str]:
+        """Counts what those ask of storage who have nothing to do, damaged records being there; the fault, if any."""
+        heard = self.proxy.heard.copy()
+        time.sleep(IDLE)
+        calls = self.proxy.heard - heard
+        self.idle_calls = round(calls.total() / IDLE * 60)
+        states = [_state(blob) for blob in listed(self._bucket, "jobs/")]
+        return audit_idle(
+            calls,
+            IDLE,
+            dispatchers=self.dispatchers + len([self.gateway, self.client, self.crowd]),
+            submitters=len({name.split("/")[1] for name in self.planted if name.startswith("pending/")}),
+            unsettled=sum(state is not State.DONE for state in states),
+        )
+
     def audit(self) -> Audit:
-        """What is in the bucket now."""
+        """What is in the bucket now, once an operator has tidied up: see `audit.py`."""
         self.injected.update(self.proxy.injected)
-        promised = self.promised | _ids(self.client) | _ids(self.crowd)
-        found = audit(self.emulator.client().bucket(self.name), promised, self.proxy.written)
+        changed = []
+        for name, data in self.planted.items():
+            blob = self._bucket.get_blob(name)
+            if blob is None or blob.download_as_bytes() != data:
+                changed.append(f"{name}: nobody can make sense of it, and it was changed")
+            if blob is not None:
+                blob.delete()
+        self._reconcile()
+        promised = self.promised | self.restored | _ids(self.client) | _ids(self.crowd)
+        found = audit(self._bucket, promised, self.proxy.written)
+        found.faults += changed
         # Those who are cancelled have more jobs than they were promised, each of them ended, withdrawn or done.
-        jobs = found.jobs - found.submitters[impatient.SUBMITTER] - found.submitters[crowd.SUBMITTER]
-        expected = 2 * self.jobs + self.jobs // 3
+        jobs = found.jobs - sum(found.submitters[each] for each in (impatient.SUBMITTER, crowd.SUBMITTER, RESTORED))
+        expected = 2 * self.jobs + self.jobs // 3 + len(self.restored)
         if len(promised) != expected or jobs != 2 * self.jobs:
             found.faults.append(
                 f"{len(promised)} ids and {jobs} jobs came of {expected} and {2 * self.jobs} submissions"
             )
         if self.impatient.running:
             found.faults.append("a client that was cancelled did not end")
+        if not self.settled:
+            found.faults.append(f"not all came to an end in {PATIENCE:.0f} s")
+        if self.proxy.injected["elsewhere"]:
+            found.faults.append(f"{self.proxy.injected['elsewhere']} requests followed a redirect")
+        if found.failed["not_an_image"]:
+            found.faults.append("a page in an image's place was taken for the image")
         found.faults += [line for line in self.crowd.printed() if line.startswith("fault")]
         return found
 
@@ -286,5 +456,17 @@ def _ids(part: Part) -> set[str]:
     return {line for line in part.printed() if len(line) == 32}
 
 
-def _marked(bucket: storage.Bucket) -> bool:
-    return bool(listed(bucket, "pending/"))
+def _image_id(record: storage.Blob) -> str:
+    return str(record.name.removeprefix("jobs/").removesuffix(".json"))
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text().split("\n")[:-1]
+
+
+def _state(record: storage.Blob) -> State | None:
+    """What a record says; None where it cannot be read, or is gone."""
+    try:
+        return Job.from_json(record.download_as_bytes()).state
+    except (InvalidJob, api.NotFound):
+        return None

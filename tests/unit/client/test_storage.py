@@ -15,7 +15,7 @@ from google.cloud import storage
 
 from grainserve.errors import StorageError, StorageFull, StorageUnreachable
 from grainserve.storage import PART, Bucket, _is_own_404, check_emulator, translated
-from tests.faults.proxy import Mischief, Proxy
+from tests.faults.proxy import JSON, Mischief, Proxy
 
 PAGE = (404, [("Content-Type", "text/html")], b"<html><h1>404 Not Found</h1></html>")
 """What a balancer says that knows no way to storage."""
@@ -184,6 +184,45 @@ def test_a_page_that_comes_once_is_asked_past(bucket_name: str, proxy: Proxy) ->
     proxy.instead = lambda _: pages.pop() if pages else None
     stored = bucket.read("x")
     assert (stored and stored.data, pages) == (b"1", [])
+
+
+NO_ANSWERS = {
+    "a page": ([("Content-Type", "text/html")], b"<html>Please log in</html>"),
+    "nothing": (JSON, b""),
+    "null": (JSON, b"null"),
+    "a list": (JSON, b"[]"),
+    "of other types": (JSON, b'{"items": "moved", "prefixes": 1, "name": "x", "generation": "one"}'),
+    "without a generation": (JSON, b'{"items": [{}], "name": "x"}'),
+    "another's": (JSON, b'{"items": [{"name": "z", "generation": "1"}], "name": "z", "generation": "1"}'),
+}
+"""Successes that answer nothing of what was asked."""
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    # A deletion is answered by nothing, and the answer to a write is not asked for the name.
+    [
+        (call, said)
+        for call in CALLS
+        for said in NO_ANSWERS
+        if call != "delete" and (call, said) != ("create", "another's")
+    ],
+)
+def test_a_success_that_answers_something_else_is_none(bucket_name: str, proxy: Proxy, call: str, said: str) -> None:
+    bucket = Bucket(bucket_name, patience=0.2)
+    bucket.create("x", b"1", "text/plain")
+    proxy.instead = lambda _: (200, *NO_ANSWERS[said])
+    with pytest.raises(StorageUnreachable, match="no answer"):
+        CALLS[call](bucket)
+
+
+def test_an_answer_of_another_question_that_comes_once_is_asked_past(bucket_name: str, proxy: Proxy) -> None:
+    bucket, said = Bucket(bucket_name), [(200, *NO_ANSWERS["another's"])]
+    generation = bucket.create("x", b"1", "text/plain")
+    proxy.instead = lambda _: said.pop() if said else None
+    found = bucket.find("x")
+    assert found is not None
+    assert (found.name, found.generation, said) == ("x", generation, [])
 
 
 def test_parts_that_were_spoilt_on_their_way_do_not_end_well(bucket_name: str, proxy: Proxy) -> None:
