@@ -39,9 +39,9 @@ LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
 PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
-STORM, LONGEST_STORM = 50, 8.0
+STORM, LONGEST_STORM = 50, 20.0
 """Calls that a storm is to meet, and the seconds in which it ends without them."""
-IDLE = 6.0
+IDLE = 4.0
 """Seconds in which the calls of idle dispatchers are counted: each looks at least once."""
 AGAIN = 3
 """Images of the client's that it deletes and submits again."""
