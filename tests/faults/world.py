@@ -41,7 +41,7 @@ PATIENCE = 180.0
 """Seconds after a storm in which all must have come to an end."""
 STORM, LONGEST_STORM = 50, 20.0
 """Calls that a storm is to meet, and the seconds in which it ends without them."""
-IDLE = 4.0
+IDLE = 5.0
 """Seconds in which the calls of idle dispatchers are counted: each looks at least once."""
 AGAIN = 3
 """Images of the client's that it deletes and submits again."""
