@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -424,9 +425,16 @@ def test_a_page_in_gcs_place_fails_no_job(
 
 
 def test_what_a_hand_left_in_the_bucket_holds_up_no_job_and_no_stop(
-    store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str
+    store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record copied under another id; times centuries away; another's marker of a job that has ended."""
+    asked, real = Counter[str](), store.claim
+
+    def counted(ticket: Ticket, owner: str) -> object:
+        asked[ticket.image_id] += 1
+        return real(ticket, owner)
+
+    monkeypatch.setattr(store, "claim", counted)
     done, late, leased, copied = (submit(store) for _ in range(4))
     bucket, far = gcs.bucket(bucket_name), datetime(9999, 12, 31, tzinfo=UTC)
     store.finish(claim(store, done), {})
@@ -443,6 +451,7 @@ def test_what_a_hand_left_in_the_bucket_holds_up_no_job_and_no_stop(
         looks = dispatcher.looks
         until(lambda: dispatcher.looks > looks + 2)
         assert dispatcher.supervisor.failures[JOBS] == 0
+        assert asked[copied] == 1, "it is not looked at again and again"
         assert dispatcher.stop(timeout=60)
     assert set(pending(store)) == {leased, copied}
 
