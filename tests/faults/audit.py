@@ -96,7 +96,7 @@ def audit_idle(calls: Counter[str], seconds: float, *, dispatchers: int, submitt
         seconds: in which.
         dispatchers: how many there are.
         submitters: with markers that stay, as those of damaged records do.
-        unsettled: jobs that have failed, and records that cannot be read.
+        unsettled: records that listings do not tell are done: no result was written before them.
 
     Returns:
         The fault, in words, or nothing.
@@ -106,11 +106,11 @@ def audit_idle(calls: Counter[str], seconds: float, *, dispatchers: int, submitt
     most = dispatchers * (looks * (1 + 2 * submitters) + steps * (2 + 2 * min(unsettled, SWEPT)))
     if calls.total() <= most:
         return []
-    (kind, count), *_ = calls.most_common()
-    heard, minutes = calls.total(), seconds / 60
+    minutes = seconds / 60
+    kinds = ", ".join(f"{count / minutes:.0f} {kind}" for kind, count in calls.most_common())
     return [
-        f"{heard / minutes:.0f} calls to GCS in an idle minute, {most / minutes:.0f} at most are documented: "
-        f"{count} of {heard} {kind}"
+        f"{calls.total() / minutes:.0f} calls to GCS in an idle minute, {most / minutes:.0f} at most are documented: "
+        f"{kinds}"
     ]
 
 

@@ -96,7 +96,8 @@ class Proxy:
         instead: what answers a request in storage's place, which then does not hear of it; None where nothing does.
         calls: how many requests of each kind storage answered with 2xx.
         heard: how many requests of each kind came, whatever became of them.
-        injected: how many faults were injected, by kind; `elsewhere` counts those who followed a redirect.
+        injected: how many faults were injected, by kind.
+        elsewhere: requests that followed a redirect, in words.
         written: how often each result was written for one job; one that is created anew begins anew.
     """
 
@@ -109,6 +110,7 @@ class Proxy:
     calls: Counter[str] = field(default_factory=Counter)
     heard: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
+    elsewhere: list[str] = field(default_factory=list)
     written: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:
@@ -157,7 +159,8 @@ class Proxy:
         call = what(asker.command, asker.path, body)
         with self._lock:
             self.heard[f"{call.verb} {call.folder}".strip()] += 1
-            self.injected["elsewhere"] += asker.path.startswith(ELSEWHERE)
+            if asker.path.startswith(ELSEWHERE):
+                self.elsewhere.append(f"{asker.command} {asker.path} by {asker.headers.get('User-Agent')}")
         self.before(call)
         if said := self.instead(call) or self._in_its_place():
             _reply(asker, *said)

@@ -275,7 +275,7 @@ class World:
 
         def ask() -> None:
             with suppress(requests.RequestException):
-                requests.post(url, json=body, timeout=30)
+                requests.post(url, json=body, timeout=30, allow_redirects=False)
 
         others = [threading.Thread(target=ask) for _ in range(12)]
         for other in others:
@@ -410,13 +410,14 @@ class World:
         time.sleep(IDLE)
         calls = self.proxy.heard - heard
         self.idle_calls = round(calls.total() / IDLE * 60)
-        states = [_state(blob) for blob in listed(self._bucket, "jobs/")]
+        results = {blob.name.partition("/")[2]: blob.updated for blob in listed(self._bucket, "results/")}
+        records = {blob.name.partition("/")[2]: blob.updated for blob in listed(self._bucket, "jobs/")}
         return audit_idle(
             calls,
             IDLE,
             dispatchers=self.dispatchers + len([self.gateway, self.client, self.crowd]),
             submitters=len({name.split("/")[1] for name in self.planted if name.startswith("pending/")}),
-            unsettled=sum(state is not State.DONE for state in states),
+            unsettled=sum(name not in results or results[name] >= when for name, when in records.items()),
         )
 
     def audit(self) -> Audit:
@@ -444,8 +445,7 @@ class World:
             found.faults.append("a client that was cancelled did not end")
         if not self.settled:
             found.faults.append(f"not all came to an end in {PATIENCE:.0f} s")
-        if self.proxy.injected["elsewhere"]:
-            found.faults.append(f"{self.proxy.injected['elsewhere']} requests followed a redirect")
+        found.faults += [f"{request}: a redirect was followed" for request in self.proxy.elsewhere]
         if found.failed["not_an_image"]:
             found.faults.append("a page in an image's place was taken for the image")
         found.faults += [line for line in self.crowd.printed() if line.startswith("fault")]
