@@ -22,8 +22,7 @@ import requests
 from google.api_core import exceptions as api
 from google.cloud import storage
 
-from grainserve.errors import InvalidJob
-from grainserve.jobs import Job, State
+from grainserve.jobs import Job
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from grainserve.sweep import Sweep
@@ -472,11 +471,3 @@ def _image_id(record: storage.Blob) -> str:
 
 def _lines(log: Path) -> list[str]:
     return log.read_text().split("\n")[:-1]
-
-
-def _state(record: storage.Blob) -> State | None:
-    """What a record says; None where it cannot be read, or is gone."""
-    try:
-        return Job.from_json(record.download_as_bytes()).state
-    except (InvalidJob, api.NotFound):
-        return None
