@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +10,22 @@ import typer
 from grainserve.contract import describe_option, number, schema, validate_options, whole_number
 
 PANEL = "Options of the request"
-FLOAT: dict[str, Any] = {"parser": number, "metavar": "FLOAT"}
-INTEGER: dict[str, Any] = {"parser": whole_number, "metavar": "INTEGER"}
+
+
+def _told(read: Callable[[str], float]) -> Callable[[str], float]:
+    """Makes a reader's error one of the command line's."""
+
+    def parser(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parser
+
+
+FLOAT: dict[str, Any] = {"parser": _told(number), "metavar": "FLOAT"}
+INTEGER: dict[str, Any] = {"parser": _told(whole_number), "metavar": "INTEGER"}
 """How `typer.Option` reads a number of which a measurement is made: by itself it would take 1_0 for ten."""
 
 

@@ -193,7 +193,7 @@ def test_submit_stores_nothing_when_a_file_is_missing(
     ("arguments", "code", "message"),
     [
         (("analyze", "x.png", "--points-per-side", "500"), 2, "is 500; it must be an integer from 1 to 128"),
-        (("submit", "x.png", "--um-per-px", "nan"), 2, "um_per_px is nan"),
+        (("submit", "x.png", "--um-per-px", "0"), 2, "um_per_px is 0"),
         (("submit", "x.png", "--mode", "all"), 2, "'grains' or 'masks'"),
         (("poll", "../etc"), 2, "is no image id"),
         (("poll", "f" * 32), 1, "no image"),
