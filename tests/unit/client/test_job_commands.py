@@ -52,6 +52,15 @@ def test_the_list_says_where_each_unfinished_job_is(store: JobStore, gcs: storag
     assert rows[delayed][6:] == ["lab", "the", "worker", "died"]
 
 
+def test_foreign_words_steer_no_terminal(store: JobStore) -> None:
+    image_id = submit(store)
+    store.attempt_failed(claimed(store, image_id), Failure("worker_died", "it said \x1b[2Jand\x07 \x9b31m"))
+    done = run("jobs")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(image_id)]
+    assert "it said" in line
+    assert line.isprintable()
+
+
 def _ahead(now: Callable[[], datetime], hours: float) -> Callable[[], datetime]:
     return lambda: now() + timedelta(hours=hours)
 
