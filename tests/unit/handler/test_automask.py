@@ -116,7 +116,7 @@ def test_any_option(name: str) -> None:
 
 def test_a_stability_without_pixels_is_not_a_number_as_in_stock() -> None:
     settings = MaskSettings(6, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1.0)
-    masks = agree(shaken(1, 0.5), grains(2, "loose", 100, 128, 25), settings)
+    masks = agree(shaken(7, 0.5), grains(2, "loose", 100, 128, 25), settings)
     assert any(np.isnan(mask.stability_score) and mask.area == 0 for mask in masks)
 
 
