@@ -56,7 +56,7 @@ class Masked:
     options: Options
 
     def figures(self) -> dict[str, Any]:
-        """How well its grains are found by the rules in force."""
+        """Finds its grains by the rules in force; returns the case."""
         found = settle(self.masks, self.options, *self.known.labels.shape).labels
         row = figures(found, self.known)
         about = {"image": self.known.name, "group": self.known.group, "kind": self.known.kind}

@@ -1,4 +1,4 @@
-"""What a server answers over HTTP, read within bounds: whoever answers in its place chooses how much there is.
+"""Answers of a server over HTTP, read within bounds: whoever answers in its place chooses how much there is.
 
 An answer is taken as it comes: none is asked to be compressed, and one that is compressed all the same is never
 unpacked, so that a few bytes stay few.
@@ -25,7 +25,7 @@ empty list has 3, and takes 24 times as many in memory."""
 FREE_PARTS = 1000
 """So many arrays and objects short answers may have whatever their length."""
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""How JSON escapes half of a letter outside the basic plane; without its other half it is no text and has no UTF-8."""
+"""JSON's escape for half of a letter outside the basic plane. Alone it is no text, and has no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def parse(body: bytes) -> Any:
 
 
 def _parts(body: bytes) -> int:
-    """How many arrays and objects JSON has: brackets outside of its texts. A mask's run lengths hold some, too."""
+    """Counts the arrays and objects of JSON: brackets outside of its texts, for run lengths of masks hold some, too."""
     letters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
     outside = ~np.logical_xor.accumulate(letters == ord('"'))
     return int(np.count_nonzero(outside & ((letters == ord("[")) | (letters == ord("{")))))

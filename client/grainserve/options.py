@@ -26,7 +26,7 @@ def _told(read: Callable[[str], float]) -> Callable[[str], float]:
 
 FLOAT: dict[str, Any] = {"parser": _told(number), "metavar": "FLOAT"}
 INTEGER: dict[str, Any] = {"parser": _told(whole_number), "metavar": "INTEGER"}
-"""How `typer.Option` reads a number of which a measurement is made: by itself it would take 1_0 for ten."""
+"""Words for `typer.Option` that read a number as requests do; its own reader takes 1_0 for ten."""
 
 
 def _purpose(name: str) -> str:

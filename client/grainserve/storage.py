@@ -348,7 +348,7 @@ def _found(blob: storage.Blob) -> Found:
 
 
 def _answers(success: requests.Response) -> bool:
-    """Whether a success answers what was asked, as far as GCS's answers tell.
+    """Checks that a success answers what was asked, as far as GCS's answers tell.
 
     The bytes of an object come with its generation; what is known of an object, with its name and generation; a listing
     is of the names asked for. Redirects and the steps of a large upload say nothing.

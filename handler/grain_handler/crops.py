@@ -49,7 +49,7 @@ class Crop:
         return image[top:bottom, left:right]
 
     def contains(self, other: Crop) -> bool:
-        """Whether another crop lies in this one."""
+        """Tells whether another crop lies in this one."""
         (left, top, right, bottom), (x0, y0, x1, y1) = self.box, other.box
         return left <= x0 and top <= y0 and x1 <= right and y1 <= bottom
 

@@ -47,7 +47,7 @@ SMALL = 40.0
 """Grains narrower than this, px of the frame, are better seen enlarged: they are two or three tokens wide."""
 
 TINY = 16.0
-"""Where a crop is enlarged already, grains narrower than this, px of the frame, are better seen enlarged again. Wider
+"""Width, px of the frame, under which grains in a crop, which is enlarged already, are better seen enlarged again. Wider
 ones gain nothing from a third look, whose sixteen crops cost more than all else."""
 
 SMALL_GRAINS = 3.0
@@ -59,7 +59,7 @@ with all that tells a stone from its spots; and a crop's edge cuts fewer."""
 
 
 def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
-    """Whether the seeds of a crop say that a part of it has grains too small to be seen there."""
+    """Tells whether a part of a crop has grains that are too small to be seen well in it, by its seeds."""
     scale = FRAME / max(crop.size)  # the crop's longer side fills the frame
     corner = np.array(crop.box[:2])
     (left, top), (right, bottom) = scale * (np.array(part.box[:2]) - corner), scale * (np.array(part.box[2:]) - corner)
@@ -70,7 +70,7 @@ def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
 
 
 def worth_a_look(crop: Crop, seen: Sequence[tuple[Crop, Votes]]) -> bool:
-    """Whether a crop is to be asked: the whole image is, and what the layer before shows too small.
+    """Tells whether a crop is to be asked: the whole image is, and what the layer before shows too small.
 
     Args:
         crop: The crop.

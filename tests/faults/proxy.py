@@ -29,9 +29,9 @@ HTML = [("Content-Type", "text/html")]
 PAGE = b"<html><body><h1>Sorry</h1><p>The page you asked for is not here.</p></body></html>"
 DAY = 24 * 3600.0
 DATES = (DAY, -20_000 * DAY)
-"""How far off the wrong dates are, s: tomorrow, and the seventies."""
+"""Errors of the wrong dates, s: tomorrow, and the seventies."""
 NO_ANSWERS = (b"", PAGE, b"null", b"[]", b'"moved"', b'{"items": "moved", "name": null, "generation": "one"}')
-"""What is malformed where JSON was asked for."""
+"""Malformed answers to those who asked for JSON."""
 ELSEWHERE = "/elsewhere"
 """Where redirects lead: nobody may go there."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
