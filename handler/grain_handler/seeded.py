@@ -47,8 +47,8 @@ SMALL = 40.0
 """Grains narrower than this, px of the frame, are better seen enlarged: they are two or three tokens wide."""
 
 TINY = 16.0
-"""Width, px of the frame, under which grains in a crop, which is enlarged already, are better seen enlarged again. Wider
-ones gain nothing from a third look, whose sixteen crops cost more than all else."""
+"""Grains narrower than this, px of the frame, are better seen enlarged again, where they lie in a crop that is enlarged
+already. Wider ones gain nothing from a third look, whose sixteen crops cost more than all else."""
 
 SMALL_GRAINS = 3.0
 """A part of a crop is enlarged when so many small grains are in it."""

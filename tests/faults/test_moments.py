@@ -15,8 +15,9 @@ from grainserve.jobs import Job
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from tests.faults.audit import audit, listed
+from tests.faults.part import Part
 from tests.faults.proxy import Call, Mischief, Proxy
-from tests.faults.world import LEASE, Part
+from tests.faults.world import LEASE
 from tools import ports
 from tools.emulator import Emulator
 

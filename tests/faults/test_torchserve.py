@@ -19,7 +19,7 @@ from grainserve.jobs import State
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from tests.faults.audit import audit
-from tests.faults.world import Part
+from tests.faults.part import Part
 from tools import mar, ports
 from tools.stack import Ports, Stack
 from training.synthetic import synthesize

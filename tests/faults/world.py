@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import requests
-from google.api_core import exceptions as api
-from google.cloud import storage
 
-from grainserve.jobs import Job
 from grainserve.protocol import JobStore
 from grainserve.storage import Bucket
 from grainserve.sweep import Sweep
 from tests.faults import crowd, impatient, submitter
 from tests.faults.audit import Audit, audit, audit_idle, listed
+from tests.faults.hands import RESTORED, Hands
 from tests.faults.images import make_images
+from tests.faults.part import Part
 from tests.faults.proxy import ELSEWHERE, Mischief, Proxy
 from tools import ports
 from tools.emulator import Emulator
-from tools.process import Server
 
 LEASE = 2
 """Seconds; whole ones count, for GCS tells its time in those."""
@@ -46,67 +41,6 @@ DROPPED = "Exception ignored in"
 """How Python says that it dropped an exception."""
 AGAIN = 3
 """Images of the client's that it deletes and submits again."""
-RESTORED = "restored"
-"""Whose the jobs are that a hand puts into the bucket."""
-FAR_OFF = "9999-12-31T23:59:59-12:00"
-DAMAGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "a notBefore centuries away": lambda record: record | {"notBefore": FAR_OFF},
-    "a lease centuries away": lambda record: (
-        record | {"state": "running", "attempts": 1, "lease": {"owner": "nobody", "expires": FAR_OFF}}
-    ),
-    "no time zone": lambda record: record | {"created": "2026-11-24T12:00:00"},
-    "cut short": lambda record: record,
-}
-"""What is wrong with a record that is damaged. Of these jobs the first can be done, the second in an hour."""
-
-
-class Part:
-    """A process that can be killed, held up and started again."""
-
-    def __init__(self, name: str, module: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name = name
-        self._command: list[str | Path] = [sys.executable, "-m", module, *arguments]
-        self._environment = {**os.environ, **environment}
-        self._log = log
-        self._starts = 0
-        self._server: Server | None = None
-        self.logs: list[Path] = []
-
-    def start(self) -> None:
-        """Starts it; its output goes to a new file each time."""
-        self._starts += 1
-        self.logs.append(self._log.with_name(f"{self._log.name}-{self._starts}.log"))
-        self._server = Server(self.name, self._command, self.logs[-1], self._environment)
-
-    def signal(self, number: int) -> None:
-        """Sends a signal, if it is there to get one."""
-        if self._server is not None and self._server.running:
-            os.kill(self._server.pid, number)
-
-    def kill(self) -> None:
-        """Pulls the plug."""
-        self.signal(signal.SIGKILL)
-        if self._server is not None:
-            self._server.stop()
-
-    @property
-    def pid(self) -> int:
-        """Of the process that runs."""
-        assert self._server is not None
-        return self._server.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether it is."""
-        return self._server is not None and self._server.running
-
-    def printed(self) -> list[str]:
-        """The lines of all its lives so far, whole ones only."""
-        return [line for log in self.logs for line in _lines(log)]
-
-    def said(self, line: str) -> bool:
-        """Whether it has printed this in the life that it is in."""
-        return bool(self.logs) and line in _lines(self.logs[-1])
 
 
 @dataclass
@@ -121,8 +55,6 @@ class World:
         jobs: images that each of the two submitters submits; the crowd and the impatient client have a third of that.
         dispatchers: how many.
         promised: the ids that the gateway gave.
-        restored: ids of jobs that a hand put into the bucket, and that can be done.
-        planted: objects that nobody can make sense of, and their bytes: they stay as they are.
         settled: whether all came to an end.
         idle_calls: how many calls to storage an idle minute saw.
     """
@@ -134,8 +66,6 @@ class World:
     jobs: int = 12
     dispatchers: int = 2
     promised: set[str] = field(default_factory=set)
-    restored: set[str] = field(default_factory=set)
-    planted: dict[str, bytes] = field(default_factory=dict)
     settled: bool = False
     idle_calls: int = 0
     injected: Counter[str] = field(default_factory=Counter)
@@ -143,7 +73,8 @@ class World:
 
     def __enter__(self) -> Self:
         self.chance = random.Random(self.seed)
-        self._bucket = self.emulator.create_bucket(self.name)  # past the proxy, as a hand goes
+        self._bucket = self.emulator.create_bucket(self.name)  # past the proxy
+        self.hands = Hands(self._bucket, self.chance, self.injected)
         self.proxy = Proxy(self.emulator.url, random.Random(self.seed)).__enter__()
         stub, gateway = ports.choose_free(2)
         answers = ("--port", str(stub), "--seconds", "0.3", "--elsewhere", f"{self.proxy.url}{ELSEWHERE}")
@@ -224,9 +155,9 @@ class World:
             "storm": self._storm,
             "answer in GCS's place": self._answer_in_its_place,
             "answer wrongly in TorchServe's place": self._answer_wrongly,
-            "copy a record": self._copy,
-            "damage a record": self._damage,
-            "move a marker": self._move_marker,
+            "copy a record": self.hands.copy,
+            "damage a record": self.hands.damage,
+            "move a marker": self.hands.move_marker,
         }
 
     def wreak(self, name: str) -> None:
@@ -320,61 +251,6 @@ class World:
             requests.put(url, data="0", timeout=30)
         self.injected["wrong answers"] += wrong - left
 
-    def _copy(self) -> None:
-        """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
-        image_id, records = self._new_id(), self._first_objects("jobs/")
-        with suppress(api.NotFound, IndexError):  # deleted meanwhile, or there is none
-            self._plant(f"jobs/{image_id}.json", self.chance.choice(records).download_as_bytes())
-            if self.chance.random() < 0.7:
-                self._plant(f"pending/{RESTORED}/{image_id}", b"")
-
-    def _damage(self) -> None:
-        """A record that a hand, or a clock gone wrong, wrote; with its image and its marker."""
-        image_id, kind = self._new_id(), self.chance.choice(list(DAMAGES))
-        self.injected[f"damage a record: {kind}"] += 1
-        whole = Job(image_id, RESTORED, "sam_tiny", None, {}, datetime.now(UTC)).to_json()
-        data = json.dumps(DAMAGES[kind](json.loads(whole))).encode()
-        self._put(f"images/{image_id}", b"image")
-        if kind == "a notBefore centuries away":
-            self.restored.add(image_id)
-            self._put(f"jobs/{image_id}.json", data)
-            self._put(f"pending/{RESTORED}/{image_id}", b"")
-        else:
-            self._plant(f"jobs/{image_id}.json", data[: len(data) // 2] if kind == "cut short" else data)
-            self._plant(f"pending/{RESTORED}/{image_id}", b"")
-
-    def _move_marker(self) -> None:
-        """A hand takes an unfinished job's marker away, or puts one where none belongs: under another name, or an id of
-        no job."""
-        jobs = [_image_id(blob) for blob in self._first_objects("jobs/") if blob.name not in self.planted]
-        markers = [blob for blob in listed(self._bucket, "pending/") if blob.name not in self.planted]
-        kind = self.chance.choice(["take away", "foreign", "of no job"])
-        self.injected[f"move a marker: {kind}"] += 1
-        if kind == "take away" and markers:
-            with suppress(api.NotFound):  # its job has ended meanwhile
-                self.chance.choice(markers).delete()
-        elif kind == "foreign" and jobs:
-            self._put(f"pending/foreign/{self.chance.choice(jobs)}", b"")
-        else:
-            self._put(f"pending/foreign/{self._new_id()}", b"")
-
-    def _first_objects(self, prefix: str) -> list[storage.Blob]:
-        """The objects there, as soon as there are some: at the start there are none."""
-        began = time.monotonic()
-        while not (found := listed(self._bucket, prefix)) and time.monotonic() < began + LONGEST_STORM:
-            time.sleep(0.05)
-        return found
-
-    def _new_id(self) -> str:
-        return f"{self.chance.getrandbits(128):032x}"
-
-    def _put(self, name: str, data: bytes) -> None:
-        self._bucket.blob(name).upload_from_string(data)
-
-    def _plant(self, name: str, data: bytes) -> None:
-        self.planted[name] = data
-        self._put(name, data)
-
     # Afterwards -------------------------------------------------------------------------------------------------------
 
     def settle(self) -> float:
@@ -403,7 +279,7 @@ class World:
         return took
 
     def _marked(self) -> bool:
-        return any(blob.name not in self.planted for blob in listed(self._bucket, "pending/"))
+        return any(blob.name not in self.hands.planted for blob in listed(self._bucket, "pending/"))
 
     def _reconcile(self) -> int:
         """`grainserve reconcile`, past the proxy; how much it repaired."""
@@ -425,7 +301,7 @@ class World:
             calls,
             IDLE,
             dispatchers=self.dispatchers + len([self.gateway, self.client, self.crowd]),
-            submitters=len({name.split("/")[1] for name in self.planted if name.startswith("pending/")}),
+            submitters=len({name.split("/")[1] for name in self.hands.planted if name.startswith("pending/")}),
             unsettled=sum(name not in results or results[name] >= when for name, when in records.items()),
         )
 
@@ -433,19 +309,19 @@ class World:
         """What is in the bucket now, once an operator has tidied up: see `audit.py`."""
         self.injected.update(self.proxy.injected)
         changed = []
-        for name, data in self.planted.items():
+        for name, data in self.hands.planted.items():
             blob = self._bucket.get_blob(name)
             if blob is None or blob.download_as_bytes() != data:
                 changed.append(f"{name}: nobody can make sense of it, and it was changed")
             if blob is not None:
                 blob.delete()
         self._reconcile()
-        promised = self.promised | self.restored | _ids(self.client) | _ids(self.crowd)
+        promised = self.promised | self.hands.restored | _ids(self.client) | _ids(self.crowd)
         found = audit(self._bucket, promised, self.proxy.written)
         found.faults += changed
         # Those who are cancelled have more jobs than they were promised, each of them ended, withdrawn or done.
         jobs = found.jobs - sum(found.submitters[each] for each in (impatient.SUBMITTER, crowd.SUBMITTER, RESTORED))
-        expected = 2 * self.jobs + self.jobs // 3 + len(self.restored)
+        expected = 2 * self.jobs + self.jobs // 3 + len(self.hands.restored)
         if len(promised) != expected or jobs != 2 * self.jobs:
             found.faults.append(
                 f"{len(promised)} ids and {jobs} jobs came of {expected} and {2 * self.jobs} submissions"
@@ -463,11 +339,3 @@ class World:
 
 def _ids(part: Part) -> set[str]:
     return {line for line in part.printed() if len(line) == 32}
-
-
-def _image_id(record: storage.Blob) -> str:
-    return str(record.name.removeprefix("jobs/").removesuffix(".json"))
-
-
-def _lines(log: Path) -> list[str]:
-    return log.read_text().split("\n")[:-1]

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,16 +19,13 @@ from grainserve.errors import (
     JobFailed,
     ResultNotFound,
     StorageError,
-    StorageUnreachable,
 )
-from grainserve.jobs import MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs import MAX_ATTEMPTS, Failure, State
 from grainserve.pending import Ticket
 from grainserve.protocol import Claim, JobStore, Later
 from grainserve.records import LeaseLost
 from grainserve.storage import Bucket, PreconditionFailed
-from tests.faults.proxy import Answer, Call, Proxy
 from tests.unit.client.results import make_result
-from tests.unit.client.test_storage import PAGE
 
 Names = Callable[[], set[str]]
 DIED = Failure("worker_died", "the worker died")
@@ -108,23 +104,6 @@ def test_a_crash_in_submit_leaves_no_marker(
         submit(store)
     assert [name.split("/")[0] for name in sorted(names())] == ["images", "jobs"][:writes]
     assert pending(store) == []
-
-
-def test_job_record_reads_back(clock: Clock) -> None:
-    job = Job("x", "lab", "sam_tiny", "1.0", {"label": "grään"}, created=clock())
-    for each in (
-        job,
-        job.attempt_failed(DIED, clock()),
-        job.failed(Failure("a", "b", 413)),
-        job.postponed(DIED, clock()),
-    ):
-        assert Job.from_json(each.to_json()) == each
-
-
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"imageId": 3}'])
-def test_a_damaged_record_is_told(data: bytes) -> None:
-    with pytest.raises(InvalidJob):
-        Job.from_json(data)
 
 
 def test_of_many_dispatchers_one_gets_the_job(store: JobStore, bucket_name: str, clock: Clock) -> None:
@@ -401,123 +380,6 @@ def test_delete_leaves_nothing_of_a_job_that_is_done(store: JobStore, names: Nam
         store.delete(image_id)
 
 
-# Who says that there is no job ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def between(bucket_name: str, proxy: Proxy, clock: Clock) -> JobStore:
-    """A store that reaches storage through the proxy."""
-    return JobStore(Bucket(bucket_name, patience=0.2), now=clock)
-
-
-@pytest.mark.parametrize("said", [PAGE, (404, [], b"Not Found\n")], ids=["a page", "one of two"])
-@pytest.mark.parametrize("folder", ["jobs", "images"])
-def test_nothing_ends_by_one_answer_that_something_is_not_there(
-    store: JobStore, between: JobStore, proxy: Proxy, folder: str, said: Answer
-) -> None:
-    image_id = submit(store)
-    proxy.instead = lambda call: said if (call.verb, call.folder) == ("read", folder) else None
-    with pytest.raises(StorageUnreachable if said is PAGE else StorageError):
-        _ = claim(between, image_id) if folder == "jobs" else between.image(image_id)
-    assert pending(store) == [image_id]
-    proxy.instead = lambda call: None
-    assert between.image(image_id) == b"image"
-    claimed(between, image_id)
-
-
-# Deleted, and submitted again under the same key ----------------------------------------------------------------------
-
-
-def again(store: JobStore, image_id: str) -> None:
-    store.delete(image_id)
-    assert submit(store, "A17") == image_id
-
-
-def once(proxy: Proxy, moment: str, verb: str, folder: str, act: Callable[[], None]) -> None:
-    """Does something at the first such request: before storage hears of it, or when it has done it."""
-    left = [act]
-
-    def look(call: Call, *_: int) -> None:
-        if (call.verb, call.folder) == (verb, folder) and left:
-            left.pop()()
-
-    setattr(proxy, moment, look)
-
-
-def test_a_job_that_has_ended_takes_no_later_marker_with_it(store: JobStore, between: JobStore, proxy: Proxy) -> None:
-    image_id = submit(store, "A17")
-    ticket = next(store.pending.all())
-    taken = between.claim(ticket, "one")
-    assert isinstance(taken, Claim)
-    once(proxy, "before", "delete", "pending", lambda: again(store, image_id))
-    between.finish(taken, make_result(image_id))
-    assert store.job(image_id).state is State.QUEUED
-    assert pending(store) == [image_id]
-
-
-def test_a_marker_of_an_ended_job_is_dropped_and_not_one_that_came_since(
-    store: JobStore, between: JobStore, proxy: Proxy
-) -> None:
-    image_id = submit(store, "A17")
-    ticket = next(store.pending.all())
-    store.reject(claimed(store, image_id), DIED)
-    store.mark(ticket)
-    (ticket,) = store.pending.all()
-    once(proxy, "before", "delete", "pending", lambda: again(store, image_id))
-    assert between.claim(ticket, "one") is None
-    assert pending(store) == [image_id]
-    claimed(between, image_id)
-
-
-def test_a_deletion_takes_no_later_result_with_it(store: JobStore, between: JobStore, proxy: Proxy) -> None:
-    image_id = submit(store, "A17")
-    store.finish(claimed(store, image_id), make_result(image_id))
-
-    def measured_again() -> None:
-        assert submit(store, "A17") == image_id
-        store.finish(claimed(store, image_id), make_result(image_id))
-
-    once(proxy, "after", "delete", "jobs", measured_again)
-    between.delete(image_id)
-    assert store.poll(image_id) == make_result(image_id)
-
-
-def test_a_deletion_that_looked_too_early_looks_again(
-    store: JobStore, between: JobStore, proxy: Proxy, names: Names
-) -> None:
-    """The job ends while its objects are looked up."""
-    image_id = submit(store, "A17")
-    taken = claimed(store, image_id)
-    once(proxy, "after", "look up", "results", lambda: store.finish(taken, make_result(image_id)))
-    between.delete(image_id)
-    assert {name for name in names() if not name.startswith("keys/")} == set()
-
-
-def test_a_result_from_before_the_job_is_replaced(store: JobStore, between: JobStore, clock: Clock) -> None:
-    """Whoever wrote it, late, for the job that was deleted, is about to delete it."""
-    image_id = submit(store, "A17")
-    store.delete(image_id)
-    name = f"results/{image_id}.json"
-    store.bucket.create(name, b"{}", "application/json")
-    late = store.bucket.find(name)
-    assert late
-    clock.time = late.written + timedelta(seconds=1)
-    assert submit(store, "A17") == image_id
-    store.finish(claimed(store, image_id), make_result(image_id))
-    between.bucket.delete(name, late.generation)
-    assert store.poll(image_id) == make_result(image_id)
-
-
-def test_an_image_that_a_deletion_took_meanwhile_is_stored_again(
-    store: JobStore, between: JobStore, proxy: Proxy
-) -> None:
-    image_id = submit(store, "A17")
-    once(proxy, "before", "create", "jobs", lambda: store.delete(image_id))
-    assert submit(between, "A17") == image_id
-    assert store.image(image_id) == b"image"
-    assert pending(store) == [image_id]
-
-
 @pytest.mark.parametrize("end", ["reject", "attempt_failed"])
 def test_a_job_whose_result_is_there_does_not_fail(store: JobStore, names: Names, end: str) -> None:
     """Whoever wrote it died before saying so: failure and result would both stay."""
@@ -570,31 +432,3 @@ def test_a_change_that_is_lost_again_and_again_is_given_up(
     assert len(pauses) == tries.MOST - 1
     assert all(pause <= tries.LONGEST for pause in pauses)
     assert pauses[-1] > pauses[0]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"created": "2026-11-21T04:00:00"},
-        {"notBefore": "2026-11-21T04:00:00"},
-        {"modellessSince": "2026-11-21"},
-        {"lease": {"owner": "one", "expires": "2026-11-21T04:00:00"}},
-        {"lease": {"owner": "one", "expires": 1}},
-        {"attempts": "3"},
-        {"imageId": 3},
-        {"options": []},
-        {"lease": "none"},
-    ],
-)
-def test_a_record_with_a_wrong_value_is_told(clock: Clock, change: dict[str, object]) -> None:
-    record = json.loads(Job("x", "lab", "sam_tiny", "1.0", {}, created=clock()).to_json())
-    with pytest.raises(InvalidJob):
-        Job.from_json(json.dumps(record | change).encode())
-
-
-def test_times_centuries_away_hold_nobody_up_for_as_long(clock: Clock) -> None:
-    far = datetime(9999, 12, 31, tzinfo=UTC)
-    job = Job("x", "lab", "sam_tiny", "1.0", {}, created=clock())
-    assert replace(job, not_before=far).claimable_in(clock()) == 0
-    leased = job.claimed(Lease("one", far)).claimable_in(clock())
-    assert 0 < leased <= threading.TIMEOUT_MAX
