@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -12,19 +13,23 @@ from grainserve.contract import describe_option, number, schema, validate_option
 PANEL = "Options of the request"
 
 
-def _told(read: Callable[[str], float]) -> Callable[[str], float]:
-    """Makes a reader's error one of the command line's."""
+def _told(read: Callable[[str], float], least: float = -math.inf) -> Callable[[str], float]:
+    """Makes a reader's error one of the command line's; a number below `least` is one."""
 
     def parser(text: str) -> float:
         try:
-            return read(text)
+            found = read(text)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
+        if found < least:
+            raise typer.BadParameter(f"{text} is below {least:g}")
+        return found
 
     return parser
 
 
 FLOAT: dict[str, Any] = {"parser": _told(number), "metavar": "FLOAT"}
+LENGTH: dict[str, Any] = FLOAT | {"parser": _told(number, least=0)}
 INTEGER: dict[str, Any] = {"parser": _told(whole_number), "metavar": "INTEGER"}
 """Words for `typer.Option` that read a number as requests do; its own reader takes 1_0 for ten."""
 

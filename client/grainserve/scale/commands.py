@@ -11,7 +11,7 @@ from rich.markup import escape
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.images import display_pixels
 from grainserve.inputs import gather
-from grainserve.options import FLOAT
+from grainserve.options import LENGTH
 from grainserve.scale.find import Mode, find_scale
 from grainserve.terminal import FAILURE, console, reported, say_error
 
@@ -27,7 +27,7 @@ ScaleMode = Annotated[
 BarUm = Annotated[
     float | None,
     typer.Option(
-        help="Length of the scale bar in µm, for --scale auto where it is not read.", rich_help_panel=_HELP, **FLOAT
+        help="Length of the scale bar in µm, for --scale auto where it is not read.", rich_help_panel=_HELP, **LENGTH
     ),
 ]
 
@@ -35,7 +35,7 @@ BarUm = Annotated[
 def scale(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")],
     mode: Annotated[Mode, typer.Option("--scale", help="As `analyze` takes it.")] = "auto",
-    bar_um: Annotated[float | None, typer.Option(help="Length of the scale bar in µm.", **FLOAT)] = None,
+    bar_um: Annotated[float | None, typer.Option(help="Length of the scale bar in µm.", **LENGTH)] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the bars found on the image, to be looked at.")
     ] = None,

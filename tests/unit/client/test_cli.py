@@ -169,6 +169,14 @@ def test_a_number_that_only_a_programmer_would_write_is_refused(
     assert names() == set()
 
 
+def test_a_bar_of_a_length_below_zero_is_refused_before_anything_is_read(names: Callable[[], set[str]]) -> None:
+    for command in ("submit", "scale"):
+        done = run(command, "nowhere.png", "--scale", "auto", "--bar-um=-1")
+        assert done.exit_code == 2
+        assert "Invalid value for '--bar-um': -1 is below 0" in words(done.stderr)
+    assert names() == set()
+
+
 def test_submit_again_under_the_same_key_makes_no_second_job(
     bucket_name: str, picture: Path, names: Callable[[], set[str]]
 ) -> None:
