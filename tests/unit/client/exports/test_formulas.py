@@ -37,9 +37,11 @@ def test_what_was_neutralised_reads_back(text: str) -> None:
 
 
 @settings(deadline=None)
-@given(TRICKY, st.sampled_from(",;\t"), st.sampled_from(",;\t"))
+@given(TRICKY, st.sampled_from(",;"), st.sampled_from(",;\t"))
 @example("x;=1+1;y", ",", ";")
+@example("\r", ",", "\t")
 def test_no_cell_is_a_formula_wherever_the_table_is_opened(text: str, written: str, opened: str) -> None:
+    # `write_csv` writes commas or semicolons. In a table written with tabs, the tab before a number can begin a cell.
     table = io.StringIO(newline="")
     csv.writer(table, delimiter=written).writerow([1, neutralised(text), 0.5])
     table.seek(0)
