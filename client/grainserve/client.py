@@ -15,23 +15,23 @@ from rich.progress import track
 
 from grainserve import config
 from grainserve.contract import validate_options
-from grainserve.databar import with_databar
 from grainserve.deadline import Deadline
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
 from grainserve.images import ImageSource, check_image, frame_size, image_bytes
-from grainserve.jobs import State
-from grainserve.notifications import from_environment
-from grainserve.pending import Ticket
-from grainserve.protocol import JobStore, check_submitter
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.pubsub import from_environment
+from grainserve.jobs.store import JobStore, check_submitter
+from grainserve.jobs.withdrawal import withdraw
+from grainserve.large_images import fetched, submit
 from grainserve.result import Result
 from grainserve.scale import Mode, with_scale
-from grainserve.storage import Bucket
-from grainserve.tiles.jobs import fetched, submit
+from grainserve.scale.databar import with_databar
+from grainserve.storage.bucket import Bucket
+from grainserve.submission import Work
 from grainserve.tiles.layout import LARGEST_GRAIN, SIDE
-from grainserve.torchserve import TorchServe
-from grainserve.withdrawal import withdraw
-from grainserve.work import Work
+from grainserve.torchserve.inference import TorchServe
 
 Progress = Callable[[State, GrainserveError | None], None]
 JobsDone = Callable[[int, int], None]

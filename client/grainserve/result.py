@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from grainserve.contract import check_image_id, schema
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
-from grainserve.masks import Window, decode_window, paint_labels
-from grainserve.sizes import SizeCurve, Weighting, size_curve
+from grainserve.results.masks import Window, decode_window, paint_labels
+from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
 from grainserve.tiles.layout import Box
 
 if (
@@ -280,7 +280,7 @@ class Result:
         """
         labels = self.label_map
         pixels = self.pixels(image)
-        from grainserve.overlay import draw_overlay  # noqa: PLC0415
+        from grainserve.results.overlay import draw_overlay  # noqa: PLC0415
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
@@ -310,7 +310,7 @@ class Result:
 
     def histogram(self, path: str | PathLike[str]) -> None:
         """Writes a PNG of the grain sizes: histogram and cumulative curves."""
-        from grainserve import plots  # noqa: PLC0415
+        from grainserve.results import size_figure as plots  # noqa: PLC0415
 
         plots.save_size_figure(
             path,

@@ -17,9 +17,9 @@ from grain_handler import errors
 from grain_handler import frame as handlers
 from grain_handler.measure import measure_labels
 from grain_handler.options import Options, parse_options
-from grainserve import frame as clients
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import InvalidOption
+from grainserve.results import frame as clients
 
 
 def schema(name: str) -> dict[str, Any]:

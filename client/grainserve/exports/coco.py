@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grainserve.masks import encode_rle
+from grainserve.results.masks import encode_rle
 
 if TYPE_CHECKING:
     from grainserve.result import Result

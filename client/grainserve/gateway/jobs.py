@@ -9,20 +9,20 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from grainserve import trace
 from grainserve.errors import ImageNotFound, JobFailed
 from grainserve.exports.formats import FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.connections import network
+from grainserve.gateway.downloads import Readers
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
-from grainserve.gateway.places import Places
-from grainserve.gateway.sending import Readers
 from grainserve.gateway.service import Service
-from grainserve.jobs import Job, State
-from grainserve.pending import Ticket
-from grainserve.storage import Opened
+from grainserve.gateway.shares import Places
+from grainserve.jobs import trace
+from grainserve.jobs.job import Job, State
+from grainserve.jobs.markers import Ticket
+from grainserve.storage.bucket import Opened
 
 POSITIONS = 1000
 """A position in the queue is counted up to this: one listing call."""

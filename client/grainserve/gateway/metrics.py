@@ -7,11 +7,11 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import StorageError
-from grainserve.gateway.look import Look
-from grainserve.metrics import measure
-from grainserve.protocol import JobStore
+from grainserve.gateway.probe import Look
+from grainserve.jobs.store import JobStore
+from grainserve.monitoring.dispatchers import measure
 
 COUNTED = 5000
 """Unfinished jobs are counted up to this: five listing calls."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError
-from grainserve.gateway.look import Look
-from grainserve.protocol import JobStore
-from grainserve.torchserve import TorchServe
+from grainserve.gateway.probe import Look
+from grainserve.jobs.store import JobStore
+from grainserve.torchserve.inference import TorchServe
 
 log = logging.getLogger(__name__)
 

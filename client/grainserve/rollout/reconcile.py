@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout.archives import FOLDER
 from grainserve.rollout.declared import Declaration, DeclaredModel
+from grainserve.rollout.lock import ChangeUnderWay
 from grainserve.rollout.swap import Rollout
-from grainserve.rollout.turn import ChangeUnderWay
 
 DRAIN_SECONDS = 60.0
 """For an old version in a look that does not wait: the next look goes on."""

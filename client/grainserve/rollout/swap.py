@@ -26,7 +26,7 @@ from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
 from grainserve.rollout.declared import DeclarationContended, Declarations, DeclaredModel, DeclaredVersion
-from grainserve.rollout.turn import ChangeUnderWay, turn
+from grainserve.rollout.lock import ChangeUnderWay, turn
 from grainserve.rollout.versions import NotReady, Versions
 
 

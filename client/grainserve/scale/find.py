@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
 from grainserve.images import ImageSource, display_pixels, image_bytes
-from grainserve.scale import number
+from grainserve.scale import bar_number as number
 from grainserve.scale.bar import Bar, find_bars, scale_bar
 from grainserve.scale.metadata import file_scale
 from grainserve.scale.resolution import not_taken

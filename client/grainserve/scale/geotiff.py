@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from grainserve.errors import ScaleError
-from grainserve.scale.page import image_page
-from grainserve.scale.said import Said
+from grainserve.scale.pixel_size import Said
+from grainserve.scale.tiff_page import image_page
 
 if TYPE_CHECKING:
     from tifffile import TiffFile

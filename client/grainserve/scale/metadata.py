@@ -12,10 +12,10 @@ from PIL import Image
 from grainserve.errors import ScaleError
 from grainserve.reading.picture import BROKEN
 from grainserve.scale import geotiff, tiff
-from grainserve.scale.beside import beside
-from grainserve.scale.page import image_page
+from grainserve.scale.pixel_size import Said, Size
 from grainserve.scale.resolution import is_tiff, resolution
-from grainserve.scale.said import Said, Size
+from grainserve.scale.sidecar import beside
+from grainserve.scale.tiff_page import image_page
 from grainserve.scale.units import Scale
 
 DAMAGED = (*BROKEN, ElementTree.ParseError, LookupError, AttributeError, ArithmeticError)

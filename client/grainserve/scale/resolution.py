@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from grainserve.reading.picture import BROKEN
-from grainserve.scale.page import image_page
-from grainserve.scale.said import Said
+from grainserve.scale.pixel_size import Said
+from grainserve.scale.tiff_page import image_page
 
 INCH_UM = 25_400.0
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from grainserve.scale.pixel_size import Said, Size, said
 from grainserve.scale.resolution import is_scanned
-from grainserve.scale.said import Said, Size, said
 from grainserve.scale.units import size_um, unit_um
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from grainserve.errors import MixedScales, NoResults
 from grainserve.result import Result
-from grainserve.sizes import Weighting
+from grainserve.results.size_curve import Weighting
 
 Floats = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from grainserve.masks import Window
+from grainserve.results.masks import Window
 from grainserve.tiles.layout import Box, Layout
 
 SAME = 0.5

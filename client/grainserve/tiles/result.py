@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import TilesDisagree
-from grainserve.masks import Window, encode_rle
 from grainserve.result import Result
+from grainserve.results.masks import Window, encode_rle
 from grainserve.tiles.layout import Box, Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 

@@ -10,8 +10,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from benchmarks.machinery.meter import IndexedMeter
-from grainserve.pending import Pending
-from grainserve.storage import Bucket
+from grainserve.jobs.markers import Pending
+from grainserve.storage.bucket import Bucket
 
 # 1,100 for the first lab: more than a page.
 NAMES = [f"pending/lab-{lab}/{number:032x}" for lab, count in (("a", 1100), ("b", 3)) for number in range(count)]

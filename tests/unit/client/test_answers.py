@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import requests
 
-from grainserve import answers
 from grainserve.errors import HandlerFailed, TorchServeBusy, TorchServeError, TorchServeUnreachable
-from grainserve.management import Management
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve import answers
+from grainserve.torchserve.inference import TorchServe
+from grainserve.torchserve.management import Management
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.client.results import make_result
 from tools import properties

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from grainserve.capacity import Capacity
+from grainserve.dispatch.capacity import Capacity
 from grainserve.errors import TorchServeUnreachable
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 
 

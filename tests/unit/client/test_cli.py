@@ -11,13 +11,13 @@ from google.cloud import storage
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from grainserve import weights
-from grainserve.cli import app
+from grainserve.cli.application import app
+from grainserve.cli.output import unique_names
 from grainserve.errors import StorageError
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore
-from grainserve.report import unique_names
-from grainserve.weights import file_crc32c
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.storage import checkpoints as weights
+from grainserve.storage.checkpoints import file_crc32c
 from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
 from tests.unit.client.results import DISCS, make_result

@@ -27,9 +27,9 @@ from grainserve.errors import (
     WaitTimeout,
 )
 from grainserve.images import ImageSource
-from grainserve.jobs import State
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.job import State
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
 from tests.unit.client.results import DISCS, make_image
 

@@ -10,8 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainserve.clock import AGREE, JUMP, MEMORY, ServerClock
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
+from grainserve.storage.clock import AGREE, JUMP, MEMORY, ServerClock
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from grainserve.errors import StorageError
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
 
 
 def service_account(folder: Path, key: str) -> Path:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from grainserve.databar import databar_rows, with_databar
 from grainserve.errors import InvalidOption
 from grainserve.images import display_pixels
+from grainserve.scale.databar import databar_rows, with_databar
 
 FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 WIDTH, HEIGHT = 640, 480

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from google.cloud import storage
 
-from grainserve import jobs
-from grainserve.dispatcher import GLANCE, JOBS, Dispatcher
+from grainserve.dispatch.dispatcher import GLANCE, JOBS, Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, TorchServeBusy
-from grainserve.jobs import Lease, State
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.jobs import job as jobs
+from grainserve.jobs.job import Lease, State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import (
     BUSY,
@@ -465,7 +465,7 @@ def claim(store: JobStore, image_id: str) -> Claim:
 def test_a_dispatcher_finds_a_job_that_lost_its_marker(
     store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grainserve.dispatcher.SWEEP_EVERY", 0.05)
+    monkeypatch.setattr("grainserve.dispatch.dispatcher.SWEEP_EVERY", 0.05)
     image_id = submit(store)
     gcs.bucket(bucket_name).blob(f"pending/lab/{image_id}").delete()
     with dispatching(store, torchserve):

@@ -17,15 +17,23 @@ import requests
 from google.cloud import storage
 from prometheus_client import CollectorRegistry, Metric
 
-from grainserve import jobs
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import StorageUnreachable
-from grainserve.exporter import Exporter, Gauges, Source, bucket_gauges, from_environment, serving, torchserve_gauges
-from grainserve.jobs import MAX_ATTEMPTS, Failure, Job
-from grainserve.management import Management
-from grainserve.metrics import SECONDS, measure, offer
-from grainserve.protocol import Claim, JobStore
-from grainserve.torchserve import TorchServe
+from grainserve.jobs import job as jobs
+from grainserve.jobs.job import MAX_ATTEMPTS, Failure, Job
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.monitoring.dispatchers import SECONDS, measure, offer
+from grainserve.monitoring.exporter import (
+    Exporter,
+    Gauges,
+    Source,
+    bucket_gauges,
+    from_environment,
+    serving,
+    torchserve_gauges,
+)
+from grainserve.torchserve.inference import TorchServe
+from grainserve.torchserve.management import Management
 from tests.unit.client.fake_torchserve import BUSY, NO_MODEL, WORKER_DIED, Answer, FakeTorchServe
 from tests.unit.client.test_operate import run
 

@@ -12,8 +12,8 @@ from PIL import Image
 from grainserve import Result
 from grainserve.contract import validate_result
 from grainserve.errors import InvalidResult
-from grainserve.protocol import JobStore
-from grainserve.reporting import qc
+from grainserve.jobs.store import JobStore
+from grainserve.reports import qc
 from grainserve.stats import Sample
 from grainserve.stats.astm import METHODS, grain_size_numbers
 from tests.unit.client.results import HEIGHT, WIDTH, disc_masks, encode, make_result

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from grainserve.errors import IdempotencyConflict, InvalidConfiguration
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.results import make_result
 from tests.unit.client.test_protocol import Names, claimed, die_after, pending, submit
 

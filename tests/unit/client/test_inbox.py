@@ -7,8 +7,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainserve.inbox import Inbox
-from grainserve.pending import Ticket
+from grainserve.dispatch.queue import Inbox
+from grainserve.jobs.markers import Ticket
 
 
 class Clock:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from grainserve.cli.image_files import gather
 from grainserve.errors import InvalidImage
-from grainserve.inputs import gather
 from tests.unit.client.results import make_image
 from tests.unit.client.test_cli import run, words
 

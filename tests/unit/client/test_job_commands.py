@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 from google.cloud import storage
 
-from grainserve.jobs import Failure, State
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore
+from grainserve.jobs.job import Failure, State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import Claim, JobStore
 from tests.unit.client.test_cli import run, words
 
 

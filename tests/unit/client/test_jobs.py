@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from grainserve.errors import InvalidJob
-from grainserve.jobs import Failure, Job, Lease
+from grainserve.jobs.job import Failure, Job, Lease
 from tests.unit.client.test_protocol import DIED, Clock
 
 

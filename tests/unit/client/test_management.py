@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grainserve.errors import ModelNotFound, TorchServeUnreachable
-from grainserve.management import Management, ManagementRefused
+from grainserve.torchserve.management import Management, ManagementRefused
 from tests.unit.client.fake_torchserve import FakeTorchServe
 
 

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from grainserve.dispatcher import Dispatcher
-from grainserve.exporter import Exporter, bucket_gauges, torchserve_gauges
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.gateway.metrics import Metrics
-from grainserve.management import Management
-from grainserve.protocol import JobStore
-from grainserve.torchserve import TorchServe
+from grainserve.jobs.store import JobStore
+from grainserve.monitoring.exporter import Exporter, bucket_gauges, torchserve_gauges
+from grainserve.torchserve.inference import TorchServe
+from grainserve.torchserve.management import Management
 from tests.promtool import promtool
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tools.mar import ROOT

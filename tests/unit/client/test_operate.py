@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from grainserve.cli import app
+from grainserve.cli.application import app
+from grainserve.cli.operations import log_to_terminal
 from grainserve.gateway.keys import Caller, Keys
-from grainserve.jobs import State
-from grainserve.operate import log_to_terminal
-from grainserve.protocol import JobStore
+from grainserve.jobs.job import State
+from grainserve.jobs.store import JobStore
 from tests.unit.client.fake_torchserve import FakeTorchServe
 
 
@@ -96,6 +96,6 @@ def test_foreign_words_forge_no_line_of_the_log(
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.root.level)
     log_to_terminal()
-    logging.getLogger("grainserve.dispatcher").warning("attempt failed: %s", "no\n2026-11-30 INFO done\x1b[2J")
+    logging.getLogger("grainserve.dispatch.dispatcher").warning("attempt failed: %s", "no\n2026-11-30 INFO done\x1b[2J")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith(r"WARNING attempt failed: no\n2026-11-30 INFO done\x1b[2J")

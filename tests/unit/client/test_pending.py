@@ -8,8 +8,8 @@ from itertools import islice
 import pytest
 from google.cloud import storage
 
-from grainserve.pending import Pending, Ticket
-from grainserve.storage import Bucket
+from grainserve.jobs.markers import Pending, Ticket
+from grainserve.storage.bucket import Bucket
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from grainserve.plots import save_size_figure, styled
-from grainserve.sizes import size_curve
+from grainserve.results.size_curve import size_curve
+from grainserve.results.size_figure import save_size_figure, styled
 
 
 def test_threads_that_draw_at_once_change_no_setting_for_good_and_see_their_own() -> None:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.cloud import storage
 
-from grainserve import tries
 from grainserve.errors import (
     ImageNotFound,
     InvalidJob,
@@ -20,11 +19,12 @@ from grainserve.errors import (
     ResultNotFound,
     StorageError,
 )
-from grainserve.jobs import MAX_ATTEMPTS, Failure, State
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore, Later
-from grainserve.records import LeaseLost
-from grainserve.storage import Bucket, PreconditionFailed
+from grainserve.jobs.job import MAX_ATTEMPTS, Failure, State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.records import LeaseLost
+from grainserve.jobs.store import Claim, JobStore, Later
+from grainserve.storage import retries as tries
+from grainserve.storage.bucket import Bucket, PreconditionFailed
 from tests.unit.client.results import make_result
 
 Names = Callable[[], set[str]]

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from grainserve.errors import InvalidConfiguration
-from grainserve.jobs import LONGEST_LEASE
-from grainserve.protocol import Claim, JobStore, Later
-from grainserve.storage import Bucket, Stored
+from grainserve.jobs.job import LONGEST_LEASE
+from grainserve.jobs.store import Claim, JobStore, Later
+from grainserve.storage.bucket import Bucket, Stored
 from tests.unit.client.test_protocol import DIED, Clock, claim, claimed, submit
 
 

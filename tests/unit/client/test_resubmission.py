@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from grainserve.errors import StorageError, StorageUnreachable
-from grainserve.jobs import State
-from grainserve.protocol import Claim, JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.job import State
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.storage.bucket import Bucket
 from tests.faults.proxy import Answer, Call, Proxy
 from tests.unit.client.results import make_result
 from tests.unit.client.test_protocol import DIED, Clock, Names, claim, claimed, pending, submit

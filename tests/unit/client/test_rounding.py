@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainserve.rounding import ABSENT, interval_decimals, interval_text, number_text
+from grainserve.stats.rounding import ABSENT, interval_decimals, interval_text, number_text
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from grainserve.stopping import Stopping, stop_signals
+from grainserve.cli.stopping import Stopping, stop_signals
 
 STORM = """
 import os, random, signal, sys, time
-from grainserve.stopping import stop_signals
+from grainserve.cli.stopping import stop_signals
 
 ours, theirs = os.pipe()
 if os.fork() == 0:  # from another process, so that it comes at any of this one's instructions

@@ -14,7 +14,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from grainserve.errors import StorageError, StorageFull, StorageUnreachable
-from grainserve.storage import PART, Bucket, _is_own_404, check_emulator, translated
+from grainserve.storage.bucket import PART, Bucket, _is_own_404, check_emulator, translated
 from tests.faults.proxy import JSON, Mischief, Proxy
 
 PAGE = (404, [("Content-Type", "text/html")], b"<html><h1>404 Not Found</h1></html>")
@@ -80,7 +80,7 @@ def bucket_of(disk: FullDisk) -> Bucket:
 
 
 def test_a_full_disk_is_told_as_that_until_there_is_room(disk: FullDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grainserve.storage.storage.Blob.upload_from_string", _without_checksum)
+    monkeypatch.setattr("grainserve.storage.bucket.storage.Blob.upload_from_string", _without_checksum)
     bucket = bucket_of(disk)
     bucket.check_room()  # nothing was written yet, so nothing is asked
     with pytest.raises(StorageFull, match=r"no room left in storage .*no space left on device.*free disk"):

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from grainserve import courier, metrics
-from grainserve.dispatcher import DEADLINES, JOBS, KINDS, LISTING, NEWS, Dispatcher
-from grainserve.hand import LEASES
-from grainserve.jobs import State
-from grainserve.notifications import News
-from grainserve.pending import Ticket
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from grainserve.supervisor import Supervisor
-from grainserve.torchserve import TorchServe
+from grainserve.dispatch import messages as courier
+from grainserve.dispatch.dispatcher import DEADLINES, JOBS, KINDS, LISTING, NEWS, Dispatcher
+from grainserve.dispatch.leases import LEASES
+from grainserve.dispatch.supervisor import Supervisor
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.pubsub import News
+from grainserve.jobs.store import JobStore
+from grainserve.monitoring import dispatchers as metrics
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.client.test_dispatcher import ended, submit, until
 
@@ -125,7 +126,7 @@ def test_no_thread_of_a_dispatcher_ends_by_a_fault(
     talking: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(courier, "HOLD_EVERY", 0.05)
-    monkeypatch.setattr("grainserve.dispatcher.HOLD_EVERY", 0.05)
+    monkeypatch.setattr("grainserve.dispatch.dispatcher.HOLD_EVERY", 0.05)
     dispatcher = Dispatcher(talking, TorchServe(torchserve.url, None), listing_interval=0.05, backoff=(0.01, 0.02))
     dispatcher.supervisor._backoff = (0.01, 0.02)
     place, name = PLACES[kind]

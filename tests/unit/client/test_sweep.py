@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from google.cloud import storage
 
-from grainserve.jobs import State
-from grainserve.protocol import JobStore
-from grainserve.sweep import Sweep
+from grainserve.jobs.job import State
+from grainserve.jobs.store import JobStore
+from grainserve.jobs.sweep import Sweep
 from tests.unit.client.results import make_result
 from tests.unit.client.test_operate import run
 from tests.unit.client.test_protocol import DIED, Clock, claimed, pending, submit

@@ -14,11 +14,11 @@ import typer
 from rich.table import Table
 
 import grainserve
-from grainserve.cli import app
+from grainserve.cli.application import app
+from grainserve.cli.output import class_counts, print_result
+from grainserve.cli.terminal import console, plain_letter, readable_anywhere, say_error
 from grainserve.errors import GrainserveError
-from grainserve.report import class_counts, print_result
 from grainserve.result import Result
-from grainserve.terminal import console, plain_letter, readable_anywhere, say_error
 from tests.unit.client.results import make_result
 
 ENCODINGS = ("ascii", "cp1252")

@@ -20,9 +20,9 @@ from grainserve.errors import (
     TorchServeUnreachable,
     WorkerDied,
 )
-from grainserve.management import Management
-from grainserve.storage import Bucket, check_emulator
-from grainserve.torchserve import TorchServe
+from grainserve.storage.bucket import Bucket, check_emulator
+from grainserve.torchserve.inference import TorchServe
+from grainserve.torchserve.management import Management
 from tests.unit.client.fake_torchserve import (
     BUSY,
     HANG_UP,

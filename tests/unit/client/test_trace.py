@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from grainserve.client import Client
-from grainserve.dispatcher import Dispatcher
-from grainserve.jobs import Job
-from grainserve.protocol import JobStore
-from grainserve.torchserve import TorchServe
-from grainserve.trace import trace_id, traceparent
+from grainserve.dispatch.dispatcher import Dispatcher
+from grainserve.jobs.job import Job
+from grainserve.jobs.store import JobStore
+from grainserve.jobs.trace import trace_id, traceparent
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import TOO_LARGE, WORKER_DIED, Answer, FakeTorchServe
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainserve.visible import LineFormatter, steerless, visible
+from grainserve.escaping import LineFormatter, steerless, visible
 
 FORGED = "no\n2026-11-30 09:00:00,000 INFO image x done\x1b[2J\x9b1A\r\u2028\u202e"
 

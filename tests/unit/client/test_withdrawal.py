@@ -12,13 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from grainserve import AsyncClient, Client
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, WaitTimeout
-from grainserve.jobs import State
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore
-from grainserve.storage import Bucket
-from grainserve.withdrawal import withdraw
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.jobs.withdrawal import withdraw
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.client.test_cli import run, words
 from tests.unit.client.test_dispatcher import until

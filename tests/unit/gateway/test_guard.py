@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.gateway import app as gateway_app
 from grainserve.gateway.service import Service
 from tests.unit.gateway.conftest import Gateway, Start, png

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from grainserve.gateway.places import Busy, Places
+from grainserve.gateway.shares import Busy, Places
 
 
 def test_one_owner_has_a_share_and_all_have_no_more_than_there_is() -> None:

@@ -15,11 +15,11 @@ import requests
 from google.cloud import storage
 from PIL import Image
 
-from grainserve.gateway import sending
+from grainserve.gateway import downloads as sending
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import content_type
-from grainserve.storage import PART
+from grainserve.storage.bucket import PART
 from tests.unit.gateway.conftest import Gateway, Start, png
 from tests.unit.gateway.test_jobs import failure, keys
 

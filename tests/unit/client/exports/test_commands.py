@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner, Result
 
-from grainserve.cli import app
+from grainserve.cli.application import app
 from tests.unit.client.results import DISCS, make_image, make_result
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.exports.formats import FORMATS
 from tests.unit.client.results import make_image, make_result
 

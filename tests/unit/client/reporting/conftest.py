@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from matplotlib.figure import Figure
 
-from grainserve.reporting import figures
-from grainserve.reporting.document import Picture
+from grainserve.reports import figures
+from grainserve.reports.document import Picture
 
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"/>'
 

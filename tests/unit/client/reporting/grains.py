@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.reporting.sources import Measured
+from grainserve.reports.sources import Measured
 from grainserve.result import Result
 from tests.unit.client.results import make_result
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from typer.testing import Result as Ran
 
 from grainserve import Result as GrainResult
-from grainserve.cli import app
-from grainserve.reporting.tables import text
+from grainserve.cli.application import app
+from grainserve.reports.tables import text
 from grainserve.stats import Sample, summarise
 from tests.unit.client.reporting.grains import cut, discs, grey
 from tests.unit.client.reporting.test_sample import Page

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from grainserve.reporting.document import Report, Section, Table
-from grainserve.reporting.html import to_html
-from grainserve.reporting.sample import sample_report
+from grainserve.reports.document import Report, Section, Table
+from grainserve.reports.html import to_html
+from grainserve.reports.sample import sample_report
 from tests.browser import browsing, needs_chromium
 from tests.unit.client.reporting.grains import discs, measured
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from grainserve.reporting.qc import (
+from grainserve.reports.qc import (
     FEW_GRAINS,
     coverage,
     detection_limit,

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grainserve.cli import app
-from grainserve.reporting.document import Report
-from grainserve.reporting.html import to_html
-from grainserve.reporting.overlays import MOST_BYTES, SizeColours, size_overlay
-from grainserve.reporting.pdf import MOST_COLUMNS, column_parts, to_pdf
-from grainserve.reporting.sample import MOST_OVERLAYS, sample_report
-from grainserve.reporting.sources import Measured
-from grainserve.reporting.tables import text
+from grainserve.cli.application import app
+from grainserve.reports.document import Report
+from grainserve.reports.html import to_html
+from grainserve.reports.overlays import MOST_BYTES, SizeColours, size_overlay
+from grainserve.reports.pdf import MOST_COLUMNS, column_parts, to_pdf
+from grainserve.reports.sample import MOST_OVERLAYS, sample_report
+from grainserve.reports.sources import Measured
+from grainserve.reports.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise
 from grainserve.stats.astm import METHODS

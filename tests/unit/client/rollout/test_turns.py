@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from grainserve.rollout.declared import Declarations
-from grainserve.rollout.turn import ChangeUnderWay, turn
-from grainserve.storage import Bucket
+from grainserve.rollout.lock import ChangeUnderWay, turn
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.rollout.imitation import ImitatedManagement, Plug, Unplugged
 from tests.unit.client.rollout.site import Site
 

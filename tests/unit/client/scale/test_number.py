@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from grainserve.scale import number
+from grainserve.scale import bar_number as number
 from grainserve.scale.bar import find_bars, scale_bar
 from grainserve.scale.units import length_text, lengths_um
 from tests.unit.client.scale.pictures import texture, with_bar, written

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from grainserve import Result
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.stats import Sample, summarise
 from tests.unit.client.results import make_result
 from tests.unit.client.test_cli import words

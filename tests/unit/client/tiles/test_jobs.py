@@ -27,7 +27,7 @@ from grainserve.errors import (
     WaitTimeout,
 )
 from grainserve.images import display_pixels
-from grainserve.protocol import JobStore
+from grainserve.jobs.store import JobStore
 from grainserve.tiles.layout import Layout
 from tests.unit.client import test_cli
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
