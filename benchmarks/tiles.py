@@ -29,8 +29,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from grainserve import Client, Result
+from grainserve.results.frame import Box
 from grainserve.results.overlay import draw_overlay
-from grainserve.tiles.layout import LARGEST_GRAIN, Box, Layout
+from grainserve.tiles.layout import LARGEST_GRAIN, Layout
 from tools import ports
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit

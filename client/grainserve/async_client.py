@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from grainserve.client import Client
+from grainserve.client import Client, JobsDone, Progress
 from grainserve.deadline import Deadline
 from grainserve.errors import GrainserveError
 from grainserve.images import ImageSource
+from grainserve.jobs.job import State
 from grainserve.result import Result
+from grainserve.submission import Submission
 from grainserve.tiles.layout import LARGEST_GRAIN
 
 T = TypeVar("T")
@@ -44,20 +47,13 @@ class AsyncClient:
         """See `Client.poll`."""
         return await asyncio.to_thread(self.client.poll, image_id)
 
-    async def wait(self, image_id: str, timeout: float | None = None) -> Result:
-        """See `Client.wait`."""
-        return await self._wait(image_id, Deadline(timeout))
+    async def state(self, image_id: str) -> State:
+        """See `Client.state`."""
+        return await asyncio.to_thread(self.client.state, image_id)
 
-    async def _wait(self, image_id: str, deadline: Deadline) -> Result:
-        pause = 0.05
-        found = await asyncio.to_thread(self.client.look, image_id)
-        while found is None:
-            if deadline.left <= 0:
-                raise await asyncio.to_thread(self.client.too_late, image_id, deadline)
-            await asyncio.sleep(min(pause, deadline.left))
-            pause = min(pause * 1.3, 1.0)
-            found = await asyncio.to_thread(self.client.poll, image_id)
-        return found
+    async def wait(self, image_id: str, timeout: float | None = None, progress: Progress | None = None) -> Result:
+        """See `Client.wait`; `progress` is called in a thread."""
+        return await _awaited(self.client.looks(image_id, Deadline(timeout), progress))
 
     async def cancel(self, image_ids: Iterable[str]) -> list[str]:
         """See `Client.cancel`."""
@@ -68,25 +64,50 @@ class AsyncClient:
         image: ImageSource,
         *,
         timeout: float | None = None,
+        progress: Progress | None = None,
         largest_grain: int = LARGEST_GRAIN,
+        on_done: JobsDone | None = None,
         **options: Any,
     ) -> Result:
-        """See `Client.analyze`."""
-        deadline, results = Deadline(timeout), list[Result]()
-        work = await self._submitting(
-            self.client.begin, image, timeout=deadline, largest_grain=largest_grain, **options
-        )
+        """See `Client.analyze`; `progress` and `on_done` are called in a thread."""
+        deadline = Deadline(timeout)
+        begun = await self.begin(image, timeout=deadline, largest_grain=largest_grain, **options)
         try:
-            for image_id in work.image_ids:
-                results.append(await self._wait(image_id, deadline))
+            return await self.finish(begun, deadline, progress, on_done)
         except asyncio.CancelledError:
-            await self.cancel(work.image_ids)
+            await self.cancel(begun.image_ids)
             raise
-        except Exception:
-            self.client.over(work.image_ids)
-            raise
-        self.client.over(work.image_ids)
-        return await asyncio.to_thread(work.result, results)
+
+    async def begin(self, image: ImageSource, **options: Any) -> Submission:
+        """See `Client.begin`."""
+        return await self._submitting(self.client.begin, image, **options)
+
+    async def finish(
+        self,
+        submission: Submission,
+        timeout: float | Deadline | None = None,
+        progress: Progress | None = None,
+        on_done: JobsDone | None = None,
+    ) -> Result:
+        """See `Client.finish`."""
+        return await _awaited(self.client.finishing(submission, Deadline.of(timeout), progress, on_done))
+
+    async def default_version(self) -> str | None:
+        """See `Client.default_version`."""
+        return await asyncio.to_thread(self.client.default_version)
+
+    async def check(self) -> None:
+        """See `Client.check`."""
+        await asyncio.to_thread(self.client.check)
+
+    @property
+    def problem(self) -> GrainserveError | None:
+        """See `Client.problem`."""
+        return self.client.problem
+
+    async def result_from(self, path: str | PathLike[str]) -> Result:
+        """See `Client.result_from`."""
+        return await asyncio.to_thread(self.client.result_from, path)
 
     async def _submitting(self, submit: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Runs what submits in a thread; cancelled, it waits until no more is stored and withdraws what was."""
@@ -130,3 +151,10 @@ class _Stopped(GrainserveError):
     """Ends a submission whose caller was cancelled."""
 
     code = "stopped"
+
+
+async def _awaited(looks: Iterator[float | Result]) -> Result:
+    """Waits for what looks bring; only the looks take a thread, the pauses take none."""
+    while not isinstance(seen := await asyncio.to_thread(next, looks), Result):
+        await asyncio.sleep(seen)
+    return seen

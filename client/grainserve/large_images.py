@@ -1,4 +1,4 @@
-"""Tiles → jobs: one version for all of them, taken up again after a crash."""
+"""Images over 1024 px: their tiles as jobs, one version for all of them, taken up again after a crash."""
 
 from __future__ import annotations
 
@@ -6,35 +6,58 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.deadline import Deadline
-from grainserve.errors import ImageNotFound, InvalidOption, JobFailed, ResultNotFound
-from grainserve.images import ImageSource, display_pixels, image_bytes
+from grainserve.errors import ImageNotFound, InvalidOption, JobFailed, ResultNotFound, WaitTimeout
+from grainserve.images import ImageFile, ImageSource, display_pixels
+from grainserve.jobs.store import JobStore
 from grainserve.result import Result
 from grainserve.results.frame import OPTIONS, frame_of, said_of
-from grainserve.submission import Work
+from grainserve.submission import Submission
 from grainserve.tiles.layout import Layout
 from grainserve.tiles.result import assembled, merged_result, odd_ones
 from grainserve.tiles.source import read
 
-if TYPE_CHECKING:
-    from grainserve.client import Client
-    from grainserve.jobs.store import JobStore
+
+class Submitter(Protocol):
+    """What submits tiles needs of a client; `Client` says what each does."""
+
+    model: str
+    version: str | None
+    store: JobStore
+
+    def default_version(self) -> str | None: ...  # noqa: D102
+
+    def submit_checked(  # noqa: D102
+        self,
+        image: ImageFile,
+        options: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        version: str | None = None,
+        on_id: Callable[[str], None] | None = None,
+    ) -> str: ...
+
+    def poll(self, image_id: str) -> Result | None: ...  # noqa: D102
+
+    def finish(self, submission: Submission, timeout: Deadline) -> Result: ...  # noqa: D102
+
+    def too_late(self, image_id: str, deadline: Deadline) -> WaitTimeout: ...  # noqa: D102
 
 
-def submit(
-    client: Client,
-    image: ImageSource,
+def submit_tiles(
+    client: Submitter,
+    image: ImageFile,
     largest_grain: int,
     options: Mapping[str, Any],
     *,
     deadline: Deadline,
     on_id: Callable[[str], None],
-) -> Work:
+) -> Submission:
     """Submits the tiles of an image, all at once: the queue shows how much there is to do.
 
     What a tile's job measures is told by its key, so the same image with the same options finds the jobs that an
@@ -61,6 +84,7 @@ def submit(
         )
     options = {**options, "mask_format": "rle"}
     source = read(image)
+    image.release()  # of the image only its pixels are held
     height, width = source.pixels.shape[:2]
     frame = frame_of(options, width, height)
     pixels = source.pixels[frame.slices]
@@ -81,7 +105,7 @@ def submit(
         data = merged_result(layout, results, description, warnings, frame=frame, framing=framing)
         return Result(data, fetch_image=lambda: fetched(client.store, data["metadata"]))
 
-    return Work(tuple(ids), merged)
+    return Submission(tuple(ids), merged)
 
 
 def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
@@ -101,7 +125,7 @@ def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
 
 
 def _version(
-    client: Client,
+    client: Submitter,
     tile: NDArray[np.uint8],
     options: Mapping[str, Any],
     deadline: Deadline,
@@ -113,26 +137,26 @@ def _version(
     """
     if known := client.version or client.default_version():
         return known
-    measured = client.finish(Work((client.submit(tile, on_id=on_id, **options),), lambda results: results[0]), deadline)
+    measured = client.finish(Submission.of_one(client.submit_checked(ImageFile(tile), options, on_id=on_id)), deadline)
     return str(measured.metadata["version"])
 
 
 def _submit_tile(
-    client: Client, tile: NDArray[np.uint8], version: str, options: Mapping[str, Any], on_id: Callable[[str], None]
+    client: Submitter, tile: NDArray[np.uint8], version: str, options: Mapping[str, Any], on_id: Callable[[str], None]
 ) -> str:
-    png, _ = image_bytes(tile)
+    png = ImageFile(tile)
     asked = json.dumps([client.model, version, options], sort_keys=True).encode()
-    key = f"tile/{hashlib.sha256(hashlib.sha256(png).digest() + asked).hexdigest()}"
-    image_id = client.submit(png, idempotency_key=key, version=version, on_id=on_id, **options)
+    key = f"tile/{hashlib.sha256(hashlib.sha256(png.data).digest() + asked).hexdigest()}"
+    image_id = client.submit_checked(png, options, idempotency_key=key, version=version, on_id=on_id)
     try:
         client.poll(image_id)
     except (JobFailed, ResultNotFound):  # how an earlier run left it
         _forget(client, [image_id])
-        image_id = client.submit(png, idempotency_key=key, version=version, on_id=on_id, **options)
+        image_id = client.submit_checked(png, options, idempotency_key=key, version=version, on_id=on_id)
     return image_id
 
 
-def _forget(client: Client, image_ids: Iterable[str]) -> None:
+def _forget(client: Submitter, image_ids: Iterable[str]) -> None:
     """Deletes jobs, each once: tiles that are alike, as blank margins are, share one. What is gone already is fine."""
     for image_id in dict.fromkeys(image_ids):
         with suppress(ImageNotFound):

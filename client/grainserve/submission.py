@@ -1,4 +1,4 @@
-"""An image on its way: the jobs that measure it, and how their results become one."""
+"""A submission: the jobs that measure one image, and how their results become one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from grainserve.result import Result
 
 
 @dataclass(frozen=True)
-class Work:
-    """An image on its way.
+class Submission:
+    """An image that was submitted.
 
     Attributes:
         image_ids: its job, or those of its tiles.
@@ -19,3 +19,8 @@ class Work:
 
     image_ids: tuple[str, ...]
     result: Callable[[Sequence[Result]], Result]
+
+    @classmethod
+    def of_one(cls, image_id: str) -> Submission:
+        """Returns the submission of an image that one job measures."""
+        return cls((image_id,), lambda results: results[0])

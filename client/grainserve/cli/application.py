@@ -67,7 +67,7 @@ from grainserve.result import Result
 from grainserve.stats.summary import checked_percents
 from grainserve.storage import checkpoints as weights
 from grainserve.storage.bucket import check_emulator
-from grainserve.submission import Work
+from grainserve.submission import Submission
 from grainserve.tiles.layout import LARGEST_GRAIN
 
 app = typer.Typer(
@@ -294,7 +294,7 @@ def _analyze_each(
     client.check()
     names = unique_names(images)
     failed: list[Path] = []
-    begun: list[tuple[Path, str, Work]] = []
+    begun: list[tuple[Path, str, Submission]] = []
     with _bar() as progress:
         task = progress.add_task("submitting", total=len(images), note="")
         for image, name in zip(images, names, strict=True):
@@ -311,12 +311,12 @@ def _analyze_each(
                 failed.append(image)
                 say_error(error, str(image))
             progress.advance(task)
-        progress.reset(task, total=sum(len(work.image_ids) for *_, work in begun), description="measuring")
+        progress.reset(task, total=sum(len(each.image_ids) for *_, each in begun), description="measuring")
         ended = 0
-        for image, name, work in begun:
+        for image, name, submission in begun:
             try:
                 result = client.finish(
-                    work,
+                    submission,
                     timeout,
                     lambda _, problem: _note(progress, task, problem),
                     lambda *_: progress.advance(task),
@@ -326,7 +326,7 @@ def _analyze_each(
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
-            ended += len(work.image_ids)
+            ended += len(submission.image_ids)
             progress.update(task, completed=ended)
     if len(failed) < len(images):
         console.print(f"files are in {escape(str(out))}")

@@ -9,11 +9,12 @@ import typer
 
 from grainserve import config
 from grainserve.cli.output import unique_names, write_files
-from grainserve.cli.result_files import ResultFiles, image_of, results_in
+from grainserve.cli.result_files import ResultFiles, results_in
 from grainserve.cli.terminal import reported
 from grainserve.errors import InvalidImage
 from grainserve.exports.formats import FORMATS, FormatName, write_together
 from grainserve.exports.table import CsvDialect
+from grainserve.images import image_of
 from grainserve.jobs.store import JobStore
 from grainserve.large_images import fetched
 from grainserve.result import Result

@@ -11,9 +11,7 @@ from rich.markup import escape
 from grainserve.cli.terminal import errors
 from grainserve.errors import InvalidImage
 from grainserve.exports.formats import FORMATS
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp")
-"""Of images' names, in a folder; a file that is named itself is taken whatever it is called."""
+from grainserve.images import ENDINGS
 
 SHOWN = 10
 """Files passed over that are named; of more there is the number."""

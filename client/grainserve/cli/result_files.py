@@ -10,11 +10,10 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.terminal import errors
-from grainserve.errors import InvalidImage, InvalidResult
+from grainserve.errors import InvalidResult
 from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.result import Result
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 _OTHER_ENDINGS = tuple(
     form.ending for name, form in FORMATS.items() if form.ending.endswith(".json") and name is not FormatName.JSON
 )
@@ -76,16 +75,3 @@ def sample_name(paths: Sequence[Path]) -> str:
     """What the sample of files or folders is called, unless told otherwise."""
     names = [name_of(path) for path in paths if not path.name.endswith(_OTHER_ENDINGS)]
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
-
-
-def image_of(result: Path, folder: Path) -> Path | None:
-    """The image in a folder that has the name of a result file; None where there is none.
-
-    Raises:
-        InvalidImage: there are several.
-    """
-    found = sorted(each for each in folder.iterdir() if each.stem == result.stem and each.suffix.lower() in IMAGES)
-    if len(found) > 1:
-        names = " and ".join(each.name for each in found)
-        raise InvalidImage(f"{folder} has {names} for {result}: one is wanted")
-    return found[0] if found else None

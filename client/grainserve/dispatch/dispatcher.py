@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from grainserve.dispatch.capacity import Capacity
-from grainserve.dispatch.leases import LEASES, Hand, Held
-from grainserve.dispatch.messages import HOLD_EVERY, WAIT, Courier
-from grainserve.dispatch.queue import Inbox
+from grainserve.dispatch.leases import LEASES, Held, HeldJobs
+from grainserve.dispatch.messages import HOLD_EVERY, WAIT, Messages
+from grainserve.dispatch.queue import TicketQueue
 from grainserve.dispatch.supervisor import Supervisor
 from grainserve.errors import (
     GrainserveError,
@@ -111,25 +111,25 @@ class Dispatcher:
         self._listing_interval = listing_interval
         self._backoff = backoff
         self._chance = random.Random()  # its own: a caller's `random.seed` must not set dispatchers in step
-        self._inbox = Inbox()
+        self._queue = TicketQueue()
         self._capacity = Capacity(torchserve, concurrency)
         self._sweep = Sweep(store, start=f"{self._chance.randrange(16**4):04x}")
         self._swept = time.monotonic()
         self._stopping = threading.Event()
         self.supervisor = Supervisor(KINDS)
-        self._hand = Hand(store, self.owner, self.supervisor)
+        self._hand = HeldJobs(store, self.owner, self.supervisor)
         self._counting = threading.Lock()
         self._ended: Counter[str] = Counter()
         self._workers: list[threading.Thread] = []
         self._news: threading.Thread | None = None
-        self._courier = Courier(store.notifications, store, self._inbox) if store.notifications else None
+        self._messages = Messages(store.notifications, store, self._queue) if store.notifications else None
 
     def start(self) -> Self:
         """Starts the threads."""
         start = self.supervisor.start
         self._workers = [start(JOBS, self._work, self._stopping) for _ in range(self._concurrency)]
         start(LISTING, self._list, self._stopping)
-        if self._courier:
+        if self._messages:
             self._news = start(NEWS, self._fetch, self._stopping)
             start(DEADLINES, self._hold, self._stopping)
         return self
@@ -146,13 +146,13 @@ class Dispatcher:
             could be put back or not, their leases run out.
         """
         self._stopping.set()
-        self._inbox.close()
+        self._queue.close()
         begun = time.monotonic()
         for thread in self._workers:
             thread.join(None if timeout is None else max(0.0, begun + timeout - time.monotonic()))
         given_back = self._hand.give_back()
-        if self._courier:
-            self._courier.let_go()
+        if self._messages:
+            self._messages.let_go()
         if self._news:  # what its last pull brings goes back, which a process that ends would not do
             self._news.join(max(0.0, begun + LAST_PULL - time.monotonic()))
         return not given_back
@@ -162,8 +162,8 @@ class Dispatcher:
 
         Not when many are waiting here already: they would come before the jobs of others.
         """
-        if self._inbox.wait_for_room(HANDED_IN, timeout=0):
-            self._inbox.put(ticket)
+        if self._queue.wait_for_room(HANDED_IN, timeout=0):
+            self._queue.put(ticket)
 
     @property
     def in_hand(self) -> int:
@@ -203,7 +203,7 @@ class Dispatcher:
             found, wanted = 0, max(GLANCE, 2 * self._concurrency)
             try:
                 for ticket in self._store.pending.some(wanted):
-                    found += self._inbox.put(ticket)
+                    found += self._queue.put(ticket)
                     if found >= wanted:
                         break
             except StorageError as error:
@@ -222,37 +222,37 @@ class Dispatcher:
         self._swept = time.monotonic()
 
     def _fetch(self) -> None:
-        assert self._courier
+        assert self._messages
         while not self._stopping.is_set():
             if not self._has_room():
                 continue
-            if not self._courier.fetch():
+            if not self._messages.fetch():
                 self._stopping.wait(self._pause(5))
 
     def _has_room(self) -> bool:
-        """Waits a while for room in the inbox; False also when told to stop."""
-        return self._inbox.wait_for_room(self._concurrency, self._listing_interval) and not self._stopping.is_set()
+        """Waits a while for room in the queue; False also when told to stop."""
+        return self._queue.wait_for_room(self._concurrency, self._listing_interval) and not self._stopping.is_set()
 
     def _hold(self) -> None:
-        assert self._courier
+        assert self._messages
         while not self._stopping.is_set():
-            self._courier.hold()
+            self._messages.hold()
             self._stopping.wait(HOLD_EVERY)
 
     def _work(self) -> None:
         while self._has_place():
             try:
-                ticket = self._inbox.take()
+                ticket = self._queue.take()
                 if ticket is None:
                     return
                 again: float | None = LEFT_ALONE
                 try:
                     again = self._look_at(ticket)
                 finally:
-                    # First, so that news that come in between find the inbox without it.
-                    self._inbox.done(ticket, again)
-                if self._courier:
-                    self._courier.looked(ticket, ended=again is None)
+                    # First, so that news that come in between find the queue without it.
+                    self._queue.done(ticket, again)
+                if self._messages:
+                    self._messages.looked(ticket, ended=again is None)
             finally:
                 self._capacity.give_back()
 

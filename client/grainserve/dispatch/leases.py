@@ -70,7 +70,7 @@ class Held:
             self._renewed = time.monotonic()
 
 
-class Hand:
+class HeldJobs:
     """All that one dispatcher holds.
 
     Args:

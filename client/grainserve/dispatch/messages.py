@@ -1,11 +1,11 @@
-"""Carries news between Pub/Sub and a dispatcher's inbox."""
+"""Carries news between Pub/Sub and a dispatcher's queue."""
 
 from __future__ import annotations
 
 import logging
 import threading
 
-from grainserve.dispatch.queue import Inbox
+from grainserve.dispatch.queue import TicketQueue
 from grainserve.errors import InvalidJob, StorageError
 from grainserve.jobs.job import Failure
 from grainserve.jobs.markers import Ticket
@@ -24,18 +24,18 @@ UNDELIVERABLE = Failure("undeliverable", "Pub/Sub brought this job to dispatcher
 
 
 class Courier:
-    """Pulls while the inbox has room, holds on to messages while their jobs last, and acknowledges them.
+    """Pulls while the queue has room, holds on to messages while their jobs last, and acknowledges them.
 
     Args:
         notifications: where messages come from.
         store: where the jobs of dead letters are failed.
-        inbox: where they go.
+        queue: where they go.
     """
 
-    def __init__(self, notifications: Notifications, store: JobStore, inbox: Inbox) -> None:
+    def __init__(self, notifications: Notifications, store: JobStore, queue: TicketQueue) -> None:
         self._notifications = notifications
         self._store = store
-        self._inbox = inbox
+        self._queue = queue
         self._lock = threading.Lock()
         # Deadlines are set by one thread at a time: an extension on its way would take back what `let_go` gave back.
         self._deadlines = threading.Lock()
@@ -43,7 +43,7 @@ class Courier:
         self._closed = False
 
     def fetch(self) -> bool:
-        """Brings news into the inbox; fails the jobs of dead letters that nobody works on. False: none could be had.
+        """Brings news into the queue; fails the jobs of dead letters that nobody works on. False: none could be had.
 
         What comes after `let_go` goes back at once.
         """
@@ -63,7 +63,7 @@ class Courier:
         if closed:
             return True
         for news in held:
-            self._inbox.put(news.ticket)
+            self._queue.put(news.ticket)
         for news in found:
             if news.dead:
                 self._bury(news)

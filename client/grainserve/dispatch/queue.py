@@ -14,7 +14,7 @@ LONGEST_WAIT = 3600.0
 """Seconds; a wait of centuries is more than threads can count."""
 
 
-class Inbox:
+class TicketQueue:
     """A queue that holds each image once, however often it is put in.
 
     Args:

@@ -14,69 +14,69 @@ from starlette.types import Receive, Scope, Send
 
 from grainserve.errors import StorageError
 from grainserve.gateway.service import Limits
-from grainserve.gateway.shares import Places
+from grainserve.gateway.shares import Shares
 from grainserve.gateway.uploads import content_type
 from grainserve.storage.bucket import PART, Opened
 
 log = logging.getLogger(__name__)
 
 
-class Readers:
+class Downloads:
     """All answers under way, within a gateway's limits."""
 
     def __init__(self, limits: Limits) -> None:
-        self._reads = Places(f"{limits.reads} images and results", limits.reads, limits.share)
-        self._bytes = Places(f"{limits.read_bytes / 2**20:g} MiB of results", limits.read_bytes, limits.share)
+        self._reads = Shares(f"{limits.reads} images and results", limits.reads, limits.share)
+        self._bytes = Shares(f"{limits.read_bytes / 2**20:g} MiB of results", limits.read_bytes, limits.share)
 
     def send_image(self, owner: str, look: Callable[[], Opened]) -> Response:
         """Sends an image from storage as it is read; submitted past the gateway it may be none, and is not called one.
 
         Args:
-            owner: of the places that it takes.
+            owner: of the shares that it takes.
             look: opens it.
 
         Raises:
             Busy: there is no place.
         """
-        with ExitStack() as places:
-            places.enter_context(self._reads.hold(owner))
+        with ExitStack() as shares:
+            shares.enter_context(self._reads.hold(owner))
             stored = look()
             first = next(stored.parts, b"")
-            return Sent(chain([first], stored.parts), stored.size, content_type(first), places.pop_all())
+            return Sent(chain([first], stored.parts), stored.size, content_type(first), shares.pop_all())
 
     def send_result(self, owner: str, make: Callable[[], Response]) -> Response:
         """Sends a result, which is made at once and held until it is read.
 
         Args:
-            owner: of the places that it takes.
+            owner: of the shares that it takes.
             make: the whole answer.
 
         Raises:
             Busy: there is no place, or not so many bytes.
         """
-        with ExitStack() as places:
-            places.enter_context(self._reads.hold(owner))
+        with ExitStack() as shares:
+            shares.enter_context(self._reads.hold(owner))
             answer = make()
             body = bytes(answer.body)
-            places.enter_context(self._bytes.hold(owner, len(body)))
+            shares.enter_context(self._bytes.hold(owner, len(body)))
             parts = (body[start : start + PART] for start in range(0, len(body), PART))
-            return Sent(parts, len(body), answer.media_type, places.pop_all())
+            return Sent(parts, len(body), answer.media_type, shares.pop_all())
 
 
 class Sent(Response):
-    """An answer of which a part at a time is in memory; it holds its places until the last one is with the network.
+    """An answer of which a part at a time is in memory; it holds its shares until the last one is with the network.
 
     Args:
         parts: of the body, in order; each is asked for in a thread, when the one before is out.
         size: of the body, bytes.
         media_type: of the body.
-        places: given back at the end, whatever it is.
+        shares: given back at the end, whatever it is.
     """
 
-    def __init__(self, parts: Iterator[bytes], size: int, media_type: str | None, places: ExitStack) -> None:
+    def __init__(self, parts: Iterator[bytes], size: int, media_type: str | None, shares: ExitStack) -> None:
         super().__init__(media_type=media_type, headers={"Content-Length": str(size)})
         self._parts = parts
-        self._places = places
+        self._places = shares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it."""

@@ -13,7 +13,7 @@ PATIENCE = 5.0
 T = TypeVar("T")
 
 
-class Look(Generic[T]):
+class Probe(Generic[T]):
     """One look at a time, however many want to know.
 
     It is taken in a thread of the event loop's own executor, not in one of the routes': all of those may be waiting for

@@ -10,7 +10,7 @@ import logging
 
 from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError
-from grainserve.gateway.probe import Look
+from grainserve.gateway.probe import Probe
 from grainserve.jobs.store import JobStore
 from grainserve.torchserve.inference import TorchServe
 
@@ -43,9 +43,9 @@ class Readiness:
         self._store = store
         self._model = model
         self._version = version
-        self._parts = {"bucket": Look(self._bucket, REMEMBERED)}
+        self._parts = {"bucket": Probe(self._bucket, REMEMBERED)}
         if torchserve:
-            self._parts["torchserve"] = Look(lambda: self._worker(torchserve), REMEMBERED)
+            self._parts["torchserve"] = Probe(lambda: self._worker(torchserve), REMEMBERED)
         self._dispatcher = dispatcher
 
     async def problems(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ class Busy(GrainserveError):
     code = "busy"
 
 
-class Places:
+class Shares:
     """So much at once, of which one owner holds no more than a share: who comes too late is told to come again.
 
     Args:
@@ -34,7 +34,7 @@ class Places:
 
     @contextmanager
     def hold(self, owner: str, amount: int = 1) -> Iterator[None]:
-        """Holds places while its block runs; what is larger than a share counts as one.
+        """Holds shares while its block runs; what is larger than a share counts as one.
 
         Raises:
             Busy: there are not so many left, or not for this owner.

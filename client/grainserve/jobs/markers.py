@@ -39,7 +39,7 @@ class Ticket:
         return f"{PREFIX}{self.submitter}/{self.image_id}"
 
 
-class Pending:
+class Markers:
     """The unfinished jobs of a bucket.
 
     Args:

@@ -9,7 +9,7 @@ from grainserve.contract import check_image_id
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob, StorageError
 from grainserve.jobs.job import LONGEST_LEASE, Job, Lease
 from grainserve.storage.bucket import Bucket, PreconditionFailed, Stored
-from grainserve.storage.retries import Tries
+from grainserve.storage.retries import Retries
 
 JSON = "application/json"
 
@@ -63,7 +63,7 @@ class Records:
             LeaseLost: the record was changed by another.
         """
         name, data = record_name(job.image_id), job.to_json()
-        tries = Tries(f"changing {name}")
+        tries = Retries(f"changing {name}")
         while True:
             try:
                 return self._bucket.replace(name, data, JSON, generation)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from grainserve.bounded_json import parse
 from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
     IdempotencyConflict,
@@ -38,12 +39,11 @@ from grainserve.errors import (
 )
 from grainserve.jobs import trace
 from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
-from grainserve.jobs.markers import Pending, Ticket
+from grainserve.jobs.markers import Markers, Ticket
 from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
 from grainserve.storage.bucket import Bucket, Found, Opened, PreconditionFailed
-from grainserve.storage.retries import Tries
-from grainserve.torchserve.answers import parse
+from grainserve.storage.retries import Retries
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class JobStore:
         if lease > LONGEST_LEASE:
             raise InvalidConfiguration(f"a lease of {lease} is longer than others honour: {LONGEST_LEASE} at most")
         self.bucket = bucket
-        self.pending = Pending(bucket)
+        self.pending = Markers(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
         self._records = Records(bucket, self.now)
@@ -254,7 +254,7 @@ class JobStore:
             ImageNotFound: no job under this id.
             InvalidJob: its record cannot be read.
         """
-        tries = Tries(f"deleting the job of image {image_id}")
+        tries = Retries(f"deleting the job of image {image_id}")
         while True:
             job, generation = self._records.read(image_id)
             names = Ticket(job.submitter, image_id).marker, f"images/{image_id}", _result_name(image_id)
@@ -279,7 +279,7 @@ class JobStore:
             ImageNotFound: no job under this id.
             InvalidJob: its record cannot be read.
         """
-        tries = Tries(f"cancelling the job of image {image_id}")
+        tries = Retries(f"cancelling the job of image {image_id}")
         while True:
             claim = Claim(*self._records.read(image_id))
             if claim.job.ended:
@@ -297,7 +297,7 @@ class JobStore:
         Returns:
             The claim; or how long it cannot be claimed; or None when the job has ended (its marker is then gone too).
         """
-        tries = Tries(f"claiming the job of image {ticket.image_id}")
+        tries = Retries(f"claiming the job of image {ticket.image_id}")
         while True:
             claim = self.unended(ticket)
             if claim is None:
@@ -368,7 +368,7 @@ class JobStore:
         """
         name = _result_name(claim.job.image_id)
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-        tries = Tries(f"ending the job of image {claim.job.image_id}")
+        tries = Retries(f"ending the job of image {claim.job.image_id}")
         while True:
             stored = self._keep_result(claim.job, data)
             try:
@@ -415,7 +415,7 @@ class JobStore:
         """The image id that belongs to a key: this one, unless there is one already."""
         name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
         given = {"imageId": image_id, "fingerprint": fingerprint}
-        tries = Tries(f"looking up the key {key!r}")
+        tries = Retries(f"looking up the key {key!r}")
         while not self._create(name, json.dumps(given).encode(), JSON):
             if stored := self.bucket.read(name):
                 first: dict[str, str] = json.loads(stored.data)
@@ -460,7 +460,7 @@ class JobStore:
 
     def _keep_result(self, job: Job, data: bytes) -> int:
         """Stores a result unless the job has one; returns the generation of the one that is there then."""
-        name, tries = _result_name(job.image_id), Tries(f"storing the result of image {job.image_id}")
+        name, tries = _result_name(job.image_id), Retries(f"storing the result of image {job.image_id}")
         while True:
             try:
                 return self.bucket.create(name, data, JSON)

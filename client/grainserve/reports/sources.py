@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve import config
-from grainserve.cli.result_files import image_of
 from grainserve.client import Client
 from grainserve.errors import ImageNotFound, InvalidConfiguration, StorageError
+from grainserve.images import image_of
 from grainserve.result import Result
 
 

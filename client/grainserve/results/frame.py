@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from grainserve.errors import InvalidOption
-from grainserve.tiles.layout import Box
 
 OPTIONS = ("crop", "ignore_bottom", "crop_source")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels in the image, half-open."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Its middle (x, y), in pixel-corner coordinates."""
+        return self.x + self.width / 2, self.y + self.height / 2
 
 
 def frame_of(options: Mapping[str, Any], width: int, height: int) -> Box:

@@ -19,7 +19,7 @@ class ChangeUnderWay(GrainserveError):
 
 
 @contextmanager
-def turn(model_store: Path, model: str, *, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
+def change_lock(model_store: Path, model: str, *, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
     """Waits until nobody else changes the model at the TorchServe of this model store, and keeps others away.
 
     Args:

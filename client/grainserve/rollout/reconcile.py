@@ -65,7 +65,7 @@ class Reconciliation:
         failed = []
         for model in self.rollout.declarations.read():
             try:
-                with self.rollout.turn(model, wait=wait):
+                with self.rollout.locked(model, wait=wait):
                     failed += [f"{model}: {problem}" for problem in self._apply(model, wait=wait)]
             except ChangeUnderWay as error:
                 if wait:

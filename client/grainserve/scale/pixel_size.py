@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Said:
+class PixelSize:
     """The sides of a pixel, as a source gives them.
 
     Attributes:
@@ -59,8 +59,8 @@ class Said:
         return abs(size[1] - self.size[1]) <= (PANEL * self.size[1] if self.panel else 0)
 
 
-def said(
+def pixel_size(
     source: str, x: float | None, y: float | None = None, size: Size | None = None, panel: bool = False
-) -> Said | None:
+) -> PixelSize | None:
     """Makes the sides of a pixel; None where a source gives none. Where it gives one side, pixels are square."""
-    return None if x is None else Said(source, x, x if y is None else y, size, panel)
+    return None if x is None else PixelSize(source, x, x if y is None else y, size, panel)

@@ -6,14 +6,14 @@ import codecs
 import re
 from pathlib import Path
 
-from grainserve.scale.pixel_size import Said, Size, said
+from grainserve.scale.pixel_size import PixelSize, Size, pixel_size
 from grainserve.scale.units import size_um
 
 LONGEST = 65_536
 """Bytes that are read of a text file."""
 
 
-def beside(image: Path) -> Said | None:
+def sidecar_size(image: Path) -> PixelSize | None:
     """Reads the text file that a JEOL or Hitachi microscope writes beside each image, under its name.
 
     Raises:
@@ -45,20 +45,20 @@ def decoded(data: bytes) -> str:
         return data.decode("cp932" if b"\x83\xca" in data else "latin-1", errors="replace")  # μ in Shift JIS
 
 
-def _jeol(text: str, source: str) -> Said | None:
+def _jeol(text: str, source: str) -> PixelSize | None:
     bar, marker = _value(text, r"\$\$SM_MICRON_BAR[ \t]"), _value(text, r"\$\$SM_MICRON_MARKER[ \t]")
     if not bar or not marker:
         return None
     px, um = size_um(source, bar, "µm"), size_um(source, marker)  # the bar is in px; it is read as a number is
     if not px or um is None:
         return None
-    return said(source, um / px, size=_size(_value(text, r"\$CM_FULL_SIZE[ \t]")), panel=True)
+    return pixel_size(source, um / px, size=_size(_value(text, r"\$CM_FULL_SIZE[ \t]")), panel=True)
 
 
-def _hitachi(text: str, source: str) -> Said | None:
+def _hitachi(text: str, source: str) -> PixelSize | None:
     if "[SemImageFile]" not in text:
         return None
-    return said(
+    return pixel_size(
         source, size_um(source, _value(text, "PixelSize="), "nm"), size=_size(_value(text, "DataSize=")), panel=True
     )
 

@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 0.01, 0.5
 _chance = random.Random()
 
 
-class Tries:
+class Retries:
     """Counts the tries at one thing.
 
     Args:

@@ -6,26 +6,16 @@ unpacked, so that a few bytes stay few.
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import requests
 from urllib3.exceptions import HTTPError
 
+from grainserve.bounded_json import parse
+
 LARGEST = 64 * 2**20
 """Bytes of an answer. TorchServe sends no more (config.properties, `max_response_size`), and our handler 48 MiB."""
-BYTES_A_PART = 16
-"""An answer has as many bytes, on average, for each array or object in it. Of all that a result may hold the outline of
-a single pixel has the fewest, 34 (`[0.0,0.0,1.0,0.0,1.0,1.0,0.0,1.0],`), and a grain without a mask some 80 each; an
-empty list has 3, and takes 24 times as many in memory."""
-FREE_PARTS = 1000
-"""So many arrays and objects short answers may have whatever their length."""
-SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""JSON's escape for half of a letter outside the basic plane. Alone it is no text, and has no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -80,39 +70,3 @@ def ask(method: str, url: str, timeout: tuple[float, float], **extra: Any) -> An
         except HTTPError as error:
             raise requests.ConnectionError(error) from error
     return Answer(response.status_code, response.reason, response.url, bytes(body) if len(body) <= LARGEST else None)
-
-
-def parse(body: bytes) -> Any:
-    """Reads JSON that can be stored again, with `?` for lone surrogates, which could not be.
-
-    Raises:
-        ValueError: it is none, is too deep, or has more arrays and objects than a result of its length may have.
-    """
-    if _parts(body) > FREE_PARTS + len(body) // BYTES_A_PART:
-        raise ValueError("it has more arrays and objects than a result of its length")
-    text = body.decode("utf-8", "replace")
-    try:
-        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        if SURROGATE.search(text):
-            found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
-    except RecursionError:
-        raise ValueError("it is too deep") from None
-    return found
-
-
-def _parts(body: bytes) -> int:
-    """Counts the arrays and objects of JSON: brackets outside of its texts, for run lengths of masks hold some, too."""
-    letters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    outside = ~np.logical_xor.accumulate(letters == ord('"'))
-    return int(np.count_nonzero(outside & ((letters == ord("[")) | (letters == ord("{")))))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):  # 1e999 is JSON, but nothing that could be stored
-        raise ValueError(f"{digits[:30]} is too large")
-    return number

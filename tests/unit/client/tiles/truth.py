@@ -13,8 +13,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from grainserve.results.frame import Box
 from grainserve.results.masks import Window, encode_rle
-from grainserve.tiles.layout import Box, Layout
+from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Sighting
 from tests.unit.client.results import make_properties, make_result
 
