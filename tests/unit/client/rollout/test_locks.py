@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from grainserve.rollout.declared import Declarations
-from grainserve.rollout.lock import ChangeUnderWay
+from grainserve.rollout.lock import ChangeUnderWay, change_lock
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.rollout.imitation import ImitatedManagement, Plug, Unplugged
 from tests.unit.client.rollout.site import Site
