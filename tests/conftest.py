@@ -30,7 +30,7 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups the tests for `make test`, which shares them between two processes.
 
-    A file's tests stay together, as they share fixtures; all that use the stack go to one process, so that there is one.
+    A file's tests stay together, as they share fixtures; those that use the stack go to one process, for there is one.
     """
     for item in items:
         on_stack = "stack" in getattr(item, "fixturenames", ())

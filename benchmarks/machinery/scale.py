@@ -34,7 +34,7 @@ from benchmarks.machinery.meter import IndexedMeter
 from grainserve.jobs.job import State
 from grainserve.jobs.markers import PREFIX, Ticket
 from grainserve.jobs.store import JobStore
-from tests.faults.world import Part
+from tests.faults.part import Part
 from tools.problem import Problem
 
 PROCESSES = 5

@@ -182,7 +182,7 @@ def test_the_job_of_a_dead_letter_fails_unless_somebody_works_on_it(store: JobSt
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
         working._store.pending.some = lambda count: iter(())  # type: ignore[method-assign]
-        working._inbox.put = lambda ticket: False  # type: ignore[method-assign]
+        working._queue.put = lambda ticket: False  # type: ignore[method-assign]
         for image_id in (idle, leased):
             dead.announce(Ticket("lab", image_id))
         working.start()

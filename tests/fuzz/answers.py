@@ -20,7 +20,7 @@ from grainserve.result import Result
 from grainserve.torchserve.inference import TorchServe
 from tests.fuzz import values
 from tests.fuzz.mutators import mutate
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 IMAGE_ID = "f" * 32
 STATUSES = ("200",) * 28 + (

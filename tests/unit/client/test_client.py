@@ -32,7 +32,7 @@ from grainserve.jobs.job import State
 from grainserve.jobs.store import JobStore
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS, make_image
+from tests.unit.client.made import DISCS, make_image
 
 
 @pytest.fixture

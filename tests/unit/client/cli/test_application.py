@@ -20,7 +20,7 @@ from grainserve.storage import checkpoints as weights
 from grainserve.storage.checkpoints import file_crc32c
 from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS, make_result
+from tests.unit.client.made import DISCS, make_result
 
 
 def run(*arguments: object) -> Result:

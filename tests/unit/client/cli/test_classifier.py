@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from grainserve.classifier.model import load
 from grainserve.cli.application import app
 from grainserve.contract import validate_result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 from tests.unit.labelled import as_properties, draw, make_classifier, make_table
 
 

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from typer.testing import CliRunner, Result
 
 from grainserve.cli.application import app
-from tests.unit.client.results import DISCS, make_image, make_result
+from tests.unit.client.made import DISCS, make_image, make_result
 
 
 def run(*arguments: object) -> Result:

@@ -7,7 +7,7 @@ import pytest
 from grainserve.cli.image_files import gather
 from grainserve.errors import InvalidImage
 from tests.unit.client.cli.test_application import run, words
-from tests.unit.client.results import make_image
+from tests.unit.client.made import make_image
 
 
 @pytest.fixture

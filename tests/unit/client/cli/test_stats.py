@@ -11,7 +11,7 @@ from grainserve import Result
 from grainserve.cli.application import app
 from grainserve.stats import Sample, summarise
 from tests.unit.client.cli.test_application import words
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from grainserve.cli.output import class_counts, print_result
 from grainserve.cli.terminal import console, plain_letter, readable_anywhere, say_error
 from grainserve.errors import GrainserveError
 from grainserve.result import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 ENCODINGS = ("ascii", "cp1252")
 Run = Callable[..., tuple[int, str]]

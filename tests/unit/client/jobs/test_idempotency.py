@@ -11,7 +11,7 @@ from grainserve.errors import IdempotencyConflict, InvalidConfiguration
 from grainserve.jobs.store import JobStore
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.jobs.test_store import Names, claimed, die_after, pending, submit
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 def test_the_same_key_is_the_same_submission(store: JobStore, names: Names) -> None:

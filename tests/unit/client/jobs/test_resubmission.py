@@ -13,7 +13,7 @@ from grainserve.jobs.store import Claim, JobStore
 from grainserve.storage.bucket import Bucket
 from tests.faults.proxy import Answer, Call, Proxy
 from tests.unit.client.jobs.test_store import DIED, Clock, Names, claim, claimed, pending, submit
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 from tests.unit.client.storage.test_bucket import PAGE
 
 

@@ -25,7 +25,7 @@ from grainserve.jobs.records import LeaseLost
 from grainserve.jobs.store import Claim, JobStore, Later
 from grainserve.storage import retries as tries
 from grainserve.storage.bucket import Bucket, PreconditionFailed
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 Names = Callable[[], set[str]]
 DIED = Failure("worker_died", "the worker died")

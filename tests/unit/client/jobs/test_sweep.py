@@ -13,7 +13,7 @@ from grainserve.jobs.store import JobStore
 from grainserve.jobs.sweep import Sweep
 from tests.unit.client.cli.test_operations import run
 from tests.unit.client.jobs.test_store import DIED, Clock, claimed, pending, submit
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 Names = Callable[[], set[str]]
 

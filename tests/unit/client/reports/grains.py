@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grainserve.reports.sources import Measured
 from grainserve.result import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 SIDE, PITCH = 400, 40
 

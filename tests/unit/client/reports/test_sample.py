@@ -23,8 +23,8 @@ from grainserve.reports.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise
 from grainserve.stats.astm import METHODS
+from tests.unit.client.made import make_result
 from tests.unit.client.reports.grains import PITCH, SIDE, cut, discs, grey, measured
-from tests.unit.client.results import make_result
 
 DOCS = Path(__file__).parents[4] / "docs" / "reports.md"
 MADE = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)

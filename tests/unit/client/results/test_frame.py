@@ -17,7 +17,7 @@ from grainserve.reports import qc
 from grainserve.stats import Sample
 from grainserve.stats.astm import METHODS, grain_size_numbers
 from tests.unit.client.cli.test_application import run, words
-from tests.unit.client.results import HEIGHT, WIDTH, disc_masks, encode, make_result
+from tests.unit.client.made import HEIGHT, WIDTH, disc_masks, encode, make_result
 from tests.unit.client.scale.test_databar import with_bar
 
 X, Y, WIDE, HIGH = 15, 9, 140, 100

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 
 from grainserve.errors import InvalidResult
 from grainserve.results.masks import Window, decode_mask, decode_window, encode_rle
-from tests.unit.client.results import encode
+from tests.unit.client.made import encode
 
 masks = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 

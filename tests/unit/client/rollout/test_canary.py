@@ -22,7 +22,7 @@ from grainserve.rollout.trials import Canaries
 from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
 from tests.unit.client.jobs.test_store import claimed, submit
-from tests.unit.client.results import DISCS, make_result
+from tests.unit.client.made import DISCS, make_result
 
 LABELS = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
 

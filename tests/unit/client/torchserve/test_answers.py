@@ -19,7 +19,7 @@ from grainserve.torchserve import answers
 from grainserve.torchserve.inference import TorchServe
 from grainserve.torchserve.management import Management
 from tests.unit.client.fake_torchserve import FakeTorchServe
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 from tools import properties
 
 

@@ -33,7 +33,7 @@ from tests.unit.client.fake_torchserve import (
     Answer,
     FakeTorchServe,
 )
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 @pytest.fixture
