@@ -23,7 +23,7 @@ HOLD, HOLD_EVERY = 60.0, 20.0
 UNDELIVERABLE = Failure("undeliverable", "Pub/Sub brought this job to dispatchers many times, and none ended it")
 
 
-class Courier:
+class Messages:
     """Pulls while the queue has room, holds on to messages while their jobs last, and acknowledges them.
 
     Args:

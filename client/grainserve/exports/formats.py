@@ -71,7 +71,7 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.CSV: Format(
         ".csv",
         "text/csv; charset=utf-8",
-        lambda result, path, _: result.to_csv(path),
+        lambda result, path, _: table.write_csv(result.to_dataframe(), path),
         write_together=table.write_pooled_csv,
     ),
     FormatName.PARQUET: Format(

@@ -30,6 +30,7 @@ from grainserve.errors import (
 from grainserve.images import ImageSource
 from grainserve.jobs.job import State
 from grainserve.jobs.store import JobStore
+from grainserve.reading import picture as picture_reading
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
 from tests.unit.client.made import DISCS, make_image
@@ -323,7 +324,7 @@ def test_async_client_says_what_goes_on(bucket_name: str, torchserve: FakeTorchS
 def test_a_file_is_read_and_decoded_once(
     client: Client, picture: Path, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    read, decode = Path.read_bytes, images.read_picture
+    read, decode = Path.read_bytes, picture_reading.read_picture
     files: list[Path] = []
     pictures: list[int] = []
 
