@@ -73,10 +73,11 @@ sbom: setup ## List what is in each image, with its licence: docs/sbom-*.cdx.jso
 audit: setup ## Look every package up among known vulnerabilities (needs the internet)
 	@$(RUN) -m uv tool run --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
 
-lint: setup ## Check style, format and types
+lint: setup ## Check style, format, types and the walls between rooms
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-cache
 
 format: setup ## Put the code into its format
 	@$(RUN) -m ruff check --fix --quiet --exit-zero .

@@ -32,10 +32,10 @@ from benchmarks.scored.minerals import draw
 from grain_handler import classify, texture, weights
 from grain_handler.classify import UNKNOWN, Named
 from grain_handler.measure import Properties, measure_labels
-from grainserve.classifier.card import print_card
 from grainserve.classifier.labelled import read_labelled
 from grainserve.classifier.model import Classifier
 from grainserve.classifier.train import train
+from grainserve.cli.classifier_card import print_card
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.minerals import MINERALS, Section, draw_section

@@ -30,7 +30,7 @@ import requests
 
 from benchmarks.machinery.bench import Bench, Gateway, png
 from grainserve.gateway.keys import make_key
-from tests.faults.world import Part
+from tests.faults.part import Part
 from tools import ports
 from tools.emulator import Emulator
 from tools.mar import ROOT

@@ -27,9 +27,10 @@ from rich.table import Table
 
 from grainserve.errors import ScaleConflict, ScaleError, ScaleNotFound, ScaleNumberMissing
 from grainserve.images import display_pixels
-from grainserve.scale import find_scale, number
+from grainserve.scale import bar_number as number
+from grainserve.scale import find_scale
 from grainserve.scale.bar import Bar, find_bars, scale_bar
-from grainserve.scale.picture import draw_bars
+from grainserve.scale.bar_picture import draw_bars
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.synthetic import synthesize

@@ -43,9 +43,9 @@ from benchmarks.page import put
 from benchmarks.serving import machine, make_image
 from benchmarks.side_by_side import sleeper
 from benchmarks.side_by_side.spreader import Spreader
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from tests.faults.world import Part
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
+from tests.faults.part import Part
 from tools import mar, ports, render
 from tools.emulator import Emulator
 from tools.problem import Problem, main_exit

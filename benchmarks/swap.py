@@ -47,15 +47,15 @@ from rich.console import Console
 
 from benchmarks.serving import machine, make_image
 from grainserve.errors import GrainserveError
-from grainserve.management import Management
 from grainserve.rollout.canary import Limits
 from grainserve.rollout.declared import Declarations
 from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.trials import Canaries
 from grainserve.rollout.versions import Versions
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
+from grainserve.torchserve.management import Management
 from tools import mar, ports
 from tools.mar import ROOT
 from tools.problem import main_exit

@@ -29,8 +29,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from grainserve import Client, Result
-from grainserve.overlay import draw_overlay
-from grainserve.tiles.layout import LARGEST_GRAIN, Box, Layout
+from grainserve.results.frame import Box
+from grainserve.results.overlay import draw_overlay
+from grainserve.tiles.layout import LARGEST_GRAIN, Layout
 from tools import ports
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
@@ -144,7 +145,7 @@ def picture(made: SyntheticImage, result: Result, reach: int = 300) -> Image.Ima
 def _analyze(stack: Stack, image: Path, out: Path) -> tuple[list[str], int]:
     """Runs the command as a user would; what it printed, and its peak memory in MiB."""
     # Not getrusage: a child starts with its parent's peak.
-    timed = "import re; from grainserve.cli import app; app(standalone_mode=False); " + (
+    timed = "import re; from grainserve.cli.application import app; app(standalone_mode=False); " + (
         "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
     )
     command = [sys.executable, "-c", timed, "analyze", str(image), "--out", str(out), *OPTIONS]

@@ -27,6 +27,16 @@ settings.register_profile("random", derandomize=False, print_blob=True, deadline
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups the tests for `make test`, which shares them between two processes.
+
+    A file's tests stay together, as they share fixtures; those that use the stack go to one process, for there is one.
+    """
+    for item in items:
+        on_stack = "stack" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("stack" if on_stack else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _no_dispatcher_outlives_its_test() -> Iterator[None]:
     """One that did would take jobs of later tests, and draw random numbers, which hypothesis takes for a fault."""

@@ -17,12 +17,12 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from grain_handler.measure import measure_labels
-from grainserve.masks import Window, encode_rle
-from grainserve.reporting.compare import comparison
-from grainserve.reporting.html import to_html
-from grainserve.reporting.sample import sample_report
-from grainserve.reporting.sources import Measured
+from grainserve.reports.compare import comparison
+from grainserve.reports.html import to_html
+from grainserve.reports.sample import sample_report
+from grainserve.reports.sources import Measured
 from grainserve.result import Result
+from grainserve.results.masks import Window, encode_rle
 from tests.browser import CHROMIUM
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit

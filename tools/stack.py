@@ -18,12 +18,12 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from grainserve.errors import GrainserveError
-from grainserve.management import Management
 from grainserve.rollout.declared import NAME, Declarations
 from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import Versions
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.management import Management
 from tools import mar
 from tools.emulator import Emulator
 from tools.gateway import Gateway

@@ -15,9 +15,9 @@ from google.cloud import storage
 from PIL import Image
 
 from grainserve.gateway.keys import make_key
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from tests.faults.world import Part
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
+from tests.faults.part import Part
 from tools import ports
 from tools.emulator import Emulator
 from tools.problem import Problem

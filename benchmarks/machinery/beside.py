@@ -18,7 +18,7 @@ import psutil
 import requests
 
 from benchmarks.machinery.bench import SECONDS, Bench, Gateway, png, wait_until
-from tests.faults.world import Part
+from tests.faults.part import Part
 from tools import ports
 from tools.problem import Problem
 

@@ -10,11 +10,11 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from grainserve.dispatcher import DONE, Dispatcher
-from grainserve.protocol import JobStore
-from grainserve.stopping import stop_signals
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.cli.stopping import stop_signals
+from grainserve.dispatch.dispatcher import DONE, Dispatcher
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 
 GRACE = 60.0
 

@@ -83,7 +83,7 @@ class IndexedMeter(Meter):
         if call.verb == "list":
             question = {key: values[0] for key, values in parse_qs(urlsplit(asker.path).query).items()}
             data = json.dumps(self._list(question)).encode()
-            # The clock of `grainserve.clock` lives on dates.
+            # The clock of `grainserve.storage.clock` lives on dates.
             return 200, [("Content-Type", "application/json"), ("Date", formatdate(usegmt=True))], data
         answer = super()._answer(call, asker, body)
         if call.folder == "pending" and answer[0] < 300:
@@ -100,7 +100,7 @@ class IndexedMeter(Meter):
         return self._ask_storage(asker, body)  # the index knows no generations
 
     def _list(self, question: dict[str, str]) -> dict[str, Any]:
-        """One page, as far as `grainserve.storage` asks for it: a prefix, with a start and a limit or a delimiter."""
+        """One page, as far as a bucket asks for it: a prefix, with a start and a limit or a delimiter."""
         prefix, most = question["prefix"], int(question.get("maxResults", 1000))
         with self._indexing:
             place = bisect_left(self.names, max(prefix, question.get("startOffset", ""), question.get("pageToken", "")))

@@ -31,10 +31,10 @@ import google_crc32c
 
 from benchmarks.machinery.bench import LAB, PLACES, Bench, submit, wait_for, wait_until
 from benchmarks.machinery.meter import IndexedMeter
-from grainserve.jobs import State
-from grainserve.pending import PREFIX, Ticket
-from grainserve.protocol import JobStore
-from tests.faults.world import Part
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import PREFIX, Ticket
+from grainserve.jobs.store import JobStore
+from tests.faults.part import Part
 from tools.problem import Problem
 
 PROCESSES = 5

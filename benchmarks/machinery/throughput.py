@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from benchmarks.machinery.bench import PLACES, SECONDS, Bench, submit, wait_for
-from tests.faults.world import Part
+from tests.faults.part import Part
 
 LINE = re.compile(r"^(\S+ \S+),(\d+) INFO image \S+(?: \(trace \S+\))? done$")
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from benchmarks.machinery.bench import LAB, Bench, png, submit
-from grainserve.protocol import JobStore
+from grainserve.jobs.store import JobStore
 
 UPLOADS_PER_SECOND = 6
 """Of the sustained run; eight places could do eight jobs of a second each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from grainserve.aio import AsyncClient
+from grainserve.async_client import AsyncClient
 from grainserve.client import Client
 from grainserve.errors import GrainserveError
 from grainserve.result import Grain, Result

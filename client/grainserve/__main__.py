@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from grainserve.cli import main
+from grainserve.cli.application import main
 
 main()

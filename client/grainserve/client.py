@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
@@ -15,26 +15,29 @@ from rich.progress import track
 
 from grainserve import config
 from grainserve.contract import validate_options
-from grainserve.databar import with_databar
 from grainserve.deadline import Deadline
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
-from grainserve.images import ImageSource, check_image, frame_size, image_bytes
-from grainserve.jobs import State
-from grainserve.notifications import from_environment
-from grainserve.pending import Ticket
-from grainserve.protocol import JobStore, check_submitter
+from grainserve.images import MAX_SIDE, ImageFile, ImageSource
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.pubsub import from_environment
+from grainserve.jobs.store import JobStore, check_submitter
+from grainserve.jobs.withdrawal import withdraw
+from grainserve.large_images import fetched, submit_tiles
 from grainserve.result import Result
 from grainserve.scale import Mode, with_scale
-from grainserve.storage import Bucket
-from grainserve.tiles.jobs import fetched, submit
-from grainserve.tiles.layout import LARGEST_GRAIN, SIDE
-from grainserve.torchserve import TorchServe
-from grainserve.withdrawal import withdraw
-from grainserve.work import Work
+from grainserve.scale.databar import with_databar
+from grainserve.storage.bucket import Bucket
+from grainserve.submission import Submission
+from grainserve.tiles.layout import LARGEST_GRAIN
+from grainserve.torchserve.inference import TorchServe
 
 Progress = Callable[[State, GrainserveError | None], None]
 JobsDone = Callable[[int, int], None]
+
+SHORTEST_PAUSE, LONGEST_PAUSE, PAUSES_GROW = 0.05, 1.0, 1.3
+"""Pauses between looks for a result, s, and the factor from each to the next."""
 
 
 class Client:
@@ -131,9 +134,33 @@ class Client:
             StorageError: GCS could not store it.
         """
         self._check_open()
-        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
-        data, content_type = image_bytes(image)
-        check_image(data)
+        read = ImageFile.of(image)
+        return self.submit_checked(
+            read,
+            _completed(read, options, scale, bar_um, find_databar),
+            idempotency_key=idempotency_key,
+            traceparent=traceparent,
+            version=version,
+            on_id=on_id,
+        )
+
+    def submit_checked(
+        self,
+        image: ImageFile,
+        options: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+        version: str | None = None,
+        on_id: Callable[[str], None] | None = None,
+    ) -> str:
+        """Submits as `submit` does, with options that are complete and were checked.
+
+        Raises:
+            As `submit`, but for InvalidOption and ScaleError.
+        """
+        self._check_open()
+        image.header  # noqa: B018 - what is no image is told before anything is stored
         ids: list[str] = []
 
         def noted(image_id: str) -> None:
@@ -144,19 +171,18 @@ class Client:
 
         with self._withdrawing(ids):
             image_id = self.store.submit(
-                data,
+                image.data,
                 model=self.model,
                 version=version or self.version,
-                options=checked,
+                options=dict(options),
                 submitter=self.submitter,
-                content_type=content_type,
+                content_type=image.content_type,
                 key=idempotency_key,
                 traceparent=traceparent,
                 on_id=noted,
             )
         # A client that was closed meanwhile leaves the job, which is stored, to the next dispatcher.
-        if dispatcher := self._running_dispatcher():
-            dispatcher.hand_in(Ticket(self.submitter, image_id))
+        self._hand_in(self.submitter, image_id)
         return image_id
 
     def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
@@ -204,23 +230,41 @@ class Client:
             JobFailed: the job ended without a result; its `code` says why.
             WaitTimeout: not in time; the job goes on.
         """
-        return self._wait(image_id, Deadline(timeout), progress)
+        return _awaited(self.looks(image_id, Deadline(timeout), progress))
 
-    def _wait(self, image_id: str, deadline: Deadline, progress: Progress | None) -> Result:
-        pause = 0.05
-        found = self.look(image_id)
+    def looks(self, image_id: str, deadline: Deadline, progress: Progress | None = None) -> Iterator[float | Result]:
+        """Looks for a job's result until it is there, for whoever waits in their own way.
+
+        This client's dispatcher hears of the job where it goes on.
+
+        Args:
+            image_id: from `submit`.
+            deadline: when to give up.
+            progress: as `wait`.
+
+        Yields:
+            The seconds to pause before the next look, each time; in the end the result.
+
+        Raises:
+            As `wait`.
+        """
+        pause = SHORTEST_PAUSE
+        found = self.poll(image_id)  # an unknown id is told before any thread starts
+        if found is None:
+            self._check_open()
+            self._hand_in(self.store.job(image_id).submitter, image_id)
         while found is None:
             if deadline.left <= 0:
                 raise self.too_late(image_id, deadline)
             if progress:
                 progress(self.state(image_id), self.problem)
-            time.sleep(min(pause, deadline.left))
-            pause = min(pause * 1.3, 1.0)
+            yield min(pause, deadline.left)
+            pause = min(pause * PAUSES_GROW, LONGEST_PAUSE)
             found = self.poll(image_id)
-        return found
+        yield found
 
     def too_late(self, image_id: str, deadline: Deadline) -> WaitTimeout:
-        """The error that says that a job was not done in time."""
+        """Returns the error that says that a job was not done in time."""
         return WaitTimeout(image_id, deadline.seconds or 0.0, self.state(image_id).value, self.problem)
 
     def cancel(self, image_ids: Iterable[str]) -> list[str]:
@@ -233,7 +277,7 @@ class Client:
             The ids of those that were cancelled.
         """
         every = list(image_ids)
-        self.over(every)
+        self._over(every)
         return withdraw(self.store, every)
 
     def analyze(
@@ -267,8 +311,8 @@ class Client:
         """
         deadline, ids = Deadline(timeout), list[str]()
         with self._withdrawing(ids):
-            work = self.begin(image, timeout=deadline, largest_grain=largest_grain, on_id=ids.append, **options)
-            return self.finish(work, deadline, progress, on_done)
+            begun = self.begin(image, timeout=deadline, largest_grain=largest_grain, on_id=ids.append, **options)
+            return self.finish(begun, deadline, progress, on_done)
 
     def begin(
         self,
@@ -281,7 +325,7 @@ class Client:
         find_databar: bool = False,
         on_id: Callable[[str], None] | None = None,
         **options: Any,
-    ) -> Work:
+    ) -> Submission:
         """Submits an image that somebody will wait for, in tiles where it is large.
 
         Nothing is stored where the work could not be done. Until `finish` has ended, a Ctrl-C that ends this client
@@ -309,33 +353,47 @@ class Client:
             with self._lock:
                 self._awaited[image_id] = None
 
-        deadline = Deadline.of(timeout)
-        large = max(frame_size(image)) > SIDE
-        checked = validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
+        deadline, read = Deadline.of(timeout), ImageFile.of(image)
+        large = max(read.size) > MAX_SIDE
+        checked = _completed(read, options, scale, bar_um, find_databar)
         self.check()
         if large:
-            return submit(self, image, largest_grain, checked, deadline=deadline, on_id=noted)
-        return Work((self.submit(image, on_id=noted, **checked),), lambda results: results[0])
+            return submit_tiles(self, read, largest_grain, checked, deadline=deadline, on_id=noted)
+        return Submission.of_one(self.submit_checked(read, checked, on_id=noted))
 
     def finish(
         self,
-        work: Work,
+        submission: Submission,
         timeout: float | Deadline | None = None,
         progress: Progress | None = None,
         on_done: JobsDone | None = None,
     ) -> Result:
         """Waits for the result of what `begin` began; arguments and errors as `analyze`, nothing is withdrawn."""
-        deadline, results = Deadline.of(timeout), list[Result]()
+        return _awaited(self.finishing(submission, Deadline.of(timeout), progress, on_done))
+
+    def finishing(
+        self,
+        submission: Submission,
+        deadline: Deadline,
+        progress: Progress | None = None,
+        on_done: JobsDone | None = None,
+    ) -> Iterator[float | Result]:
+        """Looks for the results of a submission's jobs until all are there, as `looks` does for one job."""
+        results: list[Result] = []
         try:
-            for image_id in work.image_ids:
-                results.append(self._wait(image_id, deadline, progress))
+            for image_id in submission.image_ids:
+                for seen in self.looks(image_id, deadline, progress):
+                    if isinstance(seen, Result):
+                        results.append(seen)
+                    else:
+                        yield seen
                 if on_done:
-                    on_done(len(results), len(work.image_ids))
+                    on_done(len(results), len(submission.image_ids))
         except Exception:
-            self.over(work.image_ids)
+            self._over(submission.image_ids)
             raise
-        self.over(work.image_ids)
-        return work.result(results)
+        self._over(submission.image_ids)
+        yield submission.result(results)
 
     @contextmanager
     def _withdrawing(self, image_ids: list[str]) -> Iterator[None]:
@@ -348,7 +406,7 @@ class Client:
             self.cancel(image_ids)
             raise
 
-    def over(self, image_ids: Iterable[str]) -> None:
+    def _over(self, image_ids: Iterable[str]) -> None:
         """Notes that nobody waits any longer for jobs of `begin`: a Ctrl-C leaves them as they are."""
         with self._lock:
             for image_id in image_ids:
@@ -378,19 +436,6 @@ class Client:
             self.torchserve.ping()
             if self.torchserve.management:
                 self.torchserve.management.ready(self.model, self.version)
-
-    def look(self, image_id: str) -> Result | None:
-        """Polls once and, where the job goes on, sees to it that this client's dispatcher knows of it.
-
-        Raises:
-            As `poll`.
-        """
-        found = self.poll(image_id)  # an unknown id is told before any thread starts
-        if found is None:
-            self._check_open()
-            if dispatcher := self._running_dispatcher():
-                dispatcher.hand_in(Ticket(self.store.job(image_id).submitter, image_id))
-        return found
 
     @property
     def problem(self) -> GrainserveError | None:
@@ -434,9 +479,30 @@ class Client:
         if self._closed:
             raise InvalidConfiguration("this client is closed: make another one")
 
+    def _hand_in(self, submitter: str, image_id: str) -> None:
+        """Tells this client's dispatcher of a job."""
+        if dispatcher := self._running_dispatcher():
+            dispatcher.hand_in(Ticket(submitter, image_id))
+
     def _running_dispatcher(self) -> Dispatcher | None:
         """The one dispatcher of this client, whichever thread asks first; None where it has none, or is closed."""
         with self._lock:
             if self._dispatch and self._dispatcher is None and not self._closed:
                 self._dispatcher = Dispatcher(self.store, self.torchserve, concurrency=self._concurrency).start()
             return self._dispatcher
+
+
+def _completed(
+    image: ImageFile, options: Mapping[str, Any], scale: Mode | None, bar_um: float | None, find_databar: bool
+) -> dict[str, Any]:
+    """Adds to options what is to be found in the image, and checks them."""
+    return validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
+
+
+def _awaited(looks: Iterator[float | Result]) -> Result:
+    """Waits in this thread for what looks bring."""
+    for seen in looks:
+        if isinstance(seen, Result):
+            return seen
+        time.sleep(seen)
+    raise AssertionError("looks end with a result")

@@ -1,4 +1,4 @@
-"""Images on their way in (bytes to submit) and on their way back (pixels to draw on)."""
+"""Images on their way in: read and decoded once each. Their formats and their largest side have their home here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import mimetypes
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,33 +21,154 @@ from grainserve.reading.picture import Header, Picture, read_header, read_pictur
 from grainserve.reading.refusal import Refused
 from grainserve.reading.stretch import Levels, eight_bits
 
-ImageSource = str | PathLike[str] | bytes | NDArray[Any]
+MAX_SIDE = 1024
+"""Longer side of an image that a model takes, px: a larger one is measured in tiles."""
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp")
+"""Of the names of images, in lower case."""
+
+
+class ImageFile:
+    """An image on its way in. Its file is read once and its pixels are decoded once, when they are first asked for.
+
+    Args:
+        source: a path; the bytes of an image file; or an array, H × W, H × W × 3 or H × W × 4, uint8, or H × W uint16,
+            which becomes a PNG. Files and bytes go as they are.
+    """
+
+    def __init__(self, source: str | PathLike[str] | bytes | NDArray[Any]) -> None:
+        self._source = source
+
+    @classmethod
+    def of(cls, image: ImageSource) -> ImageFile:
+        """Returns the image itself where it is one already."""
+        return image if isinstance(image, cls) else cls(image)  # type: ignore[arg-type]  # mypy#12155
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies; None where it is no file."""
+        return Path(self._source) if isinstance(self._source, str | PathLike) else None
+
+    @cached_property
+    def data(self) -> bytes:
+        """The bytes that are submitted.
+
+        Raises:
+            InvalidImage: no such file, nothing in it, or an array of another shape or dtype.
+        """
+        if isinstance(self._source, np.ndarray):
+            return _png(self._source)
+        if (path := self.path) is None:
+            data = bytes(self._source)  # type: ignore[arg-type]  # a bytearray, too
+        else:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise InvalidImage(f"{path} cannot be read: {error.strerror or error}") from error
+        if not data:
+            raise InvalidImage("the image has no bytes: give an image file")
+        return data
+
+    @property
+    def content_type(self) -> str:
+        """Its name in HTTP, by the file's name."""
+        if isinstance(self._source, np.ndarray):
+            return "image/png"
+        guessed = mimetypes.guess_type(self.path.name)[0] if self.path else None
+        return guessed or "application/octet-stream"
+
+    @cached_property
+    def header(self) -> Header:
+        """The file's header, read; see `check_image`."""
+        return check_image(self.data)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, px; an array needs no header for it.
+
+        Raises:
+            InvalidImage: it cannot be read.
+        """
+        if isinstance(self._source, np.ndarray):
+            return _from_array(self._source).size
+        return self.header.width, self.header.height
+
+    @cached_property
+    def picture(self) -> Picture:
+        """Its pixels, of any size, as the handler decodes them.
+
+        Raises:
+            InvalidImage: it cannot be read.
+        """
+        try:
+            with _without_warnings():
+                if isinstance(self._source, np.ndarray):
+                    return _picture(self._source)
+                return read_picture(self.data, self.header, most_reads=None)
+        except Refused as refused:
+            raise InvalidImage(str(refused)) from None
+
+    @property
+    def format(self) -> str:
+        """PNG, JPEG, TIFF, BMP, WEBP, or `array`."""
+        return "array" if isinstance(self._source, np.ndarray) else self.header.format
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file, or of the array."""
+        return self._source.nbytes if isinstance(self._source, np.ndarray) else len(self.data)
+
+    def release(self) -> None:
+        """Lets go of bytes and pixels; who asks for them again reads them again."""
+        for name in ("data", "picture"):
+            self.__dict__.pop(name, None)
+
+
+ImageSource: TypeAlias = str | PathLike[str] | bytes | NDArray[Any] | ImageFile
 
 
 def image_bytes(image: ImageSource) -> tuple[bytes, str]:
-    """Returns an image's bytes as they will be submitted, and their content type.
+    """Returns an image's bytes as they are submitted, and their content type; see `ImageFile`."""
+    read = ImageFile.of(image)
+    return read.data, read.content_type
 
-    Args:
-        image: a path; the bytes of an image file; or an array, H × W, H × W × 3 or H × W × 4, uint8, or H × W
-            uint16, which becomes a PNG. Files and bytes go as they are; `check_image` tells what is no image.
+
+def display_pixels(image: ImageSource) -> NDArray[np.uint8]:
+    """Decodes an image for display, upright as it was measured.
+
+    Returns:
+        H × W × 3, uint8; see `read_picture`.
 
     Raises:
-        InvalidImage: no such file, nothing in it, or an array of another shape or dtype.
+        InvalidImage: it cannot be read.
     """
-    if isinstance(image, np.ndarray):
-        return _png(image), "image/png"
-    if isinstance(image, bytes | bytearray | memoryview):
-        data, content_type = bytes(image), "application/octet-stream"
-    else:
-        path = Path(image)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InvalidImage(f"{path} cannot be read: {error.strerror or error}") from error
-        content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    if not data:
-        raise InvalidImage("the image has no bytes: give an image file")
-    return data, content_type
+    return ImageFile.of(image).picture.pixels
+
+
+def image_of(result: Path, folder: Path) -> Path | None:
+    """Finds the image in a folder that has the name of a result file; None where there is none.
+
+    Raises:
+        InvalidImage: there are several.
+    """
+    found = sorted(each for each in folder.iterdir() if each.stem == result.stem and each.suffix.lower() in ENDINGS)
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise InvalidImage(f"{folder} has {names} for {result}: one is wanted")
+    return found[0] if found else None
+
+
+def check_image(data: bytes) -> Header:
+    """Reads the header of an image file.
+
+    Raises:
+        InvalidImage: it is no image, or of a kind that is not read; the message says what to do.
+    """
+    try:
+        with _without_warnings():
+            return read_header(data, most_reads=None)
+    except Refused as refused:
+        raise InvalidImage(str(refused)) from None
 
 
 def _png(array: NDArray[Any]) -> bytes:
@@ -66,69 +188,12 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def check_image(data: bytes) -> Header:
-    """Reads the header of an image file.
-
-    Raises:
-        InvalidImage: it is no image, or of a kind that is not read; the message says what to do.
-    """
-    try:
-        with _without_warnings():
-            return read_header(data, most_reads=None)
-    except Refused as refused:
-        raise InvalidImage(str(refused)) from None
-
-
-def frame_size(image: ImageSource) -> tuple[int, int]:
-    """Reads an image's width and height, px, from its header.
-
-    Raises:
-        InvalidImage: as `image_bytes`, or the file is not read.
-    """
-    if isinstance(image, np.ndarray):
-        return _from_array(image).size
-    header = check_image(image_bytes(image)[0])
-    return header.width, header.height
-
-
-def decoded(image: ImageSource) -> tuple[str, Picture]:
-    """Decodes an image of any size, as the handler would.
-
-    Returns:
-        Its format (PNG, JPEG, TIFF, BMP, WEBP, or `array`), and its pixels.
-
-    Raises:
-        InvalidImage: it cannot be read.
-    """
-    try:
-        with _without_warnings():
-            if isinstance(image, np.ndarray):
-                return "array", _picture(image)
-            data, _ = image_bytes(image)
-            header = check_image(data)
-            return header.format, read_picture(data, header, most_reads=None)
-    except Refused as refused:
-        raise InvalidImage(str(refused)) from None
-
-
 def _picture(array: NDArray[Any]) -> Picture:
     picture = _from_array(array)
     if array.dtype == np.uint8:
         return Picture(upright_rgb(picture), picture.mode, ())
     pixels, warnings = eight_bits(Levels(array[..., None]))
     return Picture(pixels, picture.mode, warnings)
-
-
-def display_pixels(image: ImageSource) -> NDArray[np.uint8]:
-    """Decodes an image for display, upright as it was measured.
-
-    Returns:
-        H × W × 3, uint8; see `read_picture`.
-
-    Raises:
-        InvalidImage: it cannot be read.
-    """
-    return decoded(image)[1].pixels
 
 
 @contextmanager

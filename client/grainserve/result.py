@@ -1,181 +1,22 @@
-"""A result: the measured grains of one image, as objects, a table, a label map, files and figures."""
+"""A result: what it holds, and what can be made of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from grainserve.images import ImageSource
+from grainserve.results.data import Grain, ResultData
 
-from grainserve.contract import check_image_id, schema
-from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
-from grainserve.images import ImageSource, display_pixels
-from grainserve.masks import Window, decode_window, paint_labels
-from grainserve.sizes import SizeCurve, Weighting, size_curve
-from grainserve.tiles.layout import Box
-
-if (
-    TYPE_CHECKING
-):  # imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast
-    import pandas as pd
-
+# Imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast.
+if TYPE_CHECKING:
     from grainserve.stats import Summary
 
-_PARTS = {
-    "boundingBox": ("x", "y", "width", "height"),
-    "centroid": ("x", "y"),
-    "meanIntensity": ("r", "g", "b"),
-    "intensityStd": ("r", "g", "b"),
-    "centroid_um": ("x", "y"),
-    "texture": ("entropy", "gradientMean", "gradientStd", "coherence"),
-}
-_WHOLE = {"id", "boundingBox_x", "boundingBox_y", "boundingBox_width", "boundingBox_height", "area"}
-_BOOLEAN = {"touchesEdge", "lowPrecision"}
-_TEXT = {"class", "classSource"}
+__all__ = ["Grain", "Result"]
 
 
-@dataclass(frozen=True)
-class Grain:
-    """One grain.
-
-    Attributes:
-        id: 1 or more; its value in the label map.
-        label: its class, "unknown" where a classifier would not say.
-        score: 0 to 1.
-        mask: as in the result (`mask_format`), None with `none`.
-        properties: measurements under their wire names, px, px² and degrees, with `_um` twins when a scale was given.
-        class_confidence: probability of the likeliest class, 0…1; 0 for a grain like none that the classifier knows.
-            None where the label was given.
-        class_source: who named the class, "given" or "classifier".
-    """
-
-    id: int
-    label: str
-    score: float
-    mask: Any
-    properties: Mapping[str, Any]
-    class_confidence: float | None = None
-    class_source: str = "given"
-
-    @property
-    def area(self) -> int:
-        """Area, px²."""
-        return int(self.properties["area"])
-
-    @property
-    def equivalent_diameter(self) -> float | None:
-        """Diameter of the disc of the same area, px."""
-        value = self.properties["equivalentDiameter"]
-        return None if value is None else float(value)
-
-    @property
-    def touches_edge(self) -> bool:
-        """Whether the frame cuts it, so that its size is a lower bound."""
-        return bool(self.properties["touchesEdge"])
-
-    def row(self) -> dict[str, Any]:
-        """The grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
-        row: dict[str, Any] = {
-            "id": self.id,
-            "class": self.label,
-            "classConfidence": self.class_confidence,
-            "classSource": self.class_source,
-            "score": self.score,
-        }
-        for name, value in self.properties.items():
-            if name not in _PARTS:
-                row[name] = value
-            elif isinstance(value, Mapping):
-                row.update({f"{name}_{part}": value[part] for part in _PARTS[name]})
-            else:
-                row.update({f"{name}_{part}": each for part, each in zip(_PARTS[name], value, strict=True)})
-        return row
-
-
-class Result:
-    """The result of one image.
-
-    Args:
-        data: the result as TorchServe answered it.
-        fetch_image: brings the submitted image, for `overlay`; None where there is no way to.
-
-    Raises:
-        InvalidResult: it is not a result.
-    """
-
-    def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], ImageSource] | None = None) -> None:
-        self._data = data
-        self._fetch_image = fetch_image
-        try:
-            self.metadata: Mapping[str, Any] = data["metadata"]
-            self.image_id = check_image_id(self.metadata["imageId"])
-            self.width = int(self.metadata["image"]["width"])
-            self.height = int(self.metadata["image"]["height"])
-            self.frame  # noqa: B018 - a wrong one is told here, too
-            scale = self.metadata["units"]["umPerPx"]
-            self.grains = [_grain(each) for each in data["segmentedObjects"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidResult(f"this is not a result: {error!r}") from error
-        self.um_per_px = None if scale is None else float(scale)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> Result:
-        """Reads a result that `to_json` wrote.
-
-        Raises:
-            InvalidResult: it is not a result.
-        """
-        try:
-            data = json.loads(Path(path).read_bytes())
-        except ValueError as error:
-            raise InvalidResult(f"{path} is not JSON: {error}") from error
-        try:
-            return cls(data)
-        except InvalidResult as error:
-            raise InvalidResult(f"{path}: {error}") from error
-
-    @property
-    def frame(self) -> Box:
-        """The part of the image that was measured, px: all of it, unless a crop was asked for."""
-        box = self.metadata.get("frame")
-        return Box(**box) if box else Box(0, 0, self.width, self.height)
-
-    def __repr__(self) -> str:
-        return f"<Result of image {self.image_id}: {len(self.grains)} grains, {self.width} × {self.height} px>"
-
-    @property
-    def scale_source(self) -> str | None:
-        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
-        source = self.metadata["units"].get("scaleSource")
-        return None if source is None else str(source)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as TorchServe answered it."""
-        return dict(self._data)
-
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Writes the result as JSON."""
-        Path(path).write_text(json.dumps(self._data, allow_nan=False, ensure_ascii=False, indent=1), encoding="utf-8")
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row a grain; the same columns in the same order however many grains, none included.
-
-        Columns are the wire names, flat. Null becomes NaN. Lengths in px, areas in px², angles in degrees; columns
-        that end in `_um` and `_um2` are there when a scale was given.
-        """
-        import pandas as pd  # noqa: PLC0415
-
-        columns = _columns(self.um_per_px is not None)
-        rows = [grain.row() for grain in self.grains]
-        return pd.DataFrame(
-            {name: pd.Series([row.get(name) for row in rows], dtype=_dtype(name)) for name in columns}, columns=columns
-        )
+class Result(ResultData):
+    """The result of one image; see `ResultData` for what it holds."""
 
     def to_csv(self, path: str | PathLike[str], dialect: str = "excel") -> None:
         """Writes the table as CSV (UTF-8); null is an empty field, an apostrophe stands before what could be a formula.
@@ -192,50 +33,6 @@ class Result:
 
         write_csv(self.to_dataframe(), path, dialect)
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether there is something to draw: masks were asked for."""
-        return all(grain.mask is not None for grain in self.grains)
-
-    @cached_property
-    def windows(self) -> list[Window]:
-        """Each grain's mask as the part of the frame that holds it.
-
-        Raises:
-            MasksMissing: the result was asked for with mask_format `none`.
-        """
-        return [decode_window(grain.mask, self.height, self.width) for grain in self.grains]
-
-    @cached_property
-    def label_map(self) -> NDArray[np.int32]:
-        """H × W, int32: each pixel's grain id, 0 for background.
-
-        With mode `masks`, where masks overlap, a smaller mask lies over a larger one.
-
-        Raises:
-            MasksMissing: the result was asked for with mask_format `none`.
-        """
-        return paint_labels(self.windows, [grain.id for grain in self.grains], self.height, self.width)
-
-    @property
-    def size_unit(self) -> str:
-        """Unit of sizes: µm when a scale was given, else px."""
-        return "px" if self.um_per_px is None else "µm"
-
-    @property
-    def sizes(self) -> NDArray[np.float64]:
-        """Equivalent diameters of the n grains, in `size_unit`; NaN where there is none."""
-        name = "equivalentDiameter" if self.um_per_px is None else "equivalentDiameter_um"
-        return np.array([grain.properties[name] for grain in self.grains], dtype=np.float64)
-
-    def size_curve(self, weighting: Weighting = "number") -> SizeCurve:
-        """The cumulative grain-size curve, grains that touch the frame included."""
-        return size_curve(self.sizes, [grain.area for grain in self.grains], weighting)
-
-    def percentile(self, percent: float, weighting: Weighting = "number") -> float:
-        """D_p in `size_unit`: the equivalent diameter that p % of the grains (by number or area) is finer than."""
-        return self.size_curve(weighting).percentile(percent)
-
     def statistics(self, **options: Any) -> Summary:
         """The statistics of the image's grains: sizes with intervals, their classes, orientation, ASTM grain sizes.
 
@@ -245,44 +42,6 @@ class Result:
         from grainserve.stats import Sample, summarise  # noqa: PLC0415
 
         return summarise(Sample.of([self]), **options)
-
-    def pixels(self, image: ImageSource | None = None) -> NDArray[np.uint8]:
-        """The image that was measured, as it was: H × W × 3, uint8.
-
-        Args:
-            image: the image; None fetches it from where it was submitted to.
-
-        Raises:
-            InvalidImage: the image is not of the size that was measured.
-        """
-        if image is None:
-            if self._fetch_image is None:
-                raise GrainserveError("this result knows no bucket to fetch its image from: pass image=")
-            image = self._fetch_image()
-        pixels = display_pixels(image)
-        if pixels.shape[:2] != (self.height, self.width):
-            raise InvalidImage(
-                f"the image is {pixels.shape[1]} × {pixels.shape[0]} px, the one measured was {self.width} × "
-                f"{self.height} px: give the image that was submitted"
-            )
-        return pixels
-
-    def overlay(self, path: str | PathLike[str], image: ImageSource | None = None) -> None:
-        """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.
-
-        Args:
-            path: where.
-            image: the image; None fetches it from where it was submitted to.
-
-        Raises:
-            InvalidImage: the image is not the one measured.
-            MasksMissing: the result was asked for with mask_format `none`.
-        """
-        labels = self.label_map
-        pixels = self.pixels(image)
-        from grainserve.overlay import draw_overlay  # noqa: PLC0415
-
-        draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
     def export(
         self,
@@ -307,45 +66,3 @@ class Result:
         from grainserve.exports import formats  # noqa: PLC0415
 
         formats.write(self, path, format, image, csv_dialect)
-
-    def histogram(self, path: str | PathLike[str]) -> None:
-        """Writes a PNG of the grain sizes: histogram and cumulative curves."""
-        from grainserve import plots  # noqa: PLC0415
-
-        plots.save_size_figure(
-            path,
-            number=self.size_curve("number"),
-            area=self.size_curve("area"),
-            unit=self.size_unit,
-            edge_grains=sum(grain.touches_edge for grain in self.grains),
-        )
-
-
-def _grain(data: Mapping[str, Any]) -> Grain:
-    # Results of before 2026-11-22 do not say who named the class.
-    confidence, source = data.get("classConfidence"), data.get("classSource", "given")
-    return Grain(
-        id=int(data["id"]),
-        label=str(data["class"]),
-        score=float(data["score"]),
-        mask=data["mask"],
-        properties=data["properties"],
-        class_confidence=None if confidence is None else float(confidence),
-        class_source=str(source),
-    )
-
-
-def _columns(scaled: bool) -> list[str]:
-    columns = ["id", "class", "classConfidence", "classSource", "score"]
-    for name in schema("result")["$defs"]["properties"]["properties"]:
-        if scaled or not name.endswith(("_um", "_um2")):
-            columns += [f"{name}_{part}" for part in _PARTS[name]] if name in _PARTS else [name]
-    return columns
-
-
-def _dtype(name: str) -> str:
-    if name in _TEXT:
-        return "str"
-    if name in _BOOLEAN:
-        return "bool"
-    return "int64" if name in _WHOLE else "float64"

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from grainserve import contract
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.result import Result
 from tests.unit.handler.pictures import encoded
 from tools.mar import ROOT, pack

@@ -16,15 +16,15 @@ import pytest
 from google.cloud import storage
 from typer.testing import CliRunner
 
-from grainserve.cli import app
-from grainserve.dispatcher import Dispatcher
+from grainserve.cli.application import app
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import JobFailed
-from grainserve.jobs import State
-from grainserve.notifications import NotificationError, Notifications
-from grainserve.pending import Ticket
-from grainserve.protocol import Claim, JobStore
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.pubsub import NotificationError, Notifications
+from grainserve.jobs.store import Claim, JobStore
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tools import ports
 from tools.emulator import Emulator
@@ -182,7 +182,7 @@ def test_the_job_of_a_dead_letter_fails_unless_somebody_works_on_it(store: JobSt
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
         working._store.pending.some = lambda count: iter(())  # type: ignore[method-assign]
-        working._inbox.put = lambda ticket: False  # type: ignore[method-assign]
+        working._queue.put = lambda ticket: False  # type: ignore[method-assign]
         for image_id in (idle, leased):
             dead.announce(Ticket("lab", image_id))
         working.start()

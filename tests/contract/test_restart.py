@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from grainserve.management import Management
 from grainserve.rollout.declared import Declarations
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import Versions
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.management import Management
 from tools import mar, ports
 from tools.emulator import Emulator
 from tools.problem import Problem

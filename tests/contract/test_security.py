@@ -12,13 +12,13 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, generate_latest
 
-from grainserve.dispatcher import Dispatcher
-from grainserve.exporter import Source, bucket_gauges, serving, torchserve_gauges
-from grainserve.management import Management
-from grainserve.metrics import measure
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe as Inference
+from grainserve.dispatch.dispatcher import Dispatcher
+from grainserve.jobs.store import JobStore
+from grainserve.monitoring.dispatchers import measure
+from grainserve.monitoring.exporter import Source, bucket_gauges, serving, torchserve_gauges
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe as Inference
+from grainserve.torchserve.management import Management
 from tests.contract.conftest import Pack
 from tests.unit.handler.pictures import encoded, gradient
 from tools.stack import Stack

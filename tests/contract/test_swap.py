@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from grainserve.management import Management
 from grainserve.rollout.declared import Declarations
 from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout
 from grainserve.rollout.versions import NotReady, Versions
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.management import Management
 from tests.contract.conftest import Pack
 from tools.stack import Stack
 from tools.torchserve import TorchServe

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from grainserve import AsyncClient, Client
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.errors import GrainserveError, JobFailed
 from tests.unit.handler.pictures import encoded
 from tools import demo

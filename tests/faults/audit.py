@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from google.api_core import exceptions as api
 from google.cloud import storage
 
-from grainserve.dispatcher import SWEEP_EVERY, SWEPT
+from grainserve.cli.operations import LOOK_EVERY
+from grainserve.dispatch.dispatcher import SWEEP_EVERY, SWEPT
 from grainserve.errors import InvalidJob
-from grainserve.jobs import Job, State
-from grainserve.operate import LOOK_EVERY
+from grainserve.jobs.job import Job, State
 
 EAGER = 0.8
 """The shortest pause between two looks of an idle dispatcher, in parts of the one it is told."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from grainserve import AsyncClient, GrainserveError
-from grainserve.dispatcher import LISTING
+from grainserve.dispatch.dispatcher import LISTING
 from tests.faults.images import make_images
 
 SUBMITTER = "crowd"

@@ -15,7 +15,7 @@ from typing import Any
 from google.api_core import exceptions as api
 from google.cloud import storage
 
-from grainserve.jobs import Job
+from grainserve.jobs.job import Job
 from tests.faults.audit import listed
 
 PATIENCE = 20.0

@@ -19,7 +19,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 POISON, LARGE = b"poison", b"large"
 BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "Model has no worker to serve request."}

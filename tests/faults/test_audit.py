@@ -13,7 +13,7 @@ import pytest
 import requests
 from google.cloud import storage
 
-from grainserve.jobs import Failure, Job, State
+from grainserve.jobs.job import Failure, Job, State
 from tests.faults.audit import audit, audit_idle
 from tests.faults.proxy import Proxy
 from tools.emulator import Emulator

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from grainserve.jobs import Job
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.job import Job
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
 from tests.faults.audit import audit, listed
 from tests.faults.part import Part
 from tests.faults.proxy import Call, Mischief, Proxy

@@ -15,9 +15,9 @@ import pytest
 import requests
 from PIL import Image
 
-from grainserve.jobs import State
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.job import State
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
 from tests.faults.audit import audit
 from tests.faults.part import Part
 from tools import mar, ports

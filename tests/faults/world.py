@@ -17,9 +17,9 @@ from typing import Self
 
 import requests
 
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from grainserve.sweep import Sweep
+from grainserve.jobs.store import JobStore
+from grainserve.jobs.sweep import Sweep
+from grainserve.storage.bucket import Bucket
 from tests.faults import crowd, impatient, submitter
 from tests.faults.audit import Audit, audit, audit_idle, listed
 from tests.faults.hands import RESTORED, Hands

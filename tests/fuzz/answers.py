@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from grainserve.errors import GrainserveError, TorchServeError
-from grainserve.jobs import Failure
+from grainserve.jobs.job import Failure
 from grainserve.result import Result
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve.inference import TorchServe
 from tests.fuzz import values
 from tests.fuzz.mutators import mutate
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 IMAGE_ID = "f" * 32
 STATUSES = ("200",) * 28 + (

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from PIL import Image
 from pydantic import ValidationError
 
-from grain_handler import errors
+from grain_handler import decode, errors
 from grain_handler import frame as handlers
 from grain_handler.measure import measure_labels
 from grain_handler.options import Options, parse_options
-from grainserve import frame as clients
+from grain_handler.reading import picture as handlers_reading
+from grainserve import images
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import InvalidOption
+from grainserve.reading import picture as clients_reading
+from grainserve.results import frame as clients
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -38,6 +42,13 @@ def limits(option: dict[str, Any]) -> dict[str, Any]:
     if "enum" in said:
         said["enum"] = sorted(value for value in said["enum"] if value is not None)
     return said
+
+
+def test_both_take_images_of_the_same_side_and_the_same_formats() -> None:
+    assert images.MAX_SIDE == decode.MAX_SIDE
+    assert clients_reading.READ == handlers_reading.READ
+    read = {*clients_reading.READ.values(), "WEBP"}
+    assert {Image.registered_extensions()[ending] for ending in images.ENDINGS} == read
 
 
 def test_both_know_the_same_options() -> None:

@@ -23,7 +23,7 @@ from benchmarks.tiff_kinds import FORMS, LAYOUTS, PACKINGS, kinds, pixels
 from grain_handler import errors
 from grain_handler.decode import DecodedImage, decode
 from grainserve.errors import InvalidImage
-from grainserve.images import check_image, decoded
+from grainserve.images import ImageFile, check_image
 from tests.unit.handler.pictures import encoded, gradient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,8 @@ def tiff(array: NDArray[Any], **words: Any) -> bytes:
 def both(data: bytes) -> DecodedImage:
     """Reads a file with the handler and holds the client's reading to it."""
     seen = decode(data)
-    kind, mine = decoded(data)
+    file = ImageFile(data)
+    kind, mine = file.format, file.picture
     np.testing.assert_array_equal(mine.pixels, seen.pixels)
     assert (kind, mine.mode, mine.warnings) == (seen.format, seen.mode, seen.warnings)
     return seen
@@ -50,7 +51,7 @@ def refused(data: bytes) -> errors.RequestError:
     with pytest.raises(errors.RequestError) as failure:
         decode(data)
     with pytest.raises(InvalidImage) as mine:
-        decoded(data)
+        ImageFile(data).picture  # noqa: B018 - reads it
     assert str(mine.value) == str(failure.value)
     return failure.value
 

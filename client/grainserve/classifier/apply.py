@@ -9,7 +9,7 @@ import numpy as np
 from grainserve.classifier.model import load
 from grainserve.errors import InvalidResult
 from grainserve.result import Result
-from grainserve.weights import file_crc32c
+from grainserve.storage.checkpoints import file_crc32c
 
 
 def classify(result: Result, file: Path) -> Result:

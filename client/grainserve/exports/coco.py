@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grainserve.masks import encode_rle
+from grainserve.results.masks import encode_rle
 
 if TYPE_CHECKING:
-    from grainserve.result import Result
+    from grainserve.results.data import ResultData
 
 
-def write_coco(results: Sequence[Result], names: Sequence[str], path: Path) -> None:
+def write_coco(results: Sequence[ResultData], names: Sequence[str], path: Path) -> None:
     """Writes one annotation a grain, an image a result and a category a class.
 
     `iscrowd` is 0 although masks are run lengths: 1 would mean a region of uncounted objects, which training and

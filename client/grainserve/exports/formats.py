@@ -15,7 +15,7 @@ from grainserve.exports import coco, geojson, labels, rois, table
 from grainserve.images import ImageSource
 
 if TYPE_CHECKING:
-    from grainserve.result import Result
+    from grainserve.results.data import ResultData
 
 
 class FormatName(StrEnum):
@@ -51,8 +51,8 @@ class Format:
 
     ending: str
     media_type: str
-    write: Callable[[Result, Path, ImageSource | None], None]
-    write_together: Callable[[Sequence[Result], Sequence[str], Path], None] | None = None
+    write: Callable[[ResultData, Path, ImageSource | None], None]
+    write_together: Callable[[Sequence[ResultData], Sequence[str], Path], None] | None = None
     needs_masks: bool = False
     library: str | None = None
 
@@ -71,7 +71,7 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.CSV: Format(
         ".csv",
         "text/csv; charset=utf-8",
-        lambda result, path, _: result.to_csv(path),
+        lambda result, path, _: table.write_csv(result.to_dataframe(), path),
         write_together=table.write_pooled_csv,
     ),
     FormatName.PARQUET: Format(
@@ -128,7 +128,7 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.STATISTICS: Format(
         "_statistics.json",
         "application/json",
-        lambda result, path, _: result.statistics().to_json(path),
+        lambda result, path, _: _write_statistics(result, path),
     ),
 }
 
@@ -137,7 +137,7 @@ USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
 
 
 def write(
-    result: Result,
+    result: ResultData,
     path: str | PathLike[str],
     name: str | None = None,
     image: ImageSource | None = None,
@@ -165,13 +165,13 @@ def write(
     form = FORMATS[FormatName(name)]
     form.check_library()
     if name == FormatName.CSV:
-        result.to_csv(path, csv_dialect)
+        table.write_csv(result.to_dataframe(), path, csv_dialect)
     else:
         form.write(result, Path(path), image)
 
 
 def write_together(
-    results: Sequence[Result], names: Sequence[str], path: Path, name: FormatName, csv_dialect: str
+    results: Sequence[ResultData], names: Sequence[str], path: Path, name: FormatName, csv_dialect: str
 ) -> None:
     """Writes several results, whose images have these names, into one file.
 
@@ -204,5 +204,11 @@ def format_of(path: str | PathLike[str]) -> FormatName:
     raise InvalidOption(f"{Path(path).name} {which}: give format=, one of {', '.join(FORMATS)}")
 
 
-def _image_name(result: Result, image: ImageSource | None) -> str:
+def _image_name(result: ResultData, image: ImageSource | None) -> str:
     return Path(image).name if isinstance(image, str | PathLike) else result.image_id
+
+
+def _write_statistics(result: ResultData, path: Path) -> None:
+    from grainserve.stats import Sample, summarise  # noqa: PLC0415 - half a second that no other format needs
+
+    summarise(Sample.of([result])).to_json(path)

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 from grainserve.exports.outlines import Point, Polygon, polygons
 
 if TYPE_CHECKING:
-    from grainserve.result import Grain, Result
+    from grainserve.results.data import Grain, ResultData
 
 Place = Callable[[Point], tuple[float, float]]
 Properties = Callable[["Grain"], dict[str, Any]]
 
 
-def write_geojson(result: Result, path: Path) -> None:
+def write_geojson(result: ResultData, path: Path) -> None:
     """Writes outlines in px as an image counts them, y down, with the grain's row of the table as properties."""
     _write_as_image(result, path, _row)
 
 
-def write_qupath(result: Result, path: Path) -> None:
+def write_qupath(result: ResultData, path: Path) -> None:
     """Writes outlines in px as QuPath (0.4 on) reads them: detections with class and measurements."""
     _write_as_image(result, path, _detection)
 
 
-def write_map(result: Result, path: Path) -> None:
+def write_map(result: ResultData, path: Path) -> None:
     """Writes outlines as a map counts, y up: in µm where the result has a scale, else px.
 
     Properties as in `write_geojson`: places among them (`centroid_y`, …) stay in px of the image, y down.
@@ -36,7 +36,7 @@ def write_map(result: Result, path: Path) -> None:
     _write(result, path, features, _plane("bottom left", "north", unit))
 
 
-def _write_as_image(result: Result, path: Path, properties: Properties) -> None:
+def _write_as_image(result: ResultData, path: Path, properties: Properties) -> None:
     _write(result, path, _features(result, lambda point: point, 1, properties), _plane("top left", "south", PIXEL))
 
 
@@ -49,7 +49,7 @@ def _plane(corner: str, y: str, unit: str) -> str:
     return f'ENGCRS["image, from its {corner} corner",EDATUM["image"],{axes}]'
 
 
-def _write(result: Result, path: Path, features: list[dict[str, Any]], crs: str) -> None:
+def _write(result: ResultData, path: Path, features: list[dict[str, Any]], crs: str) -> None:
     collection = {
         "type": "FeatureCollection",
         # RFC 7946 has longitudes and latitudes only, and GDAL, so QGIS and R, takes numbers without this older member
@@ -61,7 +61,7 @@ def _write(result: Result, path: Path, features: list[dict[str, Any]], crs: str)
     path.write_text(json.dumps(collection, allow_nan=False, ensure_ascii=False), encoding="utf-8")
 
 
-def _features(result: Result, place: Place, step: int, properties: Properties) -> list[dict[str, Any]]:
+def _features(result: ResultData, place: Place, step: int, properties: Properties) -> list[dict[str, Any]]:
     """A feature for each grain; `step` is −1 where `place` mirrors, and so turns rings round."""
     return [
         {

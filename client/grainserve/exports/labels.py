@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from grainserve.result import Result
+    from grainserve.results.data import ResultData
 
 UM_PER_CM = 10_000
 
 
-def write_labels(result: Result, path: Path) -> None:
+def write_labels(result: ResultData, path: Path) -> None:
     """Writes each pixel's grain id, 0 for background, as a compressed 16-bit OME-TIFF.
 
     Where the result has a scale, the size of a pixel is in the OME-XML in µm, and in TIFF's own resolution tags, which

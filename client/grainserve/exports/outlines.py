@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.masks import Window
+from grainserve.results.masks import Window
 
 Point = tuple[int, int]
 Ring = list[Point]

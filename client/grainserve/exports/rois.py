@@ -13,13 +13,13 @@ from grainserve.exports.outlines import Ring, polygons
 if TYPE_CHECKING:
     from roifile import ImagejRoi
 
-    from grainserve.result import Grain, Result
+    from grainserve.results.data import Grain, ResultData
 
 MOVE_TO, LINE_TO, CLOSE = 0.0, 1.0, 4.0
 """Steps of a composite ROI's path, as `java.awt.geom.PathIterator` numbers them."""
 
 
-def write_rois(result: Result, path: Path) -> None:
+def write_rois(result: ResultData, path: Path) -> None:
     """Writes a ROI for each grain, named by its id and class, as `0017-quartz`.
 
     A grain of one ring is what ImageJ's wand makes (a traced ROI, along the corners of pixels), one with holes or of

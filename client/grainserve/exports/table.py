@@ -16,7 +16,7 @@ from grainserve.exports.formulas import neutralised
 if TYPE_CHECKING:
     import pandas as pd
 
-    from grainserve.result import Result
+    from grainserve.results.data import ResultData
 
 
 class CsvDialect(StrEnum):
@@ -50,7 +50,7 @@ def unit(column: str) -> str | None:
     return "degree" if column in ANGLES else None
 
 
-def pooled(results: Sequence[Result], names: Sequence[str]) -> pd.DataFrame:
+def pooled(results: Sequence[ResultData], names: Sequence[str]) -> pd.DataFrame:
     """The tables of several results as one, with the columns `image` (its name) and `imageId` in front.
 
     Where only some have a scale, the columns in µm are empty for the others.
@@ -94,18 +94,18 @@ def _safe(cell: object) -> object:
 
 
 def write_pooled_csv(
-    results: Sequence[Result], names: Sequence[str], path: Path, dialect: str = CsvDialect.EXCEL
+    results: Sequence[ResultData], names: Sequence[str], path: Path, dialect: str = CsvDialect.EXCEL
 ) -> None:
     """Writes the tables of several results as one CSV."""
     write_csv(pooled(results, names), path, dialect)
 
 
-def write_parquet(result: Result, path: Path) -> None:
+def write_parquet(result: ResultData, path: Path) -> None:
     """Writes the table as Parquet: types kept, each column's unit in its field, the result's metadata in the schema."""
     _write_parquet(result.to_dataframe(), [dict(result.metadata)], path)
 
 
-def write_pooled_parquet(results: Sequence[Result], names: Sequence[str], path: Path) -> None:
+def write_pooled_parquet(results: Sequence[ResultData], names: Sequence[str], path: Path) -> None:
     """Writes the tables of several results as one Parquet file."""
     _write_parquet(pooled(results, names), [dict(result.metadata) for result in results], path)
 

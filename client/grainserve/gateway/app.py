@@ -43,12 +43,12 @@ from grainserve.errors import (
     StorageError,
 )
 from grainserve.gateway import docs, jobs
-from grainserve.gateway.guard import guarded
 from grainserve.gateway.keys import TooManyRequests, Unauthorized
 from grainserve.gateway.metrics import Metrics
-from grainserve.gateway.places import Busy
 from grainserve.gateway.readiness import Readiness
+from grainserve.gateway.same_site import guarded
 from grainserve.gateway.service import Service
+from grainserve.gateway.shares import Busy
 
 log = logging.getLogger(__name__)
 

@@ -9,20 +9,20 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from grainserve import trace
 from grainserve.errors import ImageNotFound, JobFailed
 from grainserve.exports.formats import FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.connections import network
+from grainserve.gateway.downloads import Downloads
 from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
-from grainserve.gateway.places import Places
-from grainserve.gateway.sending import Readers
 from grainserve.gateway.service import Service
-from grainserve.jobs import Job, State
-from grainserve.pending import Ticket
-from grainserve.storage import Opened
+from grainserve.gateway.shares import Shares
+from grainserve.jobs import trace
+from grainserve.jobs.job import Job, State
+from grainserve.jobs.markers import Ticket
+from grainserve.storage.bucket import Opened
 
 POSITIONS = 1000
 """A position in the queue is counted up to this: one listing call."""
@@ -49,8 +49,8 @@ class Wanted(Which):
 def routes(service: Service) -> APIRouter:
     """The routes, over a service."""
     router, rates, limits = APIRouter(), Rates(), service.limits
-    uploading = Places(f"{service.uploads} uploads", service.uploads, limits.share)
-    readers = Readers(limits)
+    uploading = Shares(f"{service.uploads} uploads", service.uploads, limits.share)
+    downloads = Downloads(limits)
 
     async def caller(request: Request) -> Caller:
         """Who asks, if they may, and may now."""
@@ -60,7 +60,7 @@ def routes(service: Service) -> APIRouter:
         return found
 
     def owner(request: Request, who: Annotated[Caller, Depends(caller)]) -> str:
-        """Who takes places: a key, or where there are none an address."""
+        """Who takes shares: a key, or where there are none an address."""
         return network(request.client.host) if service.keys.open and request.client else who.name
 
     Known = Annotated[Caller, Depends(caller)]  # noqa: N806 - a type
@@ -120,7 +120,7 @@ def routes(service: Service) -> APIRouter:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
             store, form, dialect = service.store, wanted.format, wanted.csv_dialect
-            return readers.send_result(
+            return downloads.send_result(
                 holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), dialect)
             )
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
@@ -153,6 +153,6 @@ def routes(service: Service) -> APIRouter:
             own_job(image_id, who)
             return service.store.open_image(image_id)
 
-        return readers.send_image(holder, look)
+        return downloads.send_image(holder, look)
 
     return router

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
-from grainserve.protocol import check_submitter
+from grainserve.jobs.store import check_submitter
 
 MIB = 2**20
 MAX_MIB = 24

@@ -7,11 +7,11 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import StorageError
-from grainserve.gateway.look import Look
-from grainserve.metrics import measure
-from grainserve.protocol import JobStore
+from grainserve.gateway.probe import Probe
+from grainserve.jobs.store import JobStore
+from grainserve.monitoring.dispatchers import measure
 
 COUNTED = 5000
 """Unfinished jobs are counted up to this: five listing calls."""
@@ -32,7 +32,7 @@ class Metrics:
     def __init__(self, store: JobStore, dispatcher: Dispatcher | None) -> None:
         self._registry = CollectorRegistry()
         self._store = store
-        self._unfinished = Look(self._count, REMEMBERED)
+        self._unfinished = Probe(self._count, REMEMBERED)
         labels = ("method", "route", "status")
         self._requests = Counter("grainserve_requests", "Requests answered.", labels, registry=self._registry)
         self._seconds = Histogram(

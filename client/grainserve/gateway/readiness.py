@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import GrainserveError
-from grainserve.gateway.look import Look
-from grainserve.protocol import JobStore
-from grainserve.torchserve import TorchServe
+from grainserve.gateway.probe import Probe
+from grainserve.jobs.store import JobStore
+from grainserve.torchserve.inference import TorchServe
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class Readiness:
         self._store = store
         self._model = model
         self._version = version
-        self._parts = {"bucket": Look(self._bucket, REMEMBERED)}
+        self._parts = {"bucket": Probe(self._bucket, REMEMBERED)}
         if torchserve:
-            self._parts["torchserve"] = Look(lambda: self._worker(torchserve), REMEMBERED)
+            self._parts["torchserve"] = Probe(lambda: self._worker(torchserve), REMEMBERED)
         self._dispatcher = dispatcher
 
     async def problems(self) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.gateway.keys import Keys
-from grainserve.protocol import JobStore
-from grainserve.torchserve import TorchServe
+from grainserve.jobs.store import JobStore
+from grainserve.torchserve.inference import TorchServe
 
 AT_ONCE = 16
 """Uploads under way in one gateway, where it is told no other number."""

@@ -16,11 +16,11 @@ from starlette.types import Message
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway.service import Limits
+from grainserve.images import MAX_SIDE
 from grainserve.reading.picture import READ, read_header
 from grainserve.reading.refusal import Refused
 
 JSON = "application/json"
-MAX_SIDE = 1024
 STATUS = {"decompression_bomb": 413} | dict.fromkeys(
     ("not_an_image", "unsupported_format", "multiple_pages", "truncated_image"), 415
 )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
-from grainserve.storage import Bucket, PreconditionFailed
+from grainserve.storage.bucket import Bucket, PreconditionFailed
 
 FOLDER = "archives/"
 MANIFEST = "MAR-INF/MANIFEST.json"

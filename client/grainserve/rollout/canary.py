@@ -15,7 +15,7 @@ from grainserve.contract import validate_result
 from grainserve.errors import GrainserveError, TorchServeBusy
 from grainserve.images import image_bytes
 from grainserve.result import Result
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve.inference import TorchServe
 
 PATIENCE, PAUSE = 300.0, 0.5
 """Seconds for a queue to take a canary, under whatever load there is, and between two attempts."""

@@ -23,7 +23,7 @@ import yaml
 
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout.archives import Archive
-from grainserve.storage import Bucket, PreconditionFailed
+from grainserve.storage.bucket import Bucket, PreconditionFailed
 
 NAME = "models.yaml"
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout.archives import FOLDER
 from grainserve.rollout.declared import Declaration, DeclaredModel
+from grainserve.rollout.lock import ChangeUnderWay
 from grainserve.rollout.swap import Rollout
-from grainserve.rollout.turn import ChangeUnderWay
 
 DRAIN_SECONDS = 60.0
 """For an old version in a look that does not wait: the next look goes on."""
@@ -65,7 +65,7 @@ class Reconciliation:
         failed = []
         for model in self.rollout.declarations.read():
             try:
-                with self.rollout.turn(model, wait=wait):
+                with self.rollout.locked(model, wait=wait):
                     failed += [f"{model}: {problem}" for problem in self._apply(model, wait=wait)]
             except ChangeUnderWay as error:
                 if wait:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from grainserve.errors import ImageNotFound, InvalidJob, InvalidResult, ResultNotFound
-from grainserve.protocol import JobStore
+from grainserve.jobs.store import JobStore
 from grainserve.result import Result
 
 LATELY = 1000

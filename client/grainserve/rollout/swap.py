@@ -26,7 +26,7 @@ from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
 from grainserve.rollout.declared import DeclarationContended, Declarations, DeclaredModel, DeclaredVersion
-from grainserve.rollout.turn import ChangeUnderWay, turn
+from grainserve.rollout.lock import ChangeUnderWay, change_lock
 from grainserve.rollout.versions import NotReady, Versions
 
 
@@ -65,10 +65,10 @@ class Rollout:
         """Which TorchServe this is."""
         return f"{socket.gethostname()} ({self.versions.management.url})"
 
-    def turn(self, model: str, *, wait: bool = True) -> AbstractContextManager[None]:
+    def locked(self, model: str, *, wait: bool = True) -> AbstractContextManager[None]:
         """Keeps others from changing the model here."""
         seconds = self.ready_seconds if wait else 0
-        return turn(self.versions.model_store, model, seconds=seconds, say=self.versions.say)
+        return change_lock(self.versions.model_store, model, seconds=seconds, say=self.versions.say)
 
     def declared(self, model: str) -> DeclaredModel:
         """What is declared of a model."""
@@ -91,7 +91,7 @@ class Rollout:
         """
         archive, data = archives.read(path)
         archives.push(archive, data, self.declarations.bucket)
-        with self.turn(archive.model):
+        with self.locked(archive.model):
             self._switch(archive)
         return archive.version
 
@@ -102,7 +102,7 @@ class Rollout:
             InvalidConfiguration: there is none.
             And as `swap`.
         """
-        with self.turn(model):
+        with self.locked(model):
             declared = self.declared(model)
             if declared.candidate != declared.previous:  # else it is a rollback that was cut short
                 self.end_interrupted(model)
@@ -121,7 +121,7 @@ class Rollout:
         archive, data = archives.read(path)
         model, version = archive.model, archive.version
         archives.push(archive, data, self.declarations.bucket)
-        with self.turn(model):
+        with self.locked(model):
             self._check_unused(archive)
             self._check_default_loaded(model)
             known = self.versions.management.version(model, version) is not None
@@ -136,7 +136,7 @@ class Rollout:
 
     def scale(self, model: str, version: str | None, workers: int) -> str:
         """Sets the number of a version's workers (None: the default one's) and waits for them; returns the version."""
-        with self.turn(model):
+        with self.locked(model):
             registered = self.versions.management.versions(model)
             version = version or self.default(model)
             if version is None or version not in registered:
@@ -163,7 +163,7 @@ class Rollout:
             InvalidConfiguration: it is the default one.
             NotDrained: it still has requests.
         """
-        with self.turn(model):
+        with self.locked(model):
             self.end_interrupted(model)
             declared = self.declared(model)
             others = (self.versions.management.versions(model).keys() | declared.versions.keys()) - {version}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grainserve.protocol import JobStore
+from grainserve.jobs.store import JobStore
 from grainserve.result import Result
 from grainserve.rollout.canary import CanaryFailed, Comparison, Limits, ask, compare, read_images
 from grainserve.rollout.shadow import Answered, sample
 from grainserve.rollout.versions import Say
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve.inference import TorchServe
 
 
 class Canaries:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from grainserve.errors import GrainserveError, InvalidConfiguration, TorchServeError
-from grainserve.management import Management, Version
 from grainserve.rollout import archives
 from grainserve.rollout.archives import Archive
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.management import Management, Version
 
 Say = Callable[[str], None]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import ScaleConflict, ScaleNotFound
-from grainserve.scale.drawn import UNEVEN, colour_of, contrast_of, core, ends_of, is_drawn, is_even, share_of
+from grainserve.scale.appearance import UNEVEN, colour_of, contrast_of, core, ends_of, is_drawn, is_even, share_of
 from grainserve.scale.interrupted import goes_on, interrupted
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 

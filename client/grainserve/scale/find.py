@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
-from grainserve.images import ImageSource, display_pixels, image_bytes
-from grainserve.scale import number
+from grainserve.images import ImageFile, ImageSource
+from grainserve.scale import bar_number as number
 from grainserve.scale.bar import Bar, find_bars, scale_bar
 from grainserve.scale.metadata import file_scale
 from grainserve.scale.resolution import not_taken
@@ -41,13 +40,14 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
         raise InvalidOption(f"scale is {mode!r}; it must be 'auto' or 'file'")
     if bar_um is not None and (mode != "auto" or not 0 < bar_um < float("inf")):
         raise InvalidOption(f"bar_um is {bar_um}; it must be a length in µm over 0, and scale 'auto'")
-    data, _ = image_bytes(image)
-    said = file_scale(data, Path(image) if not isinstance(image, np.ndarray | bytes | bytearray | memoryview) else None)
+    read = ImageFile.of(image)
+    data = read.data
+    said = file_scale(data, read.path)
     if mode == "file":
         if said is None:
             raise ScaleNotFound(f"the file says no scale{_not_taken(data)}: give um_per_px (--um-per-px)")
         return said
-    pixels = display_pixels(data)
+    pixels = read.picture.pixels
     bars = find_bars(pixels)
     if said is not None:
         return _agreed(said, pixels, bars, bar_um)

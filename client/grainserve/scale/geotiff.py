@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from grainserve.errors import ScaleError
-from grainserve.scale.page import image_page
-from grainserve.scale.said import Said
+from grainserve.scale.pixel_size import PixelSize
+from grainserve.scale.tiff_page import image_page
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -53,7 +53,7 @@ WEB_MERCATOR = (3857, 3785, 900_913)
 """Its metres are metres on the ground at the equator only."""
 
 
-def ground_size(tiff: TiffFile) -> Said | None:
+def ground_size(tiff: TiffFile) -> PixelSize | None:
     """The size of pixels that a GeoTIFF says, as a pixel scale or a transformation.
 
     Raises:
@@ -69,7 +69,7 @@ def ground_size(tiff: TiffFile) -> Said | None:
     else:
         return None
     um = 1e6 * _metres((page.geotiff_tags if page.is_geotiff else None) or {}, x)
-    return Said(SOURCE, x * um, y * um)
+    return PixelSize(SOURCE, x * um, y * um)
 
 
 def _metres(keys: Mapping[str, Any], x: float) -> float:

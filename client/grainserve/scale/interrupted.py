@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.scale.drawn import BRIGHT, DARK, UNEVEN, colour_of, contrast_of, core, is_drawn, is_even
+from grainserve.scale.appearance import BRIGHT, DARK, UNEVEN, colour_of, contrast_of, core, is_drawn, is_even
 from grainserve.scale.runs import CONTRAST, Stack
 
 WIDEST_WRITTEN, WIDEST_EMPTY = 6, 3

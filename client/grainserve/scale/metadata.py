@@ -12,10 +12,10 @@ from PIL import Image
 from grainserve.errors import ScaleError
 from grainserve.reading.picture import BROKEN
 from grainserve.scale import geotiff, tiff
-from grainserve.scale.beside import beside
-from grainserve.scale.page import image_page
+from grainserve.scale.pixel_size import PixelSize, Size
 from grainserve.scale.resolution import is_tiff, resolution
-from grainserve.scale.said import Said, Size
+from grainserve.scale.sidecar import sidecar_size
+from grainserve.scale.tiff_page import image_page
 from grainserve.scale.units import Scale
 
 DAMAGED = (*BROKEN, ElementTree.ParseError, LookupError, AttributeError, ArithmeticError)
@@ -45,16 +45,16 @@ def file_scale(data: bytes, path: Path | None = None) -> Scale | None:
     return None
 
 
-def _said(data: bytes, path: Path | None) -> Iterator[Said]:
+def _said(data: bytes, path: Path | None) -> Iterator[PixelSize]:
     if is_tiff(data):
         yield from _of_tiff(data)
-    if path is not None and (found := beside(path)):
+    if path is not None and (found := sidecar_size(path)):
         yield found
     if found := resolution(data):
         yield found
 
 
-def _of_tiff(data: bytes) -> Iterator[Said]:
+def _of_tiff(data: bytes) -> Iterator[PixelSize]:
     import tifffile  # noqa: PLC0415
 
     try:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from grainserve.reading.picture import BROKEN
-from grainserve.scale.page import image_page
-from grainserve.scale.said import Said
+from grainserve.scale.pixel_size import PixelSize
+from grainserve.scale.tiff_page import image_page
 
 INCH_UM = 25_400.0
 
@@ -71,12 +71,12 @@ def is_scanned(um: float) -> bool:
     return um >= SCANNED_UM
 
 
-def resolution(data: bytes) -> Said | None:
+def resolution(data: bytes) -> PixelSize | None:
     """The size of pixels by the resolution tags; None where there are none, or they are not taken."""
     found = density(data)
     if found is None or found.why_not:
         return None
-    return Said(f"{found.kind} resolution tags", INCH_UM / found.x, INCH_UM / found.y)
+    return PixelSize(f"{found.kind} resolution tags", INCH_UM / found.x, INCH_UM / found.y)
 
 
 def not_taken(data: bytes) -> str:

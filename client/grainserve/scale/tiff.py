@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from grainserve.scale.pixel_size import PixelSize, Size, pixel_size
 from grainserve.scale.resolution import is_scanned
-from grainserve.scale.said import Said, Size, said
 from grainserve.scale.units import size_um, unit_um
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
 
 
-def _ome(source: str, tiff: TiffFile) -> Said | None:
+def _ome(source: str, tiff: TiffFile) -> PixelSize | None:
     xml = tiff.ome_metadata
     pixels = None if xml is None else ElementTree.fromstring(xml).find(".//{*}Pixels")
     if pixels is None:
@@ -23,10 +23,10 @@ def _ome(source: str, tiff: TiffFile) -> Said | None:
     x, y = (
         size_um(source, pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XY"
     )
-    return said(source, x, y, _size(pixels.get("SizeX"), pixels.get("SizeY")))
+    return pixel_size(source, x, y, _size(pixels.get("SizeX"), pixels.get("SizeY")))
 
 
-def _imagej(source: str, tiff: TiffFile) -> Said | None:
+def _imagej(source: str, tiff: TiffFile) -> PixelSize | None:
     written = tiff.imagej_metadata or {}
     unit = str(written.get("unit", ""))
     tags = tiff.pages.first.tags
@@ -40,18 +40,18 @@ def _imagej(source: str, tiff: TiffFile) -> Said | None:
     # ImageJ keeps the dpi of what it opened as a scale in inches.
     if x is not None and unit_um(unit) == unit_um("inch") and is_scanned(x):
         return None
-    return said(source, x, y)
+    return pixel_size(source, x, y)
 
 
-def _zeiss(source: str, tiff: TiffFile) -> Said | None:
+def _zeiss(source: str, tiff: TiffFile) -> PixelSize | None:
     written = tiff.sem_metadata or {}
     value = written.get("ap_image_pixel_size") or written.get("ap_pixel_size")
     store = re.fullmatch(r"(\d+) \* (\d+)", str((written.get("dp_image_store") or ("", ""))[1]))
     x = size_um(source, " ".join(map(str, value[1:]))) if value else None
-    return said(source, x, size=_size(*store.groups()) if store else None, panel=True)
+    return pixel_size(source, x, size=_size(*store.groups()) if store else None, panel=True)
 
 
-def _fei(source: str, tiff: TiffFile) -> Said | None:
+def _fei(source: str, tiff: TiffFile) -> PixelSize | None:
     written = tiff.fei_metadata or {}
     image = written.get("Image", {})
     size = _size(image.get("ResolutionX"), image.get("ResolutionY"))
@@ -59,32 +59,32 @@ def _fei(source: str, tiff: TiffFile) -> Said | None:
         values = written.get(part, {})
         if values.get("PixelWidth"):
             x, y = (size_um(source, values.get(f"Pixel{side}"), "m") for side in ("Width", "Height"))
-            return said(source, x, y, size, panel=True)
+            return pixel_size(source, x, y, size, panel=True)
     return None
 
 
-def _zeiss_lsm(source: str, tiff: TiffFile) -> Said | None:
+def _zeiss_lsm(source: str, tiff: TiffFile) -> PixelSize | None:
     written = tiff.lsm_metadata or {}
     x, y = (size_um(source, written.get(f"VoxelSize{axis}"), "m") for axis in "XY")
-    return said(source, x, y, _size(written.get("DimensionX"), written.get("DimensionY")))
+    return pixel_size(source, x, y, _size(written.get("DimensionX"), written.get("DimensionY")))
 
 
-def _olympus(source: str, tiff: TiffFile) -> Said | None:
+def _olympus(source: str, tiff: TiffFile) -> PixelSize | None:
     written = tiff.sis_metadata or {}
     x, y = (size_um(source, written.get(f"pixelsize{axis}"), "m") for axis in "xy")
-    return said(source, x, y)
+    return pixel_size(source, x, y)
 
 
-def _metamorph(source: str, tiff: TiffFile) -> Said | None:
+def _metamorph(source: str, tiff: TiffFile) -> PixelSize | None:
     written = (tiff.metaseries_metadata or {}).get("PlaneInfo", {})
     if written.get("spatial-calibration-state") in (False, "off"):
         return None
     unit = str(written.get("spatial-calibration-units", ""))
     x, y = (size_um(source, written.get(f"spatial-calibration-{axis}"), unit) for axis in "xy")
-    return said(source, x, y, _size(written.get("pixel-size-x"), written.get("pixel-size-y")))
+    return pixel_size(source, x, y, _size(written.get("pixel-size-x"), written.get("pixel-size-y")))
 
 
-def _aperio(source: str, tiff: TiffFile) -> Said | None:
+def _aperio(source: str, tiff: TiffFile) -> PixelSize | None:
     first = tiff.pages.first
     found = re.search(r"\|\s*MPP\s*=\s*([^|\s]+)", first.description) if first.is_svs else None
     if found is None:
@@ -92,10 +92,10 @@ def _aperio(source: str, tiff: TiffFile) -> Said | None:
     # The size scanned comes first, then that of the part kept, then that of this level.
     sizes = [(int(width), int(height)) for width, height in re.findall(r"(\d+)x(\d+)", first.description)]
     known = (first.imagewidth, first.imagelength)
-    return said(source, size_um(source, found[1], "µm"), size=known if known in sizes or not sizes else sizes[0])
+    return pixel_size(source, size_um(source, found[1], "µm"), size=known if known in sizes or not sizes else sizes[0])
 
 
-READERS: Mapping[str, Callable[[str, TiffFile], Said | None]] = {
+READERS: Mapping[str, Callable[[str, TiffFile], PixelSize | None]] = {
     "OME-XML PhysicalSizeX": _ome,
     "ImageJ description": _imagej,
     "Zeiss SEM tag 34118": _zeiss,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grainserve.sizes import Weighting
+from grainserve.results.size_curve import Weighting
 from grainserve.stats.sample import Sample
 
 EQUANT = 1.2

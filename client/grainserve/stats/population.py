@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.sizes import Weighting, cumulative
+from grainserve.results.size_curve import Weighting, cumulative
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.classes import kurtosis_class, skewness_class, sorting_class, wentworth_shares
 from grainserve.stats.interval import Interval

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import MixedScales, NoResults
-from grainserve.result import Result
-from grainserve.sizes import Weighting
+from grainserve.results.data import ResultData
+from grainserve.results.size_curve import Weighting
 
 Floats = NDArray[np.float64]
 
@@ -51,10 +51,10 @@ class Sample:
     below_detection: NDArray[np.bool_]
     orientation: Floats
     aspect_ratio: Floats
-    results: tuple[Result, ...] = ()
+    results: tuple[ResultData, ...] = ()
 
     @classmethod
-    def of(cls, results: Iterable[Result], name: str | None = None, images: Sequence[str] | None = None) -> Sample:
+    def of(cls, results: Iterable[ResultData], name: str | None = None, images: Sequence[str] | None = None) -> Sample:
         """Pools the grains of images.
 
         Args:

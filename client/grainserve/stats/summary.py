@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, NoGrains
-from grainserve.sizes import Weighting, size_curve
+from grainserve.results.size_curve import Weighting, size_curve
 from grainserve.stats.astm import grain_size_numbers, largest_grain
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from grainserve.rounding import interval_text, number_text, p_value_text
-from grainserve.sizes import Weighting
+from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import FolkWard
+from grainserve.stats.rounding import interval_text, number_text, p_value_text
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption
+from grainserve.images import MAX_SIDE
+from grainserve.results.frame import Box
 
-SIDE = 1024
+SIDE = MAX_SIDE
 """Side of a tile, px: the largest image a model takes, so that it sees every image at the image's own resolution."""
 
 LARGEST_GRAIN = 128
@@ -18,26 +20,6 @@ LARGEST_GRAIN = 128
 
 MAX_LARGEST_GRAIN = 384
 """Beyond, tiles would be over three quarters overlap; grains that large are found as well in the image scaled down."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels in the image, half-open."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
-        return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Its middle (x, y), in pixel-corner coordinates."""
-        return self.x + self.width / 2, self.y + self.height / 2
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from grainserve.masks import Window
-from grainserve.tiles.layout import Box, Layout
+from grainserve.results.frame import Box
+from grainserve.results.masks import Window
+from grainserve.tiles.layout import Layout
 
 SAME = 0.5
 """IoU from which on two sightings are of one grain: above one half a grain has one partner at most."""

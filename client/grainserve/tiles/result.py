@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import TilesDisagree
-from grainserve.masks import Window, encode_rle
-from grainserve.result import Result
-from grainserve.tiles.layout import Box, Layout
+from grainserve.results.data import ResultData
+from grainserve.results.frame import Box
+from grainserve.results.masks import Window, encode_rle
+from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 
 MAKERS = ("model", "version", "checkpoint", "precision", "classifier")
 """What of the metadata says who measured; the tiles of one image have it in common."""
 
 
-def odd_ones(results: Sequence[Result]) -> tuple[list[int], str]:
+def odd_ones(results: Sequence[ResultData]) -> tuple[list[int], str]:
     """Indices of the tiles that others measured than the latest, and what those differ in.
 
     A version is asked for by name, but the checkpoint behind it may be replaced while the tiles are measured.
@@ -34,7 +35,7 @@ def odd_ones(results: Sequence[Result]) -> tuple[list[int], str]:
 
 def merged_result(
     layout: Layout,
-    results: Sequence[Result],
+    results: Sequence[ResultData],
     image: Mapping[str, Any],
     warnings: Sequence[str] = (),
     *,
@@ -105,7 +106,7 @@ def assembled(
     return image
 
 
-def _sightings(layout: Layout, results: Sequence[Result]) -> list[Sighting]:
+def _sightings(layout: Layout, results: Sequence[ResultData]) -> list[Sighting]:
     found = []
     for index, (tile, result) in enumerate(zip(layout.tiles, results, strict=True)):
         for window, grain in zip(result.windows, result.to_dict()["segmentedObjects"], strict=True):

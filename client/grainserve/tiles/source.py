@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.images import ImageSource, decoded, image_bytes
+from grainserve.images import ImageFile, ImageSource
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,8 @@ def read(image: ImageSource) -> Source:
     Raises:
         InvalidImage: it cannot be read, or holds several images.
     """
-    if not isinstance(image, np.ndarray):
-        image, _ = image_bytes(image)
-    kind, picture = decoded(image)
+    read = ImageFile.of(image)
+    picture = read.picture
     height, width = picture.pixels.shape[:2]
-    description = {
-        "width": width,
-        "height": height,
-        "format": kind,
-        "mode": picture.mode,
-        "bytes": image.nbytes if isinstance(image, np.ndarray) else len(image),
-    }
+    description = {"width": width, "height": height, "format": read.format, "mode": picture.mode, "bytes": read.nbytes}
     return Source(picture.pixels, description, picture.warnings)

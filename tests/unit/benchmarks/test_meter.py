@@ -10,8 +10,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from benchmarks.machinery.meter import IndexedMeter
-from grainserve.pending import Pending
-from grainserve.storage import Bucket
+from grainserve.jobs.markers import Markers
+from grainserve.storage.bucket import Bucket
 
 # 1,100 for the first lab: more than a page.
 NAMES = [f"pending/lab-{lab}/{number:032x}" for lab, count in (("a", 1100), ("b", 3)) for number in range(count)]
@@ -54,6 +54,6 @@ def test_folders_are_the_submitters(bucket: Bucket) -> None:
 
 
 def test_a_look_brings_jobs_of_both(bucket: Bucket) -> None:
-    found = list(Pending(bucket, random.Random(1)).some(8))
+    found = list(Markers(bucket, random.Random(1)).some(8))
     assert {ticket.submitter for ticket in found} == {"lab-a", "lab-b"}
     assert len(found) == 4 + 3

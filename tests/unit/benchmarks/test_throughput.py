@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from benchmarks.machinery.throughput import LINE
-from grainserve.jobs import Job
-from grainserve.operate import LOG_FORMAT
+from grainserve.cli.operations import LOG_FORMAT
+from grainserve.jobs.job import Job
 
 
 @pytest.mark.parametrize("trace", [None, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])

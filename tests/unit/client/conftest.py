@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
 from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import FakeTorchServe
-from tests.unit.client.results import make_image
+from tests.unit.client.made import make_image
 from tools.ports import choose_free
 from tools.stack import Emulator
 

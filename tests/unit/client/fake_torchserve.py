@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 Answer = tuple[int, bytes]
 BUSY: Answer = (

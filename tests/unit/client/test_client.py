@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import tifffile
 from google.cloud import storage
 from PIL import Image
 
-from grainserve import AsyncClient, Client
+from grainserve import AsyncClient, Client, images
 from grainserve.errors import (
     BucketNotFound,
     ImageNotFound,
@@ -27,11 +28,12 @@ from grainserve.errors import (
     WaitTimeout,
 )
 from grainserve.images import ImageSource
-from grainserve.jobs import State
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
+from grainserve.jobs.job import State
+from grainserve.jobs.store import JobStore
+from grainserve.reading import picture as picture_reading
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS, make_image
+from tests.unit.client.made import DISCS, make_image
 
 
 @pytest.fixture
@@ -272,3 +274,74 @@ def test_async_client_has_the_same_verbs(bucket_name: str, torchserve: FakeTorch
                 await idle.wait(image_id, timeout=0.1)
 
     asyncio.run(work())
+
+
+STEPS = {"looks", "finishing", "submit_checked", "too_late"}
+"""What the verbs are made of, for clients of other kinds."""
+
+
+def verbs(kind: type) -> dict[str, set[str]]:
+    """A client's public names → the parameters that are named."""
+    members = {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_")}
+    return {
+        name: set(inspect.signature(member).parameters) if callable(member) else set()
+        for name, member in members.items()
+    }
+
+
+def test_async_client_has_every_verb_with_its_arguments() -> None:
+    own, others = verbs(AsyncClient), verbs(Client)
+    assert set(own) == set(others) - STEPS
+    for name, parameters in own.items():
+        assert parameters <= others[name], name
+        assert "options" in parameters or parameters == others[name], name
+
+
+def test_async_client_says_what_goes_on(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:
+    seen: list[State] = []
+    done: list[tuple[int, int]] = []
+
+    async def work() -> None:
+        async with AsyncClient() as client:
+            await client.check()
+            assert await client.default_version() == client.client.default_version()
+            begun = await client.begin(picture, um_per_px=2.0)
+            assert await client.state(begun.image_ids[0]) in State
+            result = await client.finish(
+                begun, 60, lambda state, _: seen.append(state), lambda *each: done.append(each)
+            )
+            assert (result.image_id, result.um_per_px) == (begun.image_ids[0], 2.0)
+            assert client.problem is None
+            result.to_json(picture.with_suffix(".json"))
+            assert (await client.result_from(picture.with_suffix(".json"))).pixels().shape[2] == 3
+
+    asyncio.run(work())
+    assert done == [(1, 1)]
+    assert all(state in State for state in seen)
+
+
+@pytest.mark.parametrize("verb", ["submit", "analyze"])
+def test_a_file_is_read_and_decoded_once(
+    client: Client, picture: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    read, decode = Path.read_bytes, picture_reading.read_picture
+    files: list[Path] = []
+    pictures: list[int] = []
+
+    def reading(path: Path) -> bytes:
+        if path == picture:
+            files.append(path)
+        return read(path)
+
+    def decoding(data: bytes, *arguments: Any, **more: Any) -> Any:
+        pictures.append(len(data))
+        return decode(data, *arguments, **more)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    monkeypatch.setattr(images, "read_picture", decoding)
+    with pytest.raises(ScaleNotFound):
+        getattr(client, verb)(picture, scale="auto", find_databar=True)
+    assert (len(files), len(pictures)) == (1, 1)
+    files.clear()
+    getattr(client, verb)(picture, find_databar=True)
+    assert len(files) == 1

@@ -4,7 +4,7 @@ import pytest
 
 from grainserve import config
 from grainserve.errors import InvalidConfiguration
-from grainserve.storage import EMULATOR, connect
+from grainserve.storage.bucket import EMULATOR, connect
 
 WRONG = {
     "127.0.0.1:8080": "http://127.0.0.1:8080",

@@ -22,7 +22,7 @@ from grainserve.contract import (
 )
 from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 from grainserve.result import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 NUMBERS = {
     "points_per_side": (1, 128),

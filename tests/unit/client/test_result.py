@@ -16,11 +16,11 @@ from PIL import Image
 
 from grainserve.contract import validate_result
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult, MasksMissing
-from grainserve.masks import decode_mask
-from grainserve.overlay import draw_overlay, length_text, nice_length
 from grainserve.result import Result
-from grainserve.sizes import size_curve
-from tests.unit.client.results import DISCS, HEIGHT, WIDTH, disc_masks, encode, make_image, make_result
+from grainserve.results.masks import decode_mask
+from grainserve.results.overlay import draw_overlay, length_text, nice_length
+from grainserve.results.size_curve import size_curve
+from tests.unit.client.made import DISCS, HEIGHT, WIDTH, disc_masks, encode, make_image, make_result
 
 
 def encode_runs(run: int) -> str:

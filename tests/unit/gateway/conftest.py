@@ -16,14 +16,14 @@ import requests
 import uvicorn
 from PIL import Image
 
-from grainserve.dispatcher import Dispatcher
+from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.gateway import connections
 from grainserve.gateway.app import create_app
 from grainserve.gateway.keys import Keys
 from grainserve.gateway.service import Service
-from grainserve.protocol import JobStore
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.conftest import bucket_name, emulator, gcs, names, picture, torchserve  # noqa: F401
 from tests.unit.client.fake_torchserve import FakeTorchServe
 

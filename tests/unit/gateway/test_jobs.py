@@ -24,9 +24,9 @@ from grainserve.contract import validate_error, validate_result
 from grainserve.exports import formats
 from grainserve.exports.formats import FORMATS
 from grainserve.gateway.keys import Caller, Keys, make_key
-from grainserve.jobs import State
+from grainserve.jobs.job import State
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import make_image
+from tests.unit.client.made import make_image
 from tests.unit.gateway.conftest import Gateway, Start, png
 
 Names = Callable[[], set[str]]

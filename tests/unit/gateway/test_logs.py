@@ -53,5 +53,5 @@ def test_another_place_in_the_code_is_heard(kept: Kept) -> None:
 
 def test_what_is_logged_of_jobs_is_logged_whole(kept: Kept) -> None:
     for number in range(1000):
-        logging.getLogger("grainserve.dispatcher").warning("job %d failed", number)
+        logging.getLogger("grainserve.dispatch.dispatcher").warning("job %d failed", number)
     assert len(kept.lines) == 1000

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import browsing, needs_chromium
 from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS, WIDTH
+from tests.unit.client.made import DISCS, WIDTH
 from tests.unit.gateway.conftest import Start
 from tests.unit.gateway.test_jobs import keys
 

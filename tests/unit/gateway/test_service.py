@@ -18,12 +18,13 @@ import pytest
 from google.cloud import storage
 
 from grainserve.errors import InvalidConfiguration, StorageUnreachable, TorchServeUnreachable
-from grainserve.gateway import look, readiness
+from grainserve.gateway import probe as look
+from grainserve.gateway import readiness
 from grainserve.gateway.keys import Caller, Keys, Rates, TooManyRequests, make_key
 from grainserve.gateway.service import Service
-from grainserve.pending import Ticket
-from grainserve.storage import Bucket
-from grainserve.torchserve import TorchServe
+from grainserve.jobs.markers import Ticket
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.gateway.conftest import Gateway, Start, png
 from tests.unit.gateway.test_jobs import keys

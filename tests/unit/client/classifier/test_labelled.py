@@ -13,7 +13,7 @@ from grainserve.classifier.labelled import FEATURES, read_labelled
 from grainserve.errors import LabelledTableError
 from grainserve.exports.table import write_csv
 from grainserve.result import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 from tests.unit.labelled import make_table
 
 COUNTS = {"quartz": 12, "biotite": 12}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.result import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 CLASSES = ("quartz", "mica/biotite", "Glimmer-Ü")
 SCALE = 2.5

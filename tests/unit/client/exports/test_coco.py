@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from grainserve.exports.coco import write_coco
 from grainserve.result import Result
 from tests.unit.client.exports.scenes import CLASSES, hard_masks, hard_result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 def test_pycocotools_reads_masks_boxes_and_classes(tmp_path: Path) -> None:

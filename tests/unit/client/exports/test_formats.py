@@ -11,7 +11,7 @@ from grainserve.exports import formats
 from grainserve.exports.formats import FORMATS, FormatName, format_of
 from grainserve.result import Result
 from tests.unit.client.exports.scenes import hard_result
-from tests.unit.client.results import make_image, make_result
+from tests.unit.client.made import make_image, make_result
 
 
 @pytest.mark.parametrize("name", FormatName)

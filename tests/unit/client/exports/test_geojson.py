@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from shapely.affinity import affine_transform
 
-from grainserve.masks import decode_mask
 from grainserve.result import Result
+from grainserve.results.masks import decode_mask
 from tests.unit.client.exports.scenes import SCALE, hard_masks, hard_result
 
 

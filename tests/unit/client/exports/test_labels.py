@@ -9,7 +9,7 @@ import tifffile
 
 from grainserve.result import Result
 from tests.unit.client.exports.scenes import hard_masks, hard_result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 def pixels_of(tiff: tifffile.TiffFile) -> dict[str, str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.exports.formats import FORMATS
-from tests.unit.client.results import make_image, make_result
+from tests.unit.client.made import make_image, make_result
 
 PAGE = (Path(__file__).parents[4] / "docs" / "exports.md").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from skimage.measure import grid_points_in_poly
 
 from grainserve.exports.outlines import polygons
 from grainserve.exports.rois import _roi
-from grainserve.masks import Window
+from grainserve.results.masks import Window
 from tests.unit.client.exports.scenes import hard_masks, hard_result
 
 

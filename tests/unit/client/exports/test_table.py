@@ -11,7 +11,7 @@ from grainserve.exports import table
 from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.result import Result
 from tests.unit.client.exports.scenes import SCALE, hard_result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 
 @pytest.mark.parametrize("um_per_px", [None, SCALE])

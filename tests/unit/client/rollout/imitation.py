@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grainserve.management import Management, ManagementRefused, Version, Worker
 from grainserve.rollout import archives
+from grainserve.torchserve.management import Management, ManagementRefused, Version, Worker
 
 
 class Unplugged(BaseException):

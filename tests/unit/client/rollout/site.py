@@ -11,7 +11,7 @@ from grainserve.rollout.declared import Declarations, DeclaredModel
 from grainserve.rollout.reconcile import Reconciliation
 from grainserve.rollout.swap import Rollout, Trial
 from grainserve.rollout.versions import Versions
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.rollout.imitation import ImitatedManagement, Plug, Unplugged, make_mar
 
 

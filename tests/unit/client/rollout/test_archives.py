@@ -12,7 +12,7 @@ import pytest
 
 from grainserve.errors import InvalidConfiguration
 from grainserve.rollout import archives
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.rollout.imitation import make_mar
 
 LARGE = archives.MOST + 2**20

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from grainserve.protocol import JobStore
+from grainserve.jobs.store import JobStore
 from grainserve.result import Result
 from grainserve.rollout import canary
 from grainserve.rollout.canary import CanaryFailed, Comparison, Limits, agreement, ask, compare
 from grainserve.rollout.shadow import sample
 from grainserve.rollout.trials import Canaries
-from grainserve.torchserve import TorchServe
+from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
-from tests.unit.client.results import DISCS, make_result
-from tests.unit.client.test_protocol import claimed, submit
+from tests.unit.client.jobs.test_store import claimed, submit
+from tests.unit.client.made import DISCS, make_result
 
 LABELS = arrays(np.int32, (6, 7), elements=st.integers(0, 4))
 

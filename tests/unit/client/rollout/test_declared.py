@@ -19,7 +19,7 @@ from grainserve.rollout.declared import (
     from_yaml,
     to_yaml,
 )
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
 
 SHA = "ab" * 32
 NAMES = st.from_regex(r"[a-z0-9._]{1,8}", fullmatch=True)

@@ -10,9 +10,9 @@ import pytest
 from grainserve.errors import InvalidConfiguration
 from grainserve.rollout import archives
 from grainserve.rollout.archives import ArchiveChanged
+from grainserve.rollout.lock import ChangeUnderWay
 from grainserve.rollout.reconcile import ApplyFailed, Reconciliation
-from grainserve.rollout.turn import ChangeUnderWay
-from grainserve.storage import Bucket
+from grainserve.storage.bucket import Bucket
 from tests.unit.client.rollout.imitation import ImitatedManagement
 from tests.unit.client.rollout.site import Site
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from grainserve.cli import app
+from grainserve.cli.application import app
 from grainserve.errors import GrainserveError, InvalidOption, ScaleConflict, ScaleNotFound, ScaleNumberMissing
-from grainserve.scale import find_scale, number, with_scale
+from grainserve.scale import bar_number as number
+from grainserve.scale import find_scale, with_scale
 from tests.unit.client.scale.pictures import DATA, saved, texture, with_bar
 
 BAR = with_bar(texture(40, 5), 200, 4, (255, 255, 255))

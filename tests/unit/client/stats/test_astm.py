@@ -17,7 +17,7 @@ from grainserve.stats import Sample, summarise
 from grainserve.stats.astm import METHODS, Field, grain_size_number, label_grains, paths
 from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
 from grainserve.stats.astm.number import g_from_area_density, g_from_line_density
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 from tests.unit.client.stats.samples import grid_of_squares, hexagons
 
 STEEL = Path(__file__).parents[4].parent / "shared" / "data" / "e112" / "steel_boundaries.tif"

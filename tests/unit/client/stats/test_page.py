@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from grainserve import Result
-from tests.unit.client.results import make_result
+from tests.unit.client.made import make_result
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")

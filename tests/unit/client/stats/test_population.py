@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from grainserve.sizes import size_curve
+from grainserve.results.size_curve import size_curve
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import PERCENTS, Population, phi, population

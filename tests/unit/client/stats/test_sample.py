@@ -8,7 +8,7 @@ import pytest
 from grainserve import Result
 from grainserve.errors import MixedScales, NoGrains, NoResults, NoScale
 from grainserve.stats import Sample, summarise
-from tests.unit.client.results import HEIGHT, WIDTH, make_result
+from tests.unit.client.made import HEIGHT, WIDTH, make_result
 from tests.unit.client.stats.samples import boolean_field, make_sample
 
 

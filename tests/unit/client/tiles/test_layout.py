@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from grainserve.errors import InvalidOption
-from grainserve.tiles.layout import MAX_LARGEST_GRAIN, SIDE, Box, Layout
+from grainserve.results.frame import Box
+from grainserve.tiles.layout import MAX_LARGEST_GRAIN, SIDE, Layout
 
 lengths = st.integers(1, 9000)
 layouts = st.builds(Layout.of, lengths, lengths, st.integers(1, MAX_LARGEST_GRAIN))

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from grainserve.masks import Window, paint_labels
-from grainserve.tiles.layout import Box, Layout
+from grainserve.results.frame import Box
+from grainserve.results.masks import Window, paint_labels
+from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import CLAIM, Sighting, merge
 from tests.unit.client.tiles.truth import Truth, diameters, packing, sightings
 

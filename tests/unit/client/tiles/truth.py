@@ -13,10 +13,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from grainserve.masks import Window, encode_rle
-from grainserve.tiles.layout import Box, Layout
+from grainserve.results.frame import Box
+from grainserve.results.masks import Window, encode_rle
+from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Sighting
-from tests.unit.client.results import make_properties, make_result
+from tests.unit.client.made import make_properties, make_result
 
 Segmenter = Callable[[Box], list[tuple[Window, float]]]
 """A tile → masks in the image and their scores."""

@@ -1,0 +1,7 @@
+"""The command line: every command, and what only commands need."""
+
+from __future__ import annotations
+
+from grainserve.cli.application import app, main
+
+__all__ = ["app", "main"]

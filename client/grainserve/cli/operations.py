@@ -1,0 +1,311 @@
+"""Commands of those who run the service, beside those of `cli.py` for those who use it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grainserve import config
+from grainserve.cli.stopping import stop_signals
+from grainserve.cli.terminal import reported
+from grainserve.dispatch.dispatcher import Dispatcher
+from grainserve.errors import InvalidConfiguration
+from grainserve.escaping import LineFormatter
+from grainserve.gateway.service import AT_ONCE, LOOPBACK, Limits, Service
+from grainserve.jobs.job import LONGEST_LEASE
+from grainserve.jobs.pubsub import from_environment
+from grainserve.jobs.store import JobStore
+from grainserve.jobs.sweep import Sweep
+from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
+
+log = logging.getLogger("grainserve")
+
+LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
+"""Seconds between two looks of an idle dispatcher at `pending/`, without and with Pub/Sub."""
+
+REPORT_EVERY = 60.0
+"""Seconds between two lines of a dispatcher that say how far it is."""
+
+MIB = 2**20
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+Concurrency = Annotated[
+    int, typer.Option(min=1, help="Jobs at once at most; two for each of TorchServe's workers are of use.")
+]
+Grace = Annotated[
+    float, typer.Option(min=0, help="Seconds the jobs in hand may take to end after SIGTERM; then they go back.")
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option(
+        "--lease",
+        min=1,
+        max=LONGEST_LEASE.total_seconds(),
+        help="Seconds after which the jobs of a dispatcher that died are taken over.",
+    ),
+]
+
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+MetricsPort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; none by default.")
+]
+
+
+def dispatch(
+    concurrency: Concurrency = 4,
+    grace: Grace = 25.0,
+    lease: LeaseSeconds = 60.0,
+    metrics_port: MetricsPort = None,
+    metrics_host: Host = "127.0.0.1",
+) -> None:
+    """Work on pending jobs, whoever submitted them, until SIGTERM or Ctrl-C. Any number of these may run.
+
+    Each claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It keeps nothing itself:
+    killed at any moment, its jobs are taken over by the others when their leases have run out. On SIGTERM it claims
+    nothing more and ends what it has in hand; what takes longer than --grace goes back into the queue at once.
+    """
+    with reported():
+        log_to_terminal()
+        store = _store(lease)
+        torchserve = TorchServe(config.setting(None, config.TORCHSERVE), config.management(None))
+        with stop_signals() as stopping:
+            dispatcher = _dispatcher(store, torchserve, concurrency)
+            if metrics_port is not None:
+                _offer_metrics(dispatcher, metrics_host, metrics_port)
+            dispatcher.start()
+            log.info("%s dispatches jobs of bucket %s to %s", dispatcher.owner, store.bucket.name, torchserve.inference)
+            while not stopping.wait(REPORT_EVERY):
+                log.info("%s", dispatcher.summary())
+            log.info("stopping: %s", dispatcher.summary())
+            ended = dispatcher.stop(grace)
+        log.info("%s%s", dispatcher.summary(), "" if ended else "; what was in hand is back in the queue")
+
+
+def gateway(  # noqa: PLR0917 - one for each option
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it wants --keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    keys: Annotated[Path | None, typer.Option(metavar="FILE", help="API keys, as `keygen` prints them.")] = None,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Whoever reaches it may use it.")] = False,
+    dispatchers: Annotated[
+        int, typer.Option("--dispatch", min=0, help="Jobs at once in this process; 0 leaves them to `dispatch`.")
+    ] = 2,
+    uploads: Annotated[
+        int, typer.Option(min=1, help="Uploads at once, of up to 120 MiB of memory each; more are told to wait.")
+    ] = AT_ONCE,
+    reads: Annotated[
+        int, typer.Option(min=1, help="Images and results on their way to readers at once, up to 2 MiB of each image.")
+    ] = Limits.reads,
+    read_mib: Annotated[
+        int, typer.Option(min=1, metavar="MIB", help="MiB of results on their way to readers at once.")
+    ] = Limits.read_bytes // MIB,
+    share: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, help="The part of uploads and reads for one key; without keys, for one address."),
+    ] = Limits.share,
+    slowest: Annotated[
+        float, typer.Option(min=0.1, metavar="KIB", help="KiB/s of an upload or a reader; slower ones are cut off.")
+    ] = Limits.slowest / 1024,
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="For the headers of a request to arrive.")
+    ] = Limits.header_seconds,
+    connections: Annotated[
+        int,
+        typer.Option(min=1, help="Open at once; one more closes the one that waited longest for a request."),
+    ] = Limits.connections,
+    connections_per_address: Annotated[
+        int, typer.Option(min=1, help="Of them from one address; behind a proxy as many as --connections.")
+    ] = Limits.per_address,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default one.")] = None,
+    grace: Grace = 25.0,
+    lease: LeaseSeconds = 60.0,
+) -> None:
+    """Offer jobs over HTTP, and a page at / to drop images on. Any number of these may run behind a load balancer.
+
+    It keeps nothing itself: images, jobs and results are in the bucket, whichever gateway is asked. Requests without a
+    valid key are refused when --keys names a file; limits are each gateway's own.
+    """
+    with reported():
+        try:  # an extra of the client, and other commands start faster without
+            import uvicorn  # noqa: PLC0415
+
+            from grainserve.gateway import connections as connecting  # noqa: PLC0415
+            from grainserve.gateway.app import create_app  # noqa: PLC0415
+            from grainserve.gateway.keys import Keys  # noqa: PLC0415
+            from grainserve.gateway.logs import hold_back  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+        log_to_terminal()
+        hold_back()
+        connecting.make_room(connections)
+        limits = Limits(
+            connections=connections,
+            per_address=connections_per_address,
+            header_seconds=header_timeout,
+            slowest=int(slowest * 1024),
+            reads=reads,
+            read_bytes=read_mib * MIB,
+            share=share,
+        )
+        if keys is None and not no_keys and not _is_loopback(host):
+            raise InvalidConfiguration(f"{host} can be reached by others: give --keys FILE, or --no-keys for anybody")
+        inference = config.setting(None, config.TORCHSERVE)
+        if inference == config.NONE and dispatchers:
+            raise InvalidConfiguration(f"{config.TORCHSERVE} is {config.NONE!r}: give --dispatch 0 to only take jobs")
+        torchserve = None if inference == config.NONE else TorchServe(inference, config.management(None))
+        store = _store(lease)
+        service = Service(
+            store=store,
+            torchserve=torchserve,
+            model=config.setting(model, config.MODEL),
+            version=version,
+            keys=Keys.read(keys) if keys else Keys({}),
+            dispatcher=_dispatcher(store, torchserve, dispatchers) if torchserve and dispatchers else None,
+            uploads=uploads,
+            grace=grace,
+            origins=tuple(cors_origin or ()),
+            # Where others may reach it, they do so by names that only they know.
+            hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
+            limits=limits,
+        )
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            **connecting.settings(limits),
+        )
+
+
+def exporter(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 9105,
+    host: Host = "127.0.0.1",
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+) -> None:
+    """Tell Prometheus of TorchServe's queues and workers and of unfinished jobs, until SIGTERM or Ctrl-C.
+
+    It looks at one TorchServe's management (none where GRAINSERVE_MANAGEMENT is `none`), which is on loopback as a
+    rule: run it beside each. It looks at the bucket where GRAINSERVE_BUCKET names one: one of them is enough for that.
+    """
+    with reported():
+        try:
+            from grainserve.monitoring import exporter as exporting  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+        log_to_terminal()
+        sources = exporting.from_environment(every)
+        with stop_signals() as stopping, exporting.serving(sources, host, port) as address:
+            log.info("%s tells of %s", address, " and ".join(source.name for source in sources))
+            stopping.wait()
+
+
+def reconcile(
+    create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
+) -> None:
+    """Repair the bucket: markers for unfinished jobs that lack one; markers and results that no job has go.
+
+    With Pub/Sub (GRAINSERVE_PUBSUB) every pending job is announced again, whatever became of its first message.
+
+    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes,
+    and repair it little by little.
+    """
+    with reported():
+        log_to_terminal()
+        notifications = from_environment()
+        if create:
+            if notifications is None:
+                raise InvalidConfiguration("GRAINSERVE_PUBSUB is not set: projects/PROJECT/topics/TOPIC")
+            notifications.create()
+        store = _store()
+        sweep = Sweep(store)
+        cleared = sweep.clear_markers()
+        while not sweep.step():
+            pass
+        for count, what in (
+            (cleared, "markers without an unfinished job deleted"),
+            (sweep.marked, "unfinished jobs without a marker marked"),
+            (sweep.dropped, "results without a job that is done deleted"),
+        ):
+            if count or not notifications:
+                typer.echo(f"{count} {what}")
+        if notifications:
+            typer.echo(f"{notifications.announce_all(store.pending.all())} pending jobs announced")
+
+
+def keygen(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key: lower-case letters, digits, '-' or '_'.")],
+) -> None:
+    """Make an API key: a table for the gateway's file on standard output, the key itself on standard error.
+
+    The table holds the key's SHA-256, requests a minute (twice as many at once), and the largest image in MiB. The key
+    goes to the caller and is kept nowhere.
+    """
+    from grainserve.gateway.keys import make_key  # noqa: PLC0415
+
+    with reported():
+        key, entry = make_key(name)
+        typer.echo(entry)
+        typer.echo(f"the key, for {name} alone: {key}", err=True)
+
+
+def _store(lease: float = 60.0) -> JobStore:
+    bucket = Bucket(config.setting(None, config.BUCKET))
+    return JobStore(bucket, lease=timedelta(seconds=lease), notifications=from_environment())
+
+
+def _dispatcher(store: JobStore, torchserve: TorchServe, concurrency: int) -> Dispatcher:
+    interval = LOOK_EVERY_WITH_NEWS if store.notifications else LOOK_EVERY
+    return Dispatcher(store, torchserve, concurrency=concurrency, listing_interval=interval)
+
+
+def _offer_metrics(dispatcher: Dispatcher, host: str, port: int) -> None:
+    try:  # an extra of the client
+        from grainserve.monitoring import dispatchers as metrics  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
+    log.info("metrics on port %d of %s", metrics.offer(dispatcher, host, port), host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def log_to_terminal() -> None:
+    """One line an event, to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    examples: dict[Callable[..., None], str] = {
+        dispatch: "Example:  grainserve dispatch --concurrency 8",
+        gateway: "Example:  grainserve gateway --host 0.0.0.0 --keys keys.toml\n\nThen:  curl -T sand.png -H "
+        "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
+        exporter: "Example:  GRAINSERVE_BUCKET=grains grainserve exporter --port 9105",
+        reconcile: "Example:  grainserve reconcile --create",
+        keygen: "Example:  grainserve keygen lab-a >> keys.toml",
+    }
+    for command, example in examples.items():
+        app.command(epilog=example, rich_help_panel="Running the service")(command)

@@ -1,0 +1,153 @@
+"""What the command line shows and writes of a result."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from grainserve.cli.terminal import console
+from grainserve.escaping import visible
+from grainserve.exports.formats import FORMATS, USUAL, FormatName
+from grainserve.exports.table import CsvDialect
+from grainserve.result import Result
+
+SHOWN = 8
+SUMMARY_PERCENTS = (10, 50, 90)
+
+
+def unique_names(images: Sequence[Path]) -> list[str]:
+    """A name for each image's files: its stem, with a number behind it where another has the same."""
+    names: list[str] = []
+    for image in images:
+        name, number = image.stem, 2
+        while name in names:
+            name, number = f"{image.stem}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def write_files(
+    result: Result,
+    out: Path,
+    name: str,
+    image: Path | None,
+    to: Sequence[FormatName] | None = None,
+    *,
+    csv_dialect: str = CsvDialect.EXCEL,
+) -> list[Path]:
+    """Writes a result's files: NAME.csv, NAME_overlay.png, …
+
+    Args:
+        result: what to write.
+        out: folder, which must exist.
+        name: NAME.
+        image: the image; None fetches it from the bucket.
+        to: formats; None for the usual ones, without those that want masks where the result has none.
+        csv_dialect: of CSV.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MasksMissing: the result has none, and a format that was asked for is made of them.
+    """
+    chosen = list(to or USUAL)
+    if not to and not result.has_masks:
+        chosen = [each for each in chosen if not FORMATS[each].needs_masks]
+        console.print("no overlay: mask_format is none")
+    files = [out / f"{name}{FORMATS[each].ending}" for each in chosen]  # not with_suffix: names may hold dots
+    for each, file in zip(chosen, files, strict=True):
+        result.export(file, each, image, csv_dialect)
+    return files
+
+
+def print_result(
+    result: Result, name: str, console: Console = console, percentiles: Sequence[float] = SUMMARY_PERCENTS
+) -> None:
+    """Prints the summary of a result, with these percentiles, and its first grains."""
+    unit = result.size_unit
+    count = len(result.grains)
+    edge = sum(grain.touches_edge for grain in result.grains)
+    seconds = float(result.metadata["processTime"])
+    by = visible(f"{result.metadata['model']} {result.metadata['version']}")
+    console.print(
+        f"[bold]{escape(name)}[/]: {count} grain{'' if count == 1 else 's'}, {edge} at the frame, "
+        f"{escape(by)}, {seconds:.1f} s, image id {result.image_id}",
+        soft_wrap=True,
+    )
+    if tiles := result.metadata.get("tiles"):
+        known = tiles["agreement"] is not None
+        agreed = f"; they agree on {tiles['agreement']:.0%} of the grains that several see whole" if known else ""
+        console.print(f"{tiles['count']} tiles that overlap by {tiles['overlap']} px or more{agreed}", soft_wrap=True)
+    if result.um_per_px is not None:
+        source = result.scale_source or "given"
+        console.print(f"scale {result.um_per_px:.5g} µm per px ({escape(visible(source))})", soft_wrap=True)
+    if "classifier" in result.metadata:
+        console.print(class_counts(result), soft_wrap=True, markup=False)
+    for warning in result.metadata["warnings"]:
+        console.print(f"[yellow]warning:[/] {escape(visible(str(warning)))}", soft_wrap=True)
+    if count:
+        console.print(_summary(result, unit, percentiles))
+        console.print(_first_grains(result, unit))
+
+
+def class_counts(result: Result) -> str:
+    """How many grains of which class, as one line."""
+    counts = Counter(grain.label for grain in result.grains)
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+
+
+def _summary(result: Result, unit: str, percentiles: Sequence[float]) -> Table:
+    names = (f"D{percent:g}" for percent in percentiles)
+    table = Table("equivalent diameter", *names, "mean", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    sizes, areas = result.sizes, np.array([grain.area for grain in result.grains], dtype=np.float64)
+    known = np.isfinite(sizes)
+    for weighting, weights in (("number", np.ones_like(areas)), ("area", areas)):
+        curve = result.size_curve("number" if weighting == "number" else "area")
+        mean = np.average(sizes[known], weights=weights[known]) if known.any() else np.nan
+        values = [*(curve.percentile(percent) for percent in percentiles), float(mean)]
+        table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
+    suffix = "" if result.um_per_px is None else "_um"
+    frame = result.to_dataframe()
+    axes = [_text(float(frame[f"{axis}AxisLength{suffix}"].mean())) for axis in ("major", "minor")]
+    table.caption = f"mean axes {axes[0]} × {axes[1]} {unit}"
+    table.caption_justify = "left"
+    return table
+
+
+def _first_grains(result: Result, unit: str) -> Table:
+    suffix, square = ("", "") if result.um_per_px is None else ("_um", "_um2")
+    columns = {
+        "id": "id",
+        f"area ({unit}²)": f"area{square}",
+        f"diameter ({unit})": f"equivalentDiameter{suffix}",
+        f"major ({unit})": f"majorAxisLength{suffix}",
+        f"minor ({unit})": f"minorAxisLength{suffix}",
+        "angle (°)": "orientationFromX",
+        "score": "score",
+    }
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.justify = "right"
+    frame = result.to_dataframe()[list(columns.values())]
+    for row in frame.head(SHOWN).itertuples(index=False):
+        table.add_row(*(_text(value) for value in row))
+    if len(frame) > SHOWN:
+        table.caption = f"and {len(frame) - SHOWN} more"
+        table.caption_justify = "left"
+    return table
+
+
+def _text(value: float) -> str:
+    if isinstance(value, int | np.integer):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"

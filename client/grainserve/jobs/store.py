@@ -1,0 +1,513 @@
+"""The job protocol over a bucket: submit, claim, renew, finish, poll.
+
+| object | content | written |
+|---|---|---|
+| `images/{imageId}` | the bytes as submitted | once |
+| `jobs/{imageId}.json` | the job record | compare-and-swap on its generation |
+| `pending/{submitter}/{imageId}` | empty marker of an unfinished job | last; deleted when the job has ended |
+| `results/{imageId}.json` | the result | once |
+| `keys/{digest}.json` | the image id given for a submitter's idempotency key | once, before the others |
+
+The record is the truth: a job is done when it says so, and what has ended stays as it ended. Whoever holds the lease
+works. Nothing breaks when two believe they hold it: the result is written once, and each change of a record names the
+generation it was made from. So does each deletion: an image that is deleted and submitted again under its key has its
+id again, and what is deleted is what was there before the record said that it may go, never what came since. All
+times are GCS's (`clock.py`), so that no machine's clock matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from grainserve.bounded_json import parse
+from grainserve.contract import SUBMITTER, check_image_id
+from grainserve.errors import (
+    IdempotencyConflict,
+    ImageNotFound,
+    InvalidConfiguration,
+    InvalidResult,
+    JobFailed,
+    ResultNotFound,
+)
+from grainserve.jobs import trace
+from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs.markers import Markers, Ticket
+from grainserve.jobs.pubsub import NotificationError, Notifications
+from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
+from grainserve.storage.bucket import Bucket, Found, Opened, PreconditionFailed
+from grainserve.storage.retries import Retries
+
+log = logging.getLogger(__name__)
+
+CANCELLED = Failure("cancelled", "the job was cancelled before it was done: submit the image again to have it measured")
+
+
+DELETED = Failure("deleted", "the job is being deleted: delete it again if it is still here")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job to be changed.
+
+    Attributes:
+        job: its record.
+        generation: that of the record.
+        ticket: where its marker is; the submitter's when not given.
+    """
+
+    job: Job
+    generation: int
+    ticket: Ticket | None = None
+
+
+@dataclass(frozen=True)
+class Later:
+    """The job cannot be claimed for so many seconds."""
+
+    seconds: float
+
+
+def check_submitter(submitter: str) -> str:
+    """Returns the name unchanged.
+
+    Raises:
+        InvalidConfiguration: it is not 1 to 63 lower-case letters, digits, `-` or `_`. Names become folders.
+    """
+    if not SUBMITTER.fullmatch(submitter):
+        raise InvalidConfiguration(
+            f"{submitter!r} is no submitter's name: 1 to 63 lower-case letters, digits, '-' or '_', beginning with "
+            "a letter or a digit"
+        )
+    return submitter
+
+
+class JobStore:
+    """Images, jobs and results in one bucket.
+
+    Args:
+        bucket: where they are.
+        lease: how long a claim holds without renewal, `LONGEST_LEASE` at most.
+        now: the clock, UTC; GCS's when not given.
+        notifications: says that jobs are pending, where looking at `pending/` is not enough.
+
+    Raises:
+        InvalidConfiguration: the lease is longer than others would honour.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        lease: timedelta = timedelta(seconds=60),
+        now: Callable[[], datetime] | None = None,
+        notifications: Notifications | None = None,
+    ) -> None:
+        if lease > LONGEST_LEASE:
+            raise InvalidConfiguration(f"a lease of {lease} is longer than others honour: {LONGEST_LEASE} at most")
+        self.bucket = bucket
+        self.pending = Markers(bucket)
+        self.lease = lease
+        self.now = now or bucket.clock.now
+        self._records = Records(bucket, self.now)
+        self.notifications = notifications
+
+    # For those who want results -------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        image: bytes,
+        *,
+        model: str,
+        version: str | None,
+        options: dict[str, Any],
+        submitter: str,
+        content_type: str = "application/octet-stream",
+        key: str | None = None,
+        traceparent: str | None = None,
+        on_id: Callable[[str], None] | None = None,
+    ) -> str:
+        """Stores image, job and marker, in this order, and returns the image id.
+
+        A crash in between leaves an image, or an image and a job, that nothing points to; never a marker whose
+        image or job is missing.
+
+        Args:
+            image: the bytes of an image file.
+            model: TorchServe model.
+            version: its version; None for the default one.
+            options: as checked.
+            submitter: whose job it is.
+            content_type: of the image.
+            key: the submitter's own name for this submission. Submitted again under the same key, the image has the
+                same id and makes no second job; what a crash had left out is made good.
+            traceparent: the trace it belongs to, as W3C writes it; a new one when not given.
+            on_id: told of the image id before there is anything to work on under it, for a caller who may be
+                interrupted and then wants to cancel; what it raises ends the submission.
+
+        Raises:
+            IdempotencyConflict: another image, or other options, were submitted under this key.
+        """
+        image_id = uuid.uuid4().hex
+        check_submitter(submitter)
+        if key is not None:
+            content = json.dumps([model, version, options], sort_keys=True).encode()
+            fingerprint = hashlib.sha256(hashlib.sha256(image).digest() + content).hexdigest()
+            image_id = self._id_for_key(submitter, key, image_id, fingerprint)
+        if on_id:
+            on_id(image_id)
+        new = self._create(f"images/{image_id}", image, content_type)
+        parent = trace.traceparent(traceparent)
+        job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent)
+        if self._create(record_name(image_id), job.to_json(), JSON):
+            if not new:  # a deletion under way may have taken the image that was there
+                self._create(f"images/{image_id}", image, content_type)
+        elif key is not None and self.job(image_id).ended:
+            return image_id
+        self.mark(Ticket(submitter, image_id))
+        return image_id
+
+    def mark(self, ticket: Ticket) -> bool:
+        """Makes dispatchers know of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
+        made = self._create(ticket.marker, b"", "application/octet-stream")
+        self._announce(ticket)
+        return made
+
+    def poll(self, image_id: str) -> dict[str, Any] | None:
+        """Returns the result, or None while the job goes on.
+
+        Raises:
+            InvalidImageId: not an id.
+            ImageNotFound: no job under this id.
+            JobFailed: the job ended without a result.
+            ResultNotFound: the result was deleted.
+            InvalidResult: what is stored in its place is not of this image.
+        """
+        job = self.job(image_id)
+        if job.state is State.FAILED and job.error:
+            raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
+        return self.result(image_id) if job.state is State.DONE else None
+
+    def result(self, image_id: str) -> dict[str, Any]:
+        """Returns the result of a job that is done.
+
+        Raises:
+            ResultNotFound: there is none.
+            InvalidResult: what is stored in its place is not of this image.
+        """
+        stored = self.bucket.read(_result_name(check_image_id(image_id)))
+        if stored is None:
+            raise ResultNotFound(image_id)
+        try:
+            result: dict[str, Any] = parse(stored.data)
+            found = result["metadata"]["imageId"]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise InvalidResult(f"what is stored for image {image_id!r} is no result: {error!r:.200}") from error
+        if found != image_id:
+            raise InvalidResult(f"what is stored for image {image_id!r} is of another, {found!r:.200}")
+        return result
+
+    def job(self, image_id: str) -> Job:
+        """Returns the job record.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        return self._records.read(image_id)[0]
+
+    def image(self, image_id: str) -> bytes:
+        """Returns the image's bytes as submitted.
+
+        Raises:
+            ImageNotFound: there is none; storage was asked twice.
+        """
+        stored = read_or_confirm(self.bucket, f"images/{check_image_id(image_id)}")
+        if stored is None:
+            raise ImageNotFound(image_id, self.bucket.name)
+        return stored.data
+
+    def open_image(self, image_id: str) -> Opened:
+        """Opens the image as submitted, to be read in parts.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        opened = self.bucket.open(f"images/{check_image_id(image_id)}")
+        if opened is None:
+            raise ImageNotFound(image_id, self.bucket.name)
+        return opened
+
+    def delete(self, image_id: str) -> None:
+        """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.
+
+        First the record says that the job failed, as `deleted`, so that nobody ends it otherwise; it goes last, so that
+        a deletion that was interrupted can be asked for again.
+
+        Raises:
+            ImageNotFound: no job under this id.
+            InvalidJob: its record cannot be read.
+        """
+        tries = Retries(f"deleting the job of image {image_id}")
+        while True:
+            job, generation = self._records.read(image_id)
+            names = Ticket(job.submitter, image_id).marker, f"images/{image_id}", _result_name(image_id)
+            there = [found for name in names if (found := self.bucket.find(name))]
+            try:
+                generation = self._records.swap(job.failed(DELETED), generation)
+            except LeaseLost:
+                tries.again()
+                continue
+            for found in there:
+                self.bucket.delete(found.name, found.generation)
+            return self.bucket.delete(record_name(image_id), generation)
+
+    def cancel(self, image_id: str) -> bool:
+        """Fails a job that has not ended, as `cancelled`, whoever works on it. Returns whether it had not ended.
+
+        A dispatcher that is at work on it finds its lease gone and drops its result. A result that is there already
+        makes it done.
+
+        Raises:
+            InvalidImageId: not an id.
+            ImageNotFound: no job under this id.
+            InvalidJob: its record cannot be read.
+        """
+        tries = Retries(f"cancelling the job of image {image_id}")
+        while True:
+            claim = Claim(*self._records.read(image_id))
+            if claim.job.ended:
+                return False
+            try:
+                return self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
+            except LeaseLost:
+                tries.again()  # its record says what comes next
+
+    # For dispatchers ------------------------------------------------------------------------------------------------
+
+    def claim(self, ticket: Ticket, owner: str) -> Claim | Later | None:
+        """Tries to take a job.
+
+        Returns:
+            The claim; or how long it cannot be claimed; or None when the job has ended (its marker is then gone too).
+        """
+        tries = Retries(f"claiming the job of image {ticket.image_id}")
+        while True:
+            claim = self.unended(ticket)
+            if claim is None:
+                return None
+            now = self.now()
+            if (wait := claim.job.claimable_in(now)) > 0:
+                return Later(wait)
+            try:
+                attempts = claim.job.attempts
+                if attempts and self._find_result(claim.job):
+                    self._end(claim)  # whoever wrote the result died before saying so
+                    return None
+                if attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
+                    reason = Failure("attempts_exhausted", f"{attempts} attempts began and none came to an end")
+                    self._change(claim, claim.job.failed(claim.job.error or reason))
+                    return None
+                claimed = claim.job.claimed(Lease(f"{owner}/{uuid.uuid4().hex}", now + self.lease))
+                return Claim(claimed, self._records.swap(claimed, claim.generation), ticket)
+            except LeaseLost:
+                tries.again()  # another dispatcher was first: its record says what comes next
+
+    def unended(self, ticket: Ticket) -> Claim | None:
+        """Returns the record of a job that has not ended; of one that has, or is gone, this ticket's marker is dropped.
+
+        Raises:
+            InvalidJob: it cannot be read.
+        """
+        while True:
+            try:
+                job, generation = self._records.read(ticket.image_id)
+            except ImageNotFound:
+                pass  # somebody deleted the job
+            else:
+                if not job.ended:
+                    return Claim(job, generation, ticket)
+            if ticket.generation is not None:
+                self._drop_marker(ticket)  # whoever ended the job died before this, or knew of another one
+                return None
+            ticket = self._seen(ticket)
+            if ticket.generation is None:
+                return None  # there is none
+
+    def give_up(self, ticket: Ticket, reason: Failure) -> None:
+        """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
+        try:
+            claim = Claim(*self._records.read(ticket.image_id), ticket)
+        except ImageNotFound:
+            return
+        if claim.job.ended or claim.job.claimable_in(self.now()) > 0:
+            return
+        with suppress(LeaseLost):  # somebody works on it after all
+            self._change(claim, claim.job.failed(claim.job.error or reason))
+
+    def renew(self, claim: Claim) -> Claim:
+        """Extends the lease.
+
+        Raises:
+            LeaseLost: another has changed the record.
+        """
+        job = claim.job.renewed(self.now() + self.lease)
+        return replace(claim, job=job, generation=self._records.swap(job, claim.generation, claim.job.lease))
+
+    def finish(self, claim: Claim, result: dict[str, Any]) -> None:
+        """Stores the result, once, then ends the job.
+
+        A result that is there already stays and is no error. That of a job that has failed or was deleted meanwhile is
+        dropped: what has ended stays as it ended.
+        """
+        name = _result_name(claim.job.image_id)
+        data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        tries = Retries(f"ending the job of image {claim.job.image_id}")
+        while True:
+            stored = self._keep_result(claim.job, data)
+            try:
+                return self._end(claim)
+            except LeaseLost:
+                pass
+            try:
+                job, generation = self._records.read(claim.job.image_id)  # a renewal, a takeover, another's end
+            except ImageNotFound:
+                return self.bucket.delete(name, stored)
+            if job.state is State.FAILED:
+                return self.bucket.delete(name, stored)
+            claim = replace(claim, job=job, generation=generation)
+            if job.ended:
+                return self._drop_marker(_ticket(claim))
+            tries.again()
+
+    def attempt_failed(self, claim: Claim, error: Failure) -> Job:
+        """Notes a failed attempt; the third one fails the job. Returns the record as it now is."""
+        return self._change_unless_lost(claim, claim.job.attempt_failed(error, self.now()))
+
+    def postpone(self, claim: Claim, error: Failure) -> Job:
+        """Puts back a job whose model TorchServe lacks; that fails it in the end. Returns the record as it now is."""
+        return self._change_unless_lost(claim, claim.job.postponed(error, self.now()))
+
+    def reject(self, claim: Claim, error: Failure) -> Job:
+        """Fails the job at once. Returns the record as it now is."""
+        return self._change_unless_lost(claim, claim.job.failed(error))
+
+    def release(self, claim: Claim) -> Job:
+        """Puts the job back without counting the attempt. Returns the record as it now is."""
+        return self._change_unless_lost(claim, claim.job.released())
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _announce(self, ticket: Ticket) -> None:
+        try:
+            if self.notifications:
+                self.notifications.announce(ticket)
+        except NotificationError as error:
+            log.warning("%s; dispatchers find it when they next look at pending/", error)
+
+    def _id_for_key(self, submitter: str, key: str, image_id: str, fingerprint: str) -> str:
+        """The image id that belongs to a key: this one, unless there is one already."""
+        name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
+        given = {"imageId": image_id, "fingerprint": fingerprint}
+        tries = Retries(f"looking up the key {key!r}")
+        while not self._create(name, json.dumps(given).encode(), JSON):
+            if stored := self.bucket.read(name):
+                first: dict[str, str] = json.loads(stored.data)
+                if first["fingerprint"] != fingerprint:
+                    raise IdempotencyConflict(key, first["imageId"])
+                return first["imageId"]
+            tries.again()  # deleted between the two calls
+        return image_id
+
+    def _end(self, claim: Claim) -> None:
+        """Result stored: done, whoever holds the lease; then the marker goes.
+
+        Raises:
+            LeaseLost: the record was changed meanwhile.
+        """
+        self._change(claim, claim.job.done())
+
+    def _change(self, claim: Claim, job: Job, lease: Lease | None = None) -> Job:
+        """Writes a record; that of a job that has ended drops its marker. Returns the record as it now is.
+
+        A job whose result is there does not fail: it is done, and whoever wrote the result died before saying so.
+
+        Raises:
+            LeaseLost: the record was changed meanwhile.
+        """
+        if not job.ended:
+            self._records.swap(job, claim.generation, lease)
+            return job
+        # Before the record says so: of what comes after that, nothing is this job's.
+        ticket = self._seen(_ticket(claim))
+        if job.state is State.FAILED and self._find_result(job):
+            job = claim.job.done()
+        self._records.swap(job, claim.generation, lease)
+        self._drop_marker(ticket)
+        return job
+
+    def _change_unless_lost(self, claim: Claim, job: Job) -> Job:
+        try:
+            return self._change(claim, job, claim.job.lease)
+        except LeaseLost:
+            return self.job(job.image_id)  # its new owner decides
+
+    def _keep_result(self, job: Job, data: bytes) -> int:
+        """Stores a result unless the job has one; returns the generation of the one that is there then."""
+        name, tries = _result_name(job.image_id), Retries(f"storing the result of image {job.image_id}")
+        while True:
+            try:
+                return self.bucket.create(name, data, JSON)
+            except PreconditionFailed:
+                found = self.bucket.find(name)
+            try:
+                if found:
+                    # One of before the job is another's under the same id, who may be about to delete it.
+                    own = found.written >= job.created
+                    return found.generation if own else self.bucket.replace(name, data, JSON, found.generation)
+            except PreconditionFailed:
+                pass
+            tries.again()
+
+    def _find_result(self, job: Job) -> Found | None:
+        """The job's result, where it is stored; what was under this id before the job is none."""
+        found = self.bucket.find(_result_name(job.image_id))
+        return found if found and found.written >= job.created else None
+
+    def _create(self, name: str, data: bytes, content_type: str) -> bool:
+        """Writes what is not there; returns whether it was not.
+
+        An answer that was lost makes the library write again, and its own first write then looks like another's: both
+        are the same bytes, or bytes as good.
+        """
+        try:
+            self.bucket.create(name, data, content_type)
+        except PreconditionFailed:
+            return False
+        return True
+
+    def _seen(self, ticket: Ticket) -> Ticket:
+        """The ticket with its marker's generation, where there is one."""
+        if ticket.generation is not None:
+            return ticket
+        found = self.bucket.find(ticket.marker)
+        return replace(ticket, generation=found.generation) if found else ticket
+
+    def _drop_marker(self, ticket: Ticket) -> None:
+        """Deletes the marker that was seen, if any was: no later one under its name."""
+        if ticket.generation is not None:
+            self.bucket.delete(ticket.marker, ticket.generation)
+
+
+def _ticket(claim: Claim) -> Ticket:
+    return claim.ticket or Ticket(claim.job.submitter, claim.job.image_id)
+
+
+def _result_name(image_id: str) -> str:
+    return f"results/{image_id}.json"

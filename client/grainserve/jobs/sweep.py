@@ -1,0 +1,111 @@
+"""What no look at `pending/` finds: unended jobs without a marker, and results that no job has.
+
+Records, results and markers are written one after the other, so who dies in between, or restores or deletes objects by
+hand, leaves one without the other. Listings alone tell nearly all jobs that are well: the record of a job that is done
+was written after its result. Only the others' records are read.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from grainserve.contract import IMAGE_ID
+from grainserve.errors import ImageNotFound, InvalidJob
+from grainserve.jobs.job import State
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import JobStore
+from grainserve.storage.bucket import Found
+
+log = logging.getLogger(__name__)
+
+RECORDS, RESULTS, END = "jobs/", "results/", ".json"
+AT_ONCE = 16
+"""Markers that are looked at at the same time."""
+PAGE = 1000
+"""As many names as GCS lists in a call."""
+
+
+class Sweep:
+    """Goes through the records and results of a bucket, and repairs.
+
+    Args:
+        store: whose.
+        start: the image id, or the beginning of one, to begin at.
+        page: records listed in a step.
+
+    Attributes:
+        marked: jobs that had no marker and have one now.
+        dropped: results deleted whose job has failed or is gone.
+    """
+
+    def __init__(self, store: JobStore, *, start: str = "", page: int = PAGE) -> None:
+        self.marked = 0
+        self.dropped = 0
+        self._store = store
+        self._page = page
+        self._start = start
+
+    def step(self, most: int = PAGE) -> bool:
+        """Goes on from where the last step ended; returns whether this was the last one, and the next begins anew.
+
+        Args:
+            most: records to read at most; besides, a step is two listings of a page at least.
+        """
+        start, bucket = self._start, self._store.bucket
+        records = list(bucket.entries(RECORDS, start=RECORDS + start, limit=self._page))
+        end = records.pop().name.removeprefix(RECORDS) if len(records) == self._page else ""  # the next page's first
+        found = bucket.entries(RESULTS, start=RESULTS + start, end=RESULTS + end if end else "")
+        results = {_image_id(each): each for each in found}
+        known = {_image_id(each): each for each in records}
+        unsettled = {each for each, record in known.items() if not _is_done(record, results.get(each))}
+        suspects = sorted(each for each in unsettled | (results.keys() - known.keys()) if IMAGE_ID.fullmatch(each))
+        for image_id in suspects[:most]:
+            self._repair(image_id, results.get(image_id))
+        self._start = suspects[most] if len(suspects) > most else end
+        return not self._start
+
+    def clear_markers(self) -> int:
+        """Drops the markers of jobs that have ended or are gone, as dispatchers do; returns how many.
+
+        It reads the record of every pending job.
+        """
+
+        def clear(ticket: Ticket) -> bool:
+            try:
+                return self._store.unended(ticket) is None
+            except InvalidJob as error:
+                log.warning("job of image %s left alone: %s", ticket.image_id, error)
+                return False
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return sum(pool.map(clear, self._store.pending.all()))
+
+    def _repair(self, image_id: str, result: Found | None) -> None:
+        try:
+            job = self._store.job(image_id)
+        except InvalidJob as error:
+            log.warning("job of image %s left alone: %s", image_id, error)
+            return
+        except ImageNotFound:
+            job = None
+        if job is None or job.state is State.FAILED:
+            if result:  # listed before the record was read: not of a later submission under the same id
+                self._store.bucket.delete(result.name, result.generation)
+                self.dropped += 1
+                log.warning("image %s: a result dropped whose job %s", image_id, "failed" if job else "is gone")
+            return
+        ticket = Ticket(job.submitter, image_id)
+        # A submission under way may look like this: then its marker is there a moment earlier.
+        if not job.ended and not self._store.bucket.exists(ticket.marker) and self._store.mark(ticket):
+            self.marked += 1
+            log.warning("%s: %s and without a marker; it has one again", job.about, job.state)
+
+
+def _is_done(record: Found, result: Found | None) -> bool:
+    """Whether a job is done, as far as listings tell."""
+    return result is not None and result.written < record.written
+
+
+def _image_id(found: Found) -> str:
+    return found.name.partition("/")[2].removesuffix(END)

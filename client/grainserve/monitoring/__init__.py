@@ -1,0 +1,1 @@
+"""Figures for Prometheus: of dispatchers, and of TorchServe and the bucket."""

@@ -1,0 +1,199 @@
+"""The report of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from grainserve.errors import NoGrains
+from grainserve.reports import tables
+from grainserve.reports.document import Block, Figure, Flag, Flags, Report, Section, Table, Text
+from grainserve.reports.figures import MOST_POINTS, Drawn, colour_bar, shape_figure, size_figure
+from grainserve.reports.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
+from grainserve.reports.provenance import provenance
+from grainserve.reports.qc import quality_flags, wide_interval_flag, worst_first
+from grainserve.reports.shapes import shapes_of
+from grainserve.reports.sources import Measured
+from grainserve.stats import Sample, Summary, summarise
+from grainserve.stats.astm import LEAST_FILLED
+from grainserve.stats.population import PERCENTS
+from grainserve.stats.rounding import number_text, p_value_text
+from grainserve.stats.summary import checked_percents
+
+MOST_OVERLAYS = 12
+ALONE_WIDTH = 0.72
+"""Of the page, for an overlay that is alone: its table then fits on the same sheet of paper."""
+
+
+def sample_report(
+    images: Sequence[Measured],
+    *,
+    title: str,
+    edge_correction: bool = True,
+    astm: Sequence[str] = (),
+    percentiles: Sequence[float] = PERCENTS,
+    made: datetime | None = None,
+) -> Report:
+    """Lays out what was measured of a sample.
+
+    Args:
+        images: one or more, pooled.
+        title: of the page.
+        edge_correction: as `grainserve.stats.summarise`.
+        astm: ASTM E112 grain sizes to add, as there.
+        percentiles: those of the table, as there.
+        made: when the report is made; None is now.
+
+    Raises:
+        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
+        InvalidImage: a picture is not of the size that was measured.
+        MixedScales: some of the images have a scale and some have not.
+    """
+    told = checked_percents(percentiles)
+    results = [image.result for image in images]
+    sample = Sample.of(results, title)
+    flags = list(quality_flags(results))
+    summary: Summary | None = None
+    try:
+        # The figure draws the usual ones in any case.
+        every = sorted({*PERCENTS, *told})
+        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every)
+    except NoGrains as error:
+        if len(sample):
+            flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
+    else:
+        flags += filter(None, [_not_filled(summary), _wide(summary)])
+    sections = [
+        Section("Quality", (Flags(worst_first(flags)),)),
+        Section("Grains", (*_overlays(images, sample), tables.image_table(images, summary))),
+    ]
+    if summary:
+        sections += [
+            Section("Grain size", tuple(_sizes(sample, summary, told))),
+            Section("Orientation and shape", tuple(_shapes(sample, summary))),
+        ]
+    sections += [
+        Section("How this was measured", (*map(Text, methods(*filter(None, [summary]))), *provenance(images))),
+    ]
+    return Report(title, _subtitle(images, summary), tuple(sections), footer(made))
+
+
+def footer(made: datetime | None) -> str:
+    """Who made a report, and when."""
+    from grainserve import __version__  # noqa: PLC0415 - not set yet while the package is imported
+
+    return f"Made by grainserve {__version__}, {made or datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+
+
+def _not_filled(summary: Summary) -> Flag | None:
+    if not summary.grain_size_numbers or summary.coverage >= LEAST_FILLED:
+        return None
+    words = (
+        f"Grains cover {summary.coverage:.0%} of the images: ASTM E112 is for grains that fill them, and planimetric G "
+        "is too low here. Gaps of a few px between grains are closed by the option fill."
+    )
+    return Flag("not_filled", "warning", words, {"coverage": summary.coverage, "threshold": LEAST_FILLED})
+
+
+def _wide(summary: Summary) -> Flag | None:
+    d50 = summary.number.percentiles[50]
+    if d50.low is None or d50.high is None:
+        return None
+    return wide_interval_flag("D50 by number", d50.value, d50.low, d50.high)
+
+
+def _subtitle(images: Sequence[Measured], summary: Summary | None) -> str:
+    metadata = images[0].result.metadata
+    grains = sum(len(image.result.grains) for image in images)
+    parts = [f"{_count(grains, 'grain')} in {_count(len(images), 'image')}"]
+    if summary:
+        by_number, by_area = (tables.text(each.percentiles[50]) for each in (summary.number, summary.area))
+        parts.append(f"D50 {by_number} {summary.unit} by number, {by_area} {summary.unit} by area")
+    parts.append(f"{metadata['model']} {metadata['version']}")
+    return " · ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}".replace(",", "\u202f")
+
+
+def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
+    shown = [image for image in images if image.result.has_masks and image.result.grains][:MOST_OVERLAYS]
+    if without := sum(not image.result.has_masks for image in images):
+        yield Text(f"{_count(without, 'result')} without masks (mask_format none): there is nothing to draw of them.")
+    if not shown:
+        return
+    colours = SizeColours.of(sample.diameter)
+    side = SIDE_ALONE if len(shown) == 1 else SIDE_BESIDE
+    pictures = tuple(
+        size_overlay(image.result, image.pixels, colours, side=side, title=image.name if len(shown) > 1 else "")
+        for image in shown
+    )
+    caption = "Grains, coloured by equivalent diameter on a logarithmic scale, over the image in grey."
+    if len(shown) < len(images):
+        caption += f" {len(shown)} of {len(images)} images are shown."
+    missing = {image.missing for image in shown if image.pixels is None}
+    if missing:
+        caption += f" Without the image where {'; '.join(sorted(missing))}."
+    alone = len(shown) == 1
+    yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
+
+
+def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[Block]:
+    both, heads = (summary.number, summary.area), ("by number", "by area")
+    number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
+    yield Figure(
+        (size_figure(number, area, summary.unit),),
+        "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
+    )
+    note = tables.interval_note(summary)
+    rows = tables.size_rows(both, summary.unit, told)
+    yield Table("Grain sizes (equivalent diameters).", ("", *heads), rows, note=note)
+    if rows := tables.folk_ward_rows(both):
+        yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
+    if rows := tables.wentworth_rows(both):
+        yield Table("Size classes of Wentworth (1922), %.", ("class", *heads), rows)
+    if numbers := tables.grain_size_table(summary):
+        yield numbers
+    if largest := summary.largest_grain:
+        edge = ", cut by the frame" if largest.touches_edge else ""
+        yield Text(f"Largest grain (ASTM E930): ALA G = {largest.g:.1f}, {number_text(largest.area * 1e6)} µm²{edge}.")
+
+
+def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:
+    shapes, axes = shapes_of(sample, summary), summary.orientation
+    yield Figure(
+        (shape_figure(shapes, axes),),
+        "Orientation and shape. a: rose diagram of major axes, counter-clockwise from the image's horizontal; "
+        f"{axes.grains} grains with an aspect ratio of 1.2 or more, each shown at its angle and opposite, the area of "
+        f"a petal as its share; the line is the mean direction. b: grains, {MOST_POINTS} of them at most. c, d: "
+        "histograms, the line is the median.",
+    )
+    yield tables.shape_table(shapes)
+    if axes.mean is not None and axes.resultant is not None:
+        yield Text(
+            f"Mean orientation {axes.mean:.0f}° (R̄ = {axes.resultant:.2f}; p of Rayleigh's test "
+            f"{p_value_text(axes.p_value)}, n = {axes.grains}; {axes.equant} nearly equant grains left out)."
+        )
+
+
+def methods(*summaries: Summary) -> Iterator[str]:
+    """How sizes were taken, in words."""
+    yield (
+        "Size is the equivalent diameter √(4A/π) of a grain's area A. D50 is the size that 50 % of the grains, by "
+        "number or by area, are finer than, and D5 to D95 likewise. φ = −log₂(d/mm)."
+    )
+    grains, at_edge = (sum(getattr(each, name) for each in summaries) for name in ("grains", "at_edge"))
+    if not summaries:
+        return
+    if summaries[0].edge_correction:
+        yield (
+            f"Of {grains} grains, the {at_edge} that the frame cuts are left out, and the others are weighted by 1/P, "
+            "where P is the probability that a frame placed at random holds the grain whole (Miles–Lantuéjoul "
+            "correction, ISO 13322-1)."
+        )
+    else:
+        yield (
+            f"Edge correction is off: every grain counts, and the {at_edge} of {grains} that the frame cuts count at "
+            "their visible size."
+        )

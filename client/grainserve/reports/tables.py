@@ -1,0 +1,125 @@
+"""Summaries of samples as tables: a column for each sample or weighting, values with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from grainserve.reports.document import Table
+from grainserve.reports.qc import coverage
+from grainserve.reports.shapes import DESCRIPTORS, Shapes
+from grainserve.reports.sources import Measured
+from grainserve.stats import Interval, Summary
+from grainserve.stats.population import PERCENTS, FolkWard, Population
+from grainserve.stats.rounding import ABSENT, interval_text, number_text
+
+Rows = tuple[tuple[str, ...], ...]
+
+
+def text(interval: Interval) -> str:
+    """`41.2 [39.8, 42.6]`."""
+    return interval_text(interval.value, interval.low, interval.high)
+
+
+def interval_note(summary: Summary) -> str:
+    """How intervals were made."""
+    way = summary.resampling
+    if not way.resamples:
+        return "Without intervals."
+    drawn, caution = "whole images", ""
+    if way.by == "grain":
+        drawn, caution = (
+            "single grains",
+            " They hold for the places imaged; for the sample, five images or more are needed.",
+        )
+    return (
+        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn} (expanded percentiles, Hesterberg 2015), "
+        f"{way.resamples} resamples, seed {way.seed}.{caution}"
+    )
+
+
+def size_rows(populations: Sequence[Population], unit: str, percents: Sequence[float] = PERCENTS) -> Rows:
+    """D_p, mean and log-normal fit; one column each."""
+    return (
+        *(
+            (f"D{percent:g} ({unit})", *(text(each.percentiles[percent]) for each in populations))
+            for percent in percents
+        ),
+        (f"mean ({unit})", *(text(each.mean) for each in populations)),
+        (f"geometric mean ({unit})", *(text(each.log_normal.geometric_mean) for each in populations)),
+        ("geometric standard deviation", *(text(each.log_normal.geometric_sd) for each in populations)),
+        ("distance from log-normal (K–S)", *(number_text(each.log_normal.ks_distance) for each in populations)),
+    )
+
+
+def folk_ward_rows(populations: Sequence[Population]) -> Rows:
+    """Graphic measures with their verbal classes; one column each. Without a scale there are none."""
+    measures: tuple[tuple[str, Callable[[FolkWard], str]], ...] = (
+        ("mean Mz (φ)", lambda each: text(each.mean)),
+        ("sorting σI (φ)", lambda each: text(each.sorting)),
+        ("sorting class", lambda each: each.sorting_class or ABSENT),
+        ("skewness SkI", lambda each: text(each.skewness)),
+        ("skewness class", lambda each: each.skewness_class or ABSENT),
+        ("kurtosis KG", lambda each: text(each.kurtosis)),
+        ("kurtosis class", lambda each: each.kurtosis_class or ABSENT),
+    )
+    found = [each.folk_ward for each in populations if each.folk_ward is not None]
+    return tuple((name, *(read(each) for each in found)) for name, read in measures) if found else ()
+
+
+def wentworth_rows(populations: Sequence[Population]) -> Rows:
+    """Shares of the size classes that any of them has, fine to coarse."""
+    shares = [each.wentworth for each in populations if each.wentworth is not None]
+    names = [name for name in (shares[0] if shares else ()) if any(each[name] > 0 for each in shares)]
+    return tuple((name, *(f"{100 * each[name]:.1f}" for each in shares)) for name in names)
+
+
+def grain_size_table(summary: Summary) -> Table | None:
+    """ASTM E112 grain sizes and the largest grain, where they were asked for."""
+    if not summary.grain_size_numbers:
+        return None
+    rows = tuple(
+        (
+            each.method,
+            text(each.g),
+            text(each.g_iso),
+            f"{each.count:g}",
+            str(each.fields),
+            f"{number_text(each.relative_accuracy)} %" if each.relative_accuracy is not None else ABSENT,
+        )
+        for each in summary.grain_size_numbers
+    )
+    return Table(
+        "ASTM E112 grain size numbers; %RA is the relative accuracy over fields, 10 % or less is acceptable.",
+        ("method", "G", "G (ISO 643)", "counted", "fields", "%RA"),
+        rows,
+    )
+
+
+def shape_table(shapes: Shapes) -> Table:
+    """Medians and quartiles of the shape descriptors."""
+    rows = tuple(
+        (words, text(shapes.medians[key]), *map(number_text, shapes.quartiles[key]))
+        for key, words in DESCRIPTORS.items()
+    )
+    return Table("Shapes, by number.", ("descriptor", "median", "25 %", "75 %"), rows)
+
+
+def image_table(images: Sequence[Measured], summary: Summary | None) -> Table:
+    """Each image of a sample: its frame, scale and grains."""
+    unit = summary.unit if summary else "px"
+    d50 = [each.d50_number for each in summary.images] if summary else [None] * len(images)
+    rows = tuple(
+        (
+            image.name,
+            f"{image.result.frame.width} × {image.result.frame.height}",
+            number_text(image.result.um_per_px),
+            str(image.result.metadata["units"].get("scaleSource") or ABSENT),
+            str(len(image.result.grains)),
+            str(sum(grain.touches_edge for grain in image.result.grains)),
+            f"{100 * coverage(image.result):.0f}",
+            number_text(size),
+        )
+        for image, size in zip(images, d50, strict=True)
+    )
+    head = ("image", "px", "µm/px", "scale from", "grains", "at edge", "coverage (%)", f"D50 ({unit})")
+    return Table("Images. Figures of the sample are of its pooled grains, not means of these.", head, rows)

@@ -1,0 +1,66 @@
+"""The pixel size that one source in a file gives, and whether that is a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grainserve.errors import ScaleConflict
+from grainserve.scale.units import Scale
+
+UNEQUAL = 0.005
+"""Pixels whose sides differ by more than this share are not square."""
+
+PANEL = 0.2
+"""Microscopes say the size of a picture without the panel of data under it, which adds less than this share to it."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """The sides of a pixel, as a source gives them.
+
+    Attributes:
+        source: its name.
+        x, y: sides of a pixel, µm.
+        size: width and height in px of the picture that it says this of; None where it names none.
+        panel: whether the picture may have a panel of data under it that the size does not count.
+    """
+
+    source: str
+    x: float
+    y: float
+    size: Size | None = None
+    panel: bool = False
+
+    def scale(self, size: Size | None) -> Scale:
+        """The scale of a picture of this size, px; None where it is not known.
+
+        Raises:
+            ScaleConflict: the source is of a picture of another size, or its pixels are not square.
+            ScaleError: a pixel's side is no number above 0.
+        """
+        # One lying on its side, or with its panel cut off, is still as large as its pixels say.
+        if self.size and size and not (self._fits(size) or self._fits((size[1], size[0]))):
+            raise ScaleConflict(
+                f"{self.source} is of a picture of {self.size[0]} × {self.size[1]} px, and this one has {size[0]} × "
+                f"{size[1]}: it was resized or cut since. Give the right scale as um_per_px (--um-per-px)"
+            )
+        if min(self.x, self.y) > 0 and abs(self.x - self.y) > UNEQUAL * max(self.x, self.y):
+            raise ScaleConflict(
+                f"{self.source} says pixels of {self.x:g} × {self.y:g} µm, and grains are measured in square ones: "
+                "resample the image to square pixels and give um_per_px (--um-per-px)"
+            )
+        return Scale(min(self.x, self.y), self.source)
+
+    def _fits(self, size: Size) -> bool:
+        if self.size is None or self.size[0] != size[0]:
+            return False
+        return abs(size[1] - self.size[1]) <= (PANEL * self.size[1] if self.panel else 0)
+
+
+def pixel_size(
+    source: str, x: float | None, y: float | None = None, size: Size | None = None, panel: bool = False
+) -> PixelSize | None:
+    """Makes the sides of a pixel; None where a source gives none. Where it gives one side, pixels are square."""
+    return None if x is None else PixelSize(source, x, x if y is None else y, size, panel)

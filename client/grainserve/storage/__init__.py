@@ -1,0 +1,1 @@
+"""GCS: objects with generation preconditions, the server's clock, checkpoints."""

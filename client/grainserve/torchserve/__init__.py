@@ -1,0 +1,1 @@
+"""TorchServe over HTTP: inference and management."""

@@ -1,0 +1,206 @@
+"""TorchServe over HTTP: inference.
+
+What each status and body means is in `_error`; the facts are TorchServe 0.12's. A 503 alone says nothing: full queue,
+no worker and a failing handler all answer 503, and only the body's `type` tells them apart.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from grainserve.config import DEFAULTS, TORCHSERVE
+from grainserve.contract import validate_result
+from grainserve.errors import (
+    AnswerLost,
+    HandlerFailed,
+    ImageRejected,
+    InvalidResult,
+    ModelNotFound,
+    TorchServeBusy,
+    TorchServeError,
+    TorchServeUnreachable,
+    WorkerDied,
+)
+from grainserve.jobs import trace
+from grainserve.torchserve import answers
+from grainserve.torchserve.answers import Answer
+from grainserve.torchserve.management import Management
+
+ELSEWHERE = (401, 403, 404, 421)
+"""What the handler never answers, but a gateway of ours does, whose errors look alike."""
+LONGEST = 1000
+"""Characters of foreign words: they go into the job's record, and anybody may have written them."""
+
+
+class TorchServe:
+    """A TorchServe.
+
+    Args:
+        inference: URL of the inference API.
+        management: URL of the management API; None where it cannot be reached, as it should be from other machines.
+        connect_timeout: seconds to make a connection.
+        read_timeout: seconds to wait for an answer; queueing inside TorchServe counts.
+
+    Attributes:
+        inference: URL of the inference API.
+        management: its management API, or None.
+    """
+
+    def __init__(
+        self,
+        inference: str,
+        management: str | None,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 600.0,
+    ) -> None:
+        self.inference = inference.rstrip("/")
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._short_timeout = min(read_timeout, 30.0)
+        self.management = Management(management, self._short_timeout) if management else None
+
+    def predict(
+        self,
+        model: str,
+        version: str | None,
+        image: bytes,
+        options: Mapping[str, Any],
+        image_id: str,
+        *,
+        traceparent: str | None = None,
+    ) -> dict[str, Any]:
+        """Sends one image and waits for its result.
+
+        Raises:
+            ImageRejected: 4xx, the image or an option is at fault.
+            TorchServeBusy, TorchServeUnreachable: nothing was started.
+            WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed, an answer that is no result of
+                this image included.
+        """
+        path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
+        headers = {"Content-Type": "application/json"} | ({trace.HEADER: traceparent} if traceparent else {})
+        response = self._request(
+            "POST", path, self._read_timeout, data=_body(image, options, image_id), headers=headers
+        )
+        if response.status != requests.codes.ok:
+            raise _error(response, model, version)
+        return _result(response, image_id)
+
+    def ping(self) -> None:
+        """Checks that the inference API answers at all.
+
+        Raises:
+            TorchServeUnreachable: it does not.
+        """
+        answer = self._request("GET", "/ping", self._short_timeout)
+        if 300 <= answer.status < 400:
+            raise TorchServeUnreachable(f"{answer.url} is no inference API: it redirects elsewhere")
+
+    def _request(self, method: str, path: str, seconds: float, **extra: Any) -> Answer:
+        # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
+        # replicas, and kept ones would never reach a replica that came later. No retries below us: a request sent twice
+        # is work done twice.
+        timeout = (self._connect_timeout, seconds)
+        try:
+            return answers.ask(method, self.inference + path, timeout, **extra)
+        except requests.exceptions.RequestException as error:
+            if _never_sent(error):
+                raise TorchServeUnreachable(f"TorchServe does not answer at {self.inference}") from error
+            raise AnswerLost(
+                f"the connection to {self.inference} broke before an answer came ({type(error).__name__})"
+            ) from error
+
+
+def _body(image: bytes, options: Mapping[str, Any], image_id: str) -> bytes:
+    """A request as it is sent. The steps to it, of 32 MiB each for the largest image, are not kept while it waits."""
+    body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
+    return json.dumps(body, allow_nan=False).encode()
+
+
+def _never_sent(error: requests.exceptions.RequestException) -> bool:
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
+
+
+def _result(response: Answer, image_id: str) -> dict[str, Any]:
+    """The result that an answer is, by its whole schema, and of that image: two answers may have been exchanged."""
+    try:
+        answer: dict[str, Any] = response.json()
+        validate_result(answer)
+    except InvalidResult as error:
+        raise HandlerFailed(200, "invalid_answer", f"the answer is no result: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise HandlerFailed(200, "invalid_answer", f"the answer is not JSON: {error}") from None
+    if (found := answer["metadata"]["imageId"]) != image_id:
+        raise HandlerFailed(200, "invalid_answer", f"the answer is of another image, {found!r}")
+    return answer
+
+
+def _error(  # noqa: PLR0911 - one return for each row of the table
+    response: Answer, model: str, version: str | None
+) -> TorchServeError:
+    """Maps an answer that is not 200 to its typed error, by status and body.
+
+    | status | body | error |
+    |---|---|---|
+    | 3xx | any: it is not followed | HandlerFailed |
+    | 401, 403, 404, 421 | `{"error": …}` from a gateway of ours | TorchServeUnreachable |
+    | other 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
+    | 413 | none: over TorchServe's `max_request_size` | ImageRejected |
+    | 404 | `Model…NotFoundException` | ModelNotFound |
+    | 503 | `ServiceUnavailableException`: full queue or no worker | TorchServeBusy |
+    | 429, 502, 503, 504 | none of TorchServe's: a proxy in front | TorchServeBusy |
+    | other 4xx | none of TorchServe's; or it has no such path or method | TorchServeUnreachable |
+    | other 4xx | TorchServe's | ImageRejected |
+    | 500 | "Worker died" | WorkerDied |
+    | other | | HandlerFailed |
+    """
+    status = response.status
+    if 300 <= status < 400:
+        return HandlerFailed(status, "redirected", "the request was redirected elsewhere, where no image goes")
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    body = body if isinstance(body, dict) else {}
+    ours = body.get("error")
+    if isinstance(ours, dict) and status in ELSEWHERE:
+        return TorchServeUnreachable(
+            f"{response.url} is no inference API but, as it answers, a grainserve gateway (HTTP {status}: "
+            f"{_words(ours, 'message', 'no message')}): set GRAINSERVE_TORCHSERVE to TorchServe's address, such as "
+            f"{DEFAULTS[TORCHSERVE]}; images for a gateway go to its /upload"
+        )
+    if isinstance(ours, dict):
+        code, message = _words(ours, "code", "unknown"), _words(ours, "message", "no message")
+        return HandlerFailed(status, code, message) if status >= 500 else ImageRejected(status, code, message)
+    kind, message = _words(body, "type", ""), _words(body, "message", response.reason[:LONGEST])
+    if kind in ("ModelNotFoundException", "ModelVersionNotFoundException"):
+        return ModelNotFound(model, version)
+    if kind == "ServiceUnavailableException" or (not kind and status in (429, 502, 503, 504)):
+        return TorchServeBusy(f"TorchServe has no free place (HTTP {status}: {message}): wait, or add workers")
+    if kind == "InternalServerException" and "worker died" in message.lower():
+        return WorkerDied(f"the TorchServe worker died ({message}): logs/model_log.log has the cause")
+    if status == 413:
+        return ImageRejected(
+            413, "too_many_bytes", "the request is over TorchServe's max_request_size: send a smaller file"
+        )
+    if status < 500 and kind in ("", "ResourceNotFoundException", "MethodNotAllowedException"):
+        return TorchServeUnreachable(f"{response.url} is no inference API: it says {message!r} (HTTP {status})")
+    if status < 500:
+        return ImageRejected(status, kind, f"TorchServe refused the request: {message}")
+    return HandlerFailed(status, kind or f"http_{status}", message)
+
+
+def _words(body: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """A text of an answer, cut where words end to be any."""
+    found = body.get(name)
+    return found[:LONGEST] if isinstance(found, str) else otherwise

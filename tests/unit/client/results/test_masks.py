@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from grainserve.errors import InvalidResult
+from grainserve.results.masks import Window, decode_mask, decode_window, encode_rle
+from tests.unit.client.made import encode
+
+masks = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "png", "polygon"])
+@given(mask=masks)
+def test_a_window_is_no_larger_than_its_mask(mask_format: str, mask: NDArray[np.bool_]) -> None:
+    window = decode_window(encode(mask, mask_format), *mask.shape)
+    np.testing.assert_array_equal(window.patch, mask[window.slices()])
+    assert window.area == np.count_nonzero(mask)
+    for edge in (window.patch[:1], window.patch[-1:], window.patch[:, :1], window.patch[:, -1:]):
+        assert edge.any() or not mask.any()
+
+
+@given(
+    patch=npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    margins=st.tuples(*[st.integers(0, 70)] * 4),
+)
+def test_run_lengths_are_those_of_pycocotools(patch: NDArray[np.bool_], margins: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = margins
+    frame = np.pad(patch, ((top, bottom), (left, right)))
+    height, width = frame.shape
+    rle = encode_rle(Window(left, top, patch), height, width)
+    theirs = coco.encode(np.asfortranarray(frame, np.uint8))
+    assert rle == {"size": [height, width], "counts": theirs["counts"].decode()}
+    np.testing.assert_array_equal(decode_mask(rle, height, width), frame)
+
+
+def test_a_polygon_of_numbers_beyond_floats_is_none() -> None:
+    with pytest.raises(InvalidResult, match="a mask is no polygon"):
+        decode_window([[0, 0, 10**400, 0, 1, 1]], 9, 9)
