@@ -22,7 +22,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-random test-faults lint format mar package bench bench-jobs bench-scaleout swap-show \
+.PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-scaleout swap-show \
 	accuracy render image-test fuzz sbom audit lock clean
 
 help: ## List the targets
@@ -79,6 +79,9 @@ lint: setup ## Check style, format, types and the walls between rooms
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
+docs: setup ## Build the documents as a site in site/ (a broken link is an error)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 format: setup ## Put the code into its format
 	@$(RUN) -m ruff check --fix --quiet --exit-zero .
 	@$(RUN) -m ruff format .
@@ -118,7 +121,7 @@ lock: setup ## Compile requirements.in into requirements.txt
 	@{ echo '# Compiled from requirements.in by `make lock`; edit that file.'; cat requirements.txt; } > requirements.tmp
 	@mv requirements.tmp requirements.txt
 
-clean: ## Remove what running leaves behind: .run, archives, demo output, caches (.venv stays)
-	@rm -rf .run demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove what running leaves behind: .run, archives, demo output, the site, caches (.venv stays)
+	@rm -rf .run demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -f model_store/*.mar model_store/*.pt2
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
