@@ -49,11 +49,19 @@ class Fitted:
     grains: NDArray[np.float64]
 
     def shares(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the probabilities of the classes before the temperature; n × features → n × classes."""
+        """Returns the probabilities of the classes before the temperature, n × classes.
+
+        Args:
+            values: n × features, finite.
+        """
         return np.asarray(self.pipeline.predict_proba(values))
 
     def away(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the mean distance to the nearest labelled grains, in standard deviations; n × features → n."""
+        """Returns the mean distance to the nearest labelled grains, n, in standard deviations.
+
+        Args:
+            values: n × features, finite.
+        """
         from scipy.spatial.distance import cdist  # noqa: PLC0415
 
         distances = cdist(self.pipeline[:-1].transform(values) @ self.whitening, self.grains)
@@ -181,7 +189,12 @@ def fit(values: NDArray[np.float64], classes: NDArray[np.str_]) -> Fitted:
 
 
 def softened(shares: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Softens probabilities, n × classes, by a temperature."""
+    """Softens probabilities by a temperature.
+
+    Args:
+        shares: n × classes, probabilities.
+        temperature: 1 keeps the probabilities; a higher temperature evens them out.
+    """
     powers = shares ** (1 / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 

@@ -112,13 +112,13 @@ class _Judged:
         return named(self._classes, shares, away, threshold=threshold, farthest=self._farthest)[0]
 
     def outcome(self, threshold: float) -> dict[str, float | None]:
-        """Returns the share of named grains, and the share of right names among them."""
+        """Returns the share of grains that a threshold names, and the share of right names among them."""
         names = self._named(threshold)
         is_named = names != UNKNOWN
         return {"named": _share(is_named), "right": _share(names[is_named] == self._truth[is_named])}
 
     def at(self, threshold: float) -> dict[str, Any]:
-        """Returns the outcome in all and for each class, with the confusion matrix."""
+        """Returns the outcome at a threshold, in all and for each class, with the confusion matrix."""
         names = self._named(threshold)
         columns = [*self._classes.tolist(), UNKNOWN]
         confusion = [[int(((self._truth == row) & (names == name)).sum()) for name in columns] for row in self._classes]

@@ -100,7 +100,17 @@ def _safe(cell: object) -> object:
 def write_pooled_csv(
     results: Sequence[ResultData], names: Sequence[str], path: Path, dialect: str = CsvDialect.EXCEL
 ) -> None:
-    """Writes the tables of several results as one CSV."""
+    """Writes the tables of several results as one CSV.
+
+    Args:
+        results: n results.
+        names: n names of their images.
+        path: file to write.
+        dialect: a `CsvDialect`.
+
+    Raises:
+        InvalidOption: the dialect is unknown.
+    """
     write_csv(pooled(results, names), path, dialect)
 
 
@@ -110,7 +120,13 @@ def write_parquet(result: ResultData, path: Path) -> None:
 
 
 def write_pooled_parquet(results: Sequence[ResultData], names: Sequence[str], path: Path) -> None:
-    """Writes the tables of several results as one Parquet file."""
+    """Writes the tables of several results as one Parquet file.
+
+    Args:
+        results: n results.
+        names: n names of their images.
+        path: file to write.
+    """
     _write_parquet(pooled(results, names), [dict(result.metadata) for result in results], path)
 
 

@@ -77,7 +77,13 @@ class Drawn:
 
 
 def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
-    """Draws the histogram of sizes by number and by area, and the cumulative curves with D-values and intervals."""
+    """Draws the histogram of sizes by number and by area, and the cumulative curves with D-values and intervals.
+
+    Args:
+        number: sizes by number.
+        area: sizes by area.
+        unit: unit of the sizes, `µm` or `px`.
+    """
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -96,7 +102,13 @@ def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
 
 
 def comparison_figure(samples: Sequence[Drawn], unit: str, words: str) -> Picture:
-    """Draws the cumulative curves of samples in one chart, and their percentiles as boxes side by side."""
+    """Draws the cumulative curves of samples in one chart, and their percentiles as boxes below each other.
+
+    Args:
+        samples: sizes of each sample.
+        unit: unit of the sizes, `µm` or `px`.
+        words: description of the picture.
+    """
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))

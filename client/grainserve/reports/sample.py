@@ -79,7 +79,7 @@ def sample_report(
 
 
 def footer(made: datetime | None) -> str:
-    """Says which version made a report, and when."""
+    """Says which version made a report, and when; None takes the present time."""
     from grainserve import __version__  # noqa: PLC0415 - not set yet while the package is imported
 
     return f"Made by grainserve {__version__}, {made or datetime.now(UTC):%Y-%m-%d %H:%M} UTC."

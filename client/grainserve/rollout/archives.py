@@ -96,7 +96,13 @@ def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def push(archive: Archive, data: bytes, bucket: Bucket) -> None:
-    """Stores an archive in the bucket, unless it is there already."""
+    """Stores an archive in the bucket, unless it is there already.
+
+    Args:
+        archive: archive to store.
+        data: bytes of the archive.
+        bucket: bucket to store it in.
+    """
     try:
         bucket.create(FOLDER + archive.file, data, "application/zip")
     except PreconditionFailed:

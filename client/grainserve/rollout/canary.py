@@ -113,7 +113,13 @@ def ask(
 
 
 def compare(name: str, old: Result | dict[str, Any], new: Result) -> Comparison:
-    """Compares two answers about the same image."""
+    """Compares two answers about the same image.
+
+    Args:
+        name: name of the image.
+        old: answer of the old version.
+        new: answer of the new version.
+    """
     old = Result(old) if isinstance(old, dict) else old
     return Comparison(
         name=name,

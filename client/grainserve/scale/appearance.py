@@ -24,7 +24,13 @@ def core(stack: Stack) -> slice:
 
 
 def is_even(frame: NDArray[np.uint8], stack: Stack, most: float = UNEVEN) -> bool:
-    """Tells whether a stack has one colour along its length, to within `most` levels of 255."""
+    """Tells whether a stack has one colour along its length.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the stack.
+        most: largest difference between the 10th and 90th percentile of a channel, levels of 255.
+    """
     low, high = np.percentile(frame[core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
     return bool((high - low).max() <= most)
 
@@ -36,7 +42,7 @@ def is_drawn(colour: tuple[int, int, int]) -> bool:
 
 
 def colour_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
-    """Returns the median colour of a stack."""
+    """Returns the median colour of a stack in a frame, H × W × 3, uint8."""
     red, green, blue = np.median(frame[core(stack), stack.x0 + 2 : stack.x1 - 2], axis=(0, 1)).astype(int).tolist()
     return red, green, blue
 
@@ -65,7 +71,12 @@ def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) ->
 
 
 def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
-    """Finds a bar's two ends along x, px. A pixel that the bar covers in part counts by the covered share."""
+    """Finds a bar's two ends along x, px. A pixel that the bar covers in part counts by the covered share.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the bar.
+    """
     # A bright spot of the background may adjoin the bar, so the search for each end begins well inside.
     inwards = max(3, stack.length // 8)
     left, right = (

@@ -59,7 +59,12 @@ def interrupted(
 
 
 def goes_on(frame: NDArray[np.uint8], stack: Stack) -> bool:
-    """Tells whether another piece follows a bar beyond a gap at either end: as thick, of its colour, in its rows."""
+    """Tells whether another piece follows a bar beyond a gap at either end: as thick, of its colour, in its rows.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the bar.
+    """
     height, width = frame.shape[:2]
     reach, shortest = WIDEST_EMPTY * stack.length, max(12, stack.length // SHARE_OF_PIECE)
     # Two rows on each side, as in `contrast_of`: the stack may lack some rows of the bar, and stand in a texture.

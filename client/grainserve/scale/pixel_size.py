@@ -68,5 +68,13 @@ class PixelSize:
 def pixel_size(
     source: str, x: float | None, y: float | None = None, size: Size | None = None, panel: bool = False
 ) -> PixelSize | None:
-    """Makes a `PixelSize`; None where the source gives no side. Where it gives one side, pixels are square."""
+    """Makes a `PixelSize`; returns None where the source gives no side.
+
+    Args:
+        source: name of the source.
+        x: horizontal side of a pixel, µm; None where the source gives none.
+        y: vertical side, µm; None makes pixels square.
+        size: as in `PixelSize`.
+        panel: as in `PixelSize`.
+    """
     return None if x is None else PixelSize(source, x, x if y is None else y, size, panel)

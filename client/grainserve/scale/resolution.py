@@ -71,12 +71,12 @@ class Density:
 
 
 def is_scanned(um: float) -> bool:
-    """Tells whether pixels of this size, µm, may be a scanner's or a printer's, given in inches."""
+    """Tells whether pixels of a size, µm, may be a scanner's or a printer's, for tags that give pixels per inch."""
     return um >= SCANNED_UM
 
 
 def resolution(data: bytes) -> PixelSize | None:
-    """Returns the pixel size by the resolution tags; None without tags, and where they are no scale."""
+    """Returns the pixel size by a file's resolution tags; None without tags, and where they are no scale."""
     found = density(data)
     if found is None or found.why_not:
         return None

@@ -21,7 +21,11 @@ class Interval:
     high: float | None = None
 
     def map(self, function: Callable[[float], float]) -> Interval:
-        """Maps the interval to another scale by a monotonic function; a falling function swaps the ends."""
+        """Maps value and interval to another scale.
+
+        Args:
+            function: monotonic function; a falling one swaps the ends.
+        """
         if self.low is None or self.high is None:
             return Interval(function(self.value))
         low, high = sorted((function(self.low), function(self.high)))

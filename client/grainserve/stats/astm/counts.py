@@ -21,7 +21,14 @@ the mean intercept reads 19 % short with these crossings and 1 % long without th
 
 
 def mean_area(labels: Labels) -> tuple[float, float]:
-    """Counts whole grains; returns the count and their total area, px²."""
+    """Counts whole grains.
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
+
+    Returns:
+        Count, and the total area of the grains, px².
+    """
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     areas[_on_frame(labels)] = 0
@@ -30,6 +37,9 @@ def mean_area(labels: Labels) -> tuple[float, float]:
 
 def rectangle(labels: Labels) -> tuple[float, float]:
     """Counts the grains in the frame: cut grains as ½, grains at its corners as ¼ (Saltykov).
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
 
     Returns:
         Count, and the frame's area, px².
@@ -43,6 +53,9 @@ def rectangle(labels: Labels) -> tuple[float, float]:
 
 def jeffries(labels: Labels) -> tuple[float, float]:
     """Counts the grains in the largest circle in the middle of the frame: grains that the circle cuts as ½.
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
 
     Returns:
         Count, and the circle's area, px².

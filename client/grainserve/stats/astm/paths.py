@@ -57,7 +57,7 @@ def circle(x: float, y: float, radius: float) -> Path:
 
 
 def line_grid(height: int, width: int) -> Iterator[Path]:
-    """Makes parallel lines through the frame in each of four directions, a tenth of its shorter side apart."""
+    """Makes parallel lines through a frame, px, in each of four directions, a tenth of its shorter side apart."""
     apart = min(height, width) / LINES_ACROSS
     reach = ceil(hypot(height, width) / 2 / apart)
     for direction in DIRECTIONS:
