@@ -61,7 +61,7 @@ def databar_rows(pixels: NDArray[np.uint8]) -> int:
 
 
 def with_databar(image: ImageSource, options: Mapping[str, Any], find: bool) -> dict[str, Any]:
-    """Adds to a request's options that its image's databar is left out of the measurement.
+    """Adds the rows of an image's databar to the options of its request, so that they are not measured.
 
     Args:
         image: image to search.

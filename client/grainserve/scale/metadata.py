@@ -30,7 +30,7 @@ def file_scale(data: bytes, path: Path | None = None) -> Scale | None:
 
     Args:
         data: bytes of the image file.
-        path: path of the image file, beside which the text file is searched; None searches for no text file.
+        path: path of the image file; the text file must lie beside it. None reads no text file.
 
     Returns:
         Scale of the page that is measured; None where the file gives none.

@@ -70,7 +70,7 @@ class Resampling:
         return float(ndtr(np.sqrt(units / (units - 1)) * student))
 
     def _draws(self, image: NDArray[np.int64], units: int) -> Iterator[NDArray[np.float64]]:
-        """Yields for each resample how often it holds each of the n grains; it draws as many units as there are."""
+        """Yields for each resample how often each of the n grains was drawn; `units` counts the images or grains."""
         random = np.random.default_rng(self.seed)
         for _ in range(self.resamples):
             times = np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)

@@ -127,7 +127,7 @@ class Sample:
         return counts
 
     def weights(self, weighting: Weighting, *, edge_correction: bool) -> Floats:
-        """Returns what each of the n grains counts: how many it stands for, by area times its area.
+        """Returns what each of the n grains counts: how many it stands for, multiplied by its area for `area`.
 
         Args:
             weighting: `number` or `area`.
