@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from grainserve.cli import app
 from tests.documents import DOCS, FENCE, PAGES, README, Command, commands, name, prose
-from tests.unit.client.results import make_image, make_result
+from tests.unit.client.made import make_image, make_result
 from tools.mar import ROOT
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -44,10 +44,10 @@ NOT_RUN = [
     ("docs/fine_tuning.md", "", "trains for minutes to hours; tests/unit/training runs each script for a few steps"),
     ("docs/classes.md", "", "measures, and installs; tests/contract/test_classes.py takes all five steps"),
     ("docs/large_images.md", "grainserve analyze ", "takes minutes; tests/e2e/test_tiles.py measures a small one"),
-    ("docs/frame.md", "grainserve analyze ", "wants micrographs; tests/unit/client/test_databar.py draws some"),
+    ("docs/frame.md", "grainserve analyze ", "wants micrographs; tests/unit/client/scale/test_databar.py draws some"),
     ("docs/scale.md", "grainserve (scale|analyze) ", "wants a photograph; tests/unit/client/scale draws scale bars"),
     ("docs/reports.md", "grainserve analyze ", "measures; the README's commands do the same"),
-    ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/test_job_commands.py has some"),
+    ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/cli/test_jobs.py has some"),
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),
     ("docs/image.md", "(docker|grainserve) ", "needs a container engine; `make image-test` does without one"),
     ("docs/inputs.md", "gdal_translate ", "needs GDAL, which is not installed"),
