@@ -52,8 +52,8 @@ demo: setup ## Measure grains on two images through the whole path, and show tab
 serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 	@exec $(RUN) -m tools.stack --model $(MODEL)
 
-test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
-	@$(RUN) -m pytest --durations=15
+test: setup ## Run the tests in two processes: unit, against a real TorchServe and emulator, end to end
+	@$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
