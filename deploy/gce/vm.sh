@@ -102,15 +102,17 @@ see_gcloud() {
     fi
 }
 
-# Sets FOUND: yes, no, or unknown where nobody can be asked. The question is a listing, whose empty answer says no; an
-# error is an error, and ends the script.
+# Sets FOUND: yes, no, or unknown where nobody can be asked. The question is a listing; no says an empty answer, or one
+# without the line WANTED where there is such. An error is an error, and ends the script.
 look() {
     local answer
     FOUND=unknown
     if [ "$ASK" = yes ]; then
         answer=$(gcloud "$@" --project "$PROJECT") || die "gcloud could not answer; nothing was changed by this step"
+        if [ -n "$WANTED" ]; then answer=$(grep -xF "$WANTED" <<< "$answer" || true); fi
         if [ -n "$answer" ]; then FOUND=yes; else FOUND=no; fi
     fi
+    WANTED=
 }
 
 # Prints a command as it can be pasted, and with --yes runs it.
@@ -118,6 +120,7 @@ carry_out() {
     local part line=gcloud
     for part in "$@" --project "$PROJECT"; do
         case $part in
+            --*=*[!A-Za-z0-9_./:=@,%+-]*) line="$line ${part%%=*}='${part#*=}'" ;;
             *[!A-Za-z0-9_./:=@,%+-]*) line="$line '$part'" ;;
             *) line="$line $part" ;;
         esac
@@ -136,7 +139,7 @@ ensure() {
         shift
     done
     shift
-    if [ "$parent" = no ]; then FOUND=no; else look "${question[@]}"; fi
+    if [ "$parent" = no ]; then FOUND=no WANTED=; else look "${question[@]}"; fi
     if [ "$FOUND" = yes ]; then
         echo "# there: $what"
     else
@@ -163,12 +166,12 @@ remove() {
     fi
 }
 
-# The question whether the service account has a role; after it come the words that get the policy.
+# has_role ROLE WORD...: the next question is whether the service account has a role; the words get the policy. Not every
+# command that gets one knows --filter.
 has_role() {
-    local role=$1
+    WANTED="$1"$'\t'"serviceAccount:$ACCOUNT"
     shift
-    ROLE=("$@" '--flatten=bindings[].members'
-        "--filter=bindings.role=$role AND bindings.members=\"serviceAccount:$ACCOUNT\"" '--format=value(bindings.role)')
+    QUESTION=("$@" '--flatten=bindings[].members' '--format=value(bindings.role,bindings.members)')
 }
 
 # --- Commands -------------------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ up() {
         iam service-accounts create "$NAME" '--display-name=The grainserve VM'
     parent=$FOUND
     has_role roles/logging.logWriter projects get-iam-policy "$PROJECT"
-    ensure "$parent" "which writes logs" "${ROLE[@]}" -- projects add-iam-policy-binding "$PROJECT" \
+    ensure "$parent" "which writes logs" "${QUESTION[@]}" -- projects add-iam-policy-binding "$PROJECT" \
         "--member=serviceAccount:$ACCOUNT" --role=roles/logging.logWriter --condition=None
     for bucket in "$BUCKET" "$WEIGHTS_BUCKET"; do
         ensure - "bucket $bucket" storage buckets list "--filter=name=$bucket" '--format=value(name)' -- \
@@ -193,7 +196,7 @@ up() {
         parent=$FOUND
         if [ "$bucket" = "$BUCKET" ]; then role=objectUser; else role=objectViewer; fi
         has_role "roles/storage.$role" storage buckets get-iam-policy "gs://$bucket"
-        ensure "$parent" "of which the VM is $role" "${ROLE[@]}" -- storage buckets add-iam-policy-binding \
+        ensure "$parent" "of which the VM is $role" "${QUESTION[@]}" -- storage buckets add-iam-policy-binding \
             "gs://$bucket" "--member=serviceAccount:$ACCOUNT" "--role=roles/storage.$role"
     done
     ensure "$parent" "versions of what is overwritten in $WEIGHTS_BUCKET" storage buckets list \
@@ -204,7 +207,7 @@ up() {
         artifacts repositories create "$NAME" "--location=$REGION" --repository-format=docker
     parent=$FOUND
     has_role roles/artifactregistry.reader artifacts repositories get-iam-policy "$NAME" "--location=$REGION"
-    ensure "$parent" "from which the VM reads" "${ROLE[@]}" -- artifacts repositories add-iam-policy-binding "$NAME" \
+    ensure "$parent" "from which the VM reads" "${QUESTION[@]}" -- artifacts repositories add-iam-policy-binding "$NAME" \
         "--location=$REGION" "--member=serviceAccount:$ACCOUNT" --role=roles/artifactregistry.reader
     ensure - "network $NAME, of its own: the default one lets in ssh from everywhere" compute networks list \
         "--filter=name=$NAME" '--format=value(name)' -- compute networks create "$NAME" --subnet-mode=custom
@@ -311,7 +314,7 @@ delete() {
     for bucket in "$WEIGHTS_BUCKET" "$BUCKET"; do
         if [ "$WITH_BUCKETS" = yes ]; then
             remove "bucket $bucket, with all that is in it" storage buckets list "--filter=name=$bucket" \
-                '--format=value(name)' -- storage rm --recursive "gs://$bucket"
+                '--format=value(name)' -- storage rm "gs://$bucket" --recursive
             continue
         fi
         echo "# kept: bucket $bucket"
@@ -319,12 +322,12 @@ delete() {
         look storage buckets list "--filter=name=$bucket" '--format=value(name)'
         if [ "$FOUND" != no ]; then
             has_role "roles/storage.$role" storage buckets get-iam-policy "gs://$bucket"
-            remove "of which the VM was $role" "${ROLE[@]}" -- storage buckets remove-iam-policy-binding \
+            remove "of which the VM was $role" "${QUESTION[@]}" -- storage buckets remove-iam-policy-binding \
                 "gs://$bucket" "--member=serviceAccount:$ACCOUNT" "--role=roles/storage.$role"
         fi
     done
     has_role roles/logging.logWriter projects get-iam-policy "$PROJECT"
-    remove "role that writes logs" "${ROLE[@]}" -- projects remove-iam-policy-binding "$PROJECT" \
+    remove "role that writes logs" "${QUESTION[@]}" -- projects remove-iam-policy-binding "$PROJECT" \
         "--member=serviceAccount:$ACCOUNT" --role=roles/logging.logWriter --condition=None
     remove "service account" iam service-accounts list "--filter=email=$ACCOUNT" '--format=value(email)' -- \
         iam service-accounts delete "$ACCOUNT" --quiet
@@ -332,7 +335,7 @@ delete() {
 
 # --- The command line -----------------------------------------------------------------------------------------
 
-COMMAND='' YES=no WITH_BUCKETS=no SETTINGS=deploy/gce/settings.env
+COMMAND='' WANTED='' YES=no WITH_BUCKETS=no SETTINGS=deploy/gce/settings.env
 while [ $# -gt 0 ]; do
     case $1 in
         --yes) YES=yes ;;

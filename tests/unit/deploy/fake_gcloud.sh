@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # A gcloud that remembers what it was told to make: `fake_gcloud.sh STATE ARGUMENT...`.
 #
-# STATE is a folder: `made` has the commands whose results are there, a line each, `calls` every command, and `images` and
-# `weights` the tags and objects that somebody brought. Listings answer from those. A command that it does not know fails.
+# STATE is a folder: `made` has the commands whose results are there, a line each; `calls` every command, its words parted by
+# tabs; `images` and `weights` have the tags and objects that somebody brought. Listings answer from those. A command that it does not know fails.
 set -euo pipefail
 
 state=$1
 shift
 command="$*"
-echo "$command" >> "$state/calls"
+(IFS=$'\t' && echo "$*" >> "$state/calls")
 touch "$state/made"
 
 # Whether a command was made; removes those that match.
@@ -38,8 +38,8 @@ elif is 'services list --enabled --filter=config.name=([^ ]+)'; then
     answer "services enable $(part 1)"
 elif is 'iam service-accounts list --filter=email=([^@]+)@'; then
     answer "iam service-accounts create $(part 1)"
-elif is "$policy get-iam-policy ([^ ]+) .*bindings.role=([^ ]+) AND"; then
-    answer "$(part 1) add-iam-policy-binding $(part 2) .*--role=$(part 3)"
+elif is "$policy get-iam-policy ([^ ]+) "; then
+    sed -nE "s|^$(part 1) add-iam-policy-binding $(part 2) .*--member=([^ ]+) --role=([^ ]+).*|\2\t\1|p" "$state/made"
 elif is 'storage buckets list --filter=name=([^ ]+) AND versioning_enabled=true'; then
     answer "storage buckets update gs://$(part 1) --versioning"
 elif is 'storage buckets list --filter=name=([^ ]+)'; then
@@ -57,7 +57,7 @@ elif is '(.*) delete ([^ @]+)'; then
     remove "$(part 1) (create|add-iam-policy-binding) $(part 2)"
 elif is "$policy remove-iam-policy-binding ([^ ]+) .*--role=([^ ]+)"; then
     remove "$(part 1) add-iam-policy-binding $(part 2) .*--role=$(part 3)"
-elif is 'storage rm --recursive ([^ ]+)'; then
+elif is 'storage rm ([^ ]+) --recursive'; then
     remove "storage buckets [a-z-]+ $(part 1)"
 elif is '.* (create|add-iam-policy-binding|enable) |storage buckets update '; then
     if grep -qxF -e "$command" "$state/made"; then fail "already exists"; fi
