@@ -51,6 +51,11 @@ NOT_RUN = [
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),
     ("docs/image.md", "(docker|grainserve) ", "needs a container engine; `make image-test` does without one"),
     ("docs/inputs.md", "gdal_translate ", "needs GDAL, which is not installed"),
+    (
+        "docs/gce.md",
+        "",
+        "needs a cloud project; tests/unit/deploy/test_gce.py has an imitation of gcloud",
+    ),
     ("docs/kubernetes.md", "", "needs a cluster; tests/unit/deploy holds what kubectl would apply"),
 ]
 """Page, a pattern for the beginning of commands that no test runs as they stand, and why not."""
