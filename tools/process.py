@@ -123,7 +123,12 @@ class Server:
 
 
 def tail(file: Path, lines: int = 20) -> str:
-    """Returns the last lines of a log file, indented; says so if the file is empty or missing."""
+    """Returns the last lines of a log file, indented, for a message; says so if the file is empty or missing.
+
+    Args:
+        file: log file.
+        lines: most lines to return.
+    """
     text = file.read_text(errors="replace") if file.is_file() else ""
     kept = text.rstrip().splitlines()[-lines:]
     return "\n".join(f"    {line}" for line in kept) if kept else "    (its log is empty)"

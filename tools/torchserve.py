@@ -195,7 +195,12 @@ class TorchServe:
         return description
 
     def ready(self, model: str, version: str | None = None) -> bool:
-        """Tells whether a version has all its workers and they are READY, which `/ping` does not tell."""
+        """Tells whether a version has all its workers and they are READY, which `/ping` does not tell.
+
+        Args:
+            model: model name.
+            version: model version; None: the default version.
+        """
         description = self.describe(model, version)
         if description is None:
             return False

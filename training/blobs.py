@@ -66,6 +66,8 @@ def blobs(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {"blobs": blobs}
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _colours(rng: Generator, look: str, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

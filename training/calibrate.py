@@ -77,7 +77,13 @@ def fit(said: NDArray[np.float64], true: NDArray[np.float64], floor: float) -> t
 
 
 def apply(sam: Sam, slope: float, shift: float) -> None:
-    """Writes the line into the last layer of the IoU head."""
+    """Writes the line into the last layer of the model's IoU head.
+
+    Args:
+        sam: model; changed in place.
+        slope: slope of the line.
+        shift: shift of the line.
+    """
     last = sam.mask_decoder.iou_prediction_head.layers[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
@@ -86,7 +92,12 @@ def apply(sam: Sam, slope: float, shift: float) -> None:
 
 
 def reliability(said: NDArray[np.float64], true: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """Returns, for each tenth of the predicted IoU, the number of masks and the mean predicted and true IoU."""
+    """Returns the number of masks and the mean predicted and true IoU, for each tenth of the predicted IoU.
+
+    Args:
+        said: predicted IoU.
+        true: true IoU, in the same order.
+    """
     place = np.clip(np.digitize(said, BINS) - 1, 0, len(BINS) - 2)
     return [
         {"masks": int(mine.sum()), "said": float(said[mine].mean()), "true": float(true[mine].mean())}

@@ -61,7 +61,16 @@ def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
 
 
 def add_scale(rng: Generator, pixels: NDArray[np.uint8], labels: Labels) -> tuple[NDArray[np.uint8], Labels]:
-    """Draws a scale bar, a ruler or a card on the picture, and removes what it hides from the labels."""
+    """Draws a scale bar, a ruler or a card on the picture, and removes what it hides from the labels.
+
+    Args:
+        rng: source of all randomness.
+        pixels: H × W × 3, uint8.
+        labels: H × W, int32, 0 is background.
+
+    Returns:
+        The picture and its labels.
+    """
     height, width = labels.shape
     picture, cover = Image.fromarray(pixels), Image.new("L", (width, height))
     draw, hide = ImageDraw.Draw(picture), ImageDraw.Draw(cover)

@@ -109,7 +109,7 @@ def claim(run: Path, settings: Mapping[str, object], content: Mapping[str, str])
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes a state dict as the handler loads it, in half precision."""
+    """Writes a state dict as a checkpoint for the handler, in half precision."""
     save(path, {name: value.half() for name, value in state.items()})
 
 

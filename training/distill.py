@@ -217,7 +217,12 @@ class Distillation:
 
 
 def preferred(logits: Tensor, scores: Tensor) -> Tensor:
-    """Returns, of masks 1 to 3, the one with the best predicted IoU: N × 4 × H × W → N × H × W."""
+    """Returns, of masks 1 to 3, the one with the best predicted IoU; N × H × W.
+
+    Args:
+        logits: N × 4 × H × W.
+        scores: N × 4, predicted IoU.
+    """
     best = scores[:, 1:].argmax(1)
     return logits[torch.arange(len(logits)), 1 + best]
 

@@ -235,9 +235,12 @@ def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (gravel, outcrop, sand, plane_polars, crossed_polars, steel, sem)
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 LATER: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (unequal, epoxy)
 }
+"""Drawing functions of the families that were added later, with the same arguments."""
 
 DYES = np.array(
     [

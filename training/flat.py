@@ -43,6 +43,8 @@ FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     "loose": loose,
     "matrix": matrix,
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _painted(rng: Generator, labels: Labels, solid: bool, grain_px: float) -> Drawing:

@@ -14,7 +14,11 @@ from training.losses import coverage
 
 
 def embed(sam: Sam, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Encodes a batch.
+    """Encodes the crops of a batch.
+
+    Args:
+        sam: model.
+        batch: crops.
 
     Returns:
         Image embeddings (B × C × S/16 × S/16), and the seed map (B × SEED_CHANNELS × S/8 × S/8), or None if the model

@@ -114,6 +114,8 @@ def colour_etched(rng: Generator, height: int, width: int, grain_px: float) -> D
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (orientation_contrast, colour_etched)
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _twins(rng: Generator, labels: Labels, grain_px: float, share: float) -> NDArray[np.bool_]:

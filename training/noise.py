@@ -12,7 +12,14 @@ FloatMap = NDArray[np.float32]
 
 
 def smooth_noise(rng: Generator, height: int, width: int, scale: float) -> FloatMap:
-    """Draws noise of about unit variance with features about `scale` px wide; H × W, float32."""
+    """Draws noise of about unit variance; H × W, float32.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the field, px.
+        width: width of the field, px.
+        scale: width of the noise's features, px.
+    """
     scale = max(scale, 1.0)
     rows, cols = int(np.ceil(height / scale)) + 3, int(np.ceil(width / scale)) + 3
     coarse = rng.standard_normal((rows, cols)).astype(np.float32)

@@ -262,7 +262,7 @@ def illuminate(rng: Generator, relief: Relief, grain_px: float, elevation: float
 
 
 def shifted(field: FloatMap, dy: int, dx: int) -> FloatMap:
-    """Returns the field shifted: each pixel gets the value dy rows and dx columns further on, at most at the edge."""
+    """Returns a field in which each pixel has the value dy rows and dx columns further on, or that of the edge."""
     height, width = field.shape
     rows = np.clip(np.arange(height) + dy, 0, height - 1)
     columns = np.clip(np.arange(width) + dx, 0, width - 1)

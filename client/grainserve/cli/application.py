@@ -149,7 +149,7 @@ def submit(
         ),
     ] = None,
 ) -> None:
-    """Store images and their jobs; print one image id a line. Does not wait and does no jobs itself."""
+    """Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself."""
     with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
         check_emulator()
@@ -173,7 +173,7 @@ def submit(
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
 def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
-    """Print a job's result, or its state if it is not done. Does no jobs itself."""
+    """Print a job's result, or its state if it is not done. Works on no jobs itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
         result = client.poll(image_id)
@@ -191,7 +191,7 @@ def wait(
     csv_dialect: Dialect = CsvDialect.EXCEL,
     timeout: Timeout = None,
 ) -> None:
-    """Wait for a result and print it. Does pending jobs meanwhile."""
+    """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
         _deliver(_wait_with_bar(client, image_id, timeout), image_id, out, to, csv_dialect)
@@ -373,7 +373,7 @@ def _bar() -> Progress:
 
 
 def _note(progress: Progress, task: TaskID, problem: GrainserveError | None) -> None:
-    """Shows beside the bar what holds the job up; None clears it."""
+    """Shows beside the bar why the job does not go on; None clears the note."""
     progress.update(task, note=escape(visible(str(problem))) if problem else "")
 
 

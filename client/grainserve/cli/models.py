@@ -168,7 +168,9 @@ def remove(
     model_store: Store = None,
     drain_within: DrainSeconds = 900.0,
 ) -> None:
-    """Undeclare a version, let it answer its requests, and delete it. The default version goes only as the last one.
+    """Take a version out of the declarations, let it answer its requests, and delete it.
+
+    The default version can only be removed as the last one, with --last.
 
     First stop all clients that ask for the version by name: requests that they send meanwhile get no answer.
     """

@@ -68,7 +68,7 @@ def dispatch(
     metrics_port: MetricsPort = None,
     metrics_host: Host = "127.0.0.1",
 ) -> None:
-    """Do the pending jobs of all submitters until SIGTERM or Ctrl-C. Any number of dispatchers may run.
+    """Work on the pending jobs of all submitters until SIGTERM or Ctrl-C. Any number of dispatchers may run.
 
     Each dispatcher claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It holds no data
     of its own: if it is killed, other dispatchers take over its jobs once their leases have run out. On SIGTERM it
@@ -92,7 +92,9 @@ def dispatch(
 
 
 def gateway(  # noqa: PLR0917 - one for each option
-    host: Annotated[str, typer.Option(help="Address to listen on; all but loopback need --keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; all but loopback need --keys or --no-keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     keys: Annotated[Path | None, typer.Option(metavar="FILE", help="API keys, as `keygen` prints them.")] = None,
     no_keys: Annotated[bool, typer.Option("--no-keys", help="Let anybody who reaches it use it.")] = False,

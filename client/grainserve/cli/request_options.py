@@ -66,7 +66,7 @@ FindDatabar = Annotated[
     typer.Option(
         "--find-databar",
         help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out. The result "
-        "says how many rows that were.",
+        "says how much was left out.",
         rich_help_panel="Options of the request",
     ),
 ]

@@ -31,7 +31,7 @@ Astm = Annotated[
 ]
 Percentiles = Annotated[
     str | None,
-    typer.Option(metavar="P,P,…", help="Percentiles to print, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
+    typer.Option(metavar="P,P,…", help="Percentiles to report, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
 ]
 
 

@@ -138,7 +138,7 @@ def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, response_description="In Prometheus' text format.")
     async def prometheus() -> Response:
-        """Figures for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router

@@ -1,6 +1,6 @@
-"""Readiness of a gateway: its bucket answers and, where it is told of a TorchServe, a worker is ready.
+"""Readiness of a gateway: its bucket answers and, if it has a TorchServe, a worker is ready.
 
-If the gateway has a dispatcher, all threads of the dispatcher must be running as well.
+If it has a dispatcher, all threads of the dispatcher must be running as well.
 """
 
 from __future__ import annotations

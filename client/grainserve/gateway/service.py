@@ -16,7 +16,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that hold for strangers.
+    """Limits on what clients may take of a gateway.
 
     Attributes:
         connections: most connections open at once.
@@ -25,7 +25,7 @@ class Limits:
         slowest: lowest speed of an upload and of a reader, bytes/s.
         reads: most downloads of images and results at once.
         read_bytes: most bytes of results held for readers at once.
-        share: largest part of all uploads or downloads that one key, or one address without keys, may have.
+        share: largest part of the uploads and of the downloads that one key may have; without keys, one address.
     """
 
     connections: int = 512
@@ -52,7 +52,7 @@ class Service:
         grace: time that the dispatcher's jobs in hand may take to end when the gateway stops, s.
         origins: web origins that may call (CORS).
         hosts: names that the header Host may hold while there are no keys; None: any.
-        limits: limits that hold for strangers.
+        limits: limits on what clients may take.
     """
 
     store: JobStore

@@ -2,7 +2,7 @@
 
 const LEFT = 46, RIGHT = 624, TOP = 14, BOTTOM = 258;
 
-/** Returns the sizes in ascending order, each with the share that is finer. Half of a grain's own weight counts as finer. */
+/** Returns the sizes in ascending order, each with the share that is finer, half of the grain's own weight included. */
 export function sizeCurve(grains, size, weight) {
   const sorted = grains.map((grain) => [size(grain), weight(grain)]).filter(([d, w]) => d > 0 && w > 0);
   sorted.sort((a, b) => a[0] - b[0]);

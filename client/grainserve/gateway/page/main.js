@@ -98,7 +98,7 @@ function fail(entry, error) {
   } else keep();
 }
 
-/** Merges this tab's images with those of other tabs. Images without an id are not uploaded and stay in this tab alone. */
+/** Merges this tab's images with those of other tabs. Images without an id are not uploaded; they stay in this tab. */
 function keep(gone = []) {
   images = [...images.filter((entry) => !entry.imageId), ...store.merge(images, gone)];
   list();
