@@ -119,9 +119,9 @@ def main(given: Sequence[str] | None = None) -> int:
     add("--checkpoint", required=True, help="a checkpoint of sam_tiny or sam_nano")
     add("--model", default="sam_tiny", choices=("sam_tiny", "sam_nano"), help="(default: %(default)s)")
     add("--out", type=Path, required=True, help="the calibrated checkpoint")
-    add("--batches", type=int, default=40, help="batches of 64 prompts at most, to fit and to show (%(default)s)")
-    add("--floor", type=float, default=0.2, help="fit over what is said above this (default: %(default)s)")
-    add("--figures", type=Path, help="where to write raw figures, JSON (default: nowhere)")
+    add("--batches", type=int, default=40, help="batches of at most 64 prompts, to fit and again to show (%(default)s)")
+    add("--floor", type=float, default=0.2, help="predicted IoU above which masks are fitted (default: %(default)s)")
+    add("--figures", type=Path, help="file for raw figures, JSON (default: none)")
     arguments = parser.parse_args(given)
 
     sam = load(arguments.model, fetch(arguments.checkpoint), torch.device("cpu"))

@@ -370,14 +370,14 @@ def parser() -> argparse.ArgumentParser:
     add("--student", default="sam_nano", choices=models.REGISTRY, help="(default: %(default)s)")
     add(
         "--student-checkpoint",
-        help="what the student begins with (default: nothing); its "
-        "decoder gives way to the teacher's where both are built alike",
+        help="weights that the student begins with (default: random); its "
+        "decoder is replaced by the teacher's if both are built alike",
     )
     add("--images", type=Path, help="folder of images, annotated or not (default: synthetic images)")
     add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
     add("--embedding-steps", type=int, default=3000, help="steps on embeddings alone (default: %(default)s)")
     add("--mask-steps", type=int, default=3000, help="steps on embeddings and masks (default: %(default)s)")
-    add("--temperature", type=float, default=2.0, help="of the soft comparison (default: %(default)s)")
+    add("--temperature", type=float, default=2.0, help="temperature of the soft comparison (default: %(default)s)")
     add("--hard", type=float, default=0.5, help="share of the hard comparison, 0…1 (default: %(default)s)")
     add("--every", type=int, default=250, help="steps between validations and saves (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")

@@ -334,8 +334,8 @@ def parser() -> argparse.ArgumentParser:
         default=str(ROOT / "weights" / "sam_tiny.pth"),
         help="weights to begin with (default: sam_tiny's)",
     )
-    add("--encoder", default="frozen", choices=ENCODERS, help="what of the image encoder learns (default: %(default)s)")
-    add("--steps", type=int, default=2000, help="at most (default: %(default)s)")
+    add("--encoder", default="frozen", choices=ENCODERS, help="how the image encoder learns (default: %(default)s)")
+    add("--steps", type=int, default=2000, help="most steps (default: %(default)s)")
     add("--every", type=int, default=100, help="steps between validations (default: %(default)s)")
     add("--patience", type=int, default=600, help="steps without a better validation before the end (%(default)s)")
     add("--lr", type=float, default=2e-4, help="peak learning rate (default: %(default)s)")

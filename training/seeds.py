@@ -337,7 +337,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
-    add("--model", required=True, choices=models.REGISTRY, help="whose embeddings: one that predicts no seeds itself")
+    add("--model", required=True, choices=models.REGISTRY, help="model that predicts no seeds itself")
     add("--checkpoint", required=True, help="its weights: a file or gs://")
     add("--data", type=Path, help="folder of images with label maps (default: synthetic images)")
     add("--images", type=int, default=250, help="crops that are embedded (default: %(default)s)")

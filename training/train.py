@@ -225,9 +225,11 @@ def main() -> int:
     """Trains until the steps are taken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights it begins with (default: at random)")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with (default: random weights)")
     parser.add_argument("--real", type=Path, help="folder of sets of outlined images (default: none)")
-    parser.add_argument("--real-share", type=float, default=0.45, help="of the images (default: %(default)s)")
+    parser.add_argument(
+        "--real-share", type=float, default=0.45, help="share of images from --real (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
     parser.add_argument("--dense-steps", type=int, default=2500, help="first steps without prompts (%(default)s)")
     parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")
