@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -128,7 +129,7 @@ def costs(served: Served) -> dict[str, Any]:
         view = prompter.view(whole, embedding.tokens)
         prompts = generator.decoder.points(points)
         for side in (*WINDOWS, FRAME // TOKEN):
-            told[f"prompt_ms_{side}"] = _median(lambda side=side: view.look(prompts, points, side)) / PROMPTS
+            told[f"prompt_ms_{side}"] = _median(partial(view.look, prompts, points, side)) / PROMPTS
     return {key: round(value, 2) for key, value in told.items()}
 
 

@@ -157,7 +157,7 @@ def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -
         zorder=3,
     )
     again = scale * np.concatenate(asked.again)
-    place.scatter(*again.T, c="cyan", s=40, marker="x", linewidths=1.5, zorder=4)
+    place.scatter(again[:, 0], again[:, 1], c="cyan", s=40, marker="x", linewidths=1.5, zorder=4)
     place.set(xlim=(0, width), ylim=(height, 0))
     place.set_axis_off()
     figure.colorbar(colours, ax=place, shrink=0.6, pad=0.01, label="confidence of the seed")
