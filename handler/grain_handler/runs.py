@@ -1,7 +1,6 @@
-"""Label map → runs: what areas, boxes, moments, intensities and hulls are all computed from.
+"""Label map → runs: what hulls and intensities are computed from.
 
-A run is a stretch of one grain's pixels in one row. There are some forty times fewer of them than pixels, and sums
-over a run's coordinates have closed forms.
+A run is a stretch of one grain's pixels in one row. There are some forty times fewer of them than pixels.
 """
 
 from __future__ import annotations
@@ -35,14 +34,6 @@ class Runs:
     def total(self, values: Integers) -> Integers:
         """Sums what each run has (r) over each grain (n)."""
         return np.add.reduceat(values, self.first)
-
-    def least(self, values: Integers) -> Integers:
-        """The smallest of each grain (n)."""
-        return np.minimum.reduceat(values, self.first)
-
-    def most(self, values: Integers) -> Integers:
-        """The largest of each grain (n)."""
-        return np.maximum.reduceat(values, self.first)
 
 
 def find_runs(labels: NDArray[np.int32]) -> Runs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from grain_handler.memory import keep_freed_memory
 from grain_handler.metrics import Metrics
 from grain_handler.options import parse_options
 from grain_handler.request import Request, parse, trace_id
-from grain_handler.segment import Segmentation, find_masks, measure
+from grain_handler.segment import Found, Segmentation, find_masks, measure
 
 
 class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
@@ -54,7 +53,6 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
                 f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
                 "other points, a checkpoint that has them, or name a seed head (seeds: …; training.seeds makes one)"
             )
-        self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
@@ -71,11 +69,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
         return requests
 
-    def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
-        """Images → objects; while one image's are measured, the next one's masks are made."""
+    def inference(self, requests: list[Request | RequestError]) -> list[Found | RequestError]:
+        """Images → SAM's masks."""
         embedded = zip(self._embed(requests), self.image_ids, strict=True)
         return [
-            each(request, partial(self._start, embedding=embedding), image_id)
+            each(request, partial(self._find_masks, embedding=embedding), image_id)
             for (request, embedding), image_id in embedded
         ]
 
@@ -91,15 +89,14 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         made = iter(embeddings)
         return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
 
-    def _start(self, request: Request, embedding: Embedding | None) -> Future[Segmentation]:
-        found = self.timed("masks", find_masks, self.generator, request, embedding)
-        return self.measuring.submit(self.timed, "measure", measure, found, self.classifier)
+    def _find_masks(self, request: Request, embedding: Embedding | None) -> Found:
+        return self.timed("masks", find_masks, self.generator, request, embedding)
 
-    def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
-        """Objects → JSON, with the HTTP status of each."""
+    def postprocess(self, found: list[Found | RequestError]) -> list[bytes]:
+        """Masks → measured grains, as JSON, with the HTTP status of each."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
-            outcome = each(item, Future.result, image_id)
+            outcome = each(item, self._measure, image_id)
             rendered = each(outcome, self._render, image_id)
             if isinstance(rendered, RequestError):
                 self.metrics.refused(rendered)
@@ -111,6 +108,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             bodies.append(body)
         self.metrics.memory()
         return bodies
+
+    def _measure(self, found: Found) -> Segmentation:
+        return self.timed("measure", measure, found, self.classifier)
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
         rendered = self.timed(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -222,28 +221,50 @@ def test_a_worker_with_a_file_that_is_no_classifier_does_not_start(checkpoint: P
         service.GrainHandler().initialize(Context(checkpoint, classifier=str(checkpoint)))
 
 
-def test_an_image_is_measured_while_the_next_ones_masks_are_made(
+def test_masks_are_found_in_inference_and_measured_in_postprocess_in_the_order_of_the_batch(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = service.GrainHandler()
     handler.initialize(Context(checkpoint))
-    second_begun = threading.Event()
+    steps: list[tuple[str, str]] = []
 
     def find(_generator: object, request: Request, _embedding: object) -> Segmentation:
-        if request.image_id == "second":
-            second_begun.set()
+        steps.append(("find", request.image_id))
         return found(request)
 
     def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
-        assert second_begun.wait(timeout=20), "measuring must not hold up the next image"
+        steps.append(("measure", segmentation.request.image_id))
         return segmentation
 
     monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
     monkeypatch.setattr(service, "find_masks", find)
     monkeypatch.setattr(service, "measure", measure)
-    rows = [{"image": PNG, "imageId": name} for name in (b"first", b"second")]
-    bodies = handler.handle(rows, handler.context)
+    made = handler.inference(handler.preprocess([{"image": PNG, "imageId": name} for name in (b"first", b"second")]))
+    assert steps == [("find", "first"), ("find", "second")]
+    bodies = handler.postprocess(made)
+    assert steps[2:] == [("measure", "first"), ("measure", "second")]
     assert [json.loads(body)["metadata"]["imageId"] for body in bodies] == ["first", "second"]
+
+
+def test_a_fault_in_measuring_is_its_own_images(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context(checkpoint)
+    handler = service.GrainHandler()
+    handler.initialize(context)
+    faults = {"broken": ZeroDivisionError("a fault of ours"), "hungry": MemoryError("no array")}
+
+    def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
+        if fault := faults.get(segmentation.request.image_id):
+            raise fault
+        return segmentation
+
+    monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+    monkeypatch.setattr(service, "find_masks", lambda _generator, request, embedding: found(request))
+    monkeypatch.setattr(service, "measure", measure)
+    rows = [{"image": PNG, "imageId": name} for name in (b"first", b"broken", b"hungry", b"last")]
+    answers = [json.loads(body) for body in handler.handle(rows, context)]
+    assert context.statuses == {0: 200, 1: 500, 2: 507, 3: 200}
+    assert [answers[i]["error"]["code"] for i in (1, 2)] == ["internal_error", "out_of_memory"]
+    assert [answers[i]["metadata"]["imageId"] for i in (0, 3)] == ["first", "last"]
 
 
 def test_a_broken_device_ends_the_worker(ask: Ask) -> None:
