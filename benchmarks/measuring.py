@@ -25,7 +25,7 @@ from rich.console import Console
 from skimage.measure import regionprops_table
 
 from benchmarks import page
-from grain_handler.measure import REGION_PROPERTIES, measure_labels
+from grain_handler.grains.measure import REGION_PROPERTIES, measure_labels
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.synthetic import synthesize

@@ -10,16 +10,20 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, classify, compiled, logs, models, seed_head, weights
-from grain_handler.automask import Embedding, MaskGenerator
-from grain_handler.config import ModelConfig
 from grain_handler.errors import CheckpointError, RequestError
-from grain_handler.isolation import each
-from grain_handler.memory import keep_freed_memory
-from grain_handler.metrics import Metrics
-from grain_handler.options import parse_options
-from grain_handler.request import Request, parse, trace_id
+from grain_handler.grains import classify
+from grain_handler.sam import compiled, models, seed_head
+from grain_handler.sam.automask import Embedding, MaskGenerator
+from grain_handler.sam.memory import keep_freed_memory
 from grain_handler.segment import Found, Segmentation, find_masks, measure
+from grain_handler.storage import weights
+from grain_handler.wire import answer
+from grain_handler.wire.options import parse_options
+from grain_handler.wire.request import Request, parse, trace_id
+from grain_handler.worker import logs
+from grain_handler.worker.isolation import attempt
+from grain_handler.worker.metrics import Metrics
+from grain_handler.worker.model_config import ModelConfig
 
 
 class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
@@ -64,7 +68,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
             return self.timed("decode", parse, row, headers, request_id, defaults)
 
-        requests = [each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
+        requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # One that failed by a fault of ours has no id of its own.
         self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
         return requests
@@ -73,7 +77,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         """Images → SAM's masks."""
         embedded = zip(self._embed(requests), self.image_ids, strict=True)
         return [
-            each(request, partial(self._find_masks, embedding=embedding), image_id)
+            attempt(request, partial(self._find_masks, embedding=embedding), image_id)
             for (request, embedding), image_id in embedded
         ]
 
@@ -83,7 +87,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if not images:
             return [(request, None) for request in requests]
         every = ", ".join(self.image_ids)
-        embeddings = each(images, lambda given: self.timed("encode", self.generator.embed, given), every)
+        embeddings = attempt(images, lambda given: self.timed("encode", self.generator.embed, given), every)
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
@@ -96,8 +100,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         """Masks → measured grains, as JSON, with the HTTP status of each."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
-            outcome = each(item, self._measure, image_id)
-            rendered = each(outcome, self._render, image_id)
+            outcome = attempt(item, self._measure, image_id)
+            rendered = attempt(outcome, self._render, image_id)
             if isinstance(rendered, RequestError):
                 self.metrics.refused(rendered)
                 outcome, rendered = rendered, answer.error(rendered)

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from grain_handler import errors
-from grain_handler import frame as handlers
-from grain_handler.measure import measure_labels
-from grain_handler.options import Options, parse_options
+from grain_handler.grains.measure import measure_labels
+from grain_handler.wire import frame as handlers
+from grain_handler.wire.options import Options, parse_options
 from grainserve import frame as clients
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import InvalidOption

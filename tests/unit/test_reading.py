@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.readers import case
 from benchmarks.tiff_kinds import FORMS, LAYOUTS, PACKINGS, kinds, pixels
 from grain_handler import errors
-from grain_handler.decode import DecodedImage, decode
+from grain_handler.wire.image import DecodedImage, read_image
 from grainserve.errors import InvalidImage
 from grainserve.images import check_image, decoded
 from tests.unit.handler.pictures import encoded, gradient
@@ -38,7 +38,7 @@ def tiff(array: NDArray[Any], **words: Any) -> bytes:
 
 def both(data: bytes) -> DecodedImage:
     """Reads a file with the handler and holds the client's reading to it."""
-    seen = decode(data)
+    seen = read_image(data)
     kind, mine = decoded(data)
     np.testing.assert_array_equal(mine.pixels, seen.pixels)
     assert (kind, mine.mode, mine.warnings) == (seen.format, seen.mode, seen.warnings)
@@ -48,7 +48,7 @@ def both(data: bytes) -> DecodedImage:
 def refused(data: bytes) -> errors.RequestError:
     """Takes the handler's refusal and holds the client's to it."""
     with pytest.raises(errors.RequestError) as failure:
-        decode(data)
+        read_image(data)
     with pytest.raises(InvalidImage) as mine:
         decoded(data)
     assert str(mine.value) == str(failure.value)

@@ -1,4 +1,4 @@
-"""Checks a classifier's file before skops reads it, as `grain_handler.classify` does."""
+"""Checks a classifier's file before skops reads it, as `grain_handler.grains.classify` does."""
 
 from __future__ import annotations
 

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from grain_handler import compiled, service
-from grain_handler.automask import Embedding
-from grain_handler.classify import Classifier, given
+from grain_handler import service
 from grain_handler.errors import ClassifierError
+from grain_handler.grains.classify import Classifier, given
 from grain_handler.masks import Mask
-from grain_handler.models import build_sam_tiny
-from grain_handler.request import Request, parse
+from grain_handler.sam import compiled
+from grain_handler.sam.automask import Embedding
+from grain_handler.sam.models import build_sam_tiny
 from grain_handler.segment import Segmentation
-from grain_handler.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.request import Request, parse
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
 from tests.unit.labelled import as_properties, draw, make_classifier
@@ -107,7 +108,7 @@ def test_an_answer_says_where_its_scale_is_from(ask: Ask, options: dict[str, obj
 
 
 def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "grain_handler.logs")
+    caplog.set_level("INFO", "grain_handler.worker.logs")
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = [
         {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
@@ -122,7 +123,7 @@ def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCap
 
 
 def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "grain_handler.logs")
+    caplog.set_level("INFO", "grain_handler.worker.logs")
 
     def step(request: Request) -> Segmentation:
         if request.image_id == "broken":
@@ -142,7 +143,7 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCapt
     assert codes == ["internal_error", "out_of_memory", "internal_error", "not_an_image"]
     assert "ZeroDivision" not in answers[1]["error"]["message"]
 
-    logged = [json.loads(record.message) for record in caplog.records if record.name == "grain_handler.logs"]
+    logged = [json.loads(record.message) for record in caplog.records if record.name == "grain_handler.worker.logs"]
     told = {(line["imageId"], line["status"]) for line in logged if line["event"] == "answered"}
     assert told == {("first", 200), ("broken", 500), ("hungry", 507), ("nan", 500), ("last", 200), ("request-5", 415)}
     faults = {line["imageId"]: line["traceback"] for line in logged if line["event"] == "fault"}
