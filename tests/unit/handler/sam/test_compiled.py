@@ -55,7 +55,7 @@ def test_a_worker_without_a_compiler_runs_any_checkpoint(package: Path, tmp_path
     """The other process has no program on its path, and a package under the name that the cache gives it."""
     cached = tmp_path / "1763712000000001"
     cached.symlink_to(package)
-    run = [sys.executable, "-c", "from tests.unit.handler import test_compiled as t; t.in_a_worker()", str(cached)]
+    run = [sys.executable, "-c", "from tests.unit.handler.sam import test_compiled as t; t.in_a_worker()", str(cached)]
     environment = {**os.environ, "PATH": str(tmp_path / "nothing"), "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert answer.returncode == 0, answer.stderr
