@@ -51,7 +51,7 @@ from benchmarks.scored import report
 from benchmarks.scored.figures import SIZES, figures, summary
 from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, REAL, Known, coins, photographs, real, synthetic
 from benchmarks.scored.watershed import Recipe, recipes
-from grain_handler import models
+from grain_handler.sam import models
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.folder import read

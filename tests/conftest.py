@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from grain_handler import compiled
 from grain_handler.errors import PackageError
+from grain_handler.sam import compiled
 from grainserve.gateway.logs import Seldom
 from tools import ports
 from tools.emulator import Emulator

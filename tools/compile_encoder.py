@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grain_handler import compiled
 from grain_handler.errors import PackageError
-from grain_handler.models import REGISTRY
-from grain_handler.precision import PRECISIONS, dtype_of, image_encoder, resolve
-from grain_handler.weights import Checkpoint
+from grain_handler.sam import compiled
+from grain_handler.sam.models import REGISTRY
+from grain_handler.sam.precision import PRECISIONS, dtype_of, image_encoder, resolve
+from grain_handler.storage.weights import Checkpoint
 from tools.mar import MODEL_STORE
 from tools.problem import Problem, main_exit
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from grain_handler import models
+from grain_handler.sam import models
 from tools.problem import Problem, main_exit
 from training.checkpoints import fetch, load, save_checkpoint
 

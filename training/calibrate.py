@@ -25,7 +25,7 @@ from segment_anything.modeling import Sam
 from torch import nn
 from tqdm import tqdm
 
-from grain_handler.tiny_encoder import predicts_seeds
+from grain_handler.sam.tiny_encoder import predicts_seeds
 from tools.problem import main_exit
 from training.checkpoints import fetch, load, save_checkpoint
 from training.crops import CropStream

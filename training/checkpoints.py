@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler import models, weights
 from grain_handler.errors import CheckpointError
-from grain_handler.weights import Checkpoint
+from grain_handler.sam import models
+from grain_handler.storage import weights
+from grain_handler.storage.weights import Checkpoint
 from tools.mar import ROOT
 from tools.problem import Problem
 

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grain_handler import models
-from grain_handler.tiny_encoder import TinyImageEncoder
+from grain_handler.sam import models
+from grain_handler.sam.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves

@@ -35,8 +35,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from grain_handler import models
-from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
+from grain_handler.sam import models
+from grain_handler.sam.tiny_encoder import TinyImageEncoder, predicts_seeds
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state

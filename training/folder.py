@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from grain_handler.decode import MAX_SIDE
 from grain_handler.reading.picture import BROKEN, read_header, read_picture
 from grain_handler.reading.refusal import Refused
+from grain_handler.wire.image import MAX_SIDE
 from tools.problem import Problem
 
 T = TypeVar("T", bound=np.generic)

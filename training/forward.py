@@ -8,7 +8,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
+from grain_handler.sam.tiny_encoder import TinyImageEncoder, predicts_seeds
 from training.crops import UNKNOWN, Batch
 from training.losses import coverage
 

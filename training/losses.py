@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from grain_handler.tiny_encoder import OFFSET_UNIT
+from grain_handler.sam.tiny_encoder import OFFSET_UNIT
 from training.crops import UNKNOWN
 
 

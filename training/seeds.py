@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from grain_handler import models, seed_head, seeds
-from grain_handler.automask import MaskGenerator
-from grain_handler.precision import resolve
-from grain_handler.seed_head import SeedHead
-from grain_handler.seeds import Votes
+from grain_handler.sam import models, seed_head, seeds
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.precision import resolve
+from grain_handler.sam.seed_head import SeedHead
+from grain_handler.sam.seeds import Votes
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, digest, fetch, load, said, save, write_curves
 from training.crops import FRAME, UNKNOWN, CropStream

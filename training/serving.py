@@ -11,13 +11,13 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from grain_handler import seed_head
-from grain_handler.automask import MaskGenerator
 from grain_handler.errors import RequestError
-from grain_handler.options import Options, parse_options
-from grain_handler.precision import resolve
+from grain_handler.sam import seed_head
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.precision import resolve
 from grain_handler.segment import mask_settings, settle
-from grain_handler.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.options import Options, parse_options
 from tools.mar import ROOT
 from tools.problem import Problem
 from training.checkpoints import fetch, load, said
@@ -34,7 +34,7 @@ class Served:
         model: model name in the registry.
         checkpoint: checkpoint of the model.
         options: options of the segmentation.
-        precision: key of `grain_handler.precision.PRECISIONS`.
+        precision: key of `grain_handler.sam.precision.PRECISIONS`.
         device: device to compute on, the GPU if there is one.
         seeds: seed head of a model that predicts no seeds itself; None: none.
     """

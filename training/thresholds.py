@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from grain_handler import models
 from grain_handler.masks import Mask
-from grain_handler.options import Options
+from grain_handler.sam import models
 from grain_handler.segment import mask_settings, settle
+from grain_handler.wire.options import Options
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.crops import Pair

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grain_handler.models import build_sam_tiny
-from grain_handler.tiny_encoder import SEED_HEAD
+from grain_handler.sam.models import build_sam_tiny
+from grain_handler.sam.tiny_encoder import SEED_HEAD
 from tools.problem import Problem, main_exit
 from training import real
 from training.checkpoints import STATE, save, save_checkpoint

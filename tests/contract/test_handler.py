@@ -18,8 +18,8 @@ import requests
 import yaml
 from PIL import Image
 
-from grain_handler.decode import MAX_BYTES
-from grain_handler.options import Options
+from grain_handler.wire.image import MAX_BYTES
+from grain_handler.wire.options import Options
 from grainserve import Result, contract
 from tests.unit.handler.pictures import encoded, gradient
 from tools.mar import ROOT, pack

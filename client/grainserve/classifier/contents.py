@@ -1,4 +1,4 @@
-"""Checks a classifier's file before skops reads it; `grain_handler.classify` has the same checks."""
+"""Checks a classifier's file before skops reads it; `grain_handler.grains.classify` has the same checks."""
 
 from __future__ import annotations
 

@@ -1,0 +1,124 @@
+"""What was found → the JSON of the wire contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from grain_handler.errors import AnswerTooLarge, RequestError
+from grain_handler.grains.classify import Classifier
+from grain_handler.segment import Segmentation
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.frame import said_of
+from grain_handler.wire.mask_formats import write_mask
+from grain_handler.worker.model_config import ModelConfig
+
+
+def render(
+    found: Segmentation,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    classifier: Classifier | None = None,
+    seed_head: Checkpoint | None = None,
+) -> tuple[int, bytes]:
+    """Writes the answer to one request.
+
+    Args:
+        found: Its grains.
+        config: The model's.
+        checkpoint: The model's.
+        classifier: What named the classes, where one did.
+        seed_head: The file that predicts seeds, where it is not the checkpoint.
+
+    Returns:
+        HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
+
+    Raises:
+        AnswerTooLarge: TorchServe would not take it.
+    """
+    body = _dump(_result(found, config, checkpoint, classifier, seed_head))
+    if len(body) > config.max_answer_bytes:
+        raise AnswerTooLarge(
+            f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
+            'ask for mask_format "rle" or "none", or for a larger min_area'
+        )
+    return 200, body
+
+
+def error(found: RequestError) -> tuple[int, bytes]:
+    """Writes the error that a request gets, with its HTTP status."""
+    return found.status, _dump({"error": {"code": found.code, "message": found.message}})
+
+
+def origin(file: Checkpoint) -> dict[str, str | None]:
+    """Which file this is, and which content."""
+    return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
+
+
+def about(classifier: Classifier) -> dict[str, Any]:
+    """Which classifier this is, which classes it tells apart, and how sure it must be."""
+    return origin(classifier.file) | {"classes": classifier.classes, "threshold": classifier.threshold}
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _result(
+    found: Segmentation,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    classifier: Classifier | None,
+    seed_head: Checkpoint | None,
+) -> dict[str, Any]:
+    request = found.request
+    options, image = request.options, request.image
+    height, width = image.pixels.shape[:2]
+    return {
+        "metadata": {
+            "imageId": request.image_id,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "processTime": round(found.seconds, 4),
+            "model": config.name,
+            "version": config.version,
+            "checkpoint": origin(checkpoint),
+            **({"classifier": about(classifier)} if classifier else {}),
+            **({"seedHead": origin(seed_head)} if seed_head else {}),
+            "precision": config.precision,
+            "image": {
+                "width": width,
+                "height": height,
+                "format": image.format,
+                "mode": image.mode,
+                "bytes": image.bytes,
+            },
+            "units": {
+                "length": "px",
+                "area": "px²",
+                "angle": "degree",
+                "umPerPx": options.um_per_px,
+                "scaleSource": options.um_per_px and (options.scale_source or "given"),
+            },
+            "options": options.model_dump(),
+            "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
+            # Only where it was asked for, as the trace id: clients of before 2026-12-01 do not know it.
+            **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
+            # Only where it was asked for: clients of before 2026-11-22 do not know it.
+            **({"traceId": request.trace_id} if request.trace_id else {}),
+        },
+        "segmentedObjects": [
+            {
+                "id": number,
+                "class": named.name,
+                "classConfidence": named.confidence,
+                "classSource": named.source,
+                "score": mask.score,
+                "mask": write_mask(mask, height, width, options.mask_format),
+                "properties": properties,
+            }
+            for number, (mask, properties, named) in enumerate(
+                zip(found.masks, found.properties, found.classes, strict=True), start=1
+            )
+        ],
+    }
