@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
+from grain_handler import answer
 from grain_handler.errors import CheckpointError, RequestError
 from grain_handler.grains import classify
 from grain_handler.sam import compiled, models, seed_head
@@ -17,7 +18,6 @@ from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.memory import keep_freed_memory
 from grain_handler.segment import Found, Segmentation, find_masks, measure
 from grain_handler.storage import weights
-from grain_handler.wire import answer
 from grain_handler.wire.options import parse_options
 from grain_handler.wire.request import Request, parse, trace_id
 from grain_handler.worker import logs

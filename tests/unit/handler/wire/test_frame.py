@@ -7,11 +7,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from grain_handler import errors
+from grain_handler import answer, errors
 from grain_handler.masks import Mask
 from grain_handler.segment import Found, Segmentation, measure
 from grain_handler.storage.weights import Checkpoint
-from grain_handler.wire import answer
 from grain_handler.wire.frame import Frame, frame_of
 from grain_handler.wire.image import DecodedImage
 from grain_handler.wire.options import Options
