@@ -53,7 +53,8 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 	@exec $(RUN) -m tools.stack --model $(MODEL)
 
 test: setup ## Run the tests in two processes: unit, against a real TorchServe and emulator, end to end
-	@$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+	@# A thread each: two processes whose models take all cores wait for each other.
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
