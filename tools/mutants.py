@@ -249,7 +249,7 @@ def examine(checkout: Path, module: str, sample: int, seed: int) -> Iterator[Mut
     begun = time.monotonic()
     if _run(checkout, tests) != "survived":
         raise Problem(f"the tests of {module} fail: {(checkout / 'pytest.log').read_text()[-2000:]}")
-    limit = 30 + 5 * (time.monotonic() - begun)
+    limit = 15 + 4 * (time.monotonic() - begun)
     file = checkout / module
     source, times = file.read_text(encoding="utf-8"), file.stat()
     drawn = list(mutants(module, source))

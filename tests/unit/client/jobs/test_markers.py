@@ -79,7 +79,7 @@ def test_of_many_submitters_only_as_many_are_asked_for_as_it_takes(bucket: Bucke
     assert len(list(pending.some(8))) == 36, "who asks on gets to all of them"
 
 
-# By hand: a bucket of names, and chance that does as it is told ---------------------------------------------------------
+# By hand: a bucket of names, and chance that does as it is told -------------------------------------------------------
 
 
 class Names:

@@ -78,7 +78,7 @@ def test_a_lease_that_others_would_not_honour_is_refused(bucket_name: str) -> No
         JobStore(Bucket(bucket_name), lease=LONGEST_LEASE + timedelta(seconds=1))
 
 
-# By hand: a bucket of one record ----------------------------------------------------------------------------------------
+# By hand: a bucket of one record --------------------------------------------------------------------------------------
 
 NOW = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
