@@ -54,7 +54,7 @@ MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/stats/population.py": [f"{_TESTS}/stats/test_population.py"],
     f"{_CLIENT}/stats/summary.py": [f"{_TESTS}/stats/test_summary.py", f"{_TESTS}/stats/test_sample.py"],
     f"{_CLIENT}/stats/sample.py": [f"{_TESTS}/stats/test_sample.py"],
-    f"{_CLIENT}/stats/bootstrap.py": [f"{_TESTS}/stats/test_bootstrap.py"],
+    f"{_CLIENT}/stats/bootstrap.py": [f"{_TESTS}/stats/test_bootstrap.py", f"{_TESTS}/stats/test_summary.py"],
     f"{_CLIENT}/stats/orientation.py": [f"{_TESTS}/stats/test_orientation.py"],
     f"{_CLIENT}/stats/interval.py": [f"{_TESTS}/stats/test_population.py", f"{_TESTS}/stats/test_sample.py"],
     f"{_CLIENT}/stats/classes.py": [f"{_TESTS}/stats/test_classes.py", f"{_TESTS}/stats/test_population.py"],
@@ -243,7 +243,7 @@ def examine(checkout: Path, module: str, sample: int, seed: int) -> Iterator[Mut
         seed: of the draw.
 
     Raises:
-        Problem: its tests fail with the module as it is.
+        Problem: its tests fail with the module as it is, or a mutant is explained that it has not.
     """
     tests = MODULES[module]
     begun = time.monotonic()
@@ -253,6 +253,8 @@ def examine(checkout: Path, module: str, sample: int, seed: int) -> Iterator[Mut
     file = checkout / module
     source, times = file.read_text(encoding="utf-8"), file.stat()
     drawn = list(mutants(module, source))
+    if stale := {change for of, change in explanations() if of == module} - {mutant.change for mutant, _ in drawn}:
+        raise Problem(f"{EXPLAINED.name} explains what is no mutant of {module}: {'; '.join(sorted(stale))}")
     if 0 < sample < len(drawn):
         drawn = random.Random(f"{seed}/{module}").sample(drawn, sample)
     for mutant, changed in sorted(drawn, key=lambda each: each[0].line):
@@ -313,7 +315,7 @@ def _show(tried: list[Mutant]) -> None:
     Console().print(table)
 
 
-def _write(path: Path, tried: list[Mutant], seed: int, sample: int) -> None:
+def _write(path: Path, tried: list[Mutant], seed: int) -> None:
     """Writes the list; of modules that were not tried this time, what was written last time stays."""
     modules = {each.module for each in tried}
     before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
@@ -366,7 +368,7 @@ def main() -> int:
                 tried.append(mutant)
                 if _verdict(mutant) == "survived":
                     print(f"{module}:{mutant.line}: {mutant.change}", flush=True)
-            _write(options.out, tried, options.seed, options.sample)
+            _write(options.out, tried, options.seed)
     _show(tried)
     return int(any(row["share"] < ENOUGH for row in summary(tried).values()))
 

@@ -108,6 +108,7 @@ class Chance:
         pass
 
     def randrange(self, end: int) -> int:
+        assert end == 0x10000, "as many places as four digits tell apart"
         return self.place
 
 
