@@ -179,8 +179,13 @@ class _Bare(ast.NodeTransformer):
 def _change(before: str, after: str) -> tuple[int, str]:
     """The number of the line that differs, and how."""
     lines = list(unified_diff(before.split("\n"), after.split("\n"), n=0, lineterm=""))[2:]
-    old, new = (" ".join(next(line for line in lines[1:] if line[0] == sign)[1:].split()) for sign in "-+")
+    old, new = (_code(next(line for line in lines[1:] if line[0] == sign)[1:]) for sign in "-+")
     return int(lines[0].split()[1].lstrip("-").split(",")[0]), f"{old} → {new}"
+
+
+def _code(line: str) -> str:
+    """A line without its comment, with single spaces: what is left when comments are reworded."""
+    return " ".join(line.split("  # ")[0].split())
 
 
 # Running --------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_one_thing_changes_and_annotations_texts_and_flags_do_not() -> None:
 
 
 def test_numbers_change_by_one_and_operators_into_their_likes() -> None:
-    assert [change for _, change in changes("x = 3 * y\n")] == [
+    assert [change for _, change in changes("x = 3 * y  # thrice\n")] == [
         "x = 3 * y → x = 2 * y",
         "x = 3 * y → x = 3 / y",
         "x = 3 * y → x = 4 * y",

@@ -121,3 +121,9 @@ def test_the_rose_has_as_many_bins_as_asked_for() -> None:
     equant = make_sample([10.0], aspect_ratios=[1.0])
     assert orientation(equant, "number", edge_correction=True, bins=4).rose == (0.0,) * 4
     assert len(orientation(equant, "number", edge_correction=True).rose) == 18
+
+
+def test_each_bin_of_the_rose_is_ten_degrees_from_its_lower_limit_on() -> None:
+    for index in range(18):
+        for angle in (10 * index, 10 * index + 9.99):
+            assert np.flatnonzero(measured([float(angle)]).rose).tolist() == [index]
