@@ -185,7 +185,7 @@ def _change(before: str, after: str) -> tuple[int, str]:
 
 def _code(line: str) -> str:
     """A line without its comment, with single spaces: what is left when comments are reworded."""
-    return " ".join(line.split("  # ")[0].split())
+    return " ".join(line.split("  # ", maxsplit=1)[0].split())
 
 
 # Running --------------------------------------------------------------------------------------------------------------
