@@ -22,7 +22,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-random test-faults lint format mar package bench bench-jobs bench-scaleout swap-show \
+.PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-scaleout swap-show \
 	accuracy render image-test fuzz mutants sbom audit lock clean
 
 help: ## List the targets
@@ -52,8 +52,8 @@ demo: setup ## Measure grains on two images through the whole path, and show tab
 serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 	@exec $(RUN) -m tools.stack --model $(MODEL)
 
-test: setup ## Run the tests: unit, then against a real TorchServe and emulator, then end to end
-	@$(RUN) -m pytest --durations=15
+test: setup ## Run the tests in two processes: unit, against a real TorchServe and emulator, end to end
+	@$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
@@ -81,6 +81,9 @@ lint: setup ## Check style, format, types and the walls between rooms
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(VENV)/bin/lint-imports --no-cache
+
+docs: setup ## Build the documents as a site in site/ (a broken link is an error)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 format: setup ## Put the code into its format
 	@$(RUN) -m ruff check --fix --quiet --exit-zero .
@@ -121,7 +124,7 @@ lock: setup ## Compile requirements.in into requirements.txt
 	@{ echo '# Compiled from requirements.in by `make lock`; edit that file.'; cat requirements.txt; } > requirements.tmp
 	@mv requirements.tmp requirements.txt
 
-clean: ## Remove what running leaves behind: .run, archives, demo output, caches (.venv stays)
-	@rm -rf .run demo-output build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove what running leaves behind: .run, archives, demo output, the site, caches (.venv stays)
+	@rm -rf .run demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -f model_store/*.mar model_store/*.pt2
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

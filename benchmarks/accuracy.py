@@ -22,7 +22,7 @@ beside (--baseline):
 The watershed's recipe is the best of 108 on ten synthetic training images, one of each family.
 
 Writes .run/accuracy/index.html, every image with its outlines, worst first, and .run/accuracy/results.json
-(`make accuracy`: benchmarks/results/accuracy.json, which the README quotes).
+(`make accuracy`: benchmarks/results/accuracy.json, which docs/accuracy.md quotes).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from benchmarks.scored import report
 from benchmarks.scored.figures import SIZES, figures, summary
 from benchmarks.scored.images import HELD_OUT_SEED, PHOTOGRAPHS, REAL, Known, coins, photographs, real, synthetic
 from benchmarks.scored.watershed import Recipe, recipes
-from grain_handler import models
+from grain_handler.sam import models
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.folder import read
@@ -265,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
     add("--option", nargs="+", action="extend", type=named, default=[], metavar="NAME=VALUE", help=options)
     add("--out", type=Path, default=ROOT / ".run" / "accuracy" / "results.json", help="raw results")
     add("--report", type=Path, default=ROOT / ".run" / "accuracy", help="folder of the HTML report")
-    add("--showcase", type=Path, help="also draw the photographs 2346 and IMG_5220, as in the README")
+    add("--showcase", type=Path, help="also draw the photographs 2346 and IMG_5220, as in docs/accuracy.md")
     return made
 
 

@@ -41,7 +41,7 @@ from benchmarks.against_stock.measure import Bench, Plan
 from benchmarks.against_stock.pictures import synthetic
 from benchmarks.against_stock.scenarios import MEDIUM, Scenario
 from benchmarks.against_stock.subjects import Subject
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from benchmarks import page
 from benchmarks.shapes import Shape
+from grain_handler.grains.measure import measure_mask
 from grain_handler.masks import Mask, crop_to_content
-from grain_handler.measure import measure_mask
 from grainserve.results.size_figure import STYLE
 from tools.mar import ROOT
 from tools.problem import main_exit

@@ -29,9 +29,10 @@ from rich.console import Console
 
 from benchmarks.accuracy import command
 from benchmarks.scored.minerals import draw
-from grain_handler import classify, texture, weights
-from grain_handler.classify import UNKNOWN, Named
-from grain_handler.measure import Properties, measure_labels
+from grain_handler.grains import classify, texture
+from grain_handler.grains.classify import UNKNOWN, Named
+from grain_handler.grains.measure import Properties, measure_labels
+from grain_handler.storage import weights
 from grainserve.classifier.labelled import read_labelled
 from grainserve.classifier.model import Classifier
 from grainserve.classifier.train import train

@@ -39,11 +39,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from grain_handler import compiled, models
 from grain_handler.errors import PackageError
-from grain_handler.memory import keep_freed_memory
-from grain_handler.precision import dtype_of, image_encoder
-from grain_handler.weights import Checkpoint
+from grain_handler.sam import compiled, models
+from grain_handler.sam.memory import keep_freed_memory
+from grain_handler.sam.precision import dtype_of, image_encoder
+from grain_handler.storage.weights import Checkpoint
 from tools.compile_encoder import difference, random_encoder
 from tools.launch import CALM
 from tools.mar import ROOT

@@ -32,7 +32,7 @@ from benchmarks.finetuning import RUNS as TUNED
 from benchmarks.finetuning import fold_of
 from benchmarks.scored.figures import figures
 from benchmarks.scored.images import HELD_OUT_SEED, Known, photographs, synthetic
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training import distill

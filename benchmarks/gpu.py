@@ -34,8 +34,8 @@ from benchmarks.on_gpu import checks
 from benchmarks.on_gpu.models import MODELS, TRAINED, Subject, prepare
 from benchmarks.on_gpu.pairs import pair
 from grain_handler.masks import Mask
-from grain_handler.precision import PRECISIONS
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.sam.precision import PRECISIONS
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 

@@ -3,7 +3,7 @@
     python -m benchmarks.label_rules                      ten minutes on one core
 
 The images are those of benchmarks.seed_choices: neither trained on nor the benchmark's. Their masks are made once, as
-served; then each rule changes one number of `grain_handler.labels`, so that its part in the answer is seen.
+served; then each rule changes one number of `grain_handler.grains.label_map`, so that its part in the answer is seen.
 
 Writes benchmarks/results/label_rules.json and the table in docs/seeds.md.
 """
@@ -25,10 +25,10 @@ from rich.progress import track
 from benchmarks import page, seed_choices
 from benchmarks.scored.figures import figures
 from benchmarks.scored.images import Known
-from grain_handler import labels
+from grain_handler.grains import label_map
 from grain_handler.masks import Mask
-from grain_handler.options import Options
 from grain_handler.segment import mask_settings, settle
+from grain_handler.wire.options import Options
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.serving import Served
@@ -41,8 +41,8 @@ TRIED = {
     "TIE": (-0.05, 0.0, 0.02, 0.1, 0.2),
     "KEPT_SHARE": (0.3, 0.4, 0.6, 0.7),
 }
-"""Name of a rule's number → other values; `labels` says what each does. A TIE below zero drops no cluster but a worse
-one."""
+"""Name of a rule's number → other values; `label_map` says what each does. A TIE below zero drops no cluster but a
+worse one."""
 
 console = Console()
 
@@ -77,7 +77,7 @@ def tried(masked: Sequence[Masked]) -> dict[str, list[dict[str, Any]]]:
     results = {"as served": [each.figures() for each in masked]}
     for name, values in TRIED.items():
         for value in track(values, name, console=console):
-            with patch.object(labels, name, value):
+            with patch.object(label_map, name, value):
                 results[f"{name} {value}"] = [each.figures() for each in masked]
     return results
 
@@ -92,7 +92,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 def _worded(name: str) -> str:
     """A rule with the value that it has when nothing is changed."""
     constant, _, value = name.partition(" ")
-    return f"`{constant}` {value}, not {getattr(labels, constant)}" if constant in TRIED else name
+    return f"`{constant}` {value}, not {getattr(label_map, constant)}" if constant in TRIED else name
 
 
 def main() -> int:

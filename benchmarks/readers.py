@@ -23,8 +23,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from benchmarks.tiff_kinds import Kind, kinds
-from grain_handler.decode import decode
 from grain_handler.errors import RequestError, TruncatedImage
+from grain_handler.wire.image import read_image
 from grainserve.errors import InvalidImage
 from grainserve.images import check_image, display_pixels
 
@@ -111,7 +111,7 @@ def case(kind: Kind) -> dict[str, Any]:
     """Reads one file with both; `equal` is None where it is refused."""
     told: dict[str, Any] = {"kind": kind.name}
     try:
-        seen = decode(kind.data).pixels
+        seen = read_image(kind.data).pixels
     except RequestError as error:
         try:
             check_image(kind.data)  # the header, as at upload

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -33,13 +34,13 @@ from rich.progress import track
 from benchmarks import page
 from benchmarks import seeds as seeds_benchmark
 from benchmarks.scored.images import Known, real
-from grain_handler import seeded, seeds
-from grain_handler.automask import MaskGenerator
-from grain_handler.crops import crops_of
-from grain_handler.options import Options
-from grain_handler.seeded import FRAME, TOKEN, WINDOWS, SeedPrompter
-from grain_handler.seeds import Votes
+from grain_handler.sam import seed_prompter, seeds
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.crops import crops_of
+from grain_handler.sam.seed_prompter import FRAME, TOKEN, WINDOWS, SeedPrompter
+from grain_handler.sam.seeds import Votes
 from grain_handler.segment import mask_settings
+from grain_handler.wire.options import Options
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.serving import Served
@@ -80,8 +81,8 @@ CHOICES = {
     "not asked again": Choice(changed=lambda: patch.object(Votes, "outside", nobody_missed)),
     "no enlarged crops": Choice({"crop_n_layers": "0"}),
     "no crops enlarged twice": Choice({"crop_n_layers": "1"}),
-    "enlarged crops asked for all": Choice(changed=lambda: patch.object(seeded, "ENLARGED", math.inf)),
-    "no windows": Choice(changed=lambda: patch.object(seeded, "WINDOWS", ())),
+    "enlarged crops asked for all": Choice(changed=lambda: patch.object(seed_prompter, "ENLARGED", math.inf)),
+    "no windows": Choice(changed=lambda: patch.object(seed_prompter, "WINDOWS", ())),
     "confidence 0.1": Choice(changed=lambda: patch.object(seeds.find, "__defaults__", (0.1,))),
     "confidence 0.3": Choice(changed=lambda: patch.object(seeds.find, "__defaults__", (0.3,))),
     "predicted IoU 0.4": Choice({"pred_iou_thresh": "0.4"}),
@@ -128,7 +129,7 @@ def costs(served: Served) -> dict[str, Any]:
         view = prompter.view(whole, embedding.tokens)
         prompts = generator.decoder.points(points)
         for side in (*WINDOWS, FRAME // TOKEN):
-            told[f"prompt_ms_{side}"] = _median(lambda side=side: view.look(prompts, points, side)) / PROMPTS
+            told[f"prompt_ms_{side}"] = _median(partial(view.look, prompts, points, side)) / PROMPTS
     return {key: round(value, 2) for key, value in told.items()}
 
 

@@ -36,12 +36,12 @@ from torch import Tensor
 
 from benchmarks.scored.figures import WITHIN, figures
 from benchmarks.scored.images import PHOTOGRAPHS, Known, evenly, photographs
-from grain_handler import models, seeds
-from grain_handler.automask import MaskGenerator
 from grain_handler.errors import NoSeeds
-from grain_handler.options import Options
-from grain_handler.seeds import Seeds
+from grain_handler.sam import models, seeds
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.seeds import Seeds
 from grain_handler.segment import mask_settings, settle
+from grain_handler.wire.options import Options
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.serving import Served
@@ -157,7 +157,7 @@ def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -
         zorder=3,
     )
     again = scale * np.concatenate(asked.again)
-    place.scatter(*again.T, c="cyan", s=40, marker="x", linewidths=1.5, zorder=4)
+    place.scatter(again[:, 0], again[:, 1], c="cyan", s=40, marker="x", linewidths=1.5, zorder=4)
     place.set(xlim=(0, width), ylim=(height, 0))
     place.set_axis_off()
     figure.colorbar(colours, ax=place, shrink=0.6, pad=0.01, label="confidence of the seed")

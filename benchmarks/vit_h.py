@@ -28,7 +28,7 @@ import requests
 import torch
 from PIL import Image
 
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tools import ports
 from tools.emulator import Emulator
 from tools.mar import pack

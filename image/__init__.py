@@ -1,1 +1,1 @@
-"""What runs in the containers beside TorchServe itself: start, readiness and drain, on the standard library alone."""
+"""Programs of the containers beside TorchServe: start, readiness and drain. They need the standard library alone."""

@@ -1,8 +1,8 @@
-"""Waits until no request is queued or worked on, so that TorchServe may be ended without losing one.
+"""Waits until no request is queued or worked on, so that TorchServe can end without losing a request.
 
-TorchServe has no switch that refuses new requests, and on SIGTERM it breaks connections within half a second. So
-whoever sends requests must be told first: from the beginning of a drain `ready` says no; Kubernetes takes the pod out
-of its Services at the same moment as it calls preStop. What still arrives while that spreads is answered.
+TorchServe cannot refuse new requests, and on SIGTERM it breaks connections within half a second. So senders must stop
+first: once a drain begins, `ready` fails, and Kubernetes takes the pod out of its Services when it calls preStop.
+Requests that arrive until this has spread are answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from image.log import say
 from image.management import Management, Refused, Unreachable
 
 DRAINING = Path(tempfile.gettempdir(), "grainserve-draining")
-"""There from the beginning of a drain until the container ends."""
+"""A file that exists from the beginning of a drain until the container ends."""
 
 SETTLE, DRAIN = "GRAINSERVE_SETTLE_SECONDS", "GRAINSERVE_DRAIN_SECONDS"
 _PAUSE, _LOOK = 0.2, 1.0
@@ -32,13 +32,14 @@ def drain(management: Management, *, settle: float, patience: float, marker: Pat
     """Marks the container as draining and waits until it is idle.
 
     Args:
-        management: The TorchServe.
-        settle: Seconds for which requests may still arrive; not waited for again by a second drain.
-        patience: Seconds to wait then.
-        marker: The file that says so to `ready`.
+        management: management of the TorchServe.
+        settle: time for which requests may still arrive, s; a second drain skips it.
+        patience: longest wait after that, s.
+        marker: file that tells `ready` of the drain.
 
     Returns:
-        Whether it is idle, as it is when nothing listens there; False when `patience` ran out, or TorchServe ended.
+        Whether TorchServe is idle. True also if nothing listens at the beginning; False if `patience` ran out or
+        TorchServe ended meanwhile.
     """
     first = not marker.exists()
     marker.touch()
@@ -49,7 +50,7 @@ def drain(management: Management, *, settle: float, patience: float, marker: Pat
         time.sleep(settle)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline and management.listens():
-        # A machine under load answers late, and a model may be deleted between two questions: neither says it is idle.
+        # A machine under load answers late, and a model may be deleted between two requests: neither means idle.
         with suppress(Refused, Unreachable):
             if _idle(management, deadline):
                 return True
@@ -58,7 +59,7 @@ def drain(management: Management, *, settle: float, patience: float, marker: Pat
 
 
 def left(management: Management) -> str:
-    """What is lost when TorchServe ends now, in words."""
+    """Returns in words which requests are lost if TorchServe ends now."""
     try:
         queued = str(sum(map(_queued, _versions(management))))
     except (Refused, Unreachable) as error:
@@ -67,10 +68,13 @@ def left(management: Management) -> str:
 
 
 def limits(environment: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds to settle, and to wait after that.
+    """Returns the seconds to settle and the seconds to wait after that.
+
+    Args:
+        environment: environment variables; `SETTLE` and `DRAIN` may be set.
 
     Raises:
-        ValueError: A variable is no number of seconds; the message names it.
+        ValueError: a variable is no number of seconds; the message names it.
     """
     return _seconds(environment, SETTLE, "5"), _seconds(environment, DRAIN, "600")
 
@@ -93,7 +97,7 @@ def _idle(management: Management, deadline: float) -> bool:
         return False
     for described in versions:
         _pass_barriers(management, described["modelName"], described["modelVersion"], deadline)
-    # Nothing was queued, each worker has answered since, and no request came meanwhile.
+    # Idle: nothing was queued, each worker has answered since then, and no request came meanwhile.
     return time.monotonic() < deadline and management.requests_taken() == taken
 
 
@@ -106,39 +110,40 @@ def _queued(described: dict[str, Any]) -> int:
 
 
 def _pass_barriers(management: Management, model: str, version: str, deadline: float) -> None:
-    """Returns when every READY worker of a version has answered a barrier, or at the deadline.
+    """Waits until every READY worker of a version has answered a barrier, or until the deadline.
 
-    A barrier goes to whichever worker is free, so they are sent until those that were busy have had one too.
+    A barrier goes to any free worker, so barriers are sent until the busy workers have answered one too.
     """
     answered: set[int] = set()
     while missing := (ready := _workers(management, model, version)) - answered:
         if time.monotonic() > deadline:
             return
         pids = _barriers(management, model, version, len(missing), deadline)
-        # A handler that does not tell its process id is known by being the only one.
+        # A handler that does not return its process id can only be told apart if it is the only worker.
         answered |= ready if pids == [None] and len(ready) == 1 else {*filter(None, pids)}
         time.sleep(_PAUSE)
 
 
 def _workers(management: Management, model: str, version: str) -> set[int]:
-    """Process ids of a version's READY workers; none when it was deleted."""
+    """Returns the process ids of a version's READY workers; none if the version was deleted."""
     found = [each["workers"] for each in management.versions(model) if each["modelVersion"] == version]
     return {worker["pid"] for workers in found for worker in workers if worker["status"] == "READY"}
 
 
 def _barriers(management: Management, model: str, version: str, count: int, deadline: float) -> list[int | None]:
-    """Sends barriers at once; returns the process ids in those answers that came.
+    """Sends barriers, all at once; returns the process ids in the answers that came.
 
-    It sends no second one while the first is in the queue, where it would take the place of a request.
+    It returns only when they are answered or given up: a barrier in the queue takes the place of a request, so none may
+    pile up.
     """
     pids: list[int | None] = []
 
     def send() -> None:
-        # Refused: the queue is full, the worker died, or the version was deleted. The next round tells.
+        # Refused: the queue is full, the worker died, or the version was deleted. The next round finds out.
         with suppress(Refused, Unreachable):
             pids.append(management.barrier(model, version, timeout=max(_LOOK, deadline - time.monotonic())))
 
-    # Nobody waits for those that get no answer.
+    # Daemon threads: a barrier without an answer must not keep the process alive.
     threads = [threading.Thread(target=send, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
@@ -150,7 +155,7 @@ def _barriers(management: Management, model: str, version: str, count: int, dead
 
 
 def _deleted(management: Management, model: str, version: str) -> bool:
-    """Whether a version is gone, and with it, unanswered, what was in its queue."""
+    """Tells whether a version is gone. The requests in its queue are then lost, without an answer."""
     try:
         return version not in [each["modelVersion"] for each in management.versions(model)]
     except Refused:
@@ -160,10 +165,10 @@ def _deleted(management: Management, model: str, version: str) -> bool:
 
 
 def from_environment(management: Management) -> bool:
-    """Drains for as long as the environment variables say, and logs how it ended.
+    """Drains for as long as the environment variables say, and logs how it ended; returns whether TorchServe is idle.
 
     Raises:
-        ValueError: They do not say so in numbers.
+        ValueError: a variable is no number of seconds.
     """
     settle, patience = limits(os.environ)
     began = time.monotonic()
@@ -177,7 +182,7 @@ def from_environment(management: Management) -> bool:
 
 
 def main() -> int:
-    """Command line entry: `drain`, what a preStop hook calls."""
+    """Command line entry: `drain`, which a preStop hook calls."""
     try:
         return 0 if from_environment(Management()) else 1
     except ValueError as error:

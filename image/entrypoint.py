@@ -1,6 +1,6 @@
-"""PID 1's child in the container: starts TorchServe, registers models, and drains it before it ends.
+"""The entry point of the container: starts TorchServe, registers models, and drains TorchServe before it ends.
 
-Everything it needs to know is in environment variables; docs/image.md names them.
+It runs as a child of PID 1 and is configured by environment variables; docs/image.md names them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ from tools.problem import Problem
 
 LOG_CONFIG = ROOT / "config" / "log4j2.xml"
 ARCHIVES = ROOT / "models"
-"""The .mar files that come with the image."""
+"""Folder of the .mar files that come with the image."""
 
 SCRATCH = Path(tempfile.gettempdir(), "torchserve")
 _START_S, _STOP_S, _LOG_S = 120.0, 30.0, 5.0
 
 
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """config.properties as it is in force here: inference and metrics for others, management for this container alone.
+    """Returns the settings of config.properties for this container.
+
+    Inference and metrics listen for other machines, management for this container alone.
 
     Args:
-        environment: Names the ports and the model store, where they are not the usual ones.
+        environment: environment variables; ports and the model store may be set.
     """
 
     def port(variable: str, usual: int) -> str:
@@ -56,19 +58,23 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def model_store(environment: Mapping[str, str]) -> Path:
-    """Where TorchServe finds archives."""
+    """Returns the folder where TorchServe finds archives."""
     return Path(environment.get("GRAINSERVE_MODEL_STORE", "/var/lib/grainserve/model_store"))
 
 
 def archives(environment: Mapping[str, str]) -> list[str]:
-    """File names of the archives to register at the start."""
+    """Returns the file names of the archives to register at the start."""
     return [f"{name}.mar" for name in environment.get("GRAINSERVE_MODELS", "").split()]
 
 
 def stock(store: Path, source: Path = ARCHIVES) -> None:
-    """Puts the image's own archives into the model store, in place of what an older image put there.
+    """Copies the image's archives into the model store, over those of an older image.
 
-    A swapped version has a file name of its own, and stays.
+    Archives of swapped versions have other file names and stay.
+
+    Args:
+        store: folder of the model store.
+        source: folder of the image's archives.
     """
     store.mkdir(parents=True, exist_ok=True)
     for archive in sorted(source.glob("*.mar")):
@@ -78,7 +84,7 @@ def stock(store: Path, source: Path = ARCHIVES) -> None:
 
 
 class Server:
-    """TorchServe's Java, and the signals that this process gets."""
+    """The Java process of TorchServe, and the handlers of this process's signals."""
 
     def __init__(self) -> None:
         self._signals = 0
@@ -89,11 +95,11 @@ class Server:
         """Serves until a signal, then drains.
 
         Returns:
-            Exit code: 0 after a drain; 1 when requests were left at its end, or TorchServe ended by itself.
+            Exit code: 0 if the drain left no requests; 1 if it did, or if TorchServe ended by itself.
         """
         in_force = settings(os.environ)
-        drain.limits(os.environ)  # said now, not when there are requests to lose
-        # A container that is started again keeps its volumes, and /tmp may be one.
+        drain.limits(os.environ)  # raises now if a variable is wrong, not when there are requests to lose
+        # A restarted container keeps its volumes, and /tmp may be a volume.
         drain.DRAINING.unlink(missing_ok=True)
         shutil.rmtree(SCRATCH, ignore_errors=True)
         SCRATCH.mkdir(parents=True)
@@ -140,7 +146,7 @@ class Server:
             say(f"{archive} is registered; its workers load")
 
     def _drained(self, management: Management) -> bool:
-        """Drains; a second signal ends that at once."""
+        """Drains; a second signal ends the drain at once. Returns whether no requests are left."""
         heard = self._signals
         child = subprocess.Popen([sys.executable, "-m", "image.drain"], cwd=ROOT)
         while child.poll() is None:
@@ -159,7 +165,7 @@ class Server:
                 self._java.wait(_STOP_S)
             except subprocess.TimeoutExpired:
                 say(f"TorchServe did not end within {_STOP_S:.0f} s", "ERROR")
-        with suppress(ProcessLookupError):  # its workers are in its group
+        with suppress(ProcessLookupError):  # the group holds the workers as well
             os.killpg(self._java.pid, signal.SIGKILL)
         self._java.wait()
         self._log.join(_LOG_S)

@@ -1,4 +1,7 @@
-"""Whether the gateway in this container has a bucket that answers and a worker that is ready: exit code 0."""
+"""Checks whether the gateway in this container is ready; exit code 0 if so.
+
+It is ready when its bucket answers and a worker is ready.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TorchServe's management API, asked from within its container: it listens on loopback and nowhere else."""
+"""A client of TorchServe's management API, for use in its container: the API listens on loopback alone."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from urllib.request import ProxyHandler, Request, build_opener
 PORT, METRICS_PORT = "GRAINSERVE_MANAGEMENT_PORT", "GRAINSERVE_METRICS_PORT"
 PAGE = 100
 _TAKEN = "ts_inference_requests_total{"
-# What a proxy variable says is not about loopback.
+# Ignores the proxy variables: they do not apply to loopback.
 _opener = build_opener(ProxyHandler({}))
 
 
 class Unreachable(Exception):
-    """TorchServe does not answer: not yet, no longer, or too late."""
+    """TorchServe does not answer, or not in time."""
 
 
 class Refused(Exception):
-    """TorchServe answers with an error; the text is its own."""
+    """TorchServe answers with an error; the message holds TorchServe's words."""
 
 
 class Management:
-    """The API of one TorchServe.
+    """The management API of one TorchServe.
 
     Args:
-        url: Its address; that of this container when not given.
-        metrics_url: Address of its metrics, likewise.
-        patience: Seconds to wait for what it can tell at once.
+        url: address of the API; None: the one in this container.
+        metrics_url: address of the metrics; None: the one in this container.
+        patience: longest wait for an answer, s.
     """
 
     def __init__(self, url: str | None = None, metrics_url: str | None = None, patience: float = 5) -> None:
@@ -42,7 +42,7 @@ class Management:
         self.patience = patience
 
     def listens(self) -> bool:
-        """Whether connections are taken at its address; one that only takes long is no refusal."""
+        """Tells whether something listens at the address. A connection that times out counts as listening."""
         address = urlsplit(self.url)
         try:
             create_connection((address.hostname, address.port), self.patience).close()
@@ -53,7 +53,7 @@ class Management:
         return True
 
     def models(self) -> list[str]:
-        """Names of all registered models."""
+        """Returns the names of all registered models."""
         names: list[str] = []
         token: str | None = "0"
         while token is not None:
@@ -63,20 +63,27 @@ class Management:
         return names
 
     def versions(self, model: str) -> list[dict[str, Any]]:
-        """What it says about every version of a model: its workers and its queue."""
+        """Returns TorchServe's description of every version of a model, with its workers and its queue."""
         described: list[dict[str, Any]] = self._ask("GET", f"models/{quote(model)}/all")
         return described
 
     def default(self, model: str) -> dict[str, Any]:
-        """What it says about the version that answers when none is named."""
+        """Returns TorchServe's description of a model's default version."""
         described: dict[str, Any] = self._ask("GET", f"models/{quote(model)}")[0]
         return described
 
     def barrier(self, model: str, version: str, timeout: float) -> int | None:
-        """Passes a question through the queue of a version: a worker answers it after what it had taken before.
+        """Sends a barrier: a question that passes through a version's queue like a request.
+
+        The worker that takes it answers once it has ended the requests that it took before.
+
+        Args:
+            model: model name.
+            version: model version.
+            timeout: longest wait for the answer, s.
 
         Returns:
-            Process id of the worker that answered; None when its handler does not tell.
+            Process id of the worker that answered; None if its handler does not return it.
         """
         path = f"models/{quote(model)}/{quote(version)}"
         told = self._ask("GET", path, {"customized": "true"}, timeout)[0].get("customizedMetadata")
@@ -84,12 +91,12 @@ class Management:
         return pid if isinstance(pid, int) else None
 
     def requests_taken(self) -> int:
-        """How many requests for predictions have come in so far, of all models."""
+        """Returns the number of requests for predictions that TorchServe has taken so far, over all models."""
         lines = self._read("GET", self.metrics_url).decode().splitlines()
         return round(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(_TAKEN)))
 
     def register(self, archive: str) -> None:
-        """Has an archive of the model store loaded; its workers start in the background."""
+        """Registers an archive of the model store; its workers start in the background."""
         self._ask("POST", "models", {"url": archive, "synchronous": "false"}, timeout=60)
 
     def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, timeout: float | None = None) -> Any:

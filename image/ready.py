@@ -1,7 +1,7 @@
-"""Whether this container can answer requests: exit code 0 when the models it is there for have a READY worker.
+"""Checks whether this container can answer requests; exit code 0 if its own models each have a READY worker.
 
-TorchServe's /ping does not tell: it says Healthy while models load, and while their workers crash. A model that is
-registered beside those decides nothing: all replicas load it at the same time, and it may never load.
+TorchServe's /ping is of no use here: it says Healthy while models load, and while their workers crash. Models that were
+registered later do not count: all replicas load them at the same time, and they may never load.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ MODEL = "GRAINSERVE_MODEL"
 
 
 def wanted(environment: Mapping[str, str]) -> set[str]:
-    """Names of the models that the container is there for, as far as it was told.
+    """Returns the names of the container's own models; none if its environment names none.
+
+    Args:
+        environment: environment variables of the container.
 
     Raises:
-        OSError, BadZipFile: An archive that is to be registered cannot be read.
+        OSError, BadZipFile: an archive to register cannot be read.
     """
     store = model_store(environment)
     registered = {name_and_version(store / archive)[0] for archive in archives(environment)}
@@ -32,12 +35,12 @@ def wanted(environment: Mapping[str, str]) -> set[str]:
 
 
 def problems(management: Management, models: Set[str], draining: Path = DRAINING) -> list[str]:
-    """What is missing, in words; empty when the container is ready.
+    """Returns in words what is missing; empty if the container is ready.
 
     Args:
-        management: The TorchServe.
-        models: Those that must have a READY worker in their default version. Where none is named, any one must.
-        draining: The file that says that a drain has begun.
+        management: management of the TorchServe.
+        models: models whose default version must have a READY worker; when empty, any one model must have one.
+        draining: file that exists once a drain has begun.
     """
     if draining.exists():
         return ["draining"]

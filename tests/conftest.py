@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from grain_handler import compiled
 from grain_handler.errors import PackageError
+from grain_handler.sam import compiled
 from grainserve.gateway.logs import Seldom
 from tools import ports
 from tools.emulator import Emulator
@@ -31,10 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups the tests for `make test`, which shares them between two processes.
 
     A file's tests stay together, as they share fixtures; those that use the stack go to one process, for there is one.
+    They come first, as no group takes as long.
     """
+    on_stack = {item: "stack" in getattr(item, "fixturenames", ()) for item in items}
     for item in items:
-        on_stack = "stack" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("stack" if on_stack else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("stack" if on_stack[item] else str(item.path)))
+    items.sort(key=lambda item: not on_stack[item])
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
-"""The Java libraries inside TorchServe's wheel: one jar, packed without the files that name what it is packed from.
+"""The Java libraries inside TorchServe's wheel.
 
-A library is known by where its classes are, and its version by what some file of the jar says of it; where none says so
-it stays open.
+They are packed into one jar, without the files that would name them. A library is found by the paths of its classes,
+its version by a file of the jar that holds it. If no file does, the version stays unknown.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Library:
     """A library as Maven names it.
 
     Attributes:
-        group: Maven's group.
-        artifact: Its name there.
-        classes: Beginnings of its classes' paths, with spaces between.
-        file: A file that tells its version, if any does.
-        pattern: Finds the version in it.
+        group: group in Maven.
+        artifact: name in Maven.
+        classes: beginnings of its classes' paths, separated by spaces.
+        file: file of the jar that holds the version; empty: none does.
+        pattern: regular expression that finds the version in that file.
     """
 
     group: str
@@ -39,7 +39,7 @@ class Library:
 
 
 _VERSION = rb"\x01\x00.([0-9]+\.[0-9]+(?:\.[0-9]+)?)"
-"""A text constant of a class: its kind, its length in two bytes, the text."""
+"""A text constant in a class file: its kind, its length in two bytes, the text."""
 _SAYS = "META-INF/DEPENDENCIES"
 
 LIBRARIES = [
@@ -99,10 +99,13 @@ KNOWN = ("org/pytorch/", *(path for each in LIBRARIES for path in each.paths))
 
 
 def libraries(jar: Path) -> list[tuple[Library, str | None]]:
-    """What is in a jar of TorchServe's, each with its version where the jar tells it.
+    """Returns the libraries in TorchServe's jar, each with its version; None: the jar does not hold the version.
+
+    Args:
+        jar: TorchServe's jar.
 
     Raises:
-        Problem: There are classes of a library that is not known here, or one or its version is not there any more.
+        Problem: the jar holds classes of an unknown library, or lacks a known library or its version.
     """
     with zipfile.ZipFile(jar) as packed:
         files = [name.removeprefix("META-INF/versions/9/") for name in packed.namelist()]

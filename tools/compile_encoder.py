@@ -1,8 +1,8 @@
 """Compiles a model's image encoder ahead of time: python -m tools.compile_encoder sam_vit_b --precision bf16.
 
-Writes a package that a worker loads instead of compiling (`encoder_package` in the model config). It holds machine
-code for this machine's kind of processor and no weights, so it serves every checkpoint of the model. Needs a C++
-compiler and, for a GPU, that GPU.
+Writes a package that a worker loads instead of compiling (`encoder_package` in the model config). The package holds
+machine code for this machine's kind of processor and no weights, so it fits every checkpoint of the model. Needs a C++
+compiler and, to compile for a GPU, that GPU.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from grain_handler import compiled
 from grain_handler.errors import PackageError
-from grain_handler.models import REGISTRY
-from grain_handler.precision import PRECISIONS, dtype_of, image_encoder, resolve
-from grain_handler.weights import Checkpoint
+from grain_handler.sam import compiled
+from grain_handler.sam.models import REGISTRY
+from grain_handler.sam.precision import PRECISIONS, dtype_of, image_encoder, resolve
+from grain_handler.storage.weights import Checkpoint
 from tools.mar import MODEL_STORE
 from tools.problem import Problem, main_exit
 
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.1}
-"""How far the compiled embedding may lie from the other one, in the largest value: rounding, no more. (A thousandth
-of these is usual in fp32, a fifth in bf16.)"""
+"""Largest difference allowed between the compiled and the plain embedding, as a share of the plain one's largest value.
+Only rounding may differ: usual are a thousandth of these figures in fp32 and a fifth in bf16."""
 
 
 @torch.no_grad()
 def random_encoder(model: str, device: torch.device, seed: int = 0) -> nn.Module:
-    """The image encoder of a model with random weights.
+    """Builds the image encoder of a model with random weights.
 
     Args:
-        model: Name in the registry.
-        device: Where it shall be.
-        seed: Of the weights.
+        model: model name in the registry.
+        device: device of the weights.
+        seed: seed of the weights.
 
     Returns:
         The encoder in evaluation mode, every parameter random.
     """
-    with torch.device("meta"):  # its own initialisation takes longer, and leaves positions zero
+    with torch.device("meta"):  # the model's own initialisation takes longer and leaves the positions at zero
         encoder: nn.Module = REGISTRY[model]().image_encoder
     encoder.to_empty(device=device)
     generator = torch.Generator(device).manual_seed(seed)
@@ -54,7 +54,13 @@ def random_encoder(model: str, device: torch.device, seed: int = 0) -> nn.Module
 
 @torch.inference_mode()
 def difference(one: Callable[[Tensor], Any], other: Callable[[Tensor], Any], images: Tensor) -> float:
-    """The largest difference between two embeddings, in the largest value of the first."""
+    """Returns the largest difference between two encoders' embeddings, as a share of the first one's largest value.
+
+    Args:
+        one: encoder.
+        other: encoder to compare with it.
+        images: B × 3 × S × S, normalised.
+    """
     expected, found = (
         tokens[0].float() if isinstance(tokens, tuple) else tokens.float() for tokens in (one(images), other(images))
     )
@@ -62,19 +68,19 @@ def difference(one: Callable[[Tensor], Any], other: Callable[[Tensor], Any], ima
 
 
 def compile_encoder(model: str, precision: str, device: torch.device, out: Path) -> float:
-    """Compiles the encoder and compares it with the one that is not compiled, on other weights.
+    """Compiles the encoder and compares it with the plain one, with weights that it was not compiled with.
 
     Args:
-        model: Name in the registry.
-        precision: A key of `precision.PRECISIONS`.
-        device: What to compile for; it has to be there.
-        out: File to write; appears complete and checked, or not at all.
+        model: model name in the registry.
+        precision: key of `precision.PRECISIONS`.
+        device: device to compile for; must be present.
+        out: file to write; appears complete and checked, or not at all.
 
     Returns:
-        The largest difference of an embedding, in its largest value.
+        The `difference` between the two encoders.
 
     Raises:
-        Problem: There is no compiler, the model has no such precision, or the compiled encoder answers otherwise.
+        Problem: there is no compiler, the model has no such precision, or the two encoders differ too much.
     """
     unchecked = out.with_name(f".{out.name}")
     try:
@@ -110,7 +116,7 @@ def main() -> int:
         raise Problem("There is no GPU here, or torch cannot use it: compile on a machine like the one that serves.")
     precision = resolve(arguments.precision, device)
     out = arguments.out or MODEL_STORE / f"{arguments.model}-{precision}-{device.type}.pt2"
-    # About a CUDA_HOME that a CPU does not need.
+    # Silences a warning about CUDA_HOME, which a CPU does not need.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     print(f"Compiling the image encoder of {arguments.model} ({precision}, {device.type}); takes a minute or two.")
     began = time.perf_counter()

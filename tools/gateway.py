@@ -21,7 +21,7 @@ class Gateway:
     """`grainserve gateway` on loopback, with a dispatcher of its own.
 
     Attributes:
-        url: Its address.
+        url: address of the gateway.
     """
 
     def __init__(self, environment: Mapping[str, str], *, port: int, log: Path, say: Say = print) -> None:
@@ -34,14 +34,14 @@ class Gateway:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether the gateway has been started and has not ended."""
         return self._server is not None and self._server.running
 
     def start(self) -> None:
-        """Starts it and waits until it answers.
+        """Starts the gateway and waits until it answers.
 
         Raises:
-            Problem: The port is in use, or it does not start.
+            Problem: the port is in use, or the gateway does not start.
         """
         ports.require_free(self._port, "the gateway", "set GRAINSERVE_GATEWAY_PORT to another one")
         command = [sys.executable, "-m", "grainserve", "gateway", "--port", str(self._port)]
@@ -54,7 +54,7 @@ class Gateway:
         self._say(f"Gateway on {self.url}")
 
     def stop(self) -> None:
-        """Stops it; its jobs in hand end, or go back into the queue."""
+        """Stops the gateway; its jobs in hand end or go back to the queue."""
         if self._server is not None:
             self._server.stop()
             self._server = None

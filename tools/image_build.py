@@ -1,6 +1,6 @@
-"""Builds the images without a Docker engine: buildah in a chroot, on a bare Debian in place of NVIDIA's image.
+"""Builds the images without a Docker engine: with buildah in a chroot, on a bare Debian in place of NVIDIA's image.
 
-It needs root, and Debian's packages buildah and debootstrap.
+It needs root and Debian's packages buildah and debootstrap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tools.mar import ROOT
 from tools.problem import Problem, require_disk
 
 DEBIAN = "bookworm"
-# Python is what NVIDIA's image does not have; in this one it need not be fetched from where no registry leads.
+# NVIDIA's image has no Python. Here it comes from Debian, so that it need not be fetched from elsewhere.
 PACKAGES = "ca-certificates,python3.11,python3-venv"
 PYTHON = "/usr/bin/python3.11"
 BASE = f"localhost/grainserve-base:{DEBIAN}"
@@ -33,10 +33,10 @@ class Image:
     """A built image, laid out as a folder.
 
     Attributes:
-        root: Its root file system.
-        config: What `docker inspect` shows as Config.
-        seconds: What its build took.
-        mib: Size of its files, MiB.
+        root: folder of its root file system.
+        config: Config, as `docker inspect` shows it.
+        seconds: time that the build took, s.
+        mib: size of its files, MiB.
     """
 
     root: Path
@@ -46,13 +46,16 @@ class Image:
 
 
 class Builder:
-    """buildah with a storage of its own, so that nothing is left when its folder is removed."""
+    """A buildah that keeps all its files in one folder, so that nothing is left when the folder is removed."""
 
     def __init__(self, folder: Path) -> None:
-        """Looks whether everything is there.
+        """Checks that images can be built here.
+
+        Args:
+            folder: folder for all files.
 
         Raises:
-            Problem: Not root, a program is missing, or the disk is too small.
+            Problem: this process is not root, a program is missing, or the disk is too small.
         """
         if os.geteuid() != 0:
             raise Problem("Building images in a chroot needs root.")
@@ -64,14 +67,14 @@ class Builder:
         require_disk(folder, NEED_MIB, "Building the images")
         self.folder = folder
         self._log = folder / "build.log"
-        # buildah's caches lie in there, too: removed with the rest.
+        # buildah's caches go there too, and are removed with the folder.
         self._scratch = folder / "tmp"
         self._scratch.mkdir(parents=True, exist_ok=True)
-        # Of an earlier run in this folder.
+        # An earlier run in this folder may have left containers.
         self._buildah("rm", "--all")
 
     def base(self) -> str:
-        """Makes the base image with debootstrap, unless it is there; returns its name."""
+        """Makes the base image with debootstrap, unless it exists; returns its name."""
         if BASE in self._buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
             return BASE
         rootfs = self.folder / "rootfs"
@@ -89,11 +92,11 @@ class Builder:
 
         Args:
             target: `torchserve` or `client`.
-            arguments: Further build arguments, NAME=VALUE.
+            arguments: further build arguments, NAME=VALUE.
         """
         base, name = self.base(), f"localhost/grainserve-{target}:test"
         given = [f"BASE={base}", f"PYTHON={PYTHON}", *arguments]
-        # This machine's certificates for the build alone: whatever stands between it and the registries is its own.
+        # The build alone gets this machine's certificates: a proxy between it and the registries may need them.
         certificates = ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"] if CERTIFICATES.is_file() else []
         began = time.monotonic()
         self._buildah(
@@ -103,7 +106,7 @@ class Builder:
         )
         seconds = time.monotonic() - began
         config = json.loads(self._buildah("inspect", "--type", "image", name))["Docker"]["config"]
-        # Its layers are on disk twice from here on; the image itself is no longer needed.
+        # The image is no longer needed from here on; the container holds a second copy of its layers.
         container = self._buildah("from", "--pull-never", name).strip()
         root = Path(self._buildah("mount", container).strip())
         size = int(subprocess.run(["du", "-smx", root], capture_output=True, text=True, check=True).stdout.split()[0])

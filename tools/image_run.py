@@ -11,12 +11,13 @@ from pathlib import Path
 
 import psutil
 
+from tools.docker_run import DockerRun
 from tools.image_build import Image
 from tools.problem import Problem
 from tools.process import tail
 
-# In namespaces of its own; what it mounts is gone with its last process. Arguments: root, volumes as FROM TO pairs up
-# to "--", then what to run.
+# In namespaces of its own; what it mounts is gone with its last process. Arguments: root, then pairs up to each "--":
+# options and place of a tmpfs, source and place of a volume; then what to run.
 _RUN = """
 set -eu
 root=$1; shift
@@ -24,7 +25,8 @@ mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+while [ "$1" != -- ]; do mount -t tmpfs -o "$1" tmpfs "$root$2"; shift 2; done
+shift
 while [ "$1" != -- ]; do mount --bind "$1" "$root$2"; shift 2; done
 shift
 exec chroot "$@"
@@ -43,35 +45,37 @@ class Container:
         self,
         image: Image,
         log: Path,
+        given: DockerRun,
+        *,
+        volumes: Path,
         environment: Mapping[str, str],
         arguments: tuple[str, ...] = (),
-        volumes: Mapping[str, Path] | None = None,
     ) -> None:
-        """Starts the image's entry point.
+        """Starts the image's entry point as `docker run` would.
 
         Args:
             image: The image.
             log: File for its output.
-            environment: Variables on top of the image's own.
-            arguments: Arguments in place of the image's.
-            volumes: Folders of this machine, by their place in the container; handed to the image's user.
+            given: What `docker run` is given; its volumes are handed to the image's user.
+            volumes: Folder of named volumes.
+            environment: Variables that differ from those given.
+            arguments: Arguments after those given.
         """
         self.log = log
         self._user = image.config["User"]
         self._folder = image.config["WorkingDir"]
         inherent = dict(pair.split("=", 1) for pair in image.config["Env"])
-        self._environment = {**inherent, **environment}
+        self._environment = {**inherent, **given.environment, **environment}
+        memory = [part for place, options in given.tmpfs.items() for part in (mount_options(options), place)]
         places: list[str] = []
-        for place, folder in (volumes or {}).items():
-            folder.mkdir(parents=True, exist_ok=True)
-            os.chown(folder, *map(int, self._user.split(":")))
-            places += [str(folder), place]
-        command = [*image.config["Entrypoint"], *(arguments or image.config.get("Cmd") or ())]
+        for place, source in given.volumes.items():
+            places += [str(self._mountable(volumes / source, image.root / place.lstrip("/"))), place]
+        command = [*image.config["Entrypoint"], *(given.command or image.config.get("Cmd") or ()), *arguments]
         with log.open("wb") as output:
             self._unshare = subprocess.Popen(
                 [
                     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _RUN, "sh"),
-                    *(str(image.root), *places, "--", f"--userspec={self._user}", str(image.root)),
+                    *(str(image.root), *memory, "--", *places, "--", f"--userspec={self._user}", str(image.root)),
                     *("env", "-i", "-C", self._folder, *self._pairs(), *command),
                 ],
                 stdout=output,
@@ -133,5 +137,21 @@ class Container:
             os.kill(self.pid, signal.SIGKILL)
             self._unshare.wait(30)
 
+    def _mountable(self, source: Path, place: Path) -> Path:
+        """Makes a named volume, and a place to mount at, as an engine does; returns the source."""
+        if source.is_file():  # of this machine, and already there
+            place.touch()
+            return source
+        source.mkdir(parents=True, exist_ok=True)
+        os.chown(source, *map(int, self._user.split(":")))
+        place.mkdir(parents=True, exist_ok=True)
+        return source
+
     def _pairs(self) -> list[str]:
         return [f"{name}={value}" for name, value in self._environment.items()]
+
+
+def mount_options(docker: str) -> str:
+    """Returns the options of `mount` for those of `docker run --tmpfs`; without `exec` nothing in it may be run."""
+    given = [option for option in docker.split(",") if option not in {"", "rw", "exec"}]
+    return ",".join(["mode=1777", "nosuid", "nodev", *([] if "exec" in docker.split(",") else ["noexec"]), *given])

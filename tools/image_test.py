@@ -3,7 +3,8 @@
     python -m tools.image_test            what `make image-test` runs (root; buildah and debootstrap; 40 GB, 20 minutes)
 
 No container engine is needed: buildah builds in a chroot on a bare Debian, and the containers are processes with
-mounts and process ids of their own, the image's user and a read-only root. docs/image.md says what that leaves open.
+mounts and process ids of their own, the image's user and a read-only root. They are started with what a VM gives to
+`docker run` (deploy/gce/run.sh), without a GPU. docs/image.md says what that leaves open.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ import psutil
 import requests
 from PIL import Image as Picture
 
+from grainserve.gateway.keys import make_key
 from image.management import Management
-from tools import ports
+from tools import docker_run, ports
 from tools.emulator import Emulator
 from tools.image_build import BASE, DEBIAN, Builder, Image
 from tools.image_run import Container
@@ -50,7 +52,8 @@ DIFFERENCES = [
     "Python 3.11 is Debian's; on NVIDIA's Ubuntu, which has none, the build fetches a pinned one with uv.",
     "No GPU is used: the model runs on the CPU. TORCH_BACKEND=cpu, torch without CUDA's libraries, is not built.",
     "No engine asks the HEALTHCHECK; its program, `ready`, is run instead.",
-    "Containers have this machine's network, and no limits of memory or CPU.",
+    "Containers have this machine's network, and no limits of memory or CPU; of what deploy/gce/run.sh gives to "
+    f"`docker run` these are an engine's and not carried out: {', '.join(sorted(docker_run.ENGINES))}.",
 ]
 _READY_S, _END_S = 300.0, 300.0
 
@@ -88,29 +91,44 @@ class Ground:
         chosen = ports.choose_free(5)
         self.inference, management, metrics, grpc, self.gateway = chosen
         self.management = Management(f"http://127.0.0.1:{management}", f"http://127.0.0.1:{metrics}/metrics")
-        self.environment = {
-            "STORAGE_EMULATOR_HOST": emulator.url,
-            "GRAINSERVE_BUCKET": "grainserve",
-            "GRAINSERVE_WEIGHTS_BUCKET": "grainserve-weights",
-        }
+        self.key, entry = make_key("image-test")
+        keys = folder / "etc" / "grainserve" / "keys.toml"
+        keys.parent.mkdir(parents=True)
+        keys.write_text(entry)
+        changes = {"MODEL": MODEL, "GPU": "none", "BUCKET": "grainserve", "WEIGHTS_BUCKET": "grainserve-weights"}
+        self.worker, self.gate = (
+            docker_run.parse(docker_run.on_vm(name, folder, **changes)) for name in ("worker", "gateway")
+        )
+        # All containers have the same network here, and Google's storage is the emulator.
         self.server = {
-            **self.environment,
+            "STORAGE_EMULATOR_HOST": emulator.url,
             "GRAINSERVE_PORT": str(self.inference),
             "GRAINSERVE_MANAGEMENT_PORT": str(management),
             "GRAINSERVE_METRICS_PORT": str(metrics),
             "GRAINSERVE_GRPC_PORT": str(grpc),
-            "GRAINSERVE_MODELS": MODEL,
         }
         self.client = {
-            **self.environment,
+            "STORAGE_EMULATOR_HOST": emulator.url,
             "GRAINSERVE_TORCHSERVE": f"http://127.0.0.1:{self.inference}",
-            "GRAINSERVE_MANAGEMENT": self.management.url,
             "GRAINSERVE_READY_URL": f"http://127.0.0.1:{self.gateway}/readyz",
         }
 
-    def volumes(self) -> dict[str, Path]:
-        """Model store and weights cache, kept between containers."""
-        return {f"/var/lib/grainserve/{name}": self.folder / name for name in ("model_store", "weights")}
+        self._volumes = folder / "volumes"
+
+    def serve(self, image: Image, log: str) -> Container:
+        """Starts the server; its volumes are kept between containers."""
+        return Container(image, self.folder / log, self.worker, volumes=self._volumes, environment=self.server)
+
+    def receive(self, image: Image, log: str) -> Container:
+        """Starts the gateway."""
+        return Container(
+            image,
+            self.folder / log,
+            self.gate,
+            volumes=self._volumes,
+            environment=self.client,
+            arguments=("--port", str(self.gateway)),
+        )
 
 
 def wait_ready(container: Container, began: float) -> float:
@@ -230,7 +248,7 @@ def serve(server: Image, client: Image, emulator: Emulator, folder: Path, checks
     with ExitStack() as ending:
         print("Starting the server's image ...", flush=True)
         began = time.monotonic()
-        container = Container(server, folder / "torchserve.log", ground.server, volumes=ground.volumes())
+        container = ground.serve(server, "torchserve.log")
         ending.callback(container.kill)
         ready = wait_ready(container, began)
         checks.that(True, f"a worker of {MODEL} was ready after {ready:.1f} s, its weights from the bucket")
@@ -245,7 +263,7 @@ def serve(server: Image, client: Image, emulator: Emulator, folder: Path, checks
         log = check_log(container, {"first", *(f"in-flight-{i}" for i in range(IN_FLIGHT))}, checks)
         print("Starting it again on the same volumes ...", flush=True)
         began = time.monotonic()
-        again = Container(server, folder / "again.log", ground.server, volumes=ground.volumes())
+        again = ground.serve(server, "again.log")
         ending.callback(again.kill)
         ready_again = wait_ready(again, began)
         checks.that(True, f"it starts again on its volumes: ready after {ready_again:.1f} s")
@@ -263,17 +281,19 @@ def serve(server: Image, client: Image, emulator: Emulator, folder: Path, checks
 def gateway_answers(client: Image, ground: Ground, image: bytes, checks: Checks) -> dict[str, Any]:
     """The client's image as a gateway: a job goes through bucket, dispatcher and the server's container."""
     print("Starting the client's image as a gateway ...", flush=True)
-    arguments = ("gateway", "--port", str(ground.gateway), "--dispatch", "1")
     began = time.monotonic()
-    container = Container(client, ground.folder / "gateway.log", ground.client, arguments)
+    container = ground.receive(client, "gateway.log")
     try:
         ready = wait_ready(container, began)
         torch = container.run("python", "-c", "import torch")
         checks.that("No module named 'torch'" in torch.stderr, "the client's image has no torch", torch.stderr)
         url = f"http://127.0.0.1:{ground.gateway}"
-        sent = requests.post(f"{url}/upload", files={"image": image}, data=FIELDS, timeout=60)
-        image_id = sent.json().get("imageId", "")
-        while (answer := requests.get(f"{url}/image-analysis", {"imageId": image_id}, timeout=60)).status_code == 202:
+        stranger = requests.post(f"{url}/upload", files={"image": image}, data=FIELDS, timeout=60)
+        checks.that(stranger.status_code == 401, "it takes nothing from who has no key", stranger.text[:300])
+        key = {"Authorization": f"Bearer {ground.key}"}
+        sent = requests.post(f"{url}/upload", files={"image": image}, data=FIELDS, headers=key, timeout=60)
+        ask = {"imageId": sent.json().get("imageId", "")}
+        while (answer := requests.get(f"{url}/image-analysis", ask, headers=key, timeout=60)).status_code == 202:
             time.sleep(0.5)
         grains = len(answer.json().get("segmentedObjects", []))
         checks.that(answer.ok and grains > 0, f"a job through it was answered: {grains} grains", answer.text[:300])

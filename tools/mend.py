@@ -1,15 +1,16 @@
-"""Makes good what a GCS emulator left half-done that was killed while it wrote.
+"""Mends the half-written objects that a GCS emulator leaves when it is killed while it writes.
 
-GCS writes an object or does not. fake-gcs-server 1.54 takes several steps; killed between two of them it leaves, for
-good, one of these in the bucket's folder:
+GCS writes an object completely or not at all. fake-gcs-server 1.54 takes several steps. If it is killed between two of
+them, one of these stays in the bucket's folder for good:
 
-- an object without attributes: a new version is renamed over the former one, and gets its attributes (generation,
-  checksums) only then. Whoever reads or deletes it is told 404, and whoever replaces it 412;
-- a hidden file, `.name1234567890`: a trial whether it can rename into this folder, or the new version where it cannot.
+- An object without attributes. The emulator renames a new version over the former one, and only then writes its
+  attributes (generation, checksums). Without them, reading or deleting the object answers 404, and replacing it 412.
+- A hidden file, `.name1234567890`. It is either a test whether files can be renamed into this folder, or, where they
+  cannot, the new version.
 
-Either makes it answer 404, as if there were no bucket, to every listing that comes across the file. An object without
-attributes was accepted and is whole, so it is given its attributes: its writer's answer was lost, as GCS's may be. A
-hidden file is a write that has not happened, so it goes.
+Every listing that meets such a file answers 404, as if the bucket did not exist. An object without attributes was
+accepted and is complete, so `mend` writes its attributes; only the answer to its writer was lost, which happens with
+GCS as well. A hidden file is a write that did not happen, so `mend` deletes it.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from pathlib import Path
 import google_crc32c
 
 _ATTRIBUTES = "user.metadata"
-_HIDDEN = re.compile(r"\..*\d")  # no object of ours begins with a dot
+_HIDDEN = re.compile(r"\..*\d")  # grainserve's own objects never begin with a dot
 
 
 def mend(root: Path) -> list[str]:
     """Mends the buckets of an emulator that is not running.
 
-    Only where the emulator keeps attributes as extended ones of the file, and Python reads those: on Linux.
+    Does nothing unless attributes are extended attributes of the files that Python can read, which is on Linux.
 
     Args:
-        root: Folder of its buckets.
+        root: folder of the buckets.
 
     Returns:
-        What was mended: `bucket/object`, or `bucket/folder/.hidden file`.
+        The mended files: `bucket/object`, or `bucket/folder/.hidden file`.
     """
     halves = [file for file in sorted(root.glob("*/**/*")) if file.is_file() and _has_no_attributes(file)]
     for half in halves:
@@ -60,14 +61,14 @@ def _has_no_attributes(file: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENODATA:
             return True
-        if error.errno == errno.ENOTSUP:  # the emulator keeps attributes in files of their own here
+        if error.errno == errno.ENOTSUP:  # on this file system the emulator keeps attributes in separate files
             return False
         raise
     return False
 
 
 def _complete(file: Path) -> None:
-    """Gives an object the attributes that the emulator would have; its content type is told from its name."""
+    """Writes the attributes that the emulator would have written; takes the content type from the object's name."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     crc32c, md5 = _checksums(file)
     attributes = {
@@ -85,7 +86,7 @@ def _complete(file: Path) -> None:
 
 
 def _checksums(file: Path) -> tuple[str, str]:
-    """CRC32C and MD5 as GCS writes them."""
+    """Returns CRC32C and MD5 of a file as GCS writes them, in base64."""
     crc32c, md5 = google_crc32c.Checksum(), hashlib.md5(usedforsecurity=False)
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):

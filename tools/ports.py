@@ -8,15 +8,15 @@ import socket
 from tools.problem import Problem
 
 LOOPBACK = "127.0.0.1"
-# Below the range that Linux and macOS give to outgoing connections, so that none of those takes a port
-# between its choice and its use.
+# Below the range that Linux and macOS use for outgoing connections, so that none of those takes a chosen port before a
+# server does.
 _RANGE = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` now."""
+    """Tells whether a server could listen on `port` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port that only has connections in TIME_WAIT counts as free.
+        # Servers set this option too: a port that only has connections in TIME_WAIT is free for them.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -29,7 +29,7 @@ def choose_free(count: int) -> list[int]:
     """Chooses `count` different free ports at random.
 
     Raises:
-        Problem: None are to be had.
+        Problem: there are not enough free ports.
     """
     chosen: list[int] = []
     for port in random.sample(_RANGE, k=2_000):
@@ -41,6 +41,15 @@ def choose_free(count: int) -> list[int]:
 
 
 def require_free(port: int, what: str, remedy: str) -> None:
-    """Raises a `Problem` that names the server and the remedy when `port` is taken."""
+    """Checks that a port is free.
+
+    Args:
+        port: port to check.
+        what: server that needs it, in words.
+        remedy: what else to do than to free the port, in words.
+
+    Raises:
+        Problem: the port is taken; the message names the server and the remedy.
+    """
     if not is_free(port):
         raise Problem(f"Port {port}, which {what} needs, is in use. Stop what uses it, or {remedy}.")

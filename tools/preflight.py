@@ -1,7 +1,6 @@
-"""Whether this machine can be set up: `make setup` asks before it installs anything.
+"""Checks whether this machine can be set up; `make setup` runs it before it installs anything.
 
-Runs on whatever Python there is, so it imports the standard library only and keeps to syntax that old
-releases read.
+It runs on any Python that it finds, so it imports the standard library only and uses syntax that old releases can read.
 """
 
 import shutil
@@ -9,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-# torch and its CUDA libraries take 5 GB in .venv, and as much again in the installer's cache where that lies
-# on another file system.
+# torch and its CUDA libraries take 5 GB in .venv, and as much again in the installer's cache if that is on another file
+# system.
 NEED_MIB = 8 * 1024
 IS_311 = "import sys; sys.exit(sys.version_info[:2] != (3, 11))"
 
 
 def obstacle(venv: Path) -> str:
-    """What stands in the way of setting up `venv`, in words; empty if nothing does."""
+    """Returns in words what stands in the way of setting up `venv`; empty if nothing does."""
     if sys.version_info[:2] != (3, 11):
         found = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return f"Python 3.11 is needed, this is {found}. Install it, or name it: make setup PYTHON=/path/to/python3.11"

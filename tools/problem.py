@@ -1,4 +1,4 @@
-"""Failures that a person can mend: shown as one line, never as a traceback."""
+"""Failures that a person can mend, shown as one line and never as a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 class Problem(Exception):
-    """What is wrong and what to do about it, in words for the person at the terminal."""
+    """A failure whose message says what is wrong and what to do about it."""
 
 
 def main_exit(main: Callable[[], int]) -> None:
@@ -30,12 +30,12 @@ def require_disk(folder: Path, need_mib: int, what: str) -> None:
     """Checks that the file system of `folder` has room.
 
     Args:
-        folder: A folder that exists, or will; its nearest existing parent is looked at.
-        need_mib: Free space wanted, in MiB.
-        what: What the space is for, as it should read in the message.
+        folder: folder; if it does not exist yet, its nearest existing parent is checked.
+        need_mib: free space needed, MiB.
+        what: what needs the space, in words for the message.
 
     Raises:
-        Problem: Less is free.
+        Problem: less space is free.
     """
     existing = folder.resolve()
     while not existing.exists():

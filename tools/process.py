@@ -1,4 +1,4 @@
-"""A server run as a child process: started, waited for and stopped without leaving anything behind."""
+"""Servers as child processes: starts them, waits for them, and stops them without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ Say = Callable[[str], None]
 
 
 class Server:
-    """A child process in a process group of its own, its output in a file.
+    """A child process in a process group of its own, with its output in a file.
 
-    Its own group keeps a Ctrl-C at the terminal from reaching it before it is asked to stop, and lets its
-    children be ended with it.
+    In its own group, a Ctrl-C at the terminal does not reach it before it is asked to stop, and its children can be
+    ended with it. Starts at once.
+
+    Args:
+        name: name in messages.
+        command: program and its arguments.
+        log: file for its output.
+        environment: its whole environment.
+
+    Raises:
+        Problem: the program cannot be started.
     """
 
     def __init__(self, name: str, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> None:
@@ -42,7 +51,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Process id, and id of its process group."""
+        """Process id, which is also the id of the process group."""
         return self._process.pid
 
     @property
@@ -51,10 +60,14 @@ class Server:
         return self._process.poll() is None
 
     def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
-        """Waits until `ready()`.
+        """Waits until `ready()` returns True.
+
+        Args:
+            ready: tells whether the server is ready.
+            timeout: longest wait, s.
 
         Raises:
-            Problem: The process ended, or `timeout` seconds passed; with the end of its output.
+            Problem: the process ended or the time is over; the message holds the end of its output.
         """
         deadline = time.monotonic() + timeout
         while not ready():
@@ -69,7 +82,7 @@ class Server:
         """Asks the process to end, waits, and kills what is left of it and its children.
 
         Args:
-            patience: Seconds between asking and killing.
+            patience: time between asking and killing, s.
         """
         family = self._family()
         if self.running:
@@ -79,7 +92,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._kill_group()
                 self._process.wait()
-        # Children get their own short time: they end when they see their parent gone.
+        # Children get a short time of their own: they end when they see that their parent is gone.
         _, alive = psutil.wait_procs(family, timeout=5)
         for process in alive:
             process.kill()
@@ -92,7 +105,7 @@ class Server:
             return self._group()
 
     def _group(self) -> list[psutil.Process]:
-        """What is left of the group after its leader is gone."""
+        """Returns the processes of the group that are left after its leader is gone."""
         members = []
         for process in psutil.process_iter():
             try:
@@ -110,7 +123,12 @@ class Server:
 
 
 def tail(file: Path, lines: int = 20) -> str:
-    """The last lines of a log file, indented; words to that effect when it is empty or missing."""
+    """Returns the last lines of a log file, indented, for a message; says so if the file is empty or missing.
+
+    Args:
+        file: log file.
+        lines: most lines to return.
+    """
     text = file.read_text(errors="replace") if file.is_file() else ""
     kept = text.rstrip().splitlines()[-lines:]
     return "\n".join(f"    {line}" for line in kept) if kept else "    (its log is empty)"

@@ -1,4 +1,4 @@
-"""config.properties: Java's format, of which plain `key=value` lines and `#` comments are used."""
+"""Reads and writes config.properties. Of Java's format it uses plain `key=value` lines and `#` comments alone."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def read(file: Path) -> dict[str, str]:
 
 
 def text(settings: Mapping[str, str]) -> str:
-    """The content of a file with these settings."""
+    """Returns the content of a file with these settings."""
     return "".join(f"{key}={value}\n" for key, value in settings.items())

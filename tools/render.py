@@ -1,11 +1,11 @@
-"""Renders deploy/ with kustomize, as `make render`; the output is committed, so that a change of it is reviewed.
+"""Renders deploy/ with kustomize, as `make render`. The output is committed, so that its changes are reviewed.
 
-    python -m tools.render            deploy/rendered/*.yaml, valid for Kubernetes' schemas
-    python -m tools.render --check    writes nothing, exit code 1 when what is committed is another
+    python -m tools.render            writes deploy/rendered/*.yaml, valid for Kubernetes' schemas
+    python -m tools.render --check    writes nothing; exit code 1 if the committed files differ
 
-Also copies what pods read of this repository's configuration into deploy/base/config/: kustomize reads no files outside
-its folder, and with the copies `kubectl apply -k` needs no flag. And wraps what Prometheus and Grafana read into a
-cluster's objects: deploy/monitoring/rules.yaml and dashboard.yaml.
+Also copies the configuration that pods read into deploy/base/config/: kustomize reads no files outside its folder, and
+with the copies `kubectl apply -k` needs no flag. Also wraps the alerts of Prometheus and the dashboard of Grafana into
+objects of a cluster: deploy/monitoring/rules.yaml and dashboard.yaml.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ RENDERED = (*OVERLAYS, KSERVE)
 HEAD = "# Rendered from deploy/overlays/{overlay} by `make render`; edit those files.\n"
 WRAPPED = "# Written by `make render`; edit {source}.\n"
 FOREIGN = {"InferenceService"}
-"""Kinds that are not Kubernetes' own: their schemas are not among those that the output is held against."""
+"""Kinds that are not Kubernetes' own, so that its schemas do not cover them."""
 PREDICTOR = "grainserve-predictor"
-"""The Deployment that KServe makes of the InferenceService `grainserve`."""
+"""Name of the Deployment that KServe makes of the InferenceService `grainserve`."""
 
 SETTINGS = {"job_queue_size": "4"}
-"""Lines of config.properties that differ in a cluster. A short queue, because its wait counts towards the dispatchers'
-patience of 600 s, and because what is turned away goes to another pod."""
+"""Lines of config.properties that differ in a cluster. The queue is short because the wait in it counts towards the
+dispatchers' patience of 600 s, and because a refused request goes to another pod."""
 
 VERSIONS = ("1.29.0", "1.37.0")
-"""Kubernetes' versions whose schemas must take the output: the first one with sidecars, and the latest."""
+"""Versions of Kubernetes whose schemas the output must pass: the first one with sidecars, and the latest."""
 
 
 def configuration() -> dict[Path, str]:
-    """Files of deploy/base/config/ and what belongs in them."""
+    """Returns the files of deploy/base/config/ with their content."""
     folder = DEPLOY / "base" / "config"
     return {
         folder / "config.properties": _changed(CONFIG.read_text(), SETTINGS),
@@ -53,7 +53,7 @@ def configuration() -> dict[Path, str]:
 
 
 def monitoring() -> dict[Path, str]:
-    """Alerts as the Prometheus Operator takes them, and the dashboard as Grafana's sidecar does."""
+    """Returns the files for the Prometheus Operator (alerts) and for Grafana (dashboard), with their content."""
     folder = DEPLOY / "monitoring"
     alerts, dashboard = folder / "alerts.yaml", folder / "dashboard.json"
     rule: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
@@ -73,10 +73,10 @@ def monitoring() -> dict[Path, str]:
 
 
 def _changed(text: str, settings: Mapping[str, str]) -> str:
-    """The lines of a config.properties, with its comments, and some settings changed.
+    """Returns the content of a config.properties, comments included, with some settings changed.
 
     Raises:
-        Problem: A setting is not there to be changed.
+        Problem: a setting to change does not occur exactly once.
     """
     lines = text.splitlines()
     for key, value in settings.items():
@@ -88,10 +88,10 @@ def _changed(text: str, settings: Mapping[str, str]) -> str:
 
 
 def render(overlay: str) -> str:
-    """An overlay as kustomize renders it.
+    """Renders an overlay with kustomize.
 
     Raises:
-        Problem: kubectl is missing, or refuses.
+        Problem: kubectl is missing or fails.
     """
     kubectl = find_kubectl()
     if kubectl is None:
@@ -106,10 +106,13 @@ def render(overlay: str) -> str:
 
 
 def kserve(text: str) -> str:
-    """The `gpu` overlay as rendered, with an InferenceService of the same pod in place of TorchServe's Deployment.
+    """Returns the rendered `gpu` overlay with an InferenceService in place of TorchServe's Deployment.
 
-    Its pods have the same labels, so that Services, policies and the budget are theirs; the autoscaler gets KServe's
-    Deployment for its target.
+    The pods and their labels stay the same, so Services, policies and the disruption budget still apply to them. The
+    autoscaler's target becomes the Deployment that KServe makes.
+
+    Args:
+        text: `gpu` overlay, rendered.
     """
     documents = text.removeprefix(HEAD.format(overlay="gpu")).split("\n---\n")
     return HEAD.format(overlay="gpu") + "\n---\n".join(map(_for_kserve, documents)).rstrip("\n") + "\n"
@@ -125,7 +128,7 @@ def _for_kserve(document: str) -> str:
         return document
     template = given["spec"]["template"]
     server = template["spec"]["containers"][0]
-    server["name"] = "kserve-container"  # by which KServe knows it
+    server["name"] = "kserve-container"  # the name that KServe expects
     for variable in server["env"]:
         if limit := variable.get("valueFrom", {}).get("resourceFieldRef"):
             limit["containerName"] = server["name"]
@@ -159,22 +162,25 @@ def _dumped(given: dict[str, Any]) -> str:
 
 
 def find_kubectl() -> str | None:
-    """Where kubectl is."""
+    """Returns the path of kubectl; None if it is not installed."""
     return shutil.which("kubectl")
 
 
 def rendered(overlay: str) -> Path:
-    """The committed output of an overlay, or of `kserve`."""
+    """Returns the file of the committed output of an overlay, or of `kserve`."""
     return DEPLOY / "rendered" / f"{overlay}.yaml"
 
 
 def objects(text: str) -> list[dict[str, Any]]:
-    """The objects of a YAML stream."""
+    """Returns the objects of a YAML stream."""
     return [each for each in yaml.safe_load_all(text) if each]
 
 
 def invalid(text: str) -> list[str]:
-    """What Kubernetes' schemas do not take, in words; unknown fields are not taken.
+    """Returns in words what violates Kubernetes' schemas, unknown fields included.
+
+    Args:
+        text: objects as a YAML stream.
 
     Raises:
         Problem: kubernetes-validate, which holds the schemas, is not installed.
@@ -217,7 +223,7 @@ def main() -> int:
 
 
 def _settle(files: Mapping[Path, str], *, write: bool) -> list[Path]:
-    """Writes files, or does not; returns those that had another content."""
+    """Returns the files whose content differs from what it should be; writes them if `write` is set."""
     stale = [file for file, text in files.items() if not file.is_file() or file.read_text() != text]
     for file in stale if write else []:
         file.parent.mkdir(parents=True, exist_ok=True)

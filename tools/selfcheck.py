@@ -1,4 +1,4 @@
-"""Whether what `make setup` installed works together: python -m tools.selfcheck."""
+"""Checks that the packages of `make setup` work together: python -m tools.selfcheck."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ REINSTALL = "Remove .venv and run `make setup` again"
 
 
 def check_python() -> str:
-    """Raises a `Problem` on another Python than 3.11."""
+    """Checks that this is Python 3.11; raises a `Problem` if not."""
     if sys.version_info[:2] != (3, 11):
         raise Problem(f"This is Python {sys.version.split()[0]}, grainserve needs 3.11. {REINSTALL}.")
     return f"Python {sys.version.split()[0]}"
 
 
 def check_torch() -> str:
-    """Runs one of torchvision's compiled functions, which fails when it was built for another torch.
+    """Runs one of torchvision's compiled functions, which fails if torchvision was built for another torch.
 
     Raises:
-        Problem: It fails.
+        Problem: the function fails or returns a wrong answer.
     """
     try:
         torch = importlib.import_module("torch")
@@ -43,20 +43,20 @@ def check_torch() -> str:
 
 
 def check_java() -> str:
-    """Raises a `Problem` when there is no Java for TorchServe."""
+    """Checks that there is a Java for TorchServe; raises a `Problem` if not."""
     runtime = java.find()
     return f"Java {runtime.major} from {runtime.origin}"
 
 
 def check_emulator() -> str:
-    """Raises a `Problem` when the GCS emulator has no binary for this machine."""
+    """Checks that the GCS emulator has a binary for this machine; raises a `Problem` if not."""
     return emulator.binary().name
 
 
 def check_packages() -> str:
-    """Raises a `Problem` when one of the two distributions is not installed."""
+    """Checks that both distributions are installed; raises a `Problem` if not."""
     for package in ("grain_handler", "grainserve"):
-        # Found, not imported: a slip in the code at hand is for the tests to tell.
+        # Only looked up, not imported: errors in the project's code are for the tests to find.
         if util.find_spec(package) is None:
             raise Problem(f"The package {package} is not installed. Run `rm -f .venv/.set-up`, then `make setup`.")
     return "grain_handler, grainserve"

@@ -1,9 +1,8 @@
-"""Emulator and TorchServe together: `make serve`, the demo and the tests start them from here.
+"""The emulator and TorchServe together. `make serve`, the demo and the tests start them from here.
 
     python -m tools.stack                 serves sam_tiny until Ctrl-C
 
-Ports and folders come from flags; each flag's default may be given by the environment variable named in
-its help.
+Flags set ports and folders. The environment variable named in a flag's help changes the flag's default.
 """
 
 from __future__ import annotations
@@ -41,11 +40,13 @@ DEFAULT_MODEL = "sam_tiny"
 
 
 def worker_environment(emulator_url: str, weights_cache: Path) -> dict[str, str]:
-    """What workers and clients read from the environment; what is set already stays, but for the emulator.
+    """Returns the environment variables of workers and clients.
+
+    Buckets and model keep the values that are set already.
 
     Args:
-        emulator_url: Address of the GCS emulator.
-        weights_cache: Folder where workers keep verified checkpoints.
+        emulator_url: address of the GCS emulator.
+        weights_cache: folder where workers keep verified checkpoints.
     """
     return {
         "GRAINSERVE_BUCKET": os.environ.get("GRAINSERVE_BUCKET", "grainserve"),
@@ -57,10 +58,10 @@ def worker_environment(emulator_url: str, weights_cache: Path) -> dict[str, str]
 
 
 def weights_file(model: str) -> Path:
-    """The checkpoint of a model in this repository's folder `weights/`.
+    """Returns the checkpoint of a model in this repository's folder `weights/`.
 
     Raises:
-        Problem: It is not there.
+        Problem: there is no such file.
     """
     file = ROOT / "weights" / f"{model}.pth"
     if not file.is_file():
@@ -69,13 +70,13 @@ def weights_file(model: str) -> Path:
 
 
 class Stack:
-    """An emulator with the two buckets and a TorchServe that serves one model from them.
+    """An emulator with the two buckets, and a TorchServe that serves one model from them.
 
     Attributes:
-        emulator: The GCS emulator.
-        torchserve: The TorchServe.
-        environment: The variables of the contract, for workers and clients of this stack.
-        logs: Folder under which each server writes its log.
+        emulator: GCS emulator.
+        torchserve: TorchServe.
+        environment: environment variables for workers and clients of this stack.
+        logs: folder under which each server writes its log.
     """
 
     def __init__(
@@ -92,13 +93,13 @@ class Stack:
         """Describes the stack; `start` starts it.
 
         Args:
-            folder: Where objects, checkpoints and logs are kept.
-            model: The model to pack and serve.
-            model_store: Folder for its .mar.
-            ports: TorchServe's ports; its usual ones when not given.
-            emulator: An emulator to use; one that runs already is left running.
-            emulator_port: Otherwise, the port of its own.
-            say: Takes words of progress.
+            folder: folder for objects, checkpoints and logs.
+            model: model to pack and serve.
+            model_store: folder for its .mar.
+            ports: TorchServe's ports; None: its usual ones.
+            emulator: emulator to use, left running if it runs already; None: one of this stack's own.
+            emulator_port: port of the stack's own emulator.
+            say: receives messages of progress.
         """
         self.model = model
         self.logs = folder
@@ -120,10 +121,10 @@ class Stack:
         self._started = ExitStack()
 
     def start(self) -> None:
-        """Starts both servers, uploads the checkpoint and waits until the model is ready: see `_load`.
+        """Starts both servers, uploads the checkpoint and waits until the model is ready.
 
         Raises:
-            Problem: Something is missing, or a server does not start; nothing is left running.
+            Problem: something is missing, or a server does not start; nothing is left running.
         """
         weights = weights_file(self.model)
         with ExitStack() as starting:
@@ -136,10 +137,12 @@ class Stack:
             self._started = starting.pop_all()
 
     def _load(self) -> None:
-        """Loads what `models.yaml` in the weights bucket declares, as it was before a restart; else the model's 1.0.
+        """Loads the versions that `models.yaml` in the weights bucket declares, if any; else version 1.0 of the model.
+
+        The declarations outlast a restart of the stack.
 
         Raises:
-            Problem: Some of it cannot be loaded.
+            Problem: a declared version cannot be loaded.
         """
         bucket = Bucket(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], self.emulator.client())
         declarations = Declarations(bucket)
@@ -162,7 +165,7 @@ class Stack:
             ) from error
 
     def stop(self) -> None:
-        """Stops TorchServe, then the emulator its workers use."""
+        """Stops TorchServe, then the emulator that its workers use."""
         self._started.close()
 
     def __enter__(self) -> Self:
@@ -185,7 +188,7 @@ def main() -> int:
         grpc_inference=arguments.grpc_port,
         grpc_management=arguments.grpc_port + 1,
     )
-    # From here on, so that a stop while the model loads is as clean as a later one.
+    # Set before anything starts, so that a stop while the model loads is as clean as a later one.
     signal.signal(signal.SIGTERM, _interrupt)
     stack = Stack(arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port)
     try:

@@ -23,7 +23,7 @@ from tools.process import Say, Server, tail
 _NEED_MIB = 500
 _START_S = 90.0
 _STOP_S = 30.0
-# How often a worker may end before its model counts as broken; TorchServe itself would go on for minutes.
+# Ends of workers after which a model counts as broken. TorchServe itself would retry for minutes.
 _WORKER_DEATHS = 2
 _WORKER_DIED = "Retry worker:"
 
@@ -35,7 +35,7 @@ PORT_VARIABLES = {
     "grpc_inference": "GRAINSERVE_GRPC_PORT",
     "grpc_management": "GRAINSERVE_GRPC_PORT",
 }
-"""What gives each port of `make serve`; the second of gRPC follows the first."""
+"""Environment variables of the ports of `make serve`. The second gRPC port follows the first."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,20 @@ class Ports:
 
     @classmethod
     def choose_free(cls) -> Self:
-        """Five ports that nothing uses."""
+        """Chooses five ports that nothing uses."""
         return cls(*ports.choose_free(5))
 
 
 class TorchServe:
-    """One TorchServe on loopback, configured by config.properties but for its ports and folders.
+    """A TorchServe on loopback, configured by config.properties except for its ports and folders.
 
     Attributes:
-        inference: URL of the inference API; `management` and `metrics` likewise.
-        logs: Folder of its logs.
-        model_store: Folder of the .mar files it may register.
+        ports: its ports.
+        inference: URL of the inference API.
+        management: URL of the management API.
+        metrics: URL of the metrics API.
+        logs: folder of its logs.
+        model_store: folder of the .mar files that it may register.
     """
 
     def __init__(
@@ -77,13 +80,13 @@ class TorchServe:
         """Describes the server; `start` starts it.
 
         Args:
-            model_store: Folder of the .mar files.
-            logs: Folder for its logs; emptied at the start.
-            environment: Variables for the workers, on top of those of this process.
-            ports: Its ports; TorchServe's usual ones when not given.
-            settings: Lines of config.properties to change, by key.
-            log_config: A log4j2 configuration in place of TorchServe's own.
-            say: Takes words of progress.
+            model_store: folder of the .mar files.
+            logs: folder for its logs; emptied at the start.
+            environment: environment variables for the workers, on top of those of this process.
+            ports: its ports; None: TorchServe's usual ones.
+            settings: settings that replace those of config.properties, by key.
+            log_config: log4j2 configuration; None: TorchServe's own.
+            say: receives messages of progress.
         """
         self.ports = ports if ports is not None else Ports()
         self.model_store = model_store.resolve()
@@ -107,14 +110,14 @@ class TorchServe:
 
     @property
     def log(self) -> Path:
-        """Everything that TorchServe and its workers print."""
+        """The file of everything that TorchServe and its workers print."""
         return self.logs / "console.log"
 
     def start(self) -> None:
         """Starts Java and waits until both APIs answer; no model is loaded yet.
 
         Raises:
-            Problem: No Java, a port in use, a full disk, or TorchServe does not start.
+            Problem: there is no Java, a port is in use, the disk is full, or TorchServe does not start.
         """
         runtime = java.find()
         for name, port in vars(self.ports).items():
@@ -122,8 +125,8 @@ class TorchServe:
         require_disk(self.logs, _NEED_MIB, "TorchServe")
         self._clear_logs()
         self.model_store.mkdir(parents=True, exist_ok=True)
-        # Of its own, as the workers' sockets lie in it under fixed names; short, as their paths may have 107
-        # characters at most.
+        # The workers' sockets lie in this folder under fixed names, so each TorchServe needs its own. The folder's path
+        # is short because a socket's path may have 107 characters at most.
         self._scratch = Path(tempfile.mkdtemp(prefix="grainserve-"))
         require_disk(self._scratch, _NEED_MIB, "TorchServe")
         try:
@@ -147,18 +150,18 @@ class TorchServe:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether TorchServe has been started and has not ended."""
         return self._server is not None and self._server.running
 
     def register(self, mar: Path, *, timeout: float = 600.0) -> None:
-        """Registers a .mar, copied into the model store if it is elsewhere, and waits for its workers.
+        """Registers a .mar and waits for its workers; first copies it into the model store if it is elsewhere.
 
         Args:
-            mar: The file; its manifest names model and version, its model config the number of workers.
-            timeout: Seconds until it must be ready.
+            mar: archive; its manifest names model and version, its model config the number of workers.
+            timeout: longest wait for its workers, s.
 
         Raises:
-            Problem: TorchServe refuses it, or its worker does not load; with the worker's words.
+            Problem: TorchServe refuses the archive, or a worker does not load; the message holds the worker's words.
         """
         stored = self.model_store / mar.name
         if mar.resolve() != stored:
@@ -174,10 +177,14 @@ class TorchServe:
         self._say(f"{model} {version} is ready after {seconds:.1f} s")
 
     def describe(self, model: str, version: str | None = None) -> dict[str, Any] | None:
-        """What management says about one version of a model (the default one if none is named).
+        """Returns management's description of a model version.
+
+        Args:
+            model: model name.
+            version: model version; None: the default version.
 
         Returns:
-            Its description; None when there is no such version.
+            The description; None if there is no such version.
         """
         path = f"models/{model}" if version is None else f"models/{model}/{version}"
         answer = requests.get(f"{self.management}/{path}", timeout=10)
@@ -188,7 +195,12 @@ class TorchServe:
         return description
 
     def ready(self, model: str, version: str | None = None) -> bool:
-        """Whether the version has all its workers, and they are READY. `/ping` does not tell."""
+        """Tells whether a version has all its workers and they are READY, which `/ping` does not tell.
+
+        Args:
+            model: model name.
+            version: model version; None: the default version.
+        """
         description = self.describe(model, version)
         if description is None:
             return False
@@ -205,9 +217,19 @@ class TorchServe:
         self.stop()
 
     def _wait_loaded(self, model: str, version: str, read: int, timeout: float) -> float:
-        """Waits until the version is ready; gives up early when its worker keeps ending.
+        """Waits until the version is ready; gives up early if its workers keep ending.
 
-        `read` is the size of the log before this version wrote to it.
+        Args:
+            model: model name.
+            version: model version.
+            read: size of the log before this version wrote to it, bytes.
+            timeout: longest wait, s.
+
+        Returns:
+            The seconds waited.
+
+        Raises:
+            Problem: the version does not load, or not in time.
         """
         begin = time.monotonic()
         told = begin
@@ -228,7 +250,7 @@ class TorchServe:
         return time.monotonic() - begin
 
     def _lines(self, model: str, version: str, read: int) -> list[str]:
-        """The log's lines about one version's workers, from position `read`, and the causes of Java's errors."""
+        """Returns the log's lines about a version's workers, from position `read` on, and causes of Java's errors."""
         with self.log.open("rb") as stream:
             stream.seek(read)
             lines = stream.read().decode(errors="replace").splitlines()
@@ -271,7 +293,7 @@ def _message(answer: requests.Response) -> str:
 
 
 def _words(lines: list[str], last: int = 25) -> str:
-    """What a worker printed, of the lines about it; Java's words where it could not even be started."""
+    """Returns what a worker printed, from the log's lines about it; Java's words if the worker could not be started."""
     printed = [line.partition("MODEL_LOG - ")[2] for line in lines if "MODEL_LOG - " in line]
     causes = [line for line in lines if line.startswith("Caused by:")]
     return "\n".join(f"    {line}" for line in (printed or causes)[-last:]) or "    (nothing)"

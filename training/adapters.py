@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021): an encoder learns with few parameters, and they melt into its weights."""
+"""Low-rank adapters (LoRA, Hu et al. 2021): an encoder learns by a few parameters, later merged into its weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ RANK = 8
 
 
 def add_adapters(encoder: nn.Module) -> None:
-    """Gives every linear layer and plain convolution of an encoder an adapter.
+    """Adds an adapter to every linear layer and plain convolution of an encoder.
 
-    Dilated and grouped convolutions go without: peft adapts neither.
+    Dilated and grouped convolutions get none: peft adapts neither.
     """
     names = [
         name
@@ -25,7 +25,7 @@ def add_adapters(encoder: nn.Module) -> None:
 
 
 def merged_state(sam: Sam) -> dict[str, Tensor]:
-    """The state dict of the plain model: adapters are added to the weights they adapt."""
+    """Returns the state dict of the plain model, with the adapters merged into the weights that they adapt."""
     adapters = {name: layer for name, layer in sam.named_modules() if isinstance(layer, BaseTunerLayer)}
     for layer in adapters.values():
         layer.merge()

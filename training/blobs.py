@@ -1,6 +1,7 @@
-"""Blobs of any shape on a ground, brighter or darker: any threshold finds them, and a model of gravel does not.
+"""Blobs of any shape on a brighter or darker ground. A threshold finds them; a model trained on gravel does not.
 
-Particles in an electron micrograph, nuclei under fluorescence, stained bacteria, seeds on paper, phases in an alloy.
+They stand for particles in an electron micrograph, nuclei under fluorescence, stained bacteria, seeds on paper, phases
+in an alloy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from training.relief import Drawing
 
 
 def blobs(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Blobs of one look: glowing in the dark, flat, stained or lit from a side."""
+    """Draws blobs of one look: glowing in the dark, flat, stained or lit from a side."""
     labels = _pools(rng, height, width, grain_px) if rng.uniform() < 0.15 else _strewn(rng, height, width, grain_px)
     count = int(labels.max())
     look = str(rng.choice(["glow", "flat", "stain"], p=[0.25, 0.5, 0.25]))
@@ -65,10 +66,12 @@ def blobs(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {"blobs": blobs}
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _colours(rng: Generator, look: str, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The ground's colour (3) and the blobs' (count + 1, 3)."""
+    """Draws the ground's colour, 3, and the blobs' colours, (count + 1) × 3."""
     if look == "glow":
         hue = np.ones(3) if rng.uniform() < 0.7 else rng.dirichlet((0.5, 0.5, 0.5)) * 1.5
         level = rng.uniform(0.12, 0.9) * np.exp(rng.normal(0, rng.uniform(0.1, 0.6), (count + 1, 1)))
@@ -94,7 +97,7 @@ def _colours(rng: Generator, look: str, count: int) -> tuple[NDArray[np.float64]
 
 
 def _ground(rng: Generator, height: int, width: int, grain_px: float, quiet: bool) -> FloatMap:
-    """Shading and texture in units of the contrast; H × W."""
+    """Draws the ground's shading and texture in units of the contrast; H × W."""
     longest = max(height, width)
     field = rng.uniform(0, 0.25) * smooth_noise(rng, height, width, 0.6 * longest)
     kind = "plain" if quiet else str(rng.choice(["plain", "cloudy", "grainy", "brushed"], p=[0.45, 0.2, 0.2, 0.15]))
@@ -113,7 +116,7 @@ def _ground(rng: Generator, height: int, width: int, grain_px: float, quiet: boo
 
 
 def _pools(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
-    """Lobed areas, as phases part: where a noise is high."""
+    """Draws lobed areas where a noise is high, as when phases separate."""
     rough = rng.uniform(0.2, 0.5)
     field = layered_noise(rng, height, width, (0.9 * grain_px, 0.45 * grain_px, 0.2 * grain_px), rough)
     field = ndimage.gaussian_filter(field, max(0.8, 0.04 * grain_px))
@@ -122,7 +125,7 @@ def _pools(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
 
 
 def _strewn(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
-    """Separate, clustered or a little overlapping blobs, mostly of one shape."""
+    """Draws separate, clustered or slightly overlapping blobs, mostly of one shape."""
     cover = rng.uniform(0.05, 0.7) * height * width
     spread = rng.uniform(0.05, 0.5)
     tries = int(min(3000, cover / (0.785 * grain_px**2) + 3))
@@ -160,7 +163,7 @@ def _strewn(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
 
 
 def _outline(rng: Generator, kind: str, diameter: float, long: float, *, angle: float, reach: int) -> NDArray[np.bool_]:
-    """One blob on a square of 2 `reach` + 1 px."""
+    """Draws the mask of one blob on a square of 2 `reach` + 1 px."""
     side = np.arange(-reach, reach + 1, dtype=np.float32)
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     u, v = c * side[None] + s * side[:, None], c * side[:, None] - s * side[None]

@@ -1,4 +1,4 @@
-"""From light to a photograph: what lies about in it, lens, sensor, and what people do to the file."""
+"""Turns light into a photograph: exposure, lens, sensor, scale bars and rulers, and JPEG."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from training.noise import FloatMap, smooth_noise
 
 Labels = NDArray[np.int32]
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-"""Pillow's own has no µ."""
+"""A font with a µ, which Pillow's own font lacks."""
 
 GREY = np.array([[0.3], [0.59], [0.11]], np.float32)
 
 
 def expose(rng: Generator, light: FloatMap) -> FloatMap:
-    """Linear light (H × W × 3) → display values: exposure by the bright parts, gamma, contrast."""
+    """Turns linear light (H × W × 3) into display values: exposure by the bright parts, gamma, contrast."""
     white = float(np.quantile(light, rng.uniform(0.95, 0.998)))
     image = np.clip(light / max(white, 1e-3) * rng.uniform(0.75, 1.15), 0, 1.5)
     image = np.power(image, np.float32(rng.uniform(0.42, 0.85)))
@@ -30,11 +30,11 @@ def expose(rng: Generator, light: FloatMap) -> FloatMap:
 
 
 def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
-    """Uneven light, white balance, grey film, lens blur, contrast, sensor noise, JPEG.
+    """Takes a photograph: uneven light, white balance, grey film, lens blur, contrast, sensor noise, JPEG.
 
     Args:
-        rng: Source of all randomness.
-        image: H × W × 3; or H × W × 1, which stays without colour.
+        rng: source of all randomness.
+        image: display values, H × W × 3, or H × W × 1 for a grey picture.
 
     Returns:
         H × W × 3, uint8.
@@ -47,7 +47,7 @@ def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
     blur = rng.uniform(0, 1.3) ** 1.5
     if blur > 0.25:
         image = ndimage.gaussian_filter(image, (blur, blur, 0))
-        if rng.uniform() < 0.3:  # sharpened by the camera
+        if rng.uniform() < 0.3:  # the camera sharpens
             image = image + rng.uniform(0.3, 1.0) * (image - ndimage.gaussian_filter(image, (1.5, 1.5, 0)))
     image = (image - 0.5) * rng.uniform(0.8, 1.25) + 0.5 + rng.normal(0, 0.05)
     noise = rng.standard_normal((height, width, 1)) + 0.5 * rng.standard_normal((height, width, channels))
@@ -61,7 +61,16 @@ def photograph(rng: Generator, image: FloatMap) -> NDArray[np.uint8]:
 
 
 def add_scale(rng: Generator, pixels: NDArray[np.uint8], labels: Labels) -> tuple[NDArray[np.uint8], Labels]:
-    """Lays a scale bar, a ruler or a card on the picture; what it hides is no grain any more."""
+    """Draws a scale bar, a ruler or a card on the picture, and removes what it hides from the labels.
+
+    Args:
+        rng: source of all randomness.
+        pixels: H × W × 3, uint8.
+        labels: H × W, int32, 0 is background.
+
+    Returns:
+        The picture and its labels.
+    """
     height, width = labels.shape
     picture, cover = Image.fromarray(pixels), Image.new("L", (width, height))
     draw, hide = ImageDraw.Draw(picture), ImageDraw.Draw(cover)

@@ -1,4 +1,4 @@
-"""Checkpoints: where they come from, and what every run writes: its settings, its state, its checkpoint, its curves."""
+"""Reads checkpoints, and writes the files of a run: its settings, its state, its checkpoint and its curves."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler import models, weights
 from grain_handler.errors import CheckpointError
-from grain_handler.weights import Checkpoint
+from grain_handler.sam import models
+from grain_handler.storage import weights
+from grain_handler.storage.weights import Checkpoint
 from tools.mar import ROOT
 from tools.problem import Problem
 
 STATE = "state.pt"
-"""In the run's folder: all that the run is resumed from."""
+"""File in the run's folder from which the run is resumed."""
 
 
 @contextmanager
@@ -37,36 +38,41 @@ def said() -> Iterator[None]:
 
 @said()
 def fetch(uri: str) -> Checkpoint:
-    """Makes a checkpoint a local file; downloads are kept where `make serve` keeps its own.
+    """Makes a checkpoint a local file; keeps downloads where `make serve` keeps its own.
 
     Args:
-        uri: File or `gs://`.
+        uri: file or `gs://`.
 
     Raises:
-        Problem: It is not there.
+        Problem: there is no such file or object.
     """
     return weights.fetch(uri, Path(os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or ROOT / ".run" / "weights"))
 
 
 @said()
 def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
-    """Builds a model and fills it, as the handler does.
+    """Builds a model and loads a checkpoint into it, as the handler does.
+
+    Args:
+        model: model name in the registry.
+        checkpoint: checkpoint of that model.
+        device: device of the model.
 
     Raises:
-        Problem: The file is no checkpoint, or another model's.
+        Problem: the file is no checkpoint, or that of another model.
     """
     return models.load(model, checkpoint, device)
 
 
 def save(path: Path, value: Any) -> None:
-    """Writes beside the target, then renames: an interrupted save leaves the old file whole."""
+    """Saves a value with torch. It writes a new file and renames it, so an interruption leaves the old file whole."""
     partial = path.with_suffix(".partial")
     torch.save(value, partial)
     partial.replace(path)
 
 
 def digest(parts: Iterable[str | NDArray[Any]]) -> str:
-    """Sixteen characters that stand for the content and the order of names and arrays."""
+    """Returns sixteen characters that stand for the content and the order of names and arrays."""
     made = hashlib.blake2b(digest_size=8)
     for part in parts:
         made.update(repr(part if isinstance(part, str) else (part.shape, part.dtype)).encode())
@@ -76,15 +82,15 @@ def digest(parts: Iterable[str | NDArray[Any]]) -> str:
 
 
 def claim(run: Path, settings: Mapping[str, object], content: Mapping[str, str]) -> None:
-    """Makes the run's folder and notes what the run is; one that was begun otherwise is not gone on with.
+    """Creates the run's folder and writes its settings, or checks that a run to resume has the same settings.
 
     Args:
-        run: The run's folder.
-        settings: What must stay the same when the run is resumed, by option.
-        content: Digest of what an option names and must stay the same, wherever it lies.
+        run: folder of the run.
+        settings: values that must stay the same when the run is resumed, by option.
+        content: digests of files that must stay the same, by the option that names them; the files may move.
 
     Raises:
-        Problem: The folder has the state of another run.
+        Problem: the folder holds the state of a run with other settings.
     """
     note = run / "settings.json"
     said = {name: str(value) for name, value in (*settings.items(), *content.items())}
@@ -104,12 +110,18 @@ def claim(run: Path, settings: Mapping[str, object], content: Mapping[str, str])
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Writes a state dict as the handler loads it, in half precision."""
+    """Writes a state dict as a checkpoint for the handler, in half precision."""
     save(path, {name: value.half() for name, value in state.items()})
 
 
 def write_curves(path: Path, curves: Mapping[str, Sequence[tuple[int, float]]], mark: int | None = None) -> None:
-    """Draws (step, value) curves side by side, by title; a dotted line marks the step that was chosen."""
+    """Draws curves of values over steps, side by side.
+
+    Args:
+        path: file to write.
+        curves: (step, value) pairs, by title.
+        mark: step to mark with a dotted line; None: none.
+    """
     figure = Figure(figsize=(3.5 * len(curves), 3), layout="constrained")
     for axes, (title, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         axes.plot(*zip(*points, strict=True), color="#1f5a92")

@@ -1,4 +1,4 @@
-"""Endless training batches: crops of annotated images with prompts and their truth."""
+"""Endless training batches: crops of annotated images, with prompts and the labels that these mean."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from training.synthetic import synthesize
 
 FRAME = 1024
-"""SAM shows its encoder a frame of this side, px; crops are placed somewhere in it."""
+"""Side of the frame that SAM's encoder sees, px. Crops are placed somewhere in it."""
 
 MIX = (256, 512, 256, 512, 1024, 512, 256, 512)
 """Sides of the crops of successive batches, px."""
 
 GRAIN_PX = {512: (8, 110), 1024: (12, 190)}
-"""Typical diameters of the grains of synthetic images of that side, px, log-uniform: down to
-those that fill a photograph of sand or gravel."""
+"""Range of the grains' typical diameters, px, by the side of a synthetic image, px; drawn log-uniformly. It reaches
+down to the sizes that fill a photograph of sand or gravel."""
 
 UNKNOWN = -1
-"""Label of what nobody looked at: neither ground nor grain. No prompt means it, and no loss counts it."""
+"""Label of pixels that nobody annotated: neither ground nor grain. No prompt means them, and no loss counts them."""
 
 KINDS = {"anywhere": 0.25, "middle": 0.35, "inside": 0.2, "box": 0.2}
-"""Kinds of prompts and how often: a point anywhere, as a grid's are; near a grain's centroid, as seeds are; anywhere
-inside a grain; a grain's box."""
+"""Kinds of prompts, and the share of each: a point anywhere, as in a grid; a point near a grain's centroid, as seeds
+are; a point anywhere inside a grain; a grain's box."""
 
 NEAR = 0.12
 """Standard deviation of a `middle` point from the centroid, as a share of the grain's diameter."""
@@ -46,11 +46,11 @@ class Batch:
 
     Attributes:
         images: B × 3 × S × S, uint8, RGB.
-        labels: B × S × S, int32; 0 is background, `UNKNOWN` is not known.
+        labels: B × S × S, int32; 0 is background, `UNKNOWN` is not annotated.
         origins: B × 2, float32, (x, y) of each crop in the frame, px, multiples of 16.
-        prompts: B × P × 4, float32, px of the crop: (x, y, x, y) of a point, twice, or of a box's corners.
-        is_box: B × P, bool.
-        targets: B × P, int32: the label meant, 0 where a point lies on background, `UNKNOWN` where nobody knows.
+        prompts: B × P × 4, float32, (x, y, x, y) in the crop, px: two corners of a box, or a point twice.
+        is_box: B × P, bool; whether the prompt is a box.
+        targets: B × P, int32; the label meant, 0 for a point on background, `UNKNOWN` for one that is not annotated.
     """
 
     images: Tensor
@@ -66,7 +66,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
 def synthetic(rng: Generator) -> Pair:
-    """An image of 512 px, as people cut them, or of 1024 px, as cameras fill the frame: sharp, with smaller grains."""
+    """Draws a synthetic image of 512 px, as people crop them, or of 1024 px, as from a camera, with smaller grains."""
     side = 512 if rng.uniform() < 0.65 else FRAME
     low, high = np.log(GRAIN_PX[side])
     made = synthesize(rng, height=side, width=side, grain_px=float(np.exp(rng.uniform(low, high))))
@@ -74,18 +74,18 @@ def synthetic(rng: Generator) -> Pair:
 
 
 class CropStream(IterableDataset[Batch]):
-    """Draws images as it goes, so no synthetic one is seen in more than `crops_per_image` crops.
+    """An endless stream of batches. It draws new images as it goes: each gives about `crops_per_image` crops.
 
-    Small crops are cheap, but a model trained on them alone is lost in the whole frame, where attention has
-    sixteen times as many places to look. So batches of three sizes alternate, see `MIX`.
+    Small crops are cheap, but a model trained on them alone fails on the whole frame, where attention has sixteen times
+    as many places to look at. So batches of three sizes alternate, see `MIX`.
 
     Args:
-        seed: Seed of the stream; workers add their number.
-        crops: Crops of 256 px in a batch; a quarter as many of 512 px, one of the whole frame.
-        prompts: Prompts per crop, or those of a crop by its side.
-        crops_per_image: Crops of 256 px (or their worth) cut from one image.
-        source: Draws an image with its labels.
-        sides: Sides of the crops of successive batches, px.
+        seed: seed of the stream; each worker process adds its number.
+        crops: crops of 256 px in a batch. Batches of larger crops hold fewer, of the same area; at least one.
+        prompts: prompts per crop; or a mapping from the crop's side, px, to the number.
+        crops_per_image: crops cut from one image, in units of 256 × 256 px.
+        source: draws an image with its labels.
+        sides: sides of the crops of successive batches, px.
     """
 
     def __init__(
@@ -120,15 +120,20 @@ class CropStream(IterableDataset[Batch]):
 
 
 def prefetched(stream: CropStream, workers: int) -> Iterator[Batch]:
-    """The stream's batches, made ahead by so many processes; by none, as they are asked for."""
+    """Iterates over a stream's batches.
+
+    Args:
+        stream: stream of batches.
+        workers: processes that make batches ahead; 0: batches are made when they are needed.
+    """
     loader = DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
     return iter(loader)
 
 
 def _crop(rng: Generator, image: NDArray[np.uint8], labels: NDArray[np.int32], side: int) -> Pair:
-    """One augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
+    """Cuts an augmented crop. SAM enlarges small images to its frame, so crops are enlarged too."""
     zoom = float(np.exp(rng.uniform(0, np.log(4)))) if rng.uniform() < 0.5 else 1.0
-    # SAM sees a small image enlarged to its frame; a crop of it is enlarged at least as much as its own frame asks.
+    # An image smaller than the crop is enlarged at least to the crop's side.
     zoom = max(zoom, side / min(image.shape[:2]))
     window = min(max(64, round(side / zoom)), *image.shape[:2])
     y = int(rng.integers(0, image.shape[0] - window + 1))
@@ -169,7 +174,7 @@ def _collate(rng: Generator, rows: list[tuple[NDArray[np.uint8], NDArray[np.int3
 def _prompts(
     rng: Generator, labels: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32]]:
-    """Prompts of every kind; a grain is drawn first for most, so that small ones count."""
+    """Draws prompts of every kind. For most, a grain is drawn first, so that small grains are not rare."""
     side = labels.shape[0]
     boxes = ndimage.find_objects(np.maximum(labels, 0))
     present = [label for label, box in enumerate(boxes, start=1) if box is not None]
@@ -196,7 +201,7 @@ def _prompts(
             spread = NEAR * np.sqrt(len(ys))
             x, y = np.clip(rng.normal((xs.mean() + 0.5, ys.mean() + 0.5), spread), 0.5, side - 0.5)
             prompts[i] = (x, y) * 2
-            # Beside a crooked grain the point still means it; on another grain it means that one.
+            # A point on ground beside a crooked grain still means that grain; a point on another grain means the other.
             here = int(labels[int(y), int(x)])
             targets[i] = here if here > 0 else targets[i]
         else:

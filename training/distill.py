@@ -1,19 +1,19 @@
-r"""Teaches a small SAM what a large one knows; images need no annotation.
+r"""Distils a large SAM, the teacher, into a small one, the student. The images need no annotation.
 
     python -m training.distill --teacher-checkpoint training/runs/rock/sam_tiny.pth --run training/runs/rock_nano
     python -m training.distill --teacher sam_vit_h --teacher-checkpoint vit_h.pth \
         --student sam_tiny --student-checkpoint weights/sam_tiny.pth --images photographs --run training/runs/small
 
-First the student's image encoder learns to give the teacher's embeddings (where they have another number of channels,
-through a linear map that is thrown away) and its seeds (where the teacher predicts none, those of synthetic images).
-Then both are asked the same prompts, and the student learns the teacher's masks, soft (the teacher's probabilities at a
-temperature) and hard (its masks), and the IoU that it predicts. Without --images the images are synthetic; with it, any
-images of your material, as many as you have.
+First the student's image encoder learns the teacher's embeddings and seeds. If the embeddings differ in their number of
+channels, a linear map converts them, which is dropped at the end. If the teacher predicts no seeds, the student learns
+those of synthetic images. Then both models get the same prompts. The student learns the teacher's masks, soft (the
+teacher's probabilities at a temperature) and hard (its masks), and the IoU that the teacher predicts. The images are
+synthetic, or with --images those of your material: any that you have, as many as you have.
 
-Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --workers and
---device may change: a run that took its steps is done, for the learning rate falls to zero over them. The run's folder
-then holds STUDENT.pth, which the handler loads as it is; card.md, curves.png, and log.jsonl. Agreement is the mean IoU
-between the masks that the two prefer, on prompts in batches that nothing is learnt from.
+You may interrupt it. The same command resumes the run, with the same images, weights and settings; only --every,
+--workers and --device may change. A run that took its steps is done, because the learning rate falls to zero over them.
+Its folder then holds STUDENT.pth, which the handler can load; card.md, curves.png and log.jsonl. Agreement is the mean
+IoU between the masks that the two models prefer, on prompts in batches that nothing is learnt from.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grain_handler import models
-from grain_handler.tiny_encoder import TinyImageEncoder
+from grain_handler.sam import models
+from grain_handler.sam.tiny_encoder import TinyImageEncoder
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, digest, fetch, load, save, save_checkpoint, write_curves
@@ -49,40 +49,40 @@ from training.losses import dense_targets, intersection_over_union, mask_loss, s
 from training.schedule import cosine
 
 SETTINGS = ("teacher", "student", "synthetic", "seed", "embedding-steps", "mask-steps", "temperature", "hard", "lr")
-"""What stays the same when a run is resumed."""
+"""Options that must stay the same when a run is resumed."""
 
 VALIDATION_SEED = 980_000
 VALIDATION_BATCHES = 6
 CROPS = 8
-"""Of 256 px in a batch, or their worth in larger ones."""
+"""Crops of 256 px in a batch, or fewer larger crops of the same area."""
 AVERAGE_DECAY = 0.995
 SEEDS = 0.5
-"""What the distance of seed maps counts beside that of embeddings."""
+"""Weight of the distance of seed maps; that of embeddings has the weight 1."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the student is compared with the teacher's masks.
+    """The comparison of the student's masks with the teacher's.
 
     Attributes:
-        temperature: Both models' logits are divided by it before the soft comparison.
-        hard: Share of the comparison with the teacher's masks; the rest is with its probabilities.
+        temperature: divisor of both models' logits in the soft comparison.
+        hard: weight of the comparison with the teacher's masks, 0…1; the one with its probabilities has the rest.
     """
 
     temperature: float = 2.0
     hard: float = 0.5
 
     def loss(self, logits: Tensor, scores: Tensor, their_logits: Tensor, their_scores: Tensor) -> Tensor:
-        """Masks and predicted IoU, each mask weighted by the IoU that the teacher predicts for it.
+        """Returns the loss of masks and predicted IoU. Each mask is weighted by the IoU that the teacher predicts.
 
-        The soft term's gradient falls with the square of the temperature, for which it is multiplied by it (Hinton,
-        Vinyals, Dean 2015, "Distilling the knowledge in a neural network").
+        The soft term is multiplied by the square of the temperature, because its gradient falls with that square
+        (Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network").
 
         Args:
-            logits: N × 4 × H × W, the student's.
-            scores: N × 4, its predicted IoU.
-            their_logits: N × 4 × H × W, the teacher's.
-            their_scores: N × 4.
+            logits: N × 4 × H × W, the student's logits.
+            scores: N × 4, the student's predicted IoU.
+            their_logits: N × 4 × H × W, the teacher's logits.
+            their_scores: N × 4, the teacher's predicted IoU.
 
         Returns:
             A scalar.
@@ -97,15 +97,15 @@ class Mixture:
 
 @dataclass
 class Distillation:
-    """A run: the two models, and how far the student is.
+    """The state of a run.
 
     Attributes:
-        teacher: Never changes.
-        student: Learns.
-        average: Moving average of the student, which is what is saved.
-        bridge: From the student's embedding to the teacher's channels.
-        optimizer: Of student and bridge.
-        step: Steps taken.
+        teacher: model that never changes.
+        student: model that learns.
+        average: moving average of the student, which is saved as checkpoint.
+        bridge: map from the student's embedding to the teacher's channels.
+        optimizer: optimizer of student and bridge.
+        step: steps taken.
         history: (step, loss, agreement) of each validation; see `agreement`.
     """
 
@@ -119,7 +119,14 @@ class Distillation:
 
     @classmethod
     def begin(cls, teacher: Sam, student: Sam, average: Sam, rate: float) -> Distillation:
-        """Puts the parts together. A student whose decoder is built like the teacher's begins with the teacher's."""
+        """Begins a run. A student whose decoder is built like the teacher's begins with the teacher's decoder.
+
+        Args:
+            teacher: model to learn from.
+            student: model that learns.
+            average: model like the student; gets the student's weights.
+            rate: learning rate.
+        """
         inherit(student, teacher)
         mine, theirs = student.prompt_encoder.embed_dim, teacher.prompt_encoder.embed_dim
         bridge = nn.Identity() if mine == theirs else nn.Conv2d(mine, theirs, 1).to(teacher.device)
@@ -130,16 +137,16 @@ class Distillation:
         return cls(teacher, student, average, bridge, optimizer)
 
     def parts(self) -> dict[str, Any]:
-        """What has a state dict and changes, by name."""
+        """Returns the parts that change and have a state dict, by name."""
         return {"student": self.student, "average": self.average, "bridge": self.bridge, "optimizer": self.optimizer}
 
     def save(self, run: Path) -> None:
-        """Writes what the run is resumed from."""
+        """Writes the state from which the run is resumed."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
         save(run / STATE, state | {"step": self.step, "history": self.history})
 
     def resume(self, run: Path) -> None:
-        """Goes back to where `save` was last called."""
+        """Restores the state that `save` last wrote."""
         state = torch.load(run / STATE, map_location=self.student.device, weights_only=True)
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
@@ -147,9 +154,13 @@ class Distillation:
         self.history = [(step, loss, agreement) for step, loss, agreement in state["history"]]
 
     def loss(self, batch: Batch, mixture: Mixture | None) -> Tensor:
-        """The distances of embeddings and of seed maps; with a mixture, those of masks and scores as well.
+        """Returns the loss: the distances of embeddings and of seed maps; with a mixture, also of masks and scores.
 
-        Of a teacher that predicts no seeds none can be learnt; then the truth of synthetic images teaches them.
+        If the teacher predicts no seeds, the student learns them from the labels of synthetic images.
+
+        Args:
+            batch: crops with their prompts.
+            mixture: comparison of the masks; None: masks and scores are not compared.
         """
         device = self.student.device.type
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -157,7 +168,7 @@ class Distillation:
             with torch.no_grad():
                 target, their_maps = embed(self.teacher, batch)
                 target = target.float()
-        # In units of the teacher's spread, so that teachers of any scale weigh alike.
+        # In units of the teacher's variance, so that the loss does not depend on the scale of its embedding.
         distance = F.mse_loss(self.bridge(embedding.float()), target) / target.var().clamp(min=1e-6)
         if maps is not None:
             truth = dense_targets(batch.labels) if their_maps is None else said(their_maps.float())
@@ -171,10 +182,15 @@ class Distillation:
         return distance + mixture.loss(*answers, *theirs)
 
     def take_step(self, batch: Batch, mixture: Mixture | None, rate: float) -> float:
-        """One step of the optimizer and of the moving average; the loss.
+        """Takes a step of the optimizer and of the moving average; returns the loss.
+
+        Args:
+            batch: crops with their prompts.
+            mixture: comparison of the masks; None: masks and scores are not compared.
+            rate: learning rate.
 
         Raises:
-            FloatingPointError: If the gradient is not finite; nothing was changed.
+            FloatingPointError: the gradient is not finite; nothing was changed.
         """
         loss = self.loss(batch, mixture)
         follow = zip(self.average.parameters(), self.student.parameters(), strict=True)
@@ -184,7 +200,10 @@ class Distillation:
 
     @torch.no_grad()
     def agreement(self, batches: Sequence[Batch]) -> float | None:
-        """Mean IoU between the masks that student and teacher prefer where the teacher sees a grain; None: nowhere."""
+        """Returns the mean IoU between the masks that the averaged student and the teacher prefer.
+
+        Only prompts for which the teacher finds a grain count; None: there are none.
+        """
         found = []
         for batch in batches:
             with torch.autocast(self.student.device.type, dtype=torch.bfloat16):
@@ -198,13 +217,18 @@ class Distillation:
 
 
 def preferred(logits: Tensor, scores: Tensor) -> Tensor:
-    """Of masks 1 to 3 the one with the best predicted IoU: N × 4 × H × W → N × H × W."""
+    """Returns, of masks 1 to 3, the one with the best predicted IoU; N × H × W.
+
+    Args:
+        logits: N × 4 × H × W.
+        scores: N × 4, predicted IoU.
+    """
     best = scores[:, 1:].argmax(1)
     return logits[torch.arange(len(logits)), 1 + best]
 
 
 def inherit(student: Sam, teacher: Sam) -> None:
-    """Copies prompt encoder and mask decoder where they are built alike."""
+    """Copies the teacher's prompt encoder and mask decoder to the student, each if both models build it alike."""
     for mine, theirs in (
         (student.prompt_encoder, teacher.prompt_encoder),
         (student.mask_decoder, teacher.mask_decoder),
@@ -215,10 +239,10 @@ def inherit(student: Sam, teacher: Sam) -> None:
 
 
 def photographs(folder: Path) -> list[NDArray[np.uint8]]:
-    """All images of a folder and the folders in it, 1024 px at most.
+    """Reads all images of a folder and of the folders in it, reduced to 1024 px at most.
 
     Raises:
-        Problem: There are none.
+        Problem: there are no images.
     """
     paths = files_of(folder, "**/*")
     if not paths:
@@ -227,7 +251,13 @@ def photographs(folder: Path) -> list[NDArray[np.uint8]]:
 
 
 def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: float) -> Pair:
-    """One of the images, whose grains nobody knows, or a synthetic one."""
+    """Draws one of the images, with `UNKNOWN` labels, or a synthetic image.
+
+    Args:
+        rng: source of all randomness.
+        images: images to draw from, each H × W × 3, uint8.
+        synthetic_share: share of synthetic images, 0…1.
+    """
     if not images or rng.uniform() < synthetic_share:
         return synthetic(rng)
     image = images[int(rng.integers(len(images)))]
@@ -235,12 +265,12 @@ def draw(rng: Generator, images: Sequence[NDArray[np.uint8]], synthetic_share: f
 
 
 def in_words(agreement: float | None) -> str:
-    """For the card and for whoever waits."""
+    """Returns the agreement in words."""
     return "unknown, for it sees no grain" if agreement is None else f"{agreement:.3f}"
 
 
 def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillation) -> None:
-    """Says what the checkpoint is and how it came about."""
+    """Writes card.md: what the checkpoint is and how it was made."""
     source = f"the images of {arguments.images.name}" if arguments.images else "synthetic images"
     (run / "card.md").write_text(
         f"# {run.name}\n\n{arguments.student}, distilled from {arguments.teacher} "
@@ -253,10 +283,10 @@ def write_card(run: Path, arguments: argparse.Namespace, distillation: Distillat
 
 
 def begin(arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], device: torch.device) -> Distillation:
-    """Loads the models, claims the run's folder, and goes back to where it stopped.
+    """Loads the models, claims the run's folder, and resumes the run if it was begun.
 
     Raises:
-        Problem: A checkpoint is not of its model, or the folder holds another run.
+        Problem: a checkpoint does not fit its model, or the folder holds another run.
     """
     known = fetch(arguments.teacher_checkpoint)
     teacher = load(arguments.teacher, known, device)
@@ -277,11 +307,11 @@ def begin(arguments: argparse.Namespace, images: Sequence[NDArray[np.uint8]], de
 
 
 def run_distillation(arguments: argparse.Namespace) -> Distillation:
-    """Both stages, from where the run's folder says.
+    """Runs both stages, or what is left of them.
 
     Raises:
-        Problem: There are no steps to take or no images, a checkpoint is not of its model, or the folder holds another
-            run.
+        Problem: there are no steps to take or no images, a checkpoint does not fit its model, or the folder holds
+            another run.
     """
     steps = arguments.embedding_steps + arguments.mask_steps
     if steps < 1:
@@ -291,7 +321,7 @@ def run_distillation(arguments: argparse.Namespace) -> Distillation:
     distillation = begin(arguments, images, device)
     run: Path = arguments.run
 
-    # Only sam_tiny's kind of encoder takes anything smaller than the whole frame.
+    # Only encoders like sam_tiny's take crops smaller than the whole frame.
     both = (distillation.teacher, distillation.student)
     small = all(isinstance(sam.image_encoder, TinyImageEncoder) for sam in both)
     source = partial(draw, images=images, synthetic_share=arguments.synthetic)
@@ -331,7 +361,7 @@ def run_distillation(arguments: argparse.Namespace) -> Distillation:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
@@ -340,14 +370,14 @@ def parser() -> argparse.ArgumentParser:
     add("--student", default="sam_nano", choices=models.REGISTRY, help="(default: %(default)s)")
     add(
         "--student-checkpoint",
-        help="what the student begins with (default: nothing); its "
-        "decoder gives way to the teacher's where both are built alike",
+        help="weights that the student begins with (default: random); its "
+        "decoder is replaced by the teacher's if both are built alike",
     )
     add("--images", type=Path, help="folder of images, annotated or not (default: synthetic images)")
     add("--synthetic", type=float, default=0.3, help="share of synthetic images among yours (default: %(default)s)")
     add("--embedding-steps", type=int, default=3000, help="steps on embeddings alone (default: %(default)s)")
     add("--mask-steps", type=int, default=3000, help="steps on embeddings and masks (default: %(default)s)")
-    add("--temperature", type=float, default=2.0, help="of the soft comparison (default: %(default)s)")
+    add("--temperature", type=float, default=2.0, help="temperature of the soft comparison (default: %(default)s)")
     add("--hard", type=float, default=0.5, help="share of the hard comparison, 0…1 (default: %(default)s)")
     add("--every", type=int, default=250, help="steps between validations and saves (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")

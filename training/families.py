@@ -1,4 +1,4 @@
-"""What microscopes and cameras show, family by family: each draws a picture of grains and knows which pixel is whose.
+"""Families of synthetic images after what microscopes and cameras show. Each draws a picture with its label map.
 
 gravel          a heap of pebbles or rubble in sun or shade, dry or wet
 outcrop         pebbles in a wall or bed of sand
@@ -28,7 +28,7 @@ from training.relief import Drawing, Labels, Relief, Shape, drop, fill_gaps, gri
 
 
 def gravel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """A heap: what lies deep is in the dark, and nobody counts it."""
+    """Draws a heap of pebbles. Grains deep in it are dark and not labelled."""
     diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(1.8, 4.0))
     ground = 0.15 * np.float32(grain_px) * smooth_noise(rng, height, width, 2 * grain_px)
     relief = drop(rng, diameters, Shape.draw(rng), ground, sink=(0.0, 0.25))
@@ -39,7 +39,7 @@ def gravel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 def outcrop(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Pebbles that sit in sand, some of them hardly out of it."""
+    """Draws pebbles that sit in sand, some of them almost covered."""
     diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(0.15, 1.5), spread=(0.3, 1.1))
     ground = gritty_ground(rng, height, width, grain_px, relief=grain_px * rng.uniform(0.05, 0.35))
     shape = Shape.draw(rng)
@@ -53,7 +53,7 @@ def outcrop(rng: Generator, height: int, width: int, grain_px: float) -> Drawing
 
 
 def sand(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Light goes through the grains and shines on them; the lens is sharp at one height only."""
+    """Draws loose sand: translucent, glossy grains, with the lens focused at one height."""
     diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(0.5, 2.6), spread=(0.1, 0.4))
     ground = 0.1 * np.float32(grain_px) * smooth_noise(rng, height, width, 2 * grain_px)
     relief = drop(rng, diameters, Shape.draw(rng), ground, sink=(0.0, 0.3))
@@ -78,7 +78,7 @@ def sand(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 def plane_polars(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Pale grains told apart by their outlines, cleavage and inclusions."""
+    """Draws pale grains that differ by their outlines, cleavage and inclusions."""
     labels = _section(rng, height, width, grain_px)
     count = int(labels.max())
     pale = np.array([0.93, 0.92, 0.88]) * np.exp(rng.normal(0, 0.04, 3))
@@ -100,7 +100,7 @@ def plane_polars(rng: Generator, height: int, width: int, grain_px: float) -> Dr
 
 
 def crossed_polars(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Retardation gives each grain its colour, its turn towards the polarisers how bright it is."""
+    """Draws grains between crossed polarisers: retardation sets a grain's colour, its orientation the brightness."""
     labels = _section(rng, height, width, grain_px)
     count = int(labels.max())
     retardation = np.abs(rng.normal(0.22, 0.06, count + 1))  # quartz, feldspar: grey to white of the first order
@@ -130,7 +130,7 @@ def crossed_polars(rng: Generator, height: int, width: int, grain_px: float) -> 
 
 
 def steel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """The etchant eats boundaries, more here and less there, and hardly tells the grains apart."""
+    """Draws etched steel: boundaries etched unevenly, grains of almost the same grey."""
     labels = mosaic(rng, height, width, grain_px, pores=0.0)
     count = int(labels.max())
     grey = rng.uniform(0.5, 0.85) + rng.normal(0, rng.choice([0.015, 0.04, 0.12]), count + 1)
@@ -152,7 +152,7 @@ def steel(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 def sem(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """More electrons leave where the surface is steep: rims are bright, whatever the light."""
+    """Draws an electron micrograph: more electrons leave where the surface is steep, so rims are bright."""
     diameters = _diameters(rng, (height, width), grain_px, layers=rng.uniform(0.3, 2.2))
     ground = rng.uniform(0, 0.1) * np.float32(grain_px) * smooth_noise(rng, height, width, grain_px)
     relief = drop(rng, diameters, Shape.draw(rng), ground, sink=(0.0, 0.4))
@@ -169,7 +169,7 @@ def sem(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 
 
 def unequal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """A few large stones, half buried, in hundreds of small ones of the same rock."""
+    """Draws a few large stones, half buried, among hundreds of small ones of the same rock."""
     side = min(height, width)
     small = float(np.clip(grain_px * rng.uniform(0.35, 0.7), max(6.0, side / 130), max(6.0, side / 25)))
     large = float(np.clip(small * np.exp(rng.uniform(np.log(6), np.log(25))), 4 * small, max(4.1 * small, 0.45 * side)))
@@ -182,7 +182,7 @@ def unequal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing
     relief = fill_gaps(rng, relief, gravel, shape, ground=ground, pile=rng.uniform(0.1, 0.9))
     albedo = of_kinds(rng, ROCKS, len(stones) + len(gravel))
     albedo[0] = albedo[1:].mean(0) * rng.uniform(0.25, 0.9)
-    if rng.uniform() < 0.5:  # crushed rock: its own dust lies on it
+    if rng.uniform() < 0.5:  # crushed rock, covered by its own dust
         dust = rng.uniform(0.2, 0.9) * rng.uniform(0.4, 1, (len(albedo) - 1, 1))
         albedo[1:] = (1 - dust) * albedo[1:] + dust * albedo[1:].mean(0) * rng.uniform(0.8, 1.2)
     image, lit = _outdoors(rng, relief, albedo, min(2 * small, 40), rng.uniform() < 0.2)
@@ -192,7 +192,7 @@ def unequal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing
 
 
 def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Light grains that touch here and there; all that is dyed is pore."""
+    """Draws light grains that touch here and there, with dyed resin in the pores."""
     cells, gap = unequal_mosaic(rng, height, width, grain_px, spread=rng.uniform(0.3, 1.0))
     count = int(cells.max())
     slack = smooth_noise(rng, height, width, 0.6 * grain_px) + 0.3 * smooth_noise(rng, height, width, 0.25 * grain_px)
@@ -216,7 +216,7 @@ def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
     image *= (1 + np.where(pore, 0, rough) * texture)[..., None]
 
     dyed = layered_noise(rng, height, width, (2 * grain_px, 0.5 * grain_px, 3.0), 0.5)
-    milky = rng.uniform(0.05, 0.3) * dyed  # the resin's depth changes, clay and cement cloud it
+    milky = rng.uniform(0.05, 0.3) * dyed  # the resin varies in depth, and clay and cement cloud it
     cement = np.clip(2 * (smooth_noise(rng, height, width, 1.5 * grain_px) - rng.uniform(0.6, 2.5)), 0, 1)
     stuff = np.array([0.62, 0.52, 0.38], np.float32) * np.exp(rng.normal(0, 0.2, 3)).astype(np.float32)
     in_pores = image * (1 + milky)[..., None] * (1 - cement)[..., None] + cement[..., None] * stuff * grit(
@@ -235,9 +235,12 @@ def epoxy(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (gravel, outcrop, sand, plane_polars, crossed_polars, steel, sem)
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 LATER: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (unequal, epoxy)
 }
+"""Drawing functions of the families that were added later, with the same arguments."""
 
 DYES = np.array(
     [
@@ -249,12 +252,19 @@ DYES = np.array(
         (0.75, 0.30, 0.40),
     ]
 )
-"""Colours (RGB) of dyed resin as it is seen: blues, a green, a red."""
+"""Colours (RGB) of dyed resin in images: blues, a green, a red."""
 DYE_SHARES = (0.25, 0.15, 0.3, 0.2, 0.05, 0.05)
 
 
 def _graded(rng: Generator, area: float, small: float, large: float) -> NDArray[np.float64]:
-    """Diameters between two ends, by a power law as crushing and rivers leave them; they cover `area` px² in all."""
+    """Draws diameters, px, by a power law, as crushing and rivers leave them.
+
+    Args:
+        rng: source of all randomness.
+        area: area that the grains cover in all, px².
+        small: smallest diameter, px.
+        large: largest diameter, px.
+    """
     power = 1 - rng.uniform(2.2, 3.2)
     share = rng.uniform(0, 1, 20_000)
     found = (small**power + share * (large**power - small**power)) ** (1 / power)
@@ -266,7 +276,15 @@ def _graded(rng: Generator, area: float, small: float, large: float) -> NDArray[
 def _diameters(
     rng: Generator, size: tuple[int, int], grain_px: float, layers: float, spread: tuple[float, float] = (0.15, 0.75)
 ) -> NDArray[np.float64]:
-    """Log-normal sizes that cover the frame so many times over, in the order of their fall."""
+    """Draws log-normal diameters, px, in the order in which the grains fall.
+
+    Args:
+        rng: source of all randomness.
+        size: height and width of the frame, px.
+        grain_px: typical diameter, px.
+        layers: area that the grains cover in all, in units of the frame's area.
+        spread: range of the standard deviation of the diameters' logarithm.
+    """
     height, width = size
     sigma = rng.uniform(*spread)
     largest = 0.5 * min(height, width)
@@ -276,7 +294,7 @@ def _diameters(
         found.append(float(np.clip(grain_px * np.exp(rng.normal(0, sigma)), 6, largest)))
         covered += 0.785 * found[-1] ** 2
     sizes = np.array(found)
-    # Small ones fall into the gaps of large ones, or everything falls as it comes.
+    # Either small grains fall into the gaps of large ones, or all fall in any order.
     order = np.argsort(-sizes * np.exp(rng.normal(0, rng.choice([0.3, 1.0, 3.0]), len(sizes))))
     return sizes[order]
 
@@ -284,7 +302,7 @@ def _diameters(
 def _outdoors(
     rng: Generator, relief: Relief, albedo: FloatMap, grain_px: float, wet: bool
 ) -> tuple[FloatMap, FloatMap]:
-    """Linear light from a lit surface (H × W × 3), and how much reaches each pixel (H × W)."""
+    """Returns the linear light from a lit surface (H × W × 3), and how much light reaches each pixel (H × W)."""
     height, width = relief.labels.shape
     light = illuminate(rng, relief, grain_px, elevation=rng.uniform(20, 75), gloss=rng.uniform(15, 60))
     surface = albedo[relief.labels] * rock(rng, relief.labels, relief.own, grain_px, rng.uniform(0.3, 1.2))
@@ -303,7 +321,7 @@ def _outdoors(
 
 
 def _countable(rng: Generator, relief: Relief, light: FloatMap) -> Labels:
-    """Labels of the grains that somebody would outline: a fair part of them is seen, and not in the dark."""
+    """Returns the labels of the grains that a person would outline: enough of them is visible and bright enough."""
     count = len(relief.areas)
     visible = np.maximum(np.bincount(relief.labels.ravel(), minlength=count), 1)
     brightness = np.bincount(relief.labels.ravel(), light.ravel(), minlength=count) / visible
@@ -313,21 +331,21 @@ def _countable(rng: Generator, relief: Relief, light: FloatMap) -> Labels:
 
 
 def _section(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
-    """A mosaic, or grains in cement."""
+    """Draws the label map of a thin section: a mosaic, or grains in cement."""
     if rng.uniform() < 0.55:
         return mosaic(rng, height, width, grain_px, pores=rng.uniform(0, 0.15) * (rng.uniform() < 0.4))
     return embedded(rng, height, width, grain_px)
 
 
 def _field_on(rng: Generator, labels: Labels, grain_px: float) -> FloatMap:
-    """Noise at several scales that jumps from grain to grain."""
+    """Draws noise at several scales that jumps from grain to grain; H × W."""
     scales = (0.5 * grain_px, 0.2 * grain_px, 4.0, 1.5)
     height, width = labels.shape
     return displaced(rng, layered_noise(rng, height + 96, width + 96, scales, rng.uniform(0.3, 0.8)), labels)
 
 
 def _stripes(rng: Generator, labels: Labels, grain_px: float) -> tuple[FloatMap, FloatMap]:
-    """Two waves at right angles, turned and spaced anew in every grain; H × W each, −1…1."""
+    """Draws two waves at right angles, with another direction and period in every grain; H × W each, −1…1."""
     height, width = labels.shape
     count = int(labels.max())
     angle = each(rng.uniform(0, np.pi, count + 1), labels)
@@ -336,13 +354,13 @@ def _stripes(rng: Generator, labels: Labels, grain_px: float) -> tuple[FloatMap,
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     turns = np.float32(2 * np.pi) / period
-    # Two periods mixed: lamellae have many widths.
+    # Two periods are mixed, because lamellae have many widths.
     wave = np.sin(turns * along + phase) + 0.6 * np.sin(0.37 * turns * along + 2 * phase)
     return np.asarray(wave / 1.6, np.float32), np.asarray(np.sin(turns * across), np.float32)
 
 
 def _cleavage(rng: Generator, labels: Labels, grain_px: float, share: float) -> FloatMap:
-    """Thin dark parallel lines in a share of the grains; H × W."""
+    """Draws thin dark parallel lines in a share of the grains; H × W."""
     count = int(labels.max())
     wave, _ = _stripes(rng, labels, 0.6 * grain_px)
     amount = (rng.uniform(0, 1, count + 1) < share) * rng.uniform(0.05, 0.35, count + 1)
@@ -351,7 +369,7 @@ def _cleavage(rng: Generator, labels: Labels, grain_px: float, share: float) -> 
 
 
 def _cracks(rng: Generator, labels: Labels, grain_px: float, share: float) -> FloatMap:
-    """One thin bent crack through each of a share of the grains; H × W, 0…1."""
+    """Draws a thin bent crack through each of a share of the grains; H × W, 0…1."""
     count = int(labels.max())
     away = from_centre(labels) / np.float32(0.5 * grain_px)
     turn = rng.uniform(0, 2 * np.pi, count + 1)
@@ -363,7 +381,7 @@ def _cracks(rng: Generator, labels: Labels, grain_px: float, share: float) -> Fl
 
 
 def _outlined(rng: Generator, image: FloatMap, labels: Labels, grain_px: float, dark: float) -> FloatMap:
-    """Draws boundaries as a section shows them: dark, of changing strength."""
+    """Draws boundaries as thin sections show them: dark, with varying strength."""
     height, width = labels.shape
     lines = np.clip(rng.uniform(0.2, 1.4) + 0.5 - depth_inside(labels), 0, 1)
     patchy = np.clip(0.75 + 0.5 * smooth_noise(rng, height, width, 0.5 * grain_px), 0, 1)

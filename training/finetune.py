@@ -4,15 +4,15 @@
     python -m training.finetune --model sam_vit_h --checkpoint vit_h.pth --data rock --run training/runs/rock_h
     python -m training.finetune --data rock --run training/runs/rock_lora --encoder lora    # the encoder learns, too
 
-The folder has images with label maps (A17.jpg, A17_labels.png, 16 bit: 0 is no grain) or one COCO file; ten well
-outlined images are a beginning. A fifth of them is kept apart and tells when to stop. What the model knew is kept
-alive by synthetic images among yours (--synthetic). sam_tiny's seeds, which say where it is asked, learn with it; a
-large model's seed head is made afterwards: python -m training.seeds.
+The folder holds images with label maps (A17.jpg, A17_labels.png, 16 bit: 0 is no grain) or one COCO file; ten well
+outlined images are a beginning. A fifth of them is kept apart and tells when to stop. Synthetic images among yours
+(--synthetic) keep the model from forgetting what it knew. sam_tiny's seeds, the points at which it is prompted, are
+trained with it; make the seed head of a large model afterwards: python -m training.seeds.
 
-Interrupt it at will, the same command resumes, with the same images, weights and settings. Only --every, --patience,
---workers and --device may change: a run that lost patience goes on with more, but one that took its --steps is done,
-for the learning rate falls to zero over them. The run's folder then holds MODEL.pth, the best checkpoint, which the
-handler loads as it is; card.md, which says how it came about; curves.png; and log.jsonl. To serve it:
+You may interrupt it. The same command resumes the run, with the same images, weights and settings; only --every,
+--patience, --workers and --device may change. A run that lost patience goes on with more patience, but one that took
+its --steps is done, because the learning rate falls to zero over them. Its folder then holds MODEL.pth, the best
+checkpoint, which the handler can load; card.md, which says how it was made; curves.png; and log.jsonl. To serve it:
 
     grainserve weights push training/runs/rock/sam_tiny.pth --name rock.pth
 """
@@ -35,8 +35,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from grain_handler import models
-from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
+from grain_handler.sam import models
+from grain_handler.sam.tiny_encoder import TinyImageEncoder, predicts_seeds
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.adapters import add_adapters, merged_state
@@ -51,23 +51,23 @@ from training.train import PROMPTS, SIDES, window
 
 ENCODERS = ("frozen", "lora", "full")
 SETTINGS = ("model", "encoder", "synthetic", "seed", "steps", "lr")
-"""What stays the same when a run is resumed."""
+"""Options that must stay the same when a run is resumed."""
 
 AVERAGE_DECAY = 0.99
 VALIDATION_BATCHES = 16
 CROPS = 8
-"""Of 256 px in a batch, or their worth in larger ones."""
+"""Crops of 256 px in a batch, or fewer larger crops of the same area."""
 SIDE = 16
-"""Tokens of the window in which seeds are validated, as nearly all of them are asked."""
+"""Side of the window in which seeds are validated, tokens: that of nearly all seeds when the model serves."""
 SEEDS = 0.5
-"""What the seed map's loss counts beside that of the masks."""
+"""Weight of the seed map's loss; that of the masks has the weight 1."""
 
 
 def _with_gradient(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """Asks for the gradient of a layer's input, which nobody needs.
+    """Makes torch compute the gradient of a layer's input, although nothing uses it.
 
-    Without it, torch 2.13's group normalisation reads beside its arrays on the CPU (bfloat16 in channels-last order)
-    and the process dies: so it did behind a frozen encoder.
+    Without it, behind a frozen encoder, torch 2.13's group normalisation reads outside its arrays on the CPU (bfloat16
+    in channels-last order), and the process crashes.
     """
     (features,) = inputs
     if torch.is_grad_enabled() and not features.requires_grad:
@@ -77,7 +77,14 @@ def _with_gradient(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
 
 @dataclass(frozen=True)
 class Validation:
-    """How far a run was: step, mean loss since the last validation, and loss and IoU on images kept apart."""
+    """Figures of a validation.
+
+    Attributes:
+        step: steps taken.
+        loss: mean loss since the last validation.
+        held_out_loss: loss on the images kept apart.
+        held_out_iou: mean IoU of the preferred masks on the images kept apart.
+    """
 
     step: int
     loss: float
@@ -87,16 +94,17 @@ class Validation:
 
 @dataclass
 class Tuning:
-    """A run: what is learnt, and how far it is.
+    """The state of a run.
 
     Attributes:
-        sam: The model; with adapters where the encoder has them.
-        encoder: One of `ENCODERS`.
-        learnt: The parameters that learn.
-        average: Their moving averages, which are validated and written: they are better, and steadier.
-        optimizer: Of what is learnt.
-        step: Steps taken.
-        history: All validations, the first before any step.
+        sam: model, with adapters if the encoder has them.
+        encoder: one of `ENCODERS`.
+        learnt: parameters that learn.
+        average: moving averages of these parameters. They are validated and written, because they are better and
+            steadier.
+        optimizer: optimizer of these parameters.
+        step: steps taken.
+        history: all validations, the first before any step.
     """
 
     sam: Sam
@@ -109,7 +117,13 @@ class Tuning:
 
     @classmethod
     def begin(cls, sam: Sam, encoder: str, rate: float) -> Tuning:
-        """Chooses what is learnt: mask decoder and seed head always, the encoder as told, the prompt encoder never."""
+        """Begins a run. Mask decoder and seed head always learn, the prompt encoder never.
+
+        Args:
+            sam: model to tune; changed.
+            encoder: how the image encoder learns, one of `ENCODERS`.
+            rate: learning rate.
+        """
         for parameter in sam.parameters():
             parameter.requires_grad_(False)
         if encoder == "lora":
@@ -126,16 +140,16 @@ class Tuning:
 
     @property
     def best(self) -> Validation:
-        """The validation of the least loss on images kept apart."""
+        """The validation with the least loss on the images kept apart."""
         return min(self.history, key=lambda each: each.held_out_loss)
 
     def save(self, run: Path) -> None:
-        """Writes what the run is resumed from."""
+        """Writes the state from which the run is resumed."""
         state = {"sam": self.sam.state_dict(), "average": self.average, "optimizer": self.optimizer.state_dict()}
         save(run / STATE, state | {"step": self.step, "history": [asdict(each) for each in self.history]})
 
     def resume(self, run: Path) -> None:
-        """Goes back to where `save` was last called."""
+        """Restores the state that `save` last wrote."""
         state = torch.load(run / STATE, map_location=self.sam.device, weights_only=True)
         self.sam.load_state_dict(state["sam"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -144,7 +158,7 @@ class Tuning:
 
     @contextmanager
     def averaged(self) -> Iterator[Sam]:
-        """The model with the averages in place of what is learnt, for as long as the context lasts."""
+        """Yields the model with the averages in place of the learnt parameters, for as long as the context lasts."""
         now = [parameter.data for parameter in self.learnt]
         for parameter, mean in zip(self.learnt, self.average, strict=True):
             parameter.data = mean
@@ -160,7 +174,12 @@ class Tuning:
         return predicts_seeds(self.sam.image_encoder)
 
     def loss(self, batch: Batch, side: int | None) -> tuple[Tensor, float]:
-        """The loss of a batch, and the mean IoU of the masks that the model prefers; `side` as in `forward.decode`."""
+        """Returns the loss of a batch, and the mean IoU of the masks that the model prefers.
+
+        Args:
+            batch: crops with their prompts.
+            side: side of the window that a prompt sees, tokens; None: it sees the whole crop.
+        """
         with torch.autocast(self.sam.device.type, dtype=torch.bfloat16):
             embedding, maps = embed(self.sam, batch)
             logits, scores = decode(self.sam, embedding, batch, side)
@@ -170,10 +189,14 @@ class Tuning:
         return loss, float(chosen)
 
     def take_step(self, batch: Batch, rate: float) -> float:
-        """One step of the optimizer and of the averages; the loss.
+        """Takes a step of the optimizer and of the averages; returns the loss.
+
+        Args:
+            batch: crops with their prompts.
+            rate: learning rate.
 
         Raises:
-            FloatingPointError: If the gradient is not finite; nothing was changed.
+            FloatingPointError: the gradient is not finite; nothing was changed.
         """
         loss, _ = self.loss(batch, window(batch.images.shape[-1]) if self.seeds else None)
         follow = zip(self.average, self.learnt, strict=True)
@@ -183,11 +206,11 @@ class Tuning:
 
     @torch.no_grad()
     def validate(self, batches: Sequence[Batch], loss: float) -> Validation:
-        """Asks the averaged model about images that nothing is learnt from, and notes it.
+        """Measures the averaged model on the images kept apart, and adds the figures to the history.
 
         Args:
-            batches: Of those images.
-            loss: Mean of the steps since the last time.
+            batches: batches of these images.
+            loss: mean loss of the steps since the last validation.
 
         Returns:
             The new entry of the history.
@@ -201,7 +224,13 @@ class Tuning:
 
 
 def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) -> Pair:
-    """One of the images, or now and then a synthetic one."""
+    """Draws one of the images, or a synthetic one.
+
+    Args:
+        rng: source of all randomness.
+        images: images to draw from.
+        synthetic_share: share of synthetic images, 0…1.
+    """
     if rng.uniform() < synthetic_share:
         return synthetic(rng)
     chosen = images[int(rng.integers(len(images)))]
@@ -209,7 +238,14 @@ def draw(rng: Generator, images: Sequence[Annotated], synthetic_share: float) ->
 
 
 def batches(images: Sequence[Annotated], seed: int, sam: Sam, synthetic_share: float) -> CropStream:
-    """An endless stream; only sam_tiny's encoder takes anything smaller than the whole frame."""
+    """Makes an endless stream of batches. Only encoders like sam_tiny's get crops smaller than the whole frame.
+
+    Args:
+        images: images to draw from.
+        seed: seed of the stream.
+        sam: model that the batches are for.
+        synthetic_share: share of synthetic images, 0…1.
+    """
     source = partial(draw, images=images, synthetic_share=synthetic_share)
     prompts = PROMPTS if predicts_seeds(sam.image_encoder) else 8
     sides = SIDES if isinstance(sam.image_encoder, TinyImageEncoder) else (FRAME,)
@@ -219,7 +255,7 @@ def batches(images: Sequence[Annotated], seed: int, sam: Sam, synthetic_share: f
 def write_card(
     run: Path, arguments: argparse.Namespace, learnt: Sequence[str], kept: Sequence[str], tuning: Tuning
 ) -> None:
-    """Says what the checkpoint is and how it came about."""
+    """Writes card.md: what the checkpoint is and how it was made."""
     first, best = tuning.history[0], tuning.best
     (run / "card.md").write_text(
         f"# {run.name}\n\n{arguments.model}, fine-tuned from {Path(arguments.checkpoint).name} on {len(learnt)} images "
@@ -236,7 +272,7 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
     """Trains until the validation loss no longer falls, or the steps are taken.
 
     Raises:
-        Problem: There are too few images, the checkpoint is not of the model, or the folder holds another run.
+        Problem: there are too few images, the checkpoint does not fit the model, or the folder holds another run.
     """
     device = torch.device(arguments.device)
     learnt, kept = split(images, arguments.seed)
@@ -287,7 +323,7 @@ def run_tuning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Tu
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--data", type=Path, required=True, help="folder of annotated images")
@@ -298,8 +334,8 @@ def parser() -> argparse.ArgumentParser:
         default=str(ROOT / "weights" / "sam_tiny.pth"),
         help="weights to begin with (default: sam_tiny's)",
     )
-    add("--encoder", default="frozen", choices=ENCODERS, help="what of the image encoder learns (default: %(default)s)")
-    add("--steps", type=int, default=2000, help="at most (default: %(default)s)")
+    add("--encoder", default="frozen", choices=ENCODERS, help="how the image encoder learns (default: %(default)s)")
+    add("--steps", type=int, default=2000, help="most steps (default: %(default)s)")
     add("--every", type=int, default=100, help="steps between validations (default: %(default)s)")
     add("--patience", type=int, default=600, help="steps without a better validation before the end (%(default)s)")
     add("--lr", type=float, default=2e-4, help="peak learning rate (default: %(default)s)")

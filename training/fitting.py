@@ -1,4 +1,4 @@
-"""What every step of every run does once it has a loss."""
+"""The optimisation step that all runs share."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def descend(
     averages: Iterable[tuple[Tensor, Tensor]],
     decay: float,
 ) -> None:
-    """One step of the optimizer, its gradient clipped to a norm of 1, then of the moving averages.
+    """Takes a step of the optimizer, with the gradient clipped to a norm of 1, then of the moving averages.
 
     Args:
-        loss: Scalar, of what the optimizer holds.
-        optimizer: Of what learns.
-        rate: Learning rate of this step.
-        step: Steps taken before.
-        averages: Each moving average with the parameter it follows; changed in place.
-        decay: Share that an average keeps of itself; less in the first steps, so that the beginning is forgotten.
+        loss: scalar that depends on the optimizer's parameters.
+        optimizer: optimizer of the parameters that learn.
+        rate: learning rate of this step.
+        step: steps taken before.
+        averages: each moving average with the parameter that it follows; changed in place.
+        decay: share of itself that an average keeps, 0…1; less in the first steps, so that the beginning is forgotten.
 
     Raises:
-        FloatingPointError: If the gradient is not finite; nothing was changed.
+        FloatingPointError: the gradient is not finite; nothing was changed.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -1,4 +1,6 @@
-"""Flat grains of any colour, texture and light: no real picture looks like these, and so none is all new to a model.
+"""Families of flat grains of any colour, texture and light.
+
+They look like no real picture, but vary so much that a real picture is less new to a model trained on them.
 
 polycrystal  a tight mosaic
 loose        separate or overlapping grains on a ground
@@ -20,19 +22,19 @@ from training.relief import Drawing, Labels
 
 
 def polycrystal(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """A tight mosaic, now and then with pores."""
+    """Draws a tight mosaic, sometimes with pores."""
     pores = rng.uniform(0, 0.15) if rng.uniform() < 0.3 else 0.0
     return _painted(rng, mosaic(rng, height, width, grain_px, pores), False, grain_px)
 
 
 def loose(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Blobs, one over the other or side by side."""
+    """Draws blobs, one over the other or side by side."""
     labels = scatter(rng, height, width, grain_px, crowding=rng.uniform(0.35, 1.6))
     return _painted(rng, labels, True, grain_px)
 
 
 def matrix(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Rounded cells with a ground between them."""
+    """Draws rounded cells with a ground between them."""
     return _painted(rng, embedded(rng, height, width, grain_px), True, grain_px)
 
 
@@ -41,17 +43,26 @@ FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     "loose": loose,
     "matrix": matrix,
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _painted(rng: Generator, labels: Labels, solid: bool, grain_px: float) -> Drawing:
-    """Colours, textures and boundaries; `solid` grains are lit from one side and cast shadows."""
+    """Paints a label map with colours, textures and boundaries.
+
+    Args:
+        rng: source of all randomness.
+        labels: H × W, int32, 0 is ground.
+        solid: whether grains may be lit from one side and cast shadows.
+        grain_px: typical grain diameter, px.
+    """
     height, width = labels.shape
     count = int(labels.max())
     image = any_colours(rng, count)[labels]
     light = _texture(rng, labels, grain_px)
     if rng.uniform() < 0.5:
         light += _stripes(rng, labels, grain_px)
-    if rng.uniform() < 0.4:  # undulose extinction, zoning: a slow gradient of its own in every grain
+    if rng.uniform() < 0.4:  # undulose extinction, zoning: every grain has a slow gradient of its own
         tilt = rng.normal(0, 0.10 / grain_px, (count + 1, 2)).astype(np.float32)
         tilt[0] = 0
         light += (tilt[labels] * from_centre(labels)).sum(-1)
@@ -59,7 +70,7 @@ def _painted(rng: Generator, labels: Labels, solid: bool, grain_px: float) -> Dr
     depth = depth_inside(labels)
     inside = labels > 0
     background = ~inside
-    if background.any():  # a matrix is grainy at a scale well below the grains'
+    if background.any():  # the texture of a matrix is much finer than the grains
         scales = (1.5, 3.0, 0.15 * grain_px, 0.5 * grain_px)
         grit = sum(rng.uniform(0, 1) * smooth_noise(rng, height, width, scale) for scale in scales)
         light = light + background * np.asarray(grit, np.float32) * rng.uniform(0, 0.09)
@@ -91,7 +102,7 @@ def _painted(rng: Generator, labels: Labels, solid: bool, grain_px: float) -> Dr
 
 
 def _texture(rng: Generator, labels: Labels, grain_px: float) -> FloatMap:
-    """Multi-scale noise that jumps from grain to grain (each reads the same field at its own offset)."""
+    """Draws noise at several scales that jumps from grain to grain: each grain reads the field at another offset."""
     height, width = labels.shape
     margin = 128
     field = np.zeros((height + margin, width + margin), np.float32)
@@ -107,7 +118,7 @@ def _texture(rng: Generator, labels: Labels, grain_px: float) -> FloatMap:
 
 
 def _stripes(rng: Generator, labels: Labels, grain_px: float) -> FloatMap:
-    """Twin lamellae and veins in some of the grains."""
+    """Draws twin lamellae and veins in some of the grains; H × W."""
     height, width = labels.shape
     count = int(labels.max())
     angle = rng.uniform(0, np.pi, count + 1).astype(np.float32)[labels]

@@ -1,4 +1,4 @@
-"""Annotated images of one's own: a folder of images with label maps, or with one COCO file.
+"""Reads folders of annotated images: images with label maps, or with one COCO file.
 
 rock/
   A17.jpg   A17_labels.png     # 16-bit PNG or TIFF: 0 is no grain, each grain has a number
@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from grain_handler.decode import MAX_SIDE
 from grain_handler.reading.picture import BROKEN, read_header, read_picture
 from grain_handler.reading.refusal import Refused
+from grain_handler.wire.image import MAX_SIDE
 from tools.problem import Problem
 
 T = TypeVar("T", bound=np.generic)
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 BESIDE = ("_labels", "_overlay", "_sizes")
-"""Endings of files that lie beside an image: its label map, and pictures that `grainserve analyze` writes."""
+"""Endings of pictures that are no images to learn from: label maps, and pictures that `grainserve analyze` draws."""
 
 KEPT_APART = 0.2
 """Share of the images that `split` sets aside."""
@@ -41,7 +41,7 @@ class Annotated:
     """An image and its grains.
 
     Attributes:
-        name: The file's stem.
+        name: stem of the file's name.
         image: H × W × 3, uint8, RGB, as the handler decodes it; 1024 px at most on the longer side.
         labels: H × W, int32; 0 is no grain.
     """
@@ -52,16 +52,17 @@ class Annotated:
 
 
 def read(folder: Path) -> list[Annotated]:
-    """Reads a folder.
+    """Reads a folder of annotated images.
 
     Args:
-        folder: Images with label maps beside them, or with one COCO file.
+        folder: folder of images with label maps beside them, or with one COCO file.
 
     Returns:
-        The annotated images, by name; images over 1024 px are reduced, as they must be to be served.
+        The annotated images, sorted by name. Images over 1024 px are reduced to the size in which they are served.
 
     Raises:
-        Problem: There are none, one is there twice, cannot be read or has labels of another size or without a grain.
+        Problem: there are no images, an image occurs twice, a file cannot be read, or labels have another size than
+            their image or hold no grain.
     """
     found: dict[str, tuple[Annotated, str]] = {}
     for each, files in _pairs(folder):
@@ -79,14 +80,14 @@ def read(folder: Path) -> list[Annotated]:
 
 
 def files_of(folder: Path, pattern: str = "*") -> list[Path]:
-    """Images of a folder, by path, without what lies beside them.
+    """Returns the images of a folder, sorted by path, without label maps and pictures that `grainserve analyze` draws.
 
     Args:
-        folder: Where to look.
-        pattern: `*`, or `**/*` to look in its folders as well.
+        folder: folder of images.
+        pattern: `*`, or `**/*` to look into the folders in it as well.
 
     Raises:
-        Problem: There is no such folder.
+        Problem: there is no such folder.
     """
     if not folder.is_dir():
         raise Problem(f"there is no folder {folder}: name the one that holds your images")
@@ -97,23 +98,23 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Reads an image as the handler does: H × W × 3, uint8, RGB, upright; 1024 px at most on the longer side.
 
     Raises:
-        Problem: It is not there, or cannot be read.
+        Problem: the file does not exist or cannot be read.
     """
     return _reduced(_upright(path), Image.Resampling.LANCZOS)
 
 
 def annotated(path: Path, labels: NDArray[np.int32]) -> Annotated:
-    """Reads an image that belongs to a label map.
+    """Reads the image of a label map.
 
     Args:
-        path: The image.
-        labels: H × W, int32, of the upright image's size.
+        path: image file.
+        labels: H × W, int32, of the same size as the upright image.
 
     Returns:
-        Both, 1024 px at most.
+        The image and its labels, reduced to 1024 px at most.
 
     Raises:
-        Problem: The image cannot be read or has another size.
+        Problem: the image cannot be read, or has another size than the labels.
     """
     image = _upright(path)
     if labels.shape != image.shape[:2]:
@@ -129,7 +130,7 @@ def read_labels(path: Path) -> NDArray[np.int32]:
     """Reads a label map: H × W, int32.
 
     Raises:
-        Problem: It cannot be read, or has several channels.
+        Problem: the file cannot be read, or has several channels.
     """
     with _opened(path) as picture:
         labels = np.asarray(picture)
@@ -142,10 +143,14 @@ def read_labels(path: Path) -> NDArray[np.int32]:
 
 
 def split(images: Sequence[Annotated], seed: int) -> tuple[list[Annotated], list[Annotated]]:
-    """Images to learn from and, a fifth, to stop by; one at least of each.
+    """Splits images into those to learn from and a fifth that tells when to stop; each part has at least one.
+
+    Args:
+        images: annotated images.
+        seed: seed of the draw.
 
     Raises:
-        Problem: There are fewer than two images.
+        Problem: there are fewer than two images.
     """
     if len(images) < 2:
         raise Problem("fine-tuning needs two annotated images at least: one to learn from, one to tell when to stop")
@@ -155,7 +160,7 @@ def split(images: Sequence[Annotated], seed: int) -> tuple[list[Annotated], list
 
 
 def _pairs(folder: Path) -> Iterator[tuple[Annotated, str]]:
-    """Each annotated image, and the names of the files that it comes from."""
+    """Yields each annotated image with the names of its files, in words."""
     images = files_of(folder)
     for path in sorted(folder.glob("*.json")):
         content = _json(path)
@@ -182,7 +187,7 @@ def _coco(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[Annotated, s
             raise Problem(f'{path} names {image}, which is not there: add it, or drop it from "images"')
         labels = np.zeros((about["height"], about["width"]), np.int32)
         mine = [entry for entry in content["annotations"] if entry["image_id"] == about["id"]]
-        # Large ones first, so that a grain on another one is not lost.
+        # Large grains first, so that a small grain on a large one is not painted over.
         for number, entry in enumerate(sorted(mine, key=lambda entry: -float(entry.get("area", 0))), start=1):
             fault = _fault(entry.get("segmentation"))
             if fault:
@@ -192,7 +197,7 @@ def _coco(path: Path, content: Mapping[str, Any]) -> Iterator[tuple[Annotated, s
 
 
 def _fault(segmentation: Any) -> str | None:
-    """What is wrong with a COCO segmentation, if anything."""
+    """Returns what is wrong with a COCO segmentation, in words; None if nothing is."""
     if not segmentation:
         return "has no segmentation"
     if isinstance(segmentation, list) and any(not isinstance(each, list) or len(each) < 6 for each in segmentation):
@@ -228,7 +233,7 @@ def _upright(path: Path) -> NDArray[np.uint8]:
 
 
 def _reduced(pixels: NDArray[T], resampling: Image.Resampling) -> NDArray[T]:
-    """Pixels (H × W or H × W × 3) with 1024 px at most on the longer side."""
+    """Reduces pixels (H × W or H × W × 3) to 1024 px at most on the longer side."""
     height, width = pixels.shape[:2]
     scale = MAX_SIDE / max(height, width)
     if scale >= 1:

@@ -1,4 +1,4 @@
-"""SAM's forward pass over several crops at once, with gradients; SAM's own takes one image and none."""
+"""SAM's forward pass over several crops at once, with gradients. SAM's own takes one image and gives no gradients."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from grain_handler.tiny_encoder import TinyImageEncoder, predicts_seeds
+from grain_handler.sam.tiny_encoder import TinyImageEncoder, predicts_seeds
 from training.crops import UNKNOWN, Batch
 from training.losses import coverage
 
 
 def embed(sam: Sam, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """Encodes a batch.
+    """Encodes the crops of a batch.
+
+    Args:
+        sam: model.
+        batch: crops.
 
     Returns:
-        Image embeddings (B × C × S/16 × S/16), and the seed map (B × SEED_CHANNELS × S/8 × S/8); None where the model
-        predicts none.
+        Image embeddings (B × C × S/16 × S/16), and the seed map (B × SEED_CHANNELS × S/8 × S/8), or None if the model
+        predicts no seeds.
     """
     images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
     if isinstance(sam.image_encoder, TinyImageEncoder):
@@ -31,11 +35,11 @@ def windows(batch: Batch, side: int) -> Tensor:
     """Places a window of the embedding around each prompt, as seeds are decoded.
 
     Args:
-        batch: The crops with their prompts.
-        side: Of the windows, tokens; at most the crops'.
+        batch: crops with their prompts.
+        side: side of the windows, tokens; at most that of the crops.
 
     Returns:
-        Each window's first column and row of tokens in its crop, B × P × 2, int64, multiples of 4.
+        First column and row of each window in its crop, tokens; B × P × 2, int64, multiples of 4.
     """
     middle = batch.prompts.unflatten(2, (2, 2)).mean(2) / 16
     tokens = batch.images.shape[-1] // 16
@@ -46,9 +50,9 @@ def cut(maps: Tensor, places: Tensor, side: int) -> Tensor:
     """Cuts a window for each prompt.
 
     Args:
-        maps: B × C × H × W, shared by a crop's prompts, or B × P × 1 × H × W, one of each.
-        places: B × P × 2, first column and row, in cells of the maps.
-        side: Of the windows, cells.
+        maps: B × C × H × W, shared by all prompts of a crop, or B × P × 1 × H × W, a map for each prompt.
+        places: B × P × 2, first column and row of each window, cells of the maps.
+        side: side of the windows, cells.
 
     Returns:
         B·P × C × side × side.
@@ -67,13 +71,14 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch, side: int | None = None) -
     SAM's own `MaskDecoder.predict_masks` takes one image; the arithmetic is the same.
 
     Args:
-        sam: The model.
+        sam: model.
         embedding: B × C × h × w.
-        batch: The crops' prompts and places in the frame.
-        side: Each prompt sees a window of so many tokens around it, see `windows`; None: the whole crop.
+        batch: crops with their prompts and places in the frame.
+        side: side of the window that a prompt sees, tokens, see `windows`; None: it sees the whole crop.
 
     Returns:
-        Logits of mask 0…3 (B·P × 4 × 4·rows × 4·columns of what the prompt sees) and predicted IoU (B·P × 4).
+        Logits of masks 0…3 (B·P × 4 × 4·rows × 4·columns, with the rows and columns of tokens that the prompt sees) and
+        predicted IoU (B·P × 4).
     """
     encoder, decoder = sam.prompt_encoder, sam.mask_decoder
     crops, prompts = batch.is_box.shape
@@ -109,14 +114,14 @@ def decode(sam: Sam, embedding: Tensor, batch: Batch, side: int | None = None) -
 
 
 def meant(batch: Batch, side: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Cuts the truth of each prompt to what the prompt sees.
+    """Returns the true mask of each prompt, cut to the window that the prompt sees.
 
     Args:
-        batch: The crops with their prompts.
-        side: As in `decode`.
+        batch: crops with their prompts.
+        side: side of the window that a prompt sees, tokens; None: it sees the whole crop.
 
     Returns:
-        The grain's share of each 4 × 4 px (B·P × h × w), whether there is one (B·P, bool), and whether the truth is
+        The grain's share of each 4 × 4 px (B·P × h × w); whether there is a grain (B·P, bool); and whether the truth is
         known and in sight (B·P, bool).
     """
     whole = coverage(batch.labels, batch.targets)
@@ -128,6 +133,6 @@ def meant(batch: Batch, side: int | None = None) -> tuple[Tensor, Tensor, Tensor
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Moves every tensor of the batch."""
+    """Returns the batch with every tensor on the device."""
     moved = {f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in dataclasses.fields(batch)}
     return Batch(**moved)

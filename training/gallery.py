@@ -1,4 +1,4 @@
-"""Draws docs/images/families.jpg: each family of synthetic images beside a photograph, or a second one of its kind.
+"""Draws docs/images/families.jpg: each family of synthetic images beside a photograph, or beside a second such image.
 
 python -m training.gallery        # photographs come from ../shared/data; without it their places stay empty
 """
@@ -27,7 +27,7 @@ REAL: dict[str, tuple[str, tuple[int, int], int]] = {
     "loose": ("thin_sections/Zircon.jpg", (500, 100), 800),
     "matrix": ("thin_sections/Ooid.jpg", (300, 100), 900),
 }
-"""By family: a photograph, the corner (x, y) and the side of what is shown of it, px."""
+"""Photograph by family: file, corner (x, y) and side of the square that is shown, px."""
 
 SEEDS = {
     "gravel": (54,),
@@ -46,11 +46,11 @@ SEEDS = {
     "colour_etched": (39, 44),
     "blobs": (38, 45),
 }
-"""Of the synthetic images shown: one beside a photograph, two where no photograph is named."""
+"""Seeds of the synthetic images shown: one beside a photograph, two where there is no photograph."""
 
 
 def real(family: str) -> Image.Image | None:
-    """A square piece of the photograph, or None where there is none."""
+    """Returns a square piece of the family's photograph; None if there is no photograph."""
     if family not in REAL or not (DATA / REAL[family][0]).exists():
         return None
     name, (x, y), side = REAL[family]
@@ -58,7 +58,7 @@ def real(family: str) -> Image.Image | None:
 
 
 def main() -> None:
-    """Draws and saves."""
+    """Draws the picture and saves it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "families.jpg")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Where flat grains lie: label maps to be painted."""
+"""Layouts of flat grains: label maps to paint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tidy(labels: Labels, min_area: int) -> Labels:
 
     Args:
         labels: H × W, int32, 0 is background.
-        min_area: Smallest piece kept, px.
+        min_area: smallest piece kept, px.
 
     Returns:
         H × W, int32, numbered 1…n without gaps.
@@ -38,7 +38,7 @@ def tidy(labels: Labels, min_area: int) -> Labels:
 
 
 def edges(labels: Labels) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour has another label; H × W, bool."""
+    """Returns where the right or the lower neighbour of a pixel has another label; H × W, bool."""
     edges = np.zeros(labels.shape, bool)
     edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edges[:-1] |= labels[:-1] != labels[1:]
@@ -46,12 +46,12 @@ def edges(labels: Labels) -> NDArray[np.bool_]:
 
 
 def depth_inside(labels: Labels) -> FloatMap:
-    """Distance of each pixel to the nearest boundary, px; H × W."""
+    """Returns the distance of each pixel to the nearest boundary, px; H × W."""
     return np.asarray(ndimage.distance_transform_edt(~edges(labels)), np.float32)
 
 
 def from_centre(labels: Labels) -> NDArray[np.float32]:
-    """Each pixel's place (y, x) seen from its grain's centroid, px; H × W × 2."""
+    """Returns the offset (y, x) of each pixel from its grain's centroid, px; H × W × 2."""
     y, x = np.mgrid[0 : labels.shape[0], 0 : labels.shape[1]].astype(np.float32)
     size = np.maximum(np.bincount(labels.ravel()), 1)
     centre = np.stack([np.bincount(labels.ravel(), part.ravel()) / size for part in (y, x)], axis=-1)
@@ -59,7 +59,7 @@ def from_centre(labels: Labels) -> NDArray[np.float32]:
 
 
 def _warped_grid(rng: Generator, height: int, width: int, grain_px: float) -> NDArray[np.float32]:
-    """Pixel coordinates (H × W × 2, (y, x)), stretched, turned and warped."""
+    """Returns pixel coordinates (H × W × 2, (y, x)), stretched, turned and warped."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for scale, strength in ((grain_px * 0.8, 0.10), (grain_px * 0.25, 0.03)):
         amount = grain_px * strength * rng.uniform(0, 1.5)
@@ -72,7 +72,7 @@ def _warped_grid(rng: Generator, height: int, width: int, grain_px: float) -> ND
 
 
 def _seeds(rng: Generator, grid: NDArray[np.float32], grain_px: float) -> NDArray[np.float32]:
-    """Seed points over the grid's extent, denser in places, so that grain sizes vary."""
+    """Draws seed points over the grid's extent, denser in places, so that grain sizes vary."""
     low, high = grid.reshape(-1, 2).min(0) - grain_px, grid.reshape(-1, 2).max(0) + grain_px
     expected = float(np.prod(high - low)) / (0.8 * grain_px**2)
     points = rng.uniform(low, high, size=(max(4, int(expected * 2)), 2)).astype(np.float32)
@@ -81,7 +81,7 @@ def _seeds(rng: Generator, grid: NDArray[np.float32], grain_px: float) -> NDArra
     nearness = np.exp(-cKDTree(centres).query(points)[0] / (4 * grain_px))
     keep = rng.uniform(0, 1, len(points)) < (1 - variation) * 0.5 + variation * (0.15 + 0.85 * nearness)
     points = points[keep] if keep.sum() >= 4 else points
-    # One Lloyd-like push apart: pairs much closer than a grain are thinned, as recrystallised grains are.
+    # Points are thinned where two lie much closer than a grain, because recrystallised grains do not lie so close.
     spacing = grain_px * rng.uniform(0.1, 0.6)
     close = cKDTree(points).query_pairs(spacing, output_type="ndarray")
     alive = np.ones(len(points), bool)
@@ -90,7 +90,15 @@ def _seeds(rng: Generator, grid: NDArray[np.float32], grain_px: float) -> NDArra
 
 
 def mosaic(rng: Generator, height: int, width: int, grain_px: float, pores: float) -> Labels:
-    """A tight mosaic of warped, stretched Voronoi cells; a share of them is left out as pores."""
+    """Makes a tight mosaic of warped, stretched Voronoi cells.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the image, px.
+        width: width of the image, px.
+        grain_px: typical grain diameter, px.
+        pores: share of the cells that are left out as pores, 0…1.
+    """
     grid = _warped_grid(rng, height, width, grain_px)
     _, nearest = cKDTree(_seeds(rng, grid, grain_px)).query(grid.reshape(-1, 2))
     labels: Labels = (nearest.reshape(height, width) + 1).astype(np.int32)
@@ -100,14 +108,14 @@ def mosaic(rng: Generator, height: int, width: int, grain_px: float, pores: floa
 
 
 def unequal_mosaic(rng: Generator, height: int, width: int, grain_px: float, spread: float) -> tuple[Labels, FloatMap]:
-    """A mosaic of grains that differ in size: Voronoi cells weighted by a radius; large ones push small ones back.
+    """Makes a mosaic of grains of different sizes: Voronoi cells, each with a radius, of which large ones grow larger.
 
     Args:
-        rng: Source of all randomness.
-        height: Of the image, px.
-        width: Of the image, px.
-        grain_px: Typical grain diameter, px.
-        spread: Of the radii: 0 for none, 1 for cells that swallow their neighbours.
+        rng: source of all randomness.
+        height: height of the image, px.
+        width: width of the image, px.
+        grain_px: typical grain diameter, px.
+        spread: spread of the radii: 0 for equal radii, 1 for cells that swallow their neighbours.
 
     Returns:
         Labels (H × W, 1…n) and the distance of each pixel to the next cell (H × W, px).
@@ -115,7 +123,7 @@ def unequal_mosaic(rng: Generator, height: int, width: int, grain_px: float, spr
     grid = _warped_grid(rng, height, width, grain_px)
     points = _seeds(rng, grid, grain_px)
     radii = 1.4 * grain_px * spread * rng.beta(1.0, 2.5, len(points))
-    # A power diagram is a Voronoi diagram with one dimension more: a cell of smaller radius lies deeper.
+    # A power diagram is a Voronoi diagram with one more dimension, in which points of smaller radius lie deeper.
     deep = np.sqrt(radii.max() ** 2 - radii**2)
     flat = grid.reshape(-1, 2)
     tree = cKDTree(np.c_[points, deep])
@@ -127,7 +135,12 @@ def unequal_mosaic(rng: Generator, height: int, width: int, grain_px: float, spr
 
 
 def rounded(labels: Labels, radius: float) -> Labels:
-    """Takes from each grain what a disc of `radius` px cannot reach inside it: corners, necks and slivers."""
+    """Removes from each grain what a disc inside it cannot reach: corners, necks and slivers.
+
+    Args:
+        labels: H × W, int, 0 is background.
+        radius: radius of the disc, px.
+    """
     if radius < 1:
         return labels.astype(np.int32)
     core = (depth_inside(labels) > radius) & (labels > 0)
@@ -138,7 +151,7 @@ def rounded(labels: Labels, radius: float) -> Labels:
 
 
 def embedded(rng: Generator, height: int, width: int, grain_px: float) -> Labels:
-    """Voronoi cells shrunk and rounded, some left out: grains in a matrix."""
+    """Makes grains in a matrix: Voronoi cells, shrunk and rounded, some left out."""
     grid = _warped_grid(rng, height, width, grain_px)
     points = _seeds(rng, grid, grain_px)
     distance, nearest = cKDTree(points).query(grid.reshape(-1, 2), k=2)
@@ -151,7 +164,15 @@ def embedded(rng: Generator, height: int, width: int, grain_px: float) -> Labels
 
 
 def scatter(rng: Generator, height: int, width: int, grain_px: float, crowding: float) -> Labels:
-    """Blobs drawn one over the other, `crowding` times the frame's area of them in all."""
+    """Draws blobs, one over the other or side by side.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the image, px.
+        width: width of the image, px.
+        grain_px: typical diameter of a blob, px.
+        crowding: area of all blobs together, in units of the image's area.
+    """
     spread = rng.uniform(0.1, 0.6)
     roughness = rng.uniform(0, 0.12)
     exponent = rng.uniform(2.0, 3.5)  # 2: ellipses; more: squarer

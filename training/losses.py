@@ -1,4 +1,7 @@
-"""What the trainer minimises. All maps are at stride 4, where SAM's decoder draws its masks."""
+"""Losses of the training, and the true maps for them.
+
+Maps of masks, boundaries and foreground have stride 4, as the masks of SAM's decoder do; seed maps have stride 8.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from grain_handler.tiny_encoder import OFFSET_UNIT
+from grain_handler.sam.tiny_encoder import OFFSET_UNIT
 from training.crops import UNKNOWN
 
 
 def coverage(labels: Tensor, targets: Tensor) -> Tensor:
-    """Share of each 4 × 4 cell that each prompt's grain covers.
+    """Returns the share of each 4 × 4 px cell that each prompt's grain covers.
 
     Args:
         labels: B × S × S, int.
-        targets: B × P, int; a target of 0 gives an empty map.
+        targets: B × P, int, label of each prompt's grain; 0 and `UNKNOWN` give an empty map.
 
     Returns:
         B × P × S/4 × S/4, float32, 0…1.
@@ -29,10 +32,10 @@ def coverage(labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Class-balanced cross-entropy plus dice, per mask.
+    """Returns class-balanced cross-entropy plus dice, per mask.
 
-    Focal + dice, and plain cross-entropy + dice, collapse to empty masks when trained from nothing; the
-    balanced form does not.
+    Focal + dice, and plain cross-entropy + dice, collapse to empty masks when trained from nothing; the balanced form
+    does not.
 
     Args:
         logits: … × H × W.
@@ -44,8 +47,8 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(-2)
     truth, probability = truth.flatten(-2), logits.sigmoid().flatten(-2)
     positive = (entropy * truth).sum(-1) / truth.sum(-1).clamp(min=1)
-    # Negatives are averaged over at most eight times the grain's own area: over the whole crop a rim of
-    # wrong pixels around a small grain would cost nothing.
+    # Negatives are averaged over at most eight times the grain's own area. Averaged over the whole crop, a rim of wrong
+    # pixels around a small grain would cost almost nothing.
     room = torch.minimum((1 - truth).sum(-1), 8 * truth.sum(-1) + 32)
     negative = (entropy * (1 - truth)).sum(-1) / room.clamp(min=1)
     dice = 1 - (2 * (probability * truth).sum(-1) + 1) / (probability.sum(-1) + truth.sum(-1) + 1)
@@ -53,7 +56,15 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def intersection_over_union(logits: Tensor, truth: Tensor) -> Tensor:
-    """IoU of the masks at threshold 0 with the truth at half coverage; … × H × W → …, 0 where truth is empty."""
+    """Returns the IoU of masks with the truth; 0 where the truth is empty.
+
+    Args:
+        logits: … × H × W; the mask is where they exceed 0.
+        truth: … × H × W, coverage 0…1; the true mask is where it exceeds 0.5.
+
+    Returns:
+        …, the IoU of each mask.
+    """
     found, meant = logits > 0, truth > 0.5
     both = (found & meant).flatten(-2).sum(-1)
     either = (found | meant).flatten(-2).sum(-1)
@@ -62,16 +73,16 @@ def intersection_over_union(logits: Tensor, truth: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DenseTargets:
-    """The truth of each cell.
+    """The true maps of boundaries, foreground and seeds.
 
     Attributes:
-        dense: Boundary and foreground, B × 2 × S/4 × S/4, 0…1.
-        known: Where those count, B × S/4 × S/4, 0 or 1.
-        offsets: From each cell to the centroid of its grain (its part inside the crop), B × 2 × S/8 × S/8, (x, y),
+        dense: B × 2 × S/4 × S/4, boundary and foreground, 0…1.
+        known: B × S/4 × S/4, 0 or 1; 1 where `dense` is known.
+        offsets: B × 2 × S/8 × S/8, (x, y) from each cell to the centroid of its grain (of its part inside the crop),
             units of OFFSET_UNIT px.
-        sizes: Base-2 logarithm of the grain's equivalent diameter in units of OFFSET_UNIT, B × S/8 × S/8.
-        inside: Where there is a grain, B × S/8 × S/8, bool.
-        weights: What a cell of a grain counts, B × S/8 × S/8: less in a large grain, which has many.
+        sizes: B × S/8 × S/8, base-2 logarithm of the grain's equivalent diameter in units of OFFSET_UNIT px.
+        inside: B × S/8 × S/8, bool, where there is a grain.
+        weights: B × S/8 × S/8, weight of each cell; smaller in a large grain, which has many cells.
     """
 
     dense: Tensor
@@ -83,7 +94,7 @@ class DenseTargets:
 
 
 def dense_targets(labels: Tensor) -> DenseTargets:
-    """Truth for the auxiliary head and the seed map.
+    """Makes the true maps for the auxiliary head and the seed map.
 
     Args:
         labels: B × S × S, int; `UNKNOWN` is neither ground nor grain.
@@ -114,16 +125,16 @@ def dense_targets(labels: Tensor) -> DenseTargets:
 
 
 def cell_weights(sizes: Tensor) -> Tensor:
-    """Weight of a grain's cell, by the logarithm of the grain's size: less in a large grain, which has many."""
+    """Returns the weight of a grain's cells by the logarithm of its size: smaller in a large grain, which has many."""
     return torch.exp2(-sizes).clamp(0.2, 4)
 
 
 def dense_loss(maps: Tensor, seeds: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of boundary and foreground, and errors of the seed map; a scalar.
+    """Returns the cross-entropy of boundary and foreground plus the seed map's loss; a scalar.
 
     Args:
         maps: B × 2 × S/4 × S/4, logits of the auxiliary head.
-        seeds: B × SEED_CHANNELS × S/8 × S/8.
+        seeds: B × SEED_CHANNELS × S/8 × S/8, seed map.
         labels: B × S × S, int.
     """
     truth = dense_targets(labels)
@@ -135,9 +146,13 @@ def dense_loss(maps: Tensor, seeds: Tensor, labels: Tensor) -> Tensor:
 
 
 def seed_loss(seeds: Tensor, truth: DenseTargets) -> Tensor:
-    """Errors of offsets and of the sizes' logarithms, and cross-entropy of foreground; a scalar.
+    """Returns the errors of offsets and of the sizes' logarithms plus the cross-entropy of foreground; a scalar.
 
-    A small grain has few cells and would count for little; so a cell of it counts more.
+    Cells of small grains weigh more, because small grains have few cells and would else count for little.
+
+    Args:
+        seeds: B × SEED_CHANNELS × S/8 × S/8, seed map.
+        truth: true maps.
     """
     foreground, known = F.avg_pool2d(truth.dense[:, 1:], 2)[:, 0], F.avg_pool2d(truth.known[:, None], 2)[:, 0]
     share = torch.where(truth.inside, truth.weights, 1.0) * known
@@ -149,7 +164,7 @@ def seed_loss(seeds: Tensor, truth: DenseTargets) -> Tensor:
 
 
 def said(seeds: Tensor) -> DenseTargets:
-    """A teacher's seed map (B × SEED_CHANNELS × S/8 × S/8) as the truth of `seed_loss`; no boundaries are in it."""
+    """Turns a teacher's seed map (B × SEED_CHANNELS × S/8 × S/8) into true maps for `seed_loss`, without boundaries."""
     foreground, sizes = seeds[:, 2].sigmoid(), seeds[:, 3]
     fine = F.interpolate(foreground[:, None], scale_factor=2.0, mode="nearest")
     dense = torch.cat([torch.zeros_like(fine), fine], 1)
@@ -160,21 +175,21 @@ def said(seeds: Tensor) -> DenseTargets:
 def prompt_loss(
     logits: Tensor, scores: Tensor, truth: Tensor, real: Tensor, counts: Tensor | None = None
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    """Loss of the mask decoder's answers.
+    """Returns the loss of the mask decoder's answers.
 
-    The best of the three masks learns the shape, mask 0 (the single-mask answer) always; the IoU head learns
-    every mask's true IoU, which is 0 on background.
+    Mask 0 (the single-mask answer) always learns the shape; of the other three masks, only the best one does. The IoU
+    head learns every mask's true IoU, which is 0 on background.
 
     Args:
         logits: N × 4 × H × W, mask 0 and the three masks.
         scores: N × 4, predicted IoU.
         truth: N × H × W, coverage 0…1.
-        real: N, bool: the prompt means a grain of at least half a cell.
-        counts: N, bool: the truth is known; None: of all.
+        real: N, bool, whether the prompt means a grain that is in sight, as `forward.meant` returns it.
+        counts: N, bool, whether the truth is known; None: it is known of all.
 
     Returns:
-        The scalar loss, and for the log: mean IoU of the best mask, mean IoU of the mask with the best
-        predicted IoU, and the mean absolute error of predicted IoU.
+        The scalar loss, and figures for the log: mean IoU of the best mask, mean IoU of the mask with the best
+        predicted IoU, and mean absolute error of the predicted IoU.
     """
     everywhere = truth[:, None].expand_as(logits)
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""Metals whose grains are told apart by their tone or colour, hardly by lines.
+"""Families of metals whose grains differ by tone or colour, with hardly any lines between them.
 
-orientation_contrast  electron micrograph of a polished polycrystal: flat greys that depend on how each crystal lies
+orientation_contrast  electron micrograph of a polished polycrystal: flat greys that depend on the crystals' orientation
 colour_etched         tint etching: a film on each grain whose thickness gives it a colour
 """
 
@@ -34,13 +34,13 @@ TINTS = np.array(
     ],
     np.float32,
 )
-"""Interference colours (RGB) of a film that grows thicker, as sulphide and oxide films on steel and brass show them."""
+"""Interference colours (RGB) of a film that grows thicker, such as sulphide and oxide films on steel and brass."""
 
 BRASS = np.array([(0.82, 0.80, 0.45), (0.76, 0.68, 0.38), (0.66, 0.48, 0.28), (0.50, 0.33, 0.18)], np.float32)
 
 
 def orientation_contrast(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """Neighbours differ by a few greys, and noise, shading and scratches by as many."""
+    """Draws grains that differ by a few greys, with noise, shading and scratches of the same strength."""
     labels, _ = unequal_mosaic(rng, height, width, grain_px, spread=rng.uniform(0.1, 0.9))
     count = int(labels.max())
     contrast = np.exp(rng.uniform(np.log(0.02), np.log(0.14)))
@@ -49,7 +49,7 @@ def orientation_contrast(rng: Generator, height: int, width: int, grain_px: floa
     tone += each(contrast * rng.normal(0, 0.8, count + 1), labels) * twins
     bend = each(rng.normal(0, 0.5 * contrast, (count + 1, 2)) / grain_px, labels)
     tone += (bend * from_centre(labels)).sum(-1)  # lattices bend within a grain
-    if rng.uniform() < 0.6:  # polishing leaves one grain higher than the next: edges are bright here, dark there
+    if rng.uniform() < 0.6:  # polishing leaves steps between grains, which are bright on one side and dark on the other
         step = ndimage.gaussian_filter(each(rng.standard_normal(count + 1), labels), rng.uniform(0.6, 1.3))
         slope_y, slope_x = np.gradient(step)
         light = rng.uniform(0, 2 * np.pi)
@@ -72,9 +72,9 @@ def orientation_contrast(rng: Generator, height: int, width: int, grain_px: floa
 
 
 def colour_etched(rng: Generator, height: int, width: int, grain_px: float) -> Drawing:
-    """The film grows at a pace that each crystal sets, unevenly within a grain; some neighbours get the same colour."""
+    """Draws grains with films of different thickness, uneven within a grain; some neighbours get the same colour."""
     labels, _ = unequal_mosaic(rng, height, width, grain_px, spread=rng.uniform(0.1, 0.9))
-    brass = rng.uniform() < 0.3  # two or three near colours, straight sides, many twins, thin lines
+    brass = rng.uniform() < 0.3  # two or three similar colours, straight sides, many twins, thin lines
     if not brass and rng.uniform() < 0.7:
         labels = _ragged(rng, labels, grain_px * rng.uniform(0.02, 0.07), grain_px * rng.uniform(0.12, 0.4))
     count = int(labels.max())
@@ -114,10 +114,12 @@ def colour_etched(rng: Generator, height: int, width: int, grain_px: float) -> D
 FAMILIES: Mapping[str, Callable[[Generator, int, int, float], Drawing]] = {
     function.__name__: function for function in (orientation_contrast, colour_etched)
 }
+"""Drawing functions by family. Arguments: source of all randomness, height and width of the image (px), typical grain
+diameter (px)."""
 
 
 def _twins(rng: Generator, labels: Labels, grain_px: float, share: float) -> NDArray[np.bool_]:
-    """Bands with parallel sharp sides through a share of the grains, one to three in each; H × W."""
+    """Draws bands with parallel sharp sides through a share of the grains, one to three in each; H × W, bool."""
     count = int(labels.max())
     if share == 0:
         return np.zeros(labels.shape, bool)
@@ -134,7 +136,14 @@ def _twins(rng: Generator, labels: Labels, grain_px: float, share: float) -> NDA
 
 
 def _ragged(rng: Generator, labels: Labels, amount: float, scale: float) -> Labels:
-    """The same grains with jagged outlines: each pixel takes its label from a place `amount` px away."""
+    """Makes the outlines of grains jagged: each pixel takes its label from a place about `amount` px away.
+
+    Args:
+        rng: source of all randomness.
+        labels: H × W, int32.
+        amount: typical distance of that place, px.
+        scale: size of the jags, px.
+    """
     height, width = labels.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     y += amount * layered_noise(rng, height, width, (scale, 0.4 * scale), 0.3)
@@ -144,13 +153,13 @@ def _ragged(rng: Generator, labels: Labels, amount: float, scale: float) -> Labe
 
 
 def _dots(rng: Generator, height: int, width: int, scale: float, rare: float) -> FloatMap:
-    """Spots of about `scale` px in loose groups, fewer the higher `rare`; H × W, 0…1."""
+    """Draws spots of about `scale` px in loose groups; the higher `rare`, the fewer. H × W, 0…1."""
     field = smooth_noise(rng, height, width, scale) + 0.7 * smooth_noise(rng, height, width, 5 * scale)
     return np.asarray(np.clip(4 * (field - rare), 0, 1), np.float32)
 
 
 def _scratches(rng: Generator, height: int, width: int, count: int) -> FloatMap:
-    """Long straight thin lines, most of them along one direction; H × W, 0…1."""
+    """Draws long, straight, thin lines, most of them in one direction; H × W, 0…1."""
     lines = np.zeros((height, width), np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     main = rng.uniform(0, np.pi)

@@ -1,10 +1,10 @@
-"""Thin sections in plane-polarised light whose minerals are known: what a classifier of grains is shown on.
+"""Synthetic thin sections in plane-polarised light whose minerals are known, to demonstrate classifiers of grains.
 
     section = draw_section(np.random.default_rng(7))
     section.minerals[section.labels[y, x] - 1]       # the mineral at a pixel of a grain
 
-A series shares its microscope, as a lab's does: exposure and white balance vary little from image to image. Minerals
-differ by colour, cloudiness, inclusions, cleavage and twin lamellae, never by shape or size.
+Exposure and white balance vary little from image to image, as in a series from one lab's microscope. Minerals differ by
+colour, cloudiness, inclusions, cleavage and twin lamellae, never by shape or size.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from training.paint import displaced, each
 
 @dataclass(frozen=True)
 class Mineral:
-    """How a mineral looks between the polariser and the eye; amounts are shares of full brightness.
+    """The look of a mineral in plane-polarised light. Amounts are shares of full brightness.
 
     Attributes:
-        colour: Mean of red, green and blue, 0…1.
-        spread: Standard deviation of the brightness from grain to grain: how much turning the stage changes it.
-        clouds: Strength of cloudiness (alteration), features of a fifth of a grain.
-        specks: Darkness of small inclusions.
-        cleavage: Darkness of thin parallel lines.
-        lamellae: Contrast of broad parallel bands (twins).
+        colour: mean of red, green and blue, 0…1 each.
+        spread: standard deviation of the brightness from grain to grain, as if the stage were turned.
+        clouds: strength of cloudiness (alteration), with features of a fifth of a grain.
+        specks: darkness of small inclusions.
+        cleavage: darkness of thin parallel lines.
+        lamellae: contrast of broad parallel bands (twins).
     """
 
     colour: tuple[float, float, float]
@@ -51,17 +51,17 @@ MINERALS: Mapping[str, Mineral] = {
     "garnet": Mineral((0.84, 0.66, 0.63), spread=0.02, clouds=0.03, specks=0.45),
     "opaque": Mineral((0.06, 0.06, 0.065), spread=0.015, clouds=0.015),
 }
-"""Names and looks after plane-light descriptions of the common rock-forming minerals; the numbers are invented."""
+"""Minerals by name, after descriptions of common rock-forming minerals in plane light; the numbers are invented."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """An image of a thin section and its truth.
+    """An image of a thin section with its true labels and minerals.
 
     Attributes:
         image: H × W × 3, uint8, RGB.
         labels: H × W, int32; 0 is background, 1…n are grains, each 4-connected.
-        minerals: The n grains' minerals, in the order of the labels.
+        minerals: minerals of the n grains, in the order of the labels.
     """
 
     image: NDArray[np.uint8]
@@ -76,17 +76,17 @@ def draw_section(
     width: int = 512,
     grain_px: float = 40,
 ) -> Section:
-    """Draws one image, in which each mineral is about as frequent as any other.
+    """Draws an image in which all minerals are about equally frequent.
 
     Args:
-        rng: Source of all randomness.
-        minerals: Names in `MINERALS`.
-        height: Image height, px.
-        width: Image width, px.
-        grain_px: Typical grain diameter, px.
+        rng: source of all randomness.
+        minerals: names in `MINERALS`.
+        height: image height, px.
+        width: image width, px.
+        grain_px: typical grain diameter, px.
 
     Raises:
-        KeyError: A mineral that is not in `MINERALS`.
+        KeyError: a mineral is not in `MINERALS`.
     """
     labels = tidy(mosaic(rng, height, width, grain_px, pores=0.05), min_area=int(0.1 * grain_px**2))
     kinds = [MINERALS[name] for name in minerals]
@@ -96,11 +96,11 @@ def draw_section(
 
 
 def _paint(rng: Generator, labels: Labels, kinds: Sequence[Mineral], grain_px: float) -> FloatMap:
-    """Light that comes through, H × W × 3; the background is clear resin."""
+    """Draws the light that passes the section, H × W × 3; the background is clear resin."""
     height, width = labels.shape
 
     def amount(name: str) -> FloatMap:
-        """A property of each pixel's mineral, a third more or less from grain to grain."""
+        """Returns a property of each pixel's mineral, which varies by about a third from grain to grain; H × W."""
         values = np.array([0.0, *(getattr(kind, name) for kind in kinds)])
         return each(values * np.exp(rng.normal(0, 0.3, len(values))), labels)
 
@@ -119,7 +119,7 @@ def _paint(rng: Generator, labels: Labels, kinds: Sequence[Mineral], grain_px: f
 
 
 def _bands(rng: Generator, labels: Labels, period: float) -> FloatMap:
-    """A wave, −1…1, of about this period (px), turned and shifted anew in each grain; H × W."""
+    """Draws a wave of about this period (px), with another direction and phase in each grain; H × W, −1…1."""
     count = int(labels.max()) + 1
     y, x = np.mgrid[: labels.shape[0], : labels.shape[1]].astype(np.float32)
     angle, phase = each(rng.uniform(0, np.pi, count), labels), each(rng.uniform(0, 2 * np.pi, count), labels)
@@ -128,7 +128,7 @@ def _bands(rng: Generator, labels: Labels, period: float) -> FloatMap:
 
 
 def _photograph(rng: Generator, light: FloatMap) -> NDArray[np.uint8]:
-    """Uneven light, exposure, white balance, lens and sensor of one set-up; H × W × 3, uint8."""
+    """Takes a photograph: uneven light, exposure, white balance, lens and sensor of one set-up; H × W × 3, uint8."""
     height, width = light.shape[:2]
     image = light * np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.01, 3)).astype(np.float32)
     image = image * (1 + 0.012 * smooth_noise(rng, height, width, 0.7 * max(height, width)))[..., None]

@@ -1,4 +1,4 @@
-"""Smooth random fields: what textures, grounds and shapes are made of."""
+"""Smooth random fields, of which textures, grounds and shapes are made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ FloatMap = NDArray[np.float32]
 
 
 def smooth_noise(rng: Generator, height: int, width: int, scale: float) -> FloatMap:
-    """Noise of about unit variance whose features are about `scale` px wide; H × W, float32."""
+    """Draws noise of about unit variance; H × W, float32.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the field, px.
+        width: width of the field, px.
+        scale: width of the noise's features, px.
+    """
     scale = max(scale, 1.0)
     rows, cols = int(np.ceil(height / scale)) + 3, int(np.ceil(width / scale)) + 3
     coarse = rng.standard_normal((rows, cols)).astype(np.float32)
@@ -27,7 +34,16 @@ def smooth_noise(rng: Generator, height: int, width: int, scale: float) -> Float
 
 
 def layered_noise(rng: Generator, height: int, width: int, scales: Iterable[float], roughness: float = 0.5) -> FloatMap:
-    """Sum of smooth noises, each of amplitude (its scale / the largest) to the power 1 − roughness; unit variance."""
+    """Draws a sum of smooth noises, of about unit variance; H × W, float32.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the field, px.
+        width: width of the field, px.
+        scales: widths of the noises' features, px.
+        roughness: strength of the fine noises, 0…1; the amplitude of each is (its scale / the largest scale) to the
+            power 1 − roughness.
+    """
     scales = sorted((max(1.0, scale) for scale in scales), reverse=True)
     field = np.zeros((height, width), np.float32)
     power = 0.0

@@ -25,7 +25,7 @@ ROCKS = np.array(
     ],
     np.float32,
 )
-"""Reflectances (RGB, linear) of pebbles that photographs of rivers and beaches show."""
+"""Reflectances (RGB, linear) of pebbles in photographs of rivers and beaches."""
 
 MINERALS = np.array(
     [
@@ -40,11 +40,20 @@ MINERALS = np.array(
     ],
     np.float32,
 )
-"""Reflectances of sand grains."""
+"""Reflectances (RGB, linear) of sand grains."""
 
 
 def of_kinds(rng: Generator, kinds: Colours, count: int) -> Colours:
-    """Row 0 for the ground, 1…count for grains: some of the kinds, each grain a variety of one; (count + 1) × 3."""
+    """Draws colours around some of the given kinds, one of them for each grain.
+
+    Args:
+        rng: source of all randomness.
+        kinds: colours to choose from, K × 3.
+        count: number of grains.
+
+    Returns:
+        (count + 1) × 3; row 0 is the ground's.
+    """
     some = kinds[rng.permutation(len(kinds))[: int(rng.integers(1, len(kinds) + 1))]]
     share = rng.dirichlet(np.full(len(some), 0.8))
     colours = some[rng.choice(len(some), count + 1, p=share)]
@@ -54,7 +63,15 @@ def of_kinds(rng: Generator, kinds: Colours, count: int) -> Colours:
 
 
 def any_colours(rng: Generator, count: int) -> Colours:
-    """`count` + 1 colours around one to five base colours that no rock need have; row 0 is the ground's."""
+    """Draws colours around one to five base colours, whether or not any rock has them.
+
+    Args:
+        rng: source of all randomness.
+        count: number of grains.
+
+    Returns:
+        (count + 1) × 3; row 0 is the ground's.
+    """
     bases = rng.uniform(0.1, 0.95, (int(rng.integers(1, 6)), 3))
     saturation = rng.uniform(0, 1) ** 1.5
     bases = saturation * bases + (1 - saturation) * bases.mean(1, keepdims=True)
@@ -66,12 +83,21 @@ def any_colours(rng: Generator, count: int) -> Colours:
 
 
 def each(values: NDArray[np.floating], labels: Labels) -> FloatMap:
-    """Gives each pixel its grain's value (count + 1, …)."""
+    """Returns each pixel's value, that of its grain: values ((count + 1) × …) and labels (H × W) → H × W × …"""
     return np.asarray(values, np.float32)[labels]
 
 
 def displaced(rng: Generator, field: FloatMap, labels: Labels) -> FloatMap:
-    """The field, which jumps from grain to grain: each reads it at its own offset. The field is larger by a margin."""
+    """Makes a field jump from grain to grain: each grain reads it at another offset.
+
+    Args:
+        rng: source of all randomness.
+        field: field, larger than the labels by the same margin in height and width.
+        labels: H × W, int32.
+
+    Returns:
+        H × W, float32.
+    """
     margin = field.shape[0] - labels.shape[0]
     shift = rng.integers(0, margin, (int(labels.max()) + 1, 2))
     y, x = np.mgrid[0 : labels.shape[0], 0 : labels.shape[1]]
@@ -85,19 +111,22 @@ def _field(rng: Generator, labels: Labels, scales: tuple[float, ...], roughness:
 
 
 def rock(rng: Generator, labels: Labels, own: NDArray[np.float32], grain_px: float, strength: float) -> Colours:
-    """What stone looks like: mottled, pitted, speckled, banded, veined; factors of reflectance, H × W × 3.
+    """Draws the texture of stone: mottled, pitted, speckled, banded, veined.
 
     Args:
-        rng: Source of all randomness.
-        labels: H × W.
-        own: H × W × 2, place on the grain, −1…1.
-        grain_px: Typical diameter, px.
-        strength: Of it all, 0…1.
+        rng: source of all randomness.
+        labels: H × W, int32.
+        own: H × W × 2, place on the grain along its two axes, −1…1.
+        grain_px: typical grain diameter, px.
+        strength: strength of the texture, 0…1 as a rule.
+
+    Returns:
+        Factors of reflectance, H × W × 3.
     """
     count = int(labels.max())
 
     def some(share: float, spread: float) -> FloatMap:
-        """An amount for each grain, 0 for all but a share of them."""
+        """Draws an amount for a share of the grains, 0 for the others; H × W."""
         amount = np.abs(rng.normal(0, spread, count + 1)) * (rng.uniform(0, 1, count + 1) < share)
         amount[0] = 0
         return each(amount, labels)
@@ -122,7 +151,7 @@ def rock(rng: Generator, labels: Labels, own: NDArray[np.float32], grain_px: flo
 
 
 def grit(rng: Generator, height: int, width: int, grain_px: float) -> Colours:
-    """A ground of sand, silt or cement: factors of reflectance, H × W × 3."""
+    """Draws a ground of sand, silt or cement, as factors of reflectance; H × W × 3."""
     contrast = rng.uniform(0.05, 0.28)
     fine = layered_noise(rng, height, width, (1.0, 2.0, 4.0), roughness=rng.uniform(0.5, 1.0))
     patches = layered_noise(rng, height, width, (2 * grain_px, 0.7 * grain_px, 0.3 * grain_px))

@@ -1,7 +1,8 @@
-"""Outlined photographs and micrographs of several sets, for training beside synthetic images.
+"""Sets of outlined photographs and micrographs, for training beside synthetic images.
 
-A folder holds one folder a set, with NAME.jpg, NAME_labels.png (16 bit, one number an object) and NAME.json. In a set
-that is not complete, what is not outlined is not known: it is neither ground nor grain, and has the label `UNKNOWN`.
+A folder holds a folder for each set, with NAME.jpg, NAME_labels.png (16 bit, a number for each object) and NAME.json.
+Where NAME.json says that not every object is outlined, all other pixels get the label `UNKNOWN`: neither ground nor
+grain.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ KEPT_APART = {
     "tbm_metal": ("14-", "22-"),
     "dsb2018_nuclei": ("0", "f"),
 }
-"""Beginnings of the names that validation keeps: whole specimens, places or, of nuclei, which have none, whole digits
-of their hash; so no specimen is on both sides."""
+"""Beginnings of the names of images that are kept for validation, by set. They cover whole specimens or places, so that
+no specimen is on both sides. Nuclei have no specimens; their beginnings are first digits of a hash."""
 
 WEIGHTS = {"seg_wilson180": 0.5, "tbm_metal": 0.7, "nasa_superalloy": 0.7, "seg_miocene_ts": 1.5}
-"""How often a set is drawn beside the others' 1: less where outlines are noisy, more where few sets show a material."""
+"""Weights of sets in the draw, 1 for all others: less for sets with noisy outlines, more for rare materials."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Outlined:
     """An outlined image.
 
     Attributes:
-        name: The file's stem.
-        collection: The set's name.
+        name: stem of the file's name.
+        collection: name of the set.
         image: H × W × 3, uint8, RGB.
-        labels: H × W, int32; 0 is ground, `UNKNOWN` what nobody looked at.
-        complete: Every object is outlined.
+        labels: H × W, int32; 0 is ground, `UNKNOWN` is not annotated.
+        complete: whether every object is outlined.
     """
 
     name: str
@@ -58,7 +59,7 @@ def read(folder: Path) -> list[Outlined]:
     """Reads all sets of a folder.
 
     Raises:
-        Problem: There are none.
+        Problem: there are no outlined images.
     """
     found = []
     for about in sorted(folder.glob("*/*.json")):
@@ -72,15 +73,15 @@ def read(folder: Path) -> list[Outlined]:
 
 
 def kept_apart(each: Outlined) -> bool:
-    """Whether validation keeps this image, so that training must not see it."""
+    """Tells whether an image is kept for validation, so that training must not see it."""
     return each.name.startswith(KEPT_APART.get(each.collection, ()))
 
 
 class Draw:
-    """Draws one of the sets, then one of its images: a set of a hundred images weighs no more than one of three.
+    """A draw of images: first of a set, then of an image in it, so that a large set weighs no more than a small one.
 
     Args:
-        images: What to draw from.
+        images: images to draw from.
     """
 
     def __init__(self, images: Sequence[Outlined]) -> None:
@@ -91,7 +92,7 @@ class Draw:
         self.names, self.shares = list(self.sets), weights / weights.sum()
 
     def __call__(self, rng: Generator) -> Pair:
-        """An image with its labels."""
+        """Draws an image with its labels."""
         some = self.sets[str(rng.choice(self.names, p=self.shares))]
         chosen = some[int(rng.integers(len(some)))]
         return chosen.image, chosen.labels

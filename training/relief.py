@@ -1,10 +1,10 @@
-"""Grains in three dimensions: dropped one upon the other, then lit by a sun and a sky.
+"""Grains in three dimensions, dropped one upon the other, then lit by sun and sky.
 
-A photograph of gravel or sand shows a heap: grains hide parts of others, lie in their shadows, and grow dark towards
-the gaps. Drawing flat shapes does not give that, dropping solid ones does: each grain is a dome (a superellipsoid
-with a wobbling outline) that comes to rest on what its footprint finds, and the image shows the highest surface.
+A photograph of gravel or sand shows a heap: grains hide parts of others, lie in their shadows, and get darker towards
+the gaps. Flat shapes cannot show this, but solid ones can. Each grain is a dome (a superellipsoid with a wobbling
+outline) that comes to rest on the surface under its footprint, and the image shows the highest surface.
 
-Heights are in px, as lengths in the image are.
+Heights are in px, like lengths in the image.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.noise import FloatMap, layered_noise
 
 Labels = NDArray[np.int32]
 Drawing = tuple[FloatMap, Labels]
-"""Display values (H × W × 3, or H × W × 1 where there is no colour; about 0…1) and labels (H × W, 0 is ground)."""
+"""Display values (H × W × 3, or H × W × 1 without colour; about 0…1) and labels (H × W, 0 is ground)."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Relief:
     """A surface of grains on a ground.
 
     Attributes:
-        labels: H × W, int32; 0 is ground, 1…n are grains, however little of them is seen.
-        height: H × W, float32: of the surface, px.
-        own: H × W × 2, float32: place on the grain along its two axes, −1…1; 0 on the ground.
-        areas: n + 1: pixels of each grain's footprint in the frame, hidden ones too; 0 for the ground.
+        labels: H × W, int32; 0 is ground, 1…n are grains, also those that are hardly visible.
+        height: H × W, float32, height of the surface, px.
+        own: H × W × 2, float32, place on the grain along its two axes, −1…1; 0 on the ground.
+        areas: n + 1, pixels of each grain's footprint in the frame, hidden ones included; 0 for the ground.
     """
 
     labels: Labels
@@ -40,22 +40,22 @@ class Relief:
     areas: NDArray[np.int64]
 
     def seen(self) -> NDArray[np.float64]:
-        """Visible share of each grain's footprint, n + 1."""
+        """Returns the visible share of each grain's footprint; n + 1."""
         visible = np.bincount(self.labels.ravel(), minlength=len(self.areas))
         return visible / np.maximum(self.areas, 1)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How the grains of one image look; a grain draws its own about it.
+    """The shape of the grains in an image. Each grain draws its own shape around it.
 
     Attributes:
-        aspect: Mean of longest over middle axis, less 1.
-        flatness: Height of a dome over its shorter half axis.
-        exponent: Of the outline's superellipse: 2 round, larger squarer.
-        roughness: Amplitude of the outline's wobble, share of the radius.
-        facets: Mean number of flat faces that cut a grain: none for a pebble, many for rubble.
-        dome: Exponent of the profile: 2 a ball, larger a table with steep sides.
+        aspect: typical ratio of longest to middle axis, less 1.
+        flatness: ratio of a dome's height to its shorter half axis.
+        exponent: exponent of the outline's superellipse; 2 is round, more is squarer.
+        roughness: amplitude of the outline's wobble, share of the radius.
+        facets: mean number of flat faces that cut a grain; none for a pebble, many for rubble.
+        dome: exponent of the profile; 2 is a ball, more is a table with steep sides.
     """
 
     aspect: float
@@ -67,7 +67,7 @@ class Shape:
 
     @classmethod
     def draw(cls, rng: Generator) -> Shape:
-        """Pebbles to rubble."""
+        """Draws a shape, from pebbles to rubble."""
         return cls(
             aspect=rng.uniform(0.15, 0.6),
             flatness=rng.uniform(0.35, 0.95),
@@ -81,14 +81,14 @@ class Shape:
 def drop(
     rng: Generator, diameters: NDArray[np.float64], shape: Shape, ground: FloatMap, sink: tuple[float, float]
 ) -> Relief:
-    """Lets grains fall on a ground, one after the other.
+    """Drops grains on a ground, one after the other.
 
     Args:
-        rng: Source of all randomness.
-        diameters: Of the grains in the order of their fall, px.
-        shape: What they look like.
+        rng: source of all randomness.
+        diameters: diameters of the grains in the order of their fall, px.
+        shape: shape of the grains.
         ground: H × W, heights, px.
-        sink: Range of the share of a grain's height by which it sinks into what carries it.
+        sink: range of the share of its height by which a grain sinks into the surface under it.
 
     Returns:
         The surface.
@@ -128,7 +128,7 @@ def drop(
         dome = max(1.7, shape.dome + rng.normal(0, 0.4))
         thick = b * shape.flatness * np.exp(rng.normal(0, 0.15))
         cap = thick * np.clip(1 - radius**dome, 0, 1) ** (1 / dome)
-        # A top that is not level: pebbles lie askew.
+        # Pebbles lie askew, so the top is not level.
         cap = cap + inside * thick * (rng.normal(0, 0.18) * u + rng.normal(0, 0.18) * v)
         window = surface[y0:y1, x0:x1]
         rests = np.quantile(window[inside][:: max(1, count // 200)], rng.uniform(0.4, 0.8))
@@ -144,21 +144,21 @@ def drop(
 def fill_gaps(
     rng: Generator, relief: Relief, diameters: NDArray[np.float64], shape: Shape, *, ground: FloatMap, pile: float
 ) -> Relief:
-    """Strews small stones over the ground, hundreds at a time; larger stones stay where they stand higher.
+    """Strews small stones over the ground, hundreds at a time. Larger stones stay visible where they are higher.
 
-    Unlike `drop`, no stone looks what carries it: each lies on the ground, up to `pile` of its diameter above it. That
-    is what gravel between boulders looks like, and it takes milliseconds.
+    Unlike in `drop`, a stone does not rest on the stones under it: it lies on the ground, or up to `pile` of its
+    diameter above. That looks like gravel between boulders, and takes milliseconds.
 
     Args:
-        rng: Source of all randomness.
-        relief: Surface of the larger stones; it is changed.
-        diameters: Of the small stones, px.
-        shape: What they look like.
-        ground: H × W, heights of what they lie on, px.
-        pile: Highest place of a stone above the ground, in diameters.
+        rng: source of all randomness.
+        relief: surface of the larger stones; changed in place.
+        diameters: diameters of the small stones, px.
+        shape: shape of the small stones.
+        ground: H × W, heights of the ground, px.
+        pile: greatest height of a stone above the ground, in diameters.
 
     Returns:
-        The surface with the small stones, numbered on from the larger ones.
+        The surface with the small stones, whose labels follow those of the larger ones.
     """
     height, width = ground.shape
     surface, labels = relief.height.ravel(), relief.labels.ravel()
@@ -166,7 +166,7 @@ def fill_gaps(
     first = len(relief.areas)
     areas = np.concatenate([relief.areas, np.zeros(len(diameters), np.int64)])
     order = np.argsort(diameters)
-    windows = np.cumsum((2.5 * diameters[order]) ** 2)  # so many stones at a time as keep the arrays in the cache
+    windows = np.cumsum((2.5 * diameters[order]) ** 2)  # stones are done in groups whose arrays fit into the cache
     for some in np.split(order, np.nonzero(np.diff(windows // 200_000))[0] + 1):
         n = len(some)
         aspect = 1 + np.minimum(np.abs(rng.normal(0, shape.aspect, (n, 1, 1))), 1.5)
@@ -208,12 +208,12 @@ def fill_gaps(
 
 @dataclass(frozen=True)
 class Light:
-    """What falls on each pixel of a surface.
+    """The light on each pixel of a surface.
 
     Attributes:
-        sun: H × W, float32, 0…1: direct light, with shadows.
-        sky: H × W, float32, 0…1: light from all sides, less where neighbours hide the sky.
-        shine: H × W, float32, 0…1: mirror-like reflection of the sun.
+        sun: H × W, float32, 0…1, direct light, with shadows.
+        sky: H × W, float32, 0…1, light from all sides, less where neighbours hide the sky.
+        shine: H × W, float32, 0…1, mirror-like reflection of the sun.
     """
 
     sun: FloatMap
@@ -225,11 +225,11 @@ def illuminate(rng: Generator, relief: Relief, grain_px: float, elevation: float
     """Lights a surface.
 
     Args:
-        rng: Draws the sun's azimuth.
-        relief: The surface.
-        grain_px: Typical grain diameter, px: the scale of what hides the sky.
-        elevation: The sun's, degrees.
-        gloss: Exponent of the reflection; larger is smaller and sharper.
+        rng: source of the sun's azimuth.
+        relief: surface to light.
+        grain_px: typical grain diameter, px; shadows and hidden sky scale with it.
+        elevation: elevation of the sun, degrees.
+        gloss: exponent of the reflection; the larger, the smaller and sharper are the highlights.
 
     Returns:
         The light.
@@ -262,7 +262,7 @@ def illuminate(rng: Generator, relief: Relief, grain_px: float, elevation: float
 
 
 def shifted(field: FloatMap, dy: int, dx: int) -> FloatMap:
-    """The field as seen dy rows and dx columns further on; its edge goes on for ever."""
+    """Returns a field in which each pixel has the value dy rows and dx columns further on, or that of the edge."""
     height, width = field.shape
     rows = np.clip(np.arange(height) + dy, 0, height - 1)
     columns = np.clip(np.arange(width) + dx, 0, width - 1)
@@ -270,7 +270,15 @@ def shifted(field: FloatMap, dy: int, dx: int) -> FloatMap:
 
 
 def gritty_ground(rng: Generator, height: int, width: int, grain_px: float, relief: float) -> FloatMap:
-    """Sand or dirt: heights in px, `relief` of them from top to bottom, with grit far finer than the grains."""
+    """Draws the heights of sand or dirt, px, with grit much finer than the grains; H × W.
+
+    Args:
+        rng: source of all randomness.
+        height: height of the image, px.
+        width: width of the image, px.
+        grain_px: typical grain diameter, px.
+        relief: difference between high and low places, px.
+    """
     coarse = layered_noise(rng, height, width, (2.5 * grain_px, grain_px, 0.4 * grain_px))
     fine = layered_noise(rng, height, width, (1.2, 2.5, 5.0), roughness=0.8)
     return np.asarray(0.35 * relief * coarse + rng.uniform(0.3, 1.0) * fine, np.float32)

@@ -1,4 +1,4 @@
-"""Scores a label map against the truth: one-to-one matching, and the errors of what geologists read off it."""
+"""Scores label maps against the truth: matches grains one to one and compares their sizes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""The IoU thresholds that are averaged over, 0.50:0.05:0.95."""
+"""IoU thresholds over which scores are averaged, 0.50:0.05:0.95."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well grains were found.
+    """The score of a label map.
 
     Attributes:
-        pairs: Labels of matched grains, found and true; K × 2, by falling IoU.
-        iou: Their IoU, K, from the threshold of the matching on.
-        found: Grains found.
-        true: True grains.
-        size_error: Mean of (found − true) / true equivalent diameter over the pairs; NaN without pairs.
+        pairs: K × 2, labels of the matched grains, found and true, by falling IoU.
+        iou: K, IoU of the pairs, at least the threshold of the matching.
+        found: number of grains found.
+        true: number of true grains.
+        size_error: mean of (found − true) / true equivalent diameter over the pairs; NaN without pairs.
     """
 
     pairs: NDArray[np.int64]
@@ -32,21 +32,29 @@ class Score:
 
     @property
     def matched(self) -> int:
-        """Pairs, TP."""
+        """The number of pairs, TP."""
         return len(self.iou)
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN) at the threshold of the matching; 1 where nothing is and nothing was found."""
+        """2 TP / (2 TP + FP + FN) at the threshold of the matching; 1 if there are neither true nor found grains."""
         return 2 * self.matched / (self.found + self.true) if self.found + self.true else 1.0
 
     def average_precision(self, threshold: float) -> float:
-        """TP / (TP + FP + FN), as cell and grain tools define it (not COCO's)."""
+        """Returns TP / (TP + FP + FN), average precision as cell and grain tools define it (not as COCO does).
+
+        Args:
+            threshold: smallest IoU of a match, at least that of the matching.
+        """
         matched = int((self.iou >= threshold).sum())
         return matched / (self.found + self.true - matched) if self.found + self.true else 1.0
 
     def panoptic_quality(self, threshold: float) -> float:
-        """Σ IoU / (TP + ½ FP + ½ FN)."""
+        """Returns Σ IoU / (TP + ½ FP + ½ FN).
+
+        Args:
+            threshold: smallest IoU of a match, at least that of the matching.
+        """
         return (
             2 * float(self.iou[self.iou >= threshold].sum()) / (self.found + self.true)
             if self.found + self.true
@@ -55,14 +63,14 @@ class Score:
 
 
 def score(found: NDArray[np.int32], true: NDArray[np.int32], threshold: float = 0.5) -> Score:
-    """Matches grains one to one so that the sum of IoU is largest.
+    """Matches grains one to one so that the sum of IoU is largest, and returns the score.
 
-    From an IoU of 0.5 on a grain has one partner at most, so the pairs of a higher threshold are among these.
+    At an IoU of 0.5 or more a grain has one partner at most, so the pairs of a higher threshold are among these.
 
     Args:
         found: H × W, int32, 0 is no grain.
         true: H × W, int32, 0 is no grain.
-        threshold: Smallest IoU of a match.
+        threshold: smallest IoU of a match.
 
     Returns:
         The score.
@@ -89,6 +97,6 @@ def score(found: NDArray[np.int32], true: NDArray[np.int32], threshold: float = 
 
 
 def without_cut_grains(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The label map without grains that touch the frame: some truths leave those out."""
+    """Returns the label map without the grains that touch the frame, which some truths leave out."""
     cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return np.where(np.isin(labels, cut), 0, labels).astype(np.int32)

@@ -1,23 +1,23 @@
-r"""Trains a seed head: it tells a large SAM where grains are, so that it can be asked with points: seeds.
+r"""Trains a seed head, which predicts for a large SAM where grains are: points (seeds) at which to prompt it.
 
     python -m training.seeds --model sam_vit_b --checkpoint vit_b.pth --run training/runs/vit_b_seeds
     python -m training.seeds --model sam_vit_b --checkpoint vit_b.pth --run training/runs/rock_seeds --data rock
 
-The SAM itself does not change: only a head of a million parameters on its image embedding learns, from synthetic
-images, or from your own with label maps (as training.finetune reads them: A17.jpg, A17_labels.png), among which
-synthetic ones are mixed. So it is quick. First so many crops as --images says are embedded, once, and kept in the run's
-folder, 7 MB each: on two cores 5 s a crop with ViT-B, 25 s with ViT-H. Then the head goes over them again and again,
-an hour for 2000 steps; on a GPU all of it is minutes. What is embedded cannot be turned or mirrored any more: the more
-crops, the better. A fifth of them, of images that nothing is learnt from, tells which step was best.
+The SAM itself does not change: only a head of a million parameters on its image embedding learns. It learns from
+synthetic images, or from your own with label maps (as training.finetune reads them: A17.jpg, A17_labels.png), mixed
+with synthetic ones. This is quick. First, --images crops are embedded, once, and kept in the run's folder, 7 MB each:
+on two cores 5 s a crop with ViT-B, 25 s with ViT-H. Then the head learns from them again and again, an hour for 2000
+steps; on a GPU all of it takes minutes. An embedded crop cannot be turned or mirrored any more, so the more crops, the
+better. A fifth of the crops, of images that nothing is learnt from, tells which step was best.
 
-Interrupt it at will, the same command resumes, with the same images, weights and settings; only --every and --device
-may change. The run's folder then holds seeds.pth, which the handler loads; card.md, curves.png and log.jsonl, and the
-embeddings, which may be deleted. To serve it:
+You may interrupt it. The same command resumes the run, with the same images, weights and settings; only --every and
+--device may change. Its folder then holds seeds.pth, which the handler can load; card.md, curves.png and log.jsonl; and
+the embeddings, which may be deleted. To serve it:
 
     grainserve weights push training/runs/vit_b_seeds/seeds.pth --name sam_vit_b_seeds.pth
     # and in the model config:  seeds: gs://…/sam_vit_b_seeds.pth
 
-A head fits the image encoder that it was trained with. If you fine-tune the encoder, do so first, then make its head.
+A head fits only the image encoder that it was trained with. To fine-tune the encoder, do so first, then make its head.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from grain_handler import models, seed_head, seeds
-from grain_handler.automask import MaskGenerator
-from grain_handler.precision import resolve
-from grain_handler.seed_head import SeedHead
-from grain_handler.seeds import Votes
+from grain_handler.sam import models, seed_head, seeds
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.precision import resolve
+from grain_handler.sam.seed_head import SeedHead
+from grain_handler.sam.seeds import Votes
 from tools.problem import Problem, main_exit
 from training.checkpoints import STATE, claim, digest, fetch, load, said, save, write_curves
 from training.crops import FRAME, UNKNOWN, CropStream
@@ -53,7 +53,7 @@ from training.losses import DenseTargets, dense_targets, seed_loss
 from training.schedule import cosine
 
 SETTINGS = ("model", "images", "synthetic", "seed", "steps", "batch", "lr")
-"""What stays the same when a run is resumed."""
+"""Options that must stay the same when a run is resumed."""
 
 VALIDATION_SEED = 970_000
 KEPT_APART = 0.2
@@ -64,14 +64,14 @@ AVERAGE_DECAY = 0.99
 
 @dataclass(frozen=True)
 class Validation:
-    """A run's state at a validation, on crops kept apart.
+    """Figures of a validation.
 
     Attributes:
-        step: Steps taken.
-        loss: Mean since the last validation.
-        held_out_loss: On the crops kept apart.
-        found: Share of their grains with a seed on them.
-        wasted: Share of the seeds that lie on ground, or on a grain that has one already.
+        step: steps taken.
+        loss: mean loss since the last validation.
+        held_out_loss: mean loss on the crops kept apart.
+        found: share of the grains in these crops that have a seed on them.
+        wasted: share of the seeds that lie on ground, or on a grain that has a seed already.
     """
 
     step: int
@@ -82,10 +82,10 @@ class Validation:
 
 
 class Embedded:
-    """Crops with their embeddings on disk, one file each.
+    """Crops with their embeddings on disk, in one file each.
 
     Args:
-        folder: Where they are.
+        folder: folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +95,13 @@ class Embedded:
         return len(list(self.folder.glob("*.pt")))
 
     def fill(self, count: int, stream: CropStream, generator: MaskGenerator) -> None:
-        """Embeds as many crops as are missing, as the handler embeds images."""
+        """Embeds the crops that are missing, as the handler embeds images.
+
+        Args:
+            count: number of crops that there should be.
+            stream: stream of batches, of which each gives its first crop.
+            generator: generator that embeds.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         crops = iter(stream)
         for number in tqdm(
@@ -108,7 +114,15 @@ class Embedded:
             save(self.folder / f"{number:05}.pt", row | truth)
 
     def take(self, numbers: Sequence[int], device: torch.device) -> tuple[Tensor, DenseTargets, Tensor]:
-        """Reads crops: embeddings (B × C × 64 × 64), truth, and labels (B × 1024 × 1024)."""
+        """Reads crops.
+
+        Args:
+            numbers: numbers of the crops.
+            device: device of embeddings and true maps.
+
+        Returns:
+            Embeddings (B × C × 64 × 64), true maps, and labels (B × 1024 × 1024).
+        """
         rows = [torch.load(self.folder / f"{number:05}.pt", weights_only=True) for number in numbers]
         truth: Mapping[str, Tensor] = {
             each.name: torch.cat([row[each.name] for row in rows]).to(device).float() for each in fields(DenseTargets)
@@ -119,14 +133,14 @@ class Embedded:
 
 
 def hits(maps: Tensor, labels: NDArray[np.int32]) -> tuple[int, int, int]:
-    """Counts what seeds are worth.
+    """Counts the grains that the seeds of a seed map hit.
 
     Args:
-        maps: A seed map, `SEED_CHANNELS` × 128 × 128.
-        labels: 1024 × 1024, the truth.
+        maps: `SEED_CHANNELS` × 128 × 128, seed map.
+        labels: 1024 × 1024, true labels.
 
     Returns:
-        Grains with a seed on them, grains, seeds.
+        Number of grains with a seed on them, number of grains, number of seeds.
     """
     found = seeds.find(Votes.read(maps, *maps.shape[1:])).points
     x, y = np.clip(found.astype(int), 0, np.array(labels.shape[::-1]) - 1).T
@@ -136,7 +150,16 @@ def hits(maps: Tensor, labels: NDArray[np.int32]) -> tuple[int, int, int]:
 
 @dataclass
 class Learning:
-    """A run: the head, its moving average, which is validated and written, and how far it is."""
+    """The state of a run.
+
+    Attributes:
+        head: seed head that learns.
+        average: moving average of the head, which is validated and written.
+        optimizer: optimizer of the head.
+        device: device of the head.
+        step: steps taken.
+        history: all validations.
+    """
 
     head: SeedHead
     average: SeedHead
@@ -147,23 +170,29 @@ class Learning:
 
     @classmethod
     def begin(cls, head: SeedHead, rate: float, device: torch.device) -> Learning:
-        """An untrained head and its optimizer."""
+        """Begins a run with an untrained head.
+
+        Args:
+            head: seed head.
+            rate: learning rate.
+            device: device of the head.
+        """
         optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.02)
         return cls(head, copy.deepcopy(head).requires_grad_(False).eval(), optimizer, device)
 
     @property
     def best(self) -> Validation:
-        """The validation of the least loss."""
+        """The validation with the least loss on the crops kept apart."""
         return min(self.history, key=lambda each: each.held_out_loss)
 
     def save(self, run: Path) -> None:
-        """Writes what the run is resumed from."""
+        """Writes the state from which the run is resumed."""
         parts: dict[str, Any] = {"head": self.head, "average": self.average, "optimizer": self.optimizer}
         state = {name: part.state_dict() for name, part in parts.items()}
         save(run / STATE, state | {"step": self.step, "history": [asdict(each) for each in self.history]})
 
     def resume(self, run: Path) -> None:
-        """Goes back to where `save` was last called."""
+        """Restores the state that `save` last wrote."""
         state = torch.load(run / STATE, map_location=self.device, weights_only=True)
         self.head.load_state_dict(state["head"])
         self.average.load_state_dict(state["average"])
@@ -171,10 +200,15 @@ class Learning:
         self.step, self.history = state["step"], [Validation(**each) for each in state["history"]]
 
     def take_step(self, embedding: Tensor, truth: DenseTargets, rate: float) -> float:
-        """One step of the optimizer and of the average; the loss.
+        """Takes a step of the optimizer and of the average; returns the loss.
+
+        Args:
+            embedding: B × C × 64 × 64.
+            truth: true maps of the crops.
+            rate: learning rate.
 
         Raises:
-            FloatingPointError: If the gradient is not finite; nothing was changed.
+            FloatingPointError: the gradient is not finite; nothing was changed.
         """
         loss = seed_loss(self.head(embedding), truth)
         follow = zip(self.average.parameters(), self.head.parameters(), strict=True)
@@ -184,7 +218,15 @@ class Learning:
 
     @torch.no_grad()
     def validate(self, kept: Embedded, loss: float) -> Validation:
-        """Asks the average about crops that nothing is learnt from, and notes it."""
+        """Measures the average on the crops kept apart, and adds the figures to the history.
+
+        Args:
+            kept: crops kept apart.
+            loss: mean loss of the steps since the last validation.
+
+        Returns:
+            The new entry of the history.
+        """
         losses, counts = [], np.zeros(3, int)
         for number in range(len(kept)):
             embedding, truth, labels = kept.take([number], self.device)
@@ -202,7 +244,7 @@ class Learning:
 def embedded(
     arguments: argparse.Namespace, images: Sequence[Annotated], generator: MaskGenerator
 ) -> tuple[Embedded, Embedded]:
-    """The crops to learn from and those kept apart, of other images."""
+    """Embeds the crops to learn from and, of other images, the crops kept apart; returns both."""
     learnt, kept = split(images, arguments.seed) if images else ([], [])
     share = arguments.synthetic if images else 1.0
     apart = max(1, round(KEPT_APART * arguments.images))
@@ -212,7 +254,8 @@ def embedded(
         ("kept", kept, 0.0 if images else 1.0, apart, VALIDATION_SEED),
     ):
         crops = Embedded(arguments.run / "embeddings" / name)
-        # One crop of the whole frame in a batch. Images that were drawn before an interruption are not drawn again.
+        # A batch is one crop of the whole frame. The seed moves on with the crops that there are already, so that after
+        # an interruption other images are drawn.
         source = partial(draw, images=some, synthetic_share=mixed)
         stream = CropStream(seed + len(crops), crops=1, prompts=1, crops_per_image=16, source=source, sides=(FRAME,))
         crops.fill(count, stream, generator)
@@ -221,7 +264,7 @@ def embedded(
 
 
 def write_card(run: Path, arguments: argparse.Namespace, source: str, learning: Learning) -> None:
-    """Says what the head is and how it came about."""
+    """Writes card.md: what the head is and how it was made."""
     best = learning.best
     (run / "card.md").write_text(
         f"# {run.name}\n\nA seed head for {arguments.model}, on the embeddings of {Path(arguments.checkpoint).name} "
@@ -234,11 +277,11 @@ def write_card(run: Path, arguments: argparse.Namespace, source: str, learning: 
 
 
 def run_learning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> Learning:
-    """Embeds crops and trains the head on them, from where the run's folder says.
+    """Embeds crops and trains the head on them, or does what is left of both.
 
     Raises:
-        Problem: There are too few images, the checkpoint is not of the model, the model predicts seeds itself, or the
-            folder holds another run.
+        Problem: there are too few images, the checkpoint does not fit the model, the model predicts seeds itself, or
+            the folder holds another run.
     """
     if arguments.images < 2 or arguments.steps < 1:
         raise Problem("--images must be 2 at least, one to learn from and one kept apart, and --steps 1")
@@ -254,7 +297,7 @@ def run_learning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> 
         learning.resume(run)
         print(f"resumed {run} at step {learning.step}")
     else:
-        # Before anything is embedded: another command must not go on with these embeddings.
+        # Saved before anything is embedded, so that a command with other settings cannot use these embeddings.
         learning.save(run)
     learnt, kept = embedded(arguments, images, MaskGenerator(sam, resolve("auto", device)))
     rng = np.random.default_rng([arguments.seed, learning.step])
@@ -290,11 +333,11 @@ def run_learning(arguments: argparse.Namespace, images: Sequence[Annotated]) -> 
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Makes the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
-    add("--model", required=True, choices=models.REGISTRY, help="whose embeddings: one that predicts no seeds itself")
+    add("--model", required=True, choices=models.REGISTRY, help="model that predicts no seeds itself")
     add("--checkpoint", required=True, help="its weights: a file or gs://")
     add("--data", type=Path, help="folder of images with label maps (default: synthetic images)")
     add("--images", type=int, default=250, help="crops that are embedded (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""A checkpoint as it is served: with the options and the precision of its model config."""
+"""Checkpoints as they are served: with the options and the precision of their model config."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from grain_handler import seed_head
-from grain_handler.automask import MaskGenerator
 from grain_handler.errors import RequestError
-from grain_handler.options import Options, parse_options
-from grain_handler.precision import resolve
+from grain_handler.sam import seed_head
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.precision import resolve
 from grain_handler.segment import mask_settings, settle
-from grain_handler.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.options import Options, parse_options
 from tools.mar import ROOT
 from tools.problem import Problem
 from training.checkpoints import fetch, load, said
 
 Finder = Callable[[NDArray[np.uint8]], NDArray[np.int32]]
-"""Image (H × W × 3, uint8) → label map (H × W, int32)."""
+"""A function: image (H × W × 3, uint8) → label map (H × W, int32)."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What is served; nothing is loaded yet.
+    """A model with its checkpoint and options, not loaded yet.
 
     Attributes:
-        model: Name in the registry.
-        checkpoint: Its weights.
-        options: How images are segmented.
-        precision: What the model computes in.
-        device: Where: the GPU if there is one.
-        seeds: The seed head of a model that predicts no seeds itself.
+        model: model name in the registry.
+        checkpoint: checkpoint of the model.
+        options: options of the segmentation.
+        precision: key of `grain_handler.sam.precision.PRECISIONS`.
+        device: device to compute on, the GPU if there is one.
+        seeds: seed head of a model that predicts no seeds itself; None: none.
     """
 
     model: str
@@ -53,13 +53,13 @@ class Served:
         """Reads a model's config.
 
         Args:
-            model: Name in the registry, of which there is a config.
-            checkpoint: File or `gs://`, in place of the config's.
-            changes: Options other than the config's, as text.
-            seeds: File or `gs://` of a seed head; the config's is not read.
+            model: model name in the registry; there must be a config of it.
+            checkpoint: file or `gs://`, in place of the config's checkpoint.
+            changes: options that replace those of the config, as text.
+            seeds: file or `gs://` of a seed head; None: none, even if the config names one.
 
         Raises:
-            Problem: There is no such checkpoint, or an option is wrong.
+            Problem: there is no such checkpoint, or an option is wrong.
         """
         config = yaml.safe_load((ROOT / "config" / f"{model}.yaml").read_text())["grainserve"]
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,7 +71,7 @@ class Served:
         return cls(model, fetch(checkpoint), options, precision, device, head)
 
     def about(self) -> dict[str, Any]:
-        """What figures depend on, for raw results."""
+        """Returns all that figures depend on, for files of raw results."""
         return {
             "model": self.model,
             "checkpoint_crc32c": self.checkpoint.crc32c,
@@ -84,7 +84,7 @@ class Served:
         """Loads the model.
 
         Raises:
-            Problem: The checkpoint or the seed head is none, or another model's.
+            Problem: the checkpoint or the seed head cannot be read, or is that of another model.
         """
         sam = load(self.model, self.checkpoint, self.device)
         with said():
@@ -92,10 +92,10 @@ class Served:
         return MaskGenerator(sam, self.precision, seed_head=head)
 
     def finder(self) -> Finder:
-        """Loads the model and finds grains with it, as the handler does.
+        """Loads the model; returns a function that finds grains with it, as the handler does.
 
         Raises:
-            Problem: The checkpoint is none, or another model's.
+            Problem: the checkpoint or the seed head cannot be read, or is that of another model.
         """
         generator, options = self.generator(), self.options
 

@@ -1,9 +1,9 @@
-"""Synthetic grain images with known truth.
+"""Synthetic grain images with true labels.
 
     image = synthesize(np.random.default_rng(7), family="gravel", height=512, width=512)
 
-Families are named after what they show (`families`, `metals`, `blobs`) or after how they lie (`flat`). Everything that
-varies is drawn from the generator that is passed in, so a seed names an image for as long as this code stays as it is.
+Families are named after what they show (`families`, `metals`, `blobs`) or after the layout of their grains (`flat`).
+Everything that varies is drawn from the given generator, so a seed names an image as long as this code does not change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ LATER = dict(families.LATER) | dict(metals.FAMILIES) | dict(blobs.FAMILIES)
 DRAW = FIRST | LATER
 FAMILIES = tuple(DRAW)
 IN_TURN = tuple(FIRST)
-"""The ten families that thresholds are tuned and benchmarks scored on: a seed goes on to name the same image there."""
+"""The ten families on which thresholds are tuned and benchmarks scored. They stay these ten, so that a seed names the
+same image there when families are added."""
 
 WEIGHTS = {
     "gravel": 9,
@@ -44,23 +45,24 @@ WEIGHTS = {
     "blobs": 4,
 }
 SHARES = np.array([WEIGHTS[family] for family in FAMILIES]) / sum(WEIGHTS.values())
-"""How often each family is drawn when none is named."""
+"""Share of each family in the draw, when no family is named."""
 
 SMALLEST = {"unequal": 32}
-"""Area of the smallest labelled grain, px, where it does not follow from the typical size: small ones count."""
+"""Area of the smallest labelled grain, px, of families for which it does not follow from the typical size, because
+their small grains count."""
 
 TUNING_SEED = 700_000
-"""First seed of the images that thresholds, and the watershed they are compared with, are tuned on."""
+"""First seed of the images on which thresholds are tuned, and the watershed of the comparison as well."""
 
 
 @dataclass(frozen=True)
 class SyntheticImage:
-    """A generated image and its truth.
+    """A generated image with its true labels.
 
     Attributes:
         image: H × W × 3, uint8, RGB.
         labels: H × W, int32; 0 is background, 1…n are grains, each 4-connected.
-        family: One of `FAMILIES`.
+        family: one of `FAMILIES`.
     """
 
     image: NDArray[np.uint8]
@@ -75,20 +77,20 @@ def synthesize(
     width: int = 512,
     grain_px: float | None = None,
 ) -> SyntheticImage:
-    """Makes one image.
+    """Makes an image.
 
     Args:
-        rng: Source of all randomness.
-        family: One of `FAMILIES`; drawn by `SHARES` when None.
-        height: Image height, px.
-        width: Image width, px.
-        grain_px: Typical grain diameter, px; drawn log-uniformly from 16 to a quarter of the shorter side when None.
+        rng: source of all randomness.
+        family: one of `FAMILIES`; None: drawn by `SHARES`.
+        height: image height, px.
+        width: image width, px.
+        grain_px: typical grain diameter, px; None: drawn log-uniformly from 16 to a quarter of the shorter side.
 
     Returns:
         The image with its label map.
 
     Raises:
-        ValueError: If `family` is unknown.
+        ValueError: `family` is unknown.
     """
     family = family or str(rng.choice(FAMILIES, p=SHARES))
     if family not in DRAW:
@@ -103,6 +105,11 @@ def synthesize(
 
 
 def in_turn(first_seed: int, count: int) -> Iterator[SyntheticImage]:
-    """`count` images of 512 × 512 px, of successive seeds, the families of `IN_TURN` in turn."""
+    """Yields images of 512 × 512 px of successive seeds, the families of `IN_TURN` in turn.
+
+    Args:
+        first_seed: seed of the first image.
+        count: number of images.
+    """
     for i in range(count):
         yield synthesize(np.random.default_rng(first_seed + i), IN_TURN[i % len(IN_TURN)])

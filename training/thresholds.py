@@ -1,12 +1,12 @@
-"""Finds the thresholds of automatic masks that suit a checkpoint; they go into its model config.
+"""Finds the thresholds of automatic masks that suit a checkpoint, for its model config.
 
     python -m training.thresholds --checkpoint training/runs/tiny/sam_tiny.pth
     python -m training.thresholds --checkpoint training/runs/rock/sam_tiny.pth --data rock      # on your own images
 
-Masks are made once, with low thresholds, and filtered afterwards. All points of the grid are asked, whatever the config
-says: adaptive ones leave out what a mask covers that is well over the thresholds, so low thresholds would hide grains
-that higher ones find. Box NMS keeps the mask of higher predicted IoU, so masks that a higher threshold would drop
-hardly suppress any that it keeps. Prints mean F1 at IoU 0.5, best first.
+Masks are made once, with low thresholds, and filtered afterwards. The model is prompted at all points of the grid, even
+if its config says `adaptive`: adaptive points leave out areas under masks well over the thresholds, so low thresholds
+would hide grains that higher ones find. Box NMS keeps the mask of higher predicted IoU, so masks that a higher
+threshold drops hardly suppress masks that it keeps. Prints mean F1 at IoU 0.5, best first.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from grain_handler import models
 from grain_handler.masks import Mask
-from grain_handler.options import Options
+from grain_handler.sam import models
 from grain_handler.segment import mask_settings, settle
+from grain_handler.wire.options import Options
 from tools.mar import ROOT
 from tools.problem import main_exit
 from training.crops import Pair
@@ -34,11 +34,20 @@ from training.synthetic import TUNING_SEED, in_turn
 PREDICTED_IOU = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 STABILITY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 LOW = {"points": "grid", "pred_iou_thresh": PREDICTED_IOU[0], "stability_score_thresh": STABILITY[0]}
-"""Options with which a mask is made if it is kept at any of the thresholds."""
+"""Options with which every mask is made that any of the thresholds keeps."""
 
 
 def sweep(images: Sequence[Pair], made: Sequence[Sequence[Mask]], options: Options) -> list[tuple[float, float, float]]:
-    """Mean F1 for every pair of thresholds, best first: (F1, pred_iou_thresh, stability_score_thresh)."""
+    """Returns the mean F1 for every pair of thresholds, best first.
+
+    Args:
+        images: images with their true labels.
+        made: masks of each image, made with the options `LOW`.
+        options: options of the segmentation.
+
+    Returns:
+        Tuples (F1, pred_iou_thresh, stability_score_thresh).
+    """
     table = []
     for iou, stability in tqdm(list(itertools.product(PREDICTED_IOU, STABILITY)), desc="thresholds", leave=False):
         f1 = []
@@ -51,7 +60,7 @@ def sweep(images: Sequence[Pair], made: Sequence[Sequence[Mask]], options: Optio
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Makes the masks, sweeps, prints."""
+    """Makes the masks, tries all thresholds and prints the best."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--checkpoint", default=str(ROOT / "weights" / "sam_tiny.pth"))

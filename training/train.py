@@ -1,12 +1,12 @@
-"""Trains `sam_tiny` on synthetic grains and on outlined images; interrupt it at will, it resumes.
+"""Trains `sam_tiny` on synthetic grains and on outlined images. You may interrupt it: the same command resumes.
 
     python -m training.train --run training/runs/tiny --steps 20000               # from nothing, synthetic grains only
     python -m training.train --run training/runs/v3 --start v2.pth --dense-steps 0 --real ../shared/data/real
 
-Images of --real (see `training.real`) are drawn set by set, as often as --real-share says; some specimens of each are
-kept apart. Every 250 steps the whole state goes to RUN/state.pt. Every 500 the moving average of the weights is scored
-on held-out crops; that of the least loss is RUN/sam_tiny.pth, which the handler loads. RUN/log.jsonl has a line per 50
-steps.
+The share --real-share of the images is drawn from --real (see `training.real`), first a set, then an image; some of its
+specimens are kept apart. Every 250 steps the whole state is written to RUN/state.pt. Every 500 steps the moving average
+of the weights is validated on crops kept apart; the one with the least loss is RUN/sam_tiny.pth, which the handler can
+load. RUN/log.jsonl gets a line every 50 steps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from grain_handler.models import build_sam_tiny
-from grain_handler.tiny_encoder import SEED_HEAD
+from grain_handler.sam.models import build_sam_tiny
+from grain_handler.sam.tiny_encoder import SEED_HEAD
 from tools.problem import Problem, main_exit
 from training import real
 from training.checkpoints import STATE, save, save_checkpoint
@@ -42,33 +42,41 @@ from training.schedule import plateau
 AVERAGE_DECAY = 0.999
 VALIDATION_SEED = 990_000
 PROMPTS = {256: 4, 512: 16, 1024: 32}
-"""Side of the crop, px → prompts on it: in a window they cost little beside the encoder."""
+"""Prompts on a crop, by its side, px. Prompts that see windows cost little beside the encoder."""
 SIDES = (512, 512, 256, 512, 1024, 512, 512, 512)
 WINDOWS: dict[int, dict[int | None, float]] = {
     256: {None: 1.0},
     512: {16: 0.7, None: 0.3},
     1024: {16: 0.5, 32: 0.4, None: 0.1},
 }
-"""Side of the crop, px → what a prompt sees of it (tokens of the window; None: all), and how often. A seed's decoder
-sees a window; a grid's, everything."""
+"""Sides of the windows that prompts see, tokens, with the share of each, by the side of the crop, px. None: prompts see
+the whole crop. A seed's prompt sees a window when the model serves, a grid's the whole image."""
 
 
 class DenseHead(nn.Module):
-    """Boundary and foreground at stride 4, read off the embedding; for training only."""
+    """A head that predicts boundary and foreground at stride 4 from the embedding, for training only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(channels, 2 * 16, 1)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """B × C × H × W → B × 2 × 4H × 4W, logits."""
+        """Returns logits: B × C × H × W → B × 2 × 4H × 4W."""
         return F.pixel_shuffle(self.project(embedding), 4)
 
 
 def losses(
     sam: Sam, head: DenseHead, batch: Batch, dense_only: bool, side: int | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The scalar loss of a batch and the figures for the log; `side` as in `forward.decode`."""
+    """Returns the scalar loss of a batch, and figures for the log.
+
+    Args:
+        sam: model.
+        head: auxiliary head.
+        batch: crops with their prompts.
+        dense_only: whether prompts are left out.
+        side: side of the window that a prompt sees, tokens; None: it sees the whole crop.
+    """
     images = (batch.images.float() - sam.pixel_mean) / sam.pixel_std
     device = images.device.type
     with torch.autocast(device, dtype=torch.bfloat16):
@@ -85,7 +93,14 @@ def losses(
 
 
 def window(side: int) -> int | None:
-    """Draws what the prompts of a batch see of crops of `side` px: so many tokens around them; None: all."""
+    """Draws the window that the prompts of a batch see.
+
+    Args:
+        side: side of the batch's crops, px.
+
+    Returns:
+        The side of the window, tokens; None: they see the whole crop.
+    """
     sides, shares = zip(*WINDOWS[side].items(), strict=True)
     drawn: int | None = sides[int(torch.multinomial(torch.tensor(shares), 1))]
     return drawn
@@ -93,7 +108,7 @@ def window(side: int) -> int | None:
 
 @torch.no_grad()
 def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float]:
-    """Mean figures over fixed batches the training never sees."""
+    """Returns the mean figures over fixed batches that the training never sees."""
     rows = [losses(sam, head, batch, dense_only=False, side=16)[1] for batch in batches]
     means = {key: torch.stack([row[key] for row in rows]).double() for key in rows[0]}
     return {key: round(float(values[torch.isfinite(values)].mean()), 4) for key, values in means.items()}
@@ -101,7 +116,16 @@ def validate(sam: Sam, head: DenseHead, batches: list[Batch]) -> dict[str, float
 
 @dataclass
 class Training:
-    """All that a run is, and what an interrupted one is resumed from."""
+    """The state of a run, from which it is resumed.
+
+    Attributes:
+        sam: model that learns.
+        head: auxiliary head.
+        average: moving average of the model, which is validated and written.
+        optimizer: optimizer of model and head.
+        step: steps taken.
+        best: least loss of a validation.
+    """
 
     sam: Sam
     head: DenseHead
@@ -112,10 +136,19 @@ class Training:
 
     @classmethod
     def begin(cls, device: torch.device, rate: float, start: Path | None = None) -> Training:
-        """A fresh model, or one with a checkpoint's weights, and an optimizer."""
+        """Begins a run.
+
+        Args:
+            device: device of the model.
+            rate: learning rate.
+            start: checkpoint whose weights the model begins with; None: random weights.
+
+        Raises:
+            Problem: the file is no checkpoint of sam_tiny.
+        """
         sam = build_sam_tiny().to(device).train()
         if start is not None:
-            # A checkpoint of before seeds lacks their head, which then begins at random.
+            # Checkpoints from before there were seeds lack the seed head, which then begins at random.
             odd = sam.load_state_dict(torch.load(start, map_location=device, weights_only=True), strict=False)
             strangers = [*odd.unexpected_keys, *(key for key in odd.missing_keys if not key.startswith(SEED_HEAD))]
             if strangers:
@@ -127,32 +160,42 @@ class Training:
         return cls(sam, head, copy.deepcopy(sam).eval(), optimizer)
 
     def parts(self) -> dict[str, Any]:
-        """What has a state dict, by name."""
+        """Returns the parts that have a state dict, by name."""
         return {"sam": self.sam, "head": self.head, "average": self.average, "optimizer": self.optimizer}
 
     def save(self, run: Path) -> None:
-        """Writes what the run is resumed from."""
+        """Writes the state from which the run is resumed."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
         save(run / STATE, {"step": self.step, "best": self.best} | state)
 
     def keep_if_best(self, run: Path, loss: float) -> None:
-        """Writes the checkpoint that the handler loads, if none scored better on the held-out crops."""
+        """Writes the moving average as the checkpoint for the handler, if no validation had a smaller loss.
+
+        Args:
+            run: folder of the run.
+            loss: loss of this validation.
+        """
         if loss < self.best:
             self.best = loss
             save_checkpoint(run / "sam_tiny.pth", self.average.state_dict())
 
     def resume(self, run: Path, device: torch.device) -> None:
-        """Goes back to where `save` was last called."""
+        """Restores the state that `save` last wrote."""
         state = torch.load(run / STATE, map_location=device, weights_only=True)
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.step, self.best = state["step"], state["best"]
 
     def take_step(self, batch: Batch, rate: float, dense_only: bool) -> dict[str, float]:
-        """One step of the optimizer and of the moving average; the figures for the log.
+        """Takes a step of the optimizer and of the moving average; returns the figures for the log.
+
+        Args:
+            batch: crops with their prompts.
+            rate: learning rate.
+            dense_only: whether prompts are left out.
 
         Raises:
-            FloatingPointError: If the gradient is not finite; nothing was changed.
+            FloatingPointError: the gradient is not finite; nothing was changed.
         """
         loss, figures = losses(self.sam, self.head, batch, dense_only, window(batch.images.shape[-1]))
         follow = zip(self.average.parameters(), self.sam.parameters(), strict=True)
@@ -163,18 +206,18 @@ class Training:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Draws outlined images and synthetic ones.
+    """A draw of outlined and synthetic images.
 
     Attributes:
-        outlined: Draws one of the former; None: there are none.
-        share: How often.
+        outlined: draw of outlined images; None: there are none.
+        share: share of outlined images, 0…1.
     """
 
     outlined: Draw | None
     share: float
 
     def __call__(self, rng: Generator) -> Pair:
-        """An image with its labels."""
+        """Draws an image with its labels."""
         return self.outlined(rng) if self.outlined and rng.uniform() < self.share else synthetic(rng)
 
 
@@ -182,9 +225,11 @@ def main() -> int:
     """Trains until the steps are taken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; resumed if it has a state")
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights it begins with (default: at random)")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with (default: random weights)")
     parser.add_argument("--real", type=Path, help="folder of sets of outlined images (default: none)")
-    parser.add_argument("--real-share", type=float, default=0.45, help="of the images (default: %(default)s)")
+    parser.add_argument(
+        "--real-share", type=float, default=0.45, help="share of images from --real (default: %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=20_000, help="total steps (default: %(default)s)")
     parser.add_argument("--dense-steps", type=int, default=2500, help="first steps without prompts (%(default)s)")
     parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")

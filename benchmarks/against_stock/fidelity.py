@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from grain_handler.labels import label_map
+from grain_handler.grains.label_map import label_map
 from grain_handler.masks import Mask
 
 LEAST_IOU = 0.5

@@ -19,7 +19,7 @@ from benchmarks.against_stock.stages import STAGES, StageClock
 from benchmarks.against_stock.subjects import Subject
 from benchmarks.against_stock.systems import STOCK, Skipped, System
 from grain_handler.masks import Mask
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
 
 STOCK_MEMORY_POINTS = 12
 """On the CPU, stock's peak is measured with at most so many points along a side (64 points a batch, three batches):

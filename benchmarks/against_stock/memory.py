@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from benchmarks.against_stock import systems
 from benchmarks.against_stock.subjects import Subject
 from benchmarks.against_stock.systems import OURS
-from grain_handler.memory import keep_freed_memory
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.sam.memory import keep_freed_memory
 from tools.mar import ROOT
 from tools.problem import Problem
 

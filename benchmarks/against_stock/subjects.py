@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 
 from benchmarks.against_stock.pictures import Picture
 from benchmarks.against_stock.random_sam import random_sam, thresholds
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tools.mar import ROOT
 from training.synthetic import synthesize
 

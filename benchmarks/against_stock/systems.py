@@ -19,9 +19,9 @@ from torch import nn
 
 from benchmarks.against_stock import transformers_sam
 from benchmarks.against_stock.stages import StageClock, watch_marks, watch_stock
-from grain_handler.automask import MaskGenerator
 from grain_handler.masks import Mask, crop_to_content
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.mask_settings import MaskSettings
 
 STOCK = "stock"
 OURS = ("fp32", "bf16", "int8")

@@ -13,7 +13,7 @@ from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor
 
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
 
 RENAMED = (
     (r"^image_encoder\.", "vision_encoder."),

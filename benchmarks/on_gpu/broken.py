@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import torch
 
-from grain_handler.isolation import each
+from grain_handler.worker.isolation import attempt
 
 
 def break_device(device: torch.device) -> None:
@@ -42,7 +42,7 @@ def multiply(device: torch.device) -> list[list[float]]:
 def main() -> None:
     logging.basicConfig(level=logging.INFO)
     device, step = torch.device(sys.argv[1]), {"itself": break_device, "library": multiply}[sys.argv[2]]
-    print("the worker goes on, with", each(device, step, "image"))
+    print("the worker goes on, with", attempt(device, step, "image"))
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ from benchmarks.against_stock.systems import Stock
 from benchmarks.on_gpu import broken
 from benchmarks.on_gpu.models import MODELS, Subject
 from benchmarks.on_gpu.pairs import pair
-from grain_handler import compiled, device
-from grain_handler.automask import MaskGenerator
-from grain_handler.crops import Framing
 from grain_handler.errors import DeviceError, PackageError
 from grain_handler.masks import Mask
-from grain_handler.precision import PRECISIONS, resolve
+from grain_handler.sam import compiled
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.crops import Framing
+from grain_handler.sam.precision import PRECISIONS, resolve
+from grain_handler.worker import device
 from tools.mar import PACKAGE, ROOT
 
 GIB = 2**30

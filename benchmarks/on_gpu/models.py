@@ -13,12 +13,12 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from benchmarks.against_stock.random_sam import random_sam, thresholds
-from grain_handler.automask import MaskGenerator
-from grain_handler.crops import crops_of
-from grain_handler.models import REGISTRY
-from grain_handler.prompting import Prompter
-from grain_handler.settings import MaskSettings
-from grain_handler.tiny_encoder import CODE_STRIDE, OFFSET_UNIT, predicts_seeds
+from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.crops import crops_of
+from grain_handler.sam.grid_prompter import Prompter
+from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.sam.models import REGISTRY
+from grain_handler.sam.tiny_encoder import CODE_STRIDE, OFFSET_UNIT, predicts_seeds
 from tools.mar import ROOT
 
 SIDE = 1024

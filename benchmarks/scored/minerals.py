@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
-from grain_handler.classify import UNKNOWN
+from grain_handler.grains.classify import UNKNOWN
 from training.minerals import Section
 
 # Okabe & Ito's palette (2008), which colour-blind readers tell apart as well.

@@ -23,7 +23,7 @@ from PIL import Image
 from segment_anything import SamAutomaticMaskGenerator
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler.models import build_sam_tiny
+from grain_handler.sam.models import build_sam_tiny
 
 
 class ExampleHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed

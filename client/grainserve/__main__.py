@@ -1,4 +1,4 @@
-"""`python -m grainserve`: the command line."""
+"""Runs the command line: `python -m grainserve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's verbs as coroutines."""
+"""The asynchronous client: the methods of `Client` as coroutines."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same arguments, verbs and errors.
+    """`Client` for asyncio: the same arguments, methods and errors.
 
-    google-cloud-storage and requests block, so each call runs in a thread (`asyncio.to_thread`). Waiting does not hold
-    one: `wait` sleeps in the event loop between looks, so any number of waits go on at once.
+    google-cloud-storage and requests block, so each call runs in a thread (`asyncio.to_thread`). A `wait` needs a
+    thread only while it looks: between looks it sleeps in the event loop, so any number of waits go on at once.
 
-    Cancelling a `wait` stops it; the job goes on. Cancelling what submits (`submit`, `submit_many`, `analyze`)
-    withdraws what it had submitted, as nobody has its ids; a job under an idempotency key stays, for the next
+    Cancelling a `wait` ends the wait, and the job goes on. Cancelling `submit`, `submit_many`, `begin` or `analyze`
+    withdraws the jobs submitted so far, as nobody has their ids. A job under an idempotency key stays, for the next
     submission under that key. A thread cannot be stopped in the middle of a call to storage, so a cancelled submission
-    ends when that call has.
+    ends when that call has ended.
+
+    Args:
+        *arguments: positional arguments of `Client`.
+        **settings: keyword arguments of `Client`.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -110,7 +114,7 @@ class AsyncClient:
         return await asyncio.to_thread(self.client.result_from, path)
 
     async def _submitting(self, submit: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Runs what submits in a thread; cancelled, it waits until no more is stored and withdraws what was."""
+        """Runs a submission in a thread. When cancelled, waits until it stores no more, then withdraws its jobs."""
         ids: list[str] = []
         stopped = False
         given = options.pop("on_id", None)
@@ -129,7 +133,7 @@ class AsyncClient:
             stopped = True
             await asyncio.wait({running})
             if not running.cancelled():
-                running.exception()  # seen: of a submission that nobody waits for, no one wants to know how it ended
+                running.exception()  # fetched, so that asyncio does not report an error that nobody awaits
             if options.get("idempotency_key") is None:
                 await self.cancel(ids)
             raise
@@ -154,7 +158,7 @@ class _Stopped(GrainserveError):
 
 
 async def _awaited(looks: Iterator[float | Result]) -> Result:
-    """Waits for what looks bring; only the looks take a thread, the pauses take none."""
+    """Waits for the result that `looks` yields. Each look runs in a thread; the pauses run in the event loop."""
     while not isinstance(seen := await asyncio.to_thread(next, looks), Result):
         await asyncio.sleep(seen)
     return seen

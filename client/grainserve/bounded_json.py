@@ -1,4 +1,4 @@
-"""JSON from elsewhere, read within bounds: a short text cannot become a large object."""
+"""Reads JSON from elsewhere within bounds, so that a short text cannot become a large object."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Any, NoReturn
 import numpy as np
 
 BYTES_A_PART = 16
-"""An answer has as many bytes, on average, for each array or object in it. Of all that a result may hold the outline of
-a single pixel has the fewest, 34 (`[0.0,0.0,1.0,0.0,1.0,1.0,0.0,1.0],`), and a grain without a mask some 80 each; an
-empty list has 3, and takes 24 times as many in memory."""
+"""Fewest bytes, on average, that an answer may have for each array or object in it. Results have more: the smallest
+part of a result, the outline of a single pixel, has 34 bytes (`[0.0,0.0,1.0,0.0,1.0,1.0,0.0,1.0],`), and a grain
+without a mask has some 80 for each. An empty list has 3 bytes, and takes 24 times as many in memory."""
 FREE_PARTS = 1000
-"""So many arrays and objects short answers may have whatever their length."""
+"""Arrays and objects that an answer may have however short it is."""
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""JSON's escape for half of a letter outside the basic plane. Alone it is no text, and has no UTF-8."""
+"""JSON's escape for a surrogate: half of a character outside the basic plane. A lone surrogate is no text, and has no
+UTF-8."""
 
 
 def parse(body: bytes) -> Any:
-    """Reads JSON that can be stored again, with `?` for lone surrogates, which could not be.
+    """Parses JSON into values that can be stored again; lone surrogates, which could not be, become `?`.
+
+    Args:
+        body: JSON, UTF-8.
 
     Raises:
-        ValueError: it is none, is too deep, or has more arrays and objects than a result of its length may have.
+        ValueError: the body is no JSON, is nested too deeply, holds a number that is not finite, or has more arrays and
+            objects than a result of its length may have.
     """
     if _parts(body) > FREE_PARTS + len(body) // BYTES_A_PART:
         raise ValueError("it has more arrays and objects than a result of its length")
@@ -38,7 +43,10 @@ def parse(body: bytes) -> Any:
 
 
 def _parts(body: bytes) -> int:
-    """Counts the arrays and objects of JSON: brackets outside of its texts, for run lengths of masks hold some, too."""
+    """Counts the arrays and objects of JSON by their brackets.
+
+    Brackets inside strings do not count: run lengths of masks hold some, too.
+    """
     letters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
     outside = ~np.logical_xor.accumulate(letters == ord('"'))
     return int(np.count_nonzero(outside & ((letters == ord("[")) | (letters == ord("{")))))
@@ -50,6 +58,6 @@ def _no_constant(name: str) -> NoReturn:
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    if math.isinf(number):  # 1e999 is JSON, but nothing that could be stored
+    if math.isinf(number):  # 1e999 is JSON, but infinity cannot be stored
         raise ValueError(f"{digits[:30]} is too large")
     return number

@@ -1,4 +1,4 @@
-"""The client: submit an image, poll for its result."""
+"""The client: submits images and fetches their results."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ Progress = Callable[[State, GrainserveError | None], None]
 JobsDone = Callable[[int, int], None]
 
 SHORTEST_PAUSE, LONGEST_PAUSE, PAUSES_GROW = 0.05, 1.0, 1.3
-"""Pauses between looks for a result, s, and the factor from each to the next."""
+"""Shortest and longest pause between looks for a result, s, and the factor from each pause to the next."""
 
 
 class Client:
-    """Sends images and brings results. Any number of threads may use one.
+    """Submits images and fetches their results. Any number of threads may share one client.
 
     A dispatcher in background threads of this process does the work that is pending in the bucket, from the first
-    `submit` or `wait` until `close`. Jobs unfinished then stay in the bucket for whichever dispatcher comes next.
+    `submit` or `wait` until `close`. Jobs that have not ended by then stay in the bucket for the next dispatcher.
 
     Args:
         torchserve: inference URL; default GRAINSERVE_TORCHSERVE.
         bucket: bucket of images, jobs and results; default GRAINSERVE_BUCKET.
-        model: default GRAINSERVE_MODEL, else `sam_tiny`.
+        model: name of the model; default GRAINSERVE_MODEL, else `sam_tiny`.
         version: model version; None for TorchServe's default one.
         management: management URL, or `none` where it cannot be reached; default GRAINSERVE_MANAGEMENT.
-        submitter: whose jobs these are: dispatchers serve submitters in turn; default GRAINSERVE_SUBMITTER, else the
-            user's name.
-        dispatch: False leaves the work to dispatchers elsewhere.
+        submitter: name that the jobs are submitted under, as dispatchers serve submitters in turn; default
+            GRAINSERVE_SUBMITTER, else the user's name.
+        dispatch: whether this process does the work; False leaves it to dispatchers elsewhere.
         concurrency: jobs at once in this process, at most.
-        lease: seconds after which others take over what this process had in hand when it died.
+        lease: seconds after which other dispatchers take over the jobs of this process if it has died.
 
     Raises:
-        InvalidConfiguration: a setting is missing.
+        InvalidConfiguration: a setting is missing or makes no sense.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Client:
         self._lock = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._closed = False
-        self._awaited: dict[str, None] = {}  # what `begin` submitted and nobody has fetched yet
+        self._awaited: dict[str, None] = {}  # ids that `begin` submitted and `finish` has not fetched
 
     def submit(
         self,
@@ -106,32 +106,34 @@ class Client:
         on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> str:
-        """Stores an image and its job and returns the image id; the work goes on behind it.
+        """Stores an image and its job and returns the image id; the work is done in the background.
 
-        A Ctrl-C before that withdraws the job, unless it has an idempotency key.
+        Ctrl-C before the return withdraws the job, unless it has an idempotency key.
 
         Args:
-            image: a path, the bytes of an image file, or an array (H × W or H × W × 3 or × 4 uint8, H × W uint16).
-            idempotency_key: your own name for this submission, such as a sample number: submitted again under the same
-                key, after a crash or a lost connection, the image has the same id and makes no second job.
-            traceparent: the W3C trace it belongs to, where the caller traces; the result's metadata then names it.
+            image: path, bytes of an image file, or array (H × W, H × W × 3 or H × W × 4 uint8, H × W uint16).
+            idempotency_key: your own name for this submission, such as a sample number. Submitting the image again
+                under the same key, after a crash or a lost connection, returns the same id and makes no second job.
+            traceparent: W3C trace that the submission belongs to, for callers that trace; the result's metadata names
+                it.
             version: model version; None for the client's.
-            scale: finds `um_per_px` and says its source: `file`: the file's metadata; `auto`: that, else a scale bar in
-                the picture.
-            bar_um: length of that bar, µm; None reads the number beside it where an OCR engine is installed.
-            find_databar: finds an electron micrograph's databar and leaves it out (`ignore_bottom`), and says so.
-            on_id: told of the image id before the job is stored, so that a caller who is interrupted can `cancel` it;
-                what it raises ends the submission.
+            scale: where to look for `um_per_px`: `file` reads the file's metadata; `auto` reads the metadata, else a
+                scale bar in the picture. The result names the source.
+            bar_um: length of the scale bar, µm; None reads the number beside the bar where an OCR engine is installed.
+            find_databar: whether to find an electron micrograph's databar and leave its rows out (`ignore_bottom`); the
+                result says so.
+            on_id: called with the image id before the job is stored, so that an interrupted caller can `cancel` it; an
+                error that it raises ends the submission.
             **options: `points_per_side`, `min_area`, `um_per_px`, …; see `schemas/options.schema.json`.
 
         Raises:
             InvalidConfiguration: this client is closed.
-            InvalidOption: an option is unknown or out of range, or a scale or rows to leave out are given and are
-                to be found as well.
-            ScaleError: the scale is not found, or sources of it disagree.
-            InvalidImage: no such file, no image, or of a kind that is not read: told before anything is stored.
+            InvalidOption: an option is unknown or out of range; or a scale, or rows to leave out, are both given and to
+                be found.
+            ScaleError: the scale is not found, or its sources disagree.
+            InvalidImage: the file is missing, is no image, or is of a kind that is not read; nothing is stored.
             IdempotencyConflict: another image, or other options, were submitted under this key.
-            StorageError: GCS could not store it.
+            StorageError: GCS could not store the image or its job.
         """
         self._check_open()
         read = ImageFile.of(image)
@@ -154,19 +156,27 @@ class Client:
         version: str | None = None,
         on_id: Callable[[str], None] | None = None,
     ) -> str:
-        """Submits as `submit` does, with options that are complete and were checked.
+        """Submits an image as `submit` does, with options that are complete and checked.
+
+        Args:
+            image: image to submit.
+            options: checked options, with the scale and the rows to leave out.
+            idempotency_key: your own name for this submission; see `submit`.
+            traceparent: W3C trace that the submission belongs to; None makes a new one.
+            version: model version; None for the client's.
+            on_id: called with the image id before the job is stored; an error that it raises ends the submission.
 
         Raises:
-            As `submit`, but for InvalidOption and ScaleError.
+            The errors of `submit`, except InvalidOption and ScaleError.
         """
         self._check_open()
-        image.header  # noqa: B018 - what is no image is told before anything is stored
+        image.header  # noqa: B018 - refuses what is no image before anything is stored
         ids: list[str] = []
 
         def noted(image_id: str) -> None:
             if on_id:
                 on_id(image_id)
-            if idempotency_key is None:  # under a key the next submission finds it
+            if idempotency_key is None:  # a job under a key stays, for the next submission
                 ids.append(image_id)
 
         with self._withdrawing(ids):
@@ -181,20 +191,20 @@ class Client:
                 traceparent=traceparent,
                 on_id=noted,
             )
-        # A client that was closed meanwhile leaves the job, which is stored, to the next dispatcher.
+        # If the client was closed meanwhile, the stored job is left to the next dispatcher.
         self._hand_in(self.submitter, image_id)
         return image_id
 
     def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
-        """Submits images with the same options and returns their ids in order.
+        """Submits images with the same options and returns their ids, in order.
 
         Args:
-            images: see `submit`.
-            progress: draw a progress bar.
-            **options: see `submit`.
+            images: images, each as `submit` takes it.
+            progress: whether to draw a progress bar.
+            **options: options of `submit`.
 
         Raises:
-            As `submit`; images before the one at fault are submitted.
+            The errors of `submit`; the images before the one at fault stay submitted.
         """
         every = list(images)
         return [self.submit(image, **options) for image in track(every, "Submitting", disable=not progress)]
@@ -203,17 +213,17 @@ class Client:
         """Returns the result, or None while the job goes on. Does no work itself.
 
         Raises:
-            ImageNotFound: unknown id.
-            JobFailed: the job ended without a result; its `code` says why.
+            ImageNotFound: no job is known under this id.
+            JobFailed: the job ended without a result; the error's `code` says why.
         """
         data = self.store.poll(image_id)
         return None if data is None else self._result(data)
 
     def state(self, image_id: str) -> State:
-        """Where the job is.
+        """Returns the job's state.
 
         Raises:
-            ImageNotFound: unknown id.
+            ImageNotFound: no job is known under this id.
         """
         return self.store.job(image_id).state
 
@@ -221,35 +231,35 @@ class Client:
         """Waits for the result.
 
         Args:
-            image_id: from `submit`.
+            image_id: id from `submit`.
             timeout: seconds; None waits for as long as it takes.
-            progress: called at each look with the job's state and what holds the dispatcher up, if anything.
+            progress: called at each look with the job's state and the error that holds the dispatcher up, or None.
 
         Raises:
-            ImageNotFound: unknown id.
-            JobFailed: the job ended without a result; its `code` says why.
-            WaitTimeout: not in time; the job goes on.
+            ImageNotFound: no job is known under this id.
+            JobFailed: the job ended without a result; the error's `code` says why.
+            WaitTimeout: the result was not there in time; the job goes on.
         """
         return _awaited(self.looks(image_id, Deadline(timeout), progress))
 
     def looks(self, image_id: str, deadline: Deadline, progress: Progress | None = None) -> Iterator[float | Result]:
-        """Looks for a job's result until it is there, for whoever waits in their own way.
+        """Yields pauses between looks for a job's result, then the result.
 
-        This client's dispatcher hears of the job where it goes on.
+        The caller sleeps through each pause in its own way. A job that goes on is handed to this client's dispatcher.
 
         Args:
-            image_id: from `submit`.
+            image_id: id from `submit`.
             deadline: when to give up.
-            progress: as `wait`.
+            progress: called at each look with the job's state and the error that holds the dispatcher up, or None.
 
         Yields:
-            The seconds to pause before the next look, each time; in the end the result.
+            Seconds to pause before the next look, any number of times; at last the result.
 
         Raises:
-            As `wait`.
+            The errors of `wait`.
         """
         pause = SHORTEST_PAUSE
-        found = self.poll(image_id)  # an unknown id is told before any thread starts
+        found = self.poll(image_id)  # an unknown id fails before any thread starts
         if found is None:
             self._check_open()
             self._hand_in(self.store.job(image_id).submitter, image_id)
@@ -264,17 +274,19 @@ class Client:
         yield found
 
     def too_late(self, image_id: str, deadline: Deadline) -> WaitTimeout:
-        """Returns the error that says that a job was not done in time."""
+        """Returns the error for a job that was not done in time."""
         return WaitTimeout(image_id, deadline.seconds or 0.0, self.state(image_id).value, self.problem)
 
     def cancel(self, image_ids: Iterable[str]) -> list[str]:
-        """Cancels jobs: those that have not ended fail as `cancelled`, whoever works on them; others stay as they are.
+        """Cancels jobs that have not ended: they fail as `cancelled`, whoever works on them.
+
+        Jobs that have ended stay as they are.
 
         Args:
-            image_ids: from `submit`; ids under which nothing is stored are passed over.
+            image_ids: ids from `submit`; ids under which nothing is stored are passed over.
 
         Returns:
-            The ids of those that were cancelled.
+            The ids of the jobs that were cancelled.
         """
         every = list(image_ids)
         self._over(every)
@@ -292,22 +304,22 @@ class Client:
     ) -> Result:
         """Submits an image and waits for its result.
 
-        An image over 1024 px is cut into tiles, each of them a job, whose grains are merged; called again after a crash
-        it goes on with the jobs that are there. Ctrl-C withdraws the jobs that have not ended.
+        An image over 1024 px is cut into tiles. Each tile is a job, and the grains of all tiles are merged. After a
+        crash the same call goes on with the jobs that are there. Ctrl-C withdraws the jobs that have not ended.
 
         Args:
-            image: see `submit`.
-            timeout: seconds for all of it, the submission included; None waits for as long as it takes. What is late
-                goes on.
-            progress: see `wait`.
-            largest_grain: largest extent of a grain expected, px; tiles overlap by twice that.
-            on_done: called after each job with how many are done, and of how many.
-            **options: see `submit`.
+            image: image, as `submit` takes it.
+            timeout: seconds for all of it, the submission included; None waits for as long as it takes. Jobs that are
+                not done in time go on.
+            progress: called at each look with a job's state and the error that holds the dispatcher up, or None.
+            largest_grain: largest extent of a grain expected, px; tiles overlap by twice as much.
+            on_done: called after each job with the number of jobs done and the number of all jobs.
+            **options: options of `submit`.
 
         Raises:
-            TorchServeUnreachable, ModelNotFound: as `check`, at once.
+            TorchServeUnreachable, ModelNotFound: the work could not be done (see `check`); nothing is submitted.
             TilesDisagree: the checkpoint was replaced while the tiles were measured.
-            And as `submit` and `wait`.
+            And the errors of `submit` and `wait`.
         """
         deadline, ids = Deadline(timeout), list[str]()
         with self._withdrawing(ids):
@@ -326,25 +338,26 @@ class Client:
         on_id: Callable[[str], None] | None = None,
         **options: Any,
     ) -> Submission:
-        """Submits an image that somebody will wait for, in tiles where it is large.
+        """Submits an image that somebody will wait for, in tiles if it is large.
 
-        Nothing is stored where the work could not be done. Until `finish` has ended, a Ctrl-C that ends this client
+        Nothing is stored if the work could not be done. Until `finish` has ended, a Ctrl-C that ends this client
         (`with Client() as client`) withdraws the jobs.
 
         Args:
-            image: see `submit`.
-            timeout: seconds in which the tiles must be submitted, or a limit that runs already.
-            largest_grain: see `analyze`.
-            scale: see `submit`.
-            bar_um: see `submit`.
-            find_databar: see `submit`.
-            on_id: told of the image id of each job before it is stored; what it raises ends the submission.
-            **options: see `submit`.
+            image: image, as `submit` takes it.
+            timeout: seconds in which the tiles must be submitted, or a deadline that already runs.
+            largest_grain: largest extent of a grain expected, px; tiles overlap by twice as much.
+            scale: where to look for `um_per_px`; see `submit`.
+            bar_um: length of the scale bar, µm; see `submit`.
+            find_databar: whether to find a databar and leave its rows out; see `submit`.
+            on_id: called with the image id of each job before the job is stored; an error that it raises ends the
+                submission.
+            **options: options of `submit`.
 
         Raises:
-            TorchServeUnreachable, ModelNotFound: as `check`.
-            WaitTimeout: not in time; the tiles submitted so far go on.
-            And as `submit`.
+            TorchServeUnreachable, ModelNotFound: the work could not be done (see `check`).
+            WaitTimeout: the tiles were not submitted in time; those submitted so far go on.
+            And the errors of `submit`.
         """
 
         def noted(image_id: str) -> None:
@@ -368,7 +381,18 @@ class Client:
         progress: Progress | None = None,
         on_done: JobsDone | None = None,
     ) -> Result:
-        """Waits for the result of what `begin` began; arguments and errors as `analyze`, nothing is withdrawn."""
+        """Waits for the result of a submission; withdraws nothing.
+
+        Args:
+            submission: submission from `begin`.
+            timeout: seconds, or a deadline that already runs; None waits for as long as it takes.
+            progress: called at each look with a job's state and the error that holds the dispatcher up, or None.
+            on_done: called after each job with the number of jobs done and the number of all jobs.
+
+        Raises:
+            TilesDisagree: the checkpoint was replaced while the tiles were measured.
+            And the errors of `wait`.
+        """
         return _awaited(self.finishing(submission, Deadline.of(timeout), progress, on_done))
 
     def finishing(
@@ -378,7 +402,10 @@ class Client:
         progress: Progress | None = None,
         on_done: JobsDone | None = None,
     ) -> Iterator[float | Result]:
-        """Looks for the results of a submission's jobs until all are there, as `looks` does for one job."""
+        """Yields pauses between looks for the results of a submission, then its result.
+
+        It does for all jobs of a submission what `looks` does for one job. `on_done` is called as in `finish`.
+        """
         results: list[Result] = []
         try:
             for image_id in submission.image_ids:
@@ -397,7 +424,7 @@ class Client:
 
     @contextmanager
     def _withdrawing(self, image_ids: list[str]) -> Iterator[None]:
-        """Cancels jobs when the block ends by Ctrl-C: nobody else knows of them."""
+        """Cancels jobs when Ctrl-C ends the block: nobody else knows of them."""
         try:
             yield
         except Exception:
@@ -407,30 +434,30 @@ class Client:
             raise
 
     def _over(self, image_ids: Iterable[str]) -> None:
-        """Notes that nobody waits any longer for jobs of `begin`: a Ctrl-C leaves them as they are."""
+        """Forgets jobs of `begin` that nobody waits for any more, so that Ctrl-C leaves them as they are."""
         with self._lock:
             for image_id in image_ids:
                 self._awaited.pop(image_id, None)
 
     def default_version(self) -> str | None:
-        """The version that requests without one go to; None where TorchServe's management is not to be asked.
+        """Returns the version that requests without a version go to; None where management is not to be asked.
 
         Raises:
-            TorchServeUnreachable: it does not answer.
-            ModelNotFound: it does not have the model.
+            TorchServeUnreachable: management does not answer.
+            ModelNotFound: TorchServe does not have the model.
         """
         if not (self._dispatch and self.torchserve.management):
             return None
         return self.torchserve.management.default_version(self.model).version
 
     def check(self) -> None:
-        """Checks, where this client does the work, that TorchServe answers and has the model.
+        """Checks that TorchServe answers and has the model, if this client does the work.
 
-        Whether it has the model is not asked where its management cannot be.
+        Where management cannot be reached, the model is not checked.
 
         Raises:
-            TorchServeUnreachable: it does not answer.
-            ModelNotFound: it has no such model or version.
+            TorchServeUnreachable: TorchServe does not answer.
+            ModelNotFound: TorchServe has no such model or version.
         """
         if self._dispatch:
             self.torchserve.ping()
@@ -439,16 +466,16 @@ class Client:
 
     @property
     def problem(self) -> GrainserveError | None:
-        """What holds this client's dispatcher up at the moment, if anything."""
+        """The error that holds this client's dispatcher up at the moment, or None."""
         dispatcher = self._dispatcher
         return dispatcher.problem if dispatcher else None
 
     def close(self, timeout: float | None = None) -> None:
-        """Ends the jobs TorchServe has in hand, claims no more.
+        """Claims no more jobs and ends those that TorchServe has in hand.
 
         Args:
-            timeout: seconds to wait for them; None waits for as long as they take. Those not done by then go back into
-                the queue for another dispatcher.
+            timeout: seconds to wait for these jobs; None waits for as long as they take. Jobs that are not done by then
+                go back into the queue for another dispatcher.
         """
         with self._lock:
             self._closed = True
@@ -463,12 +490,16 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stopped = kind is not None and not issubclass(kind, Exception)
-        self.close(0.0 if stopped else None)  # Ctrl-C means now: what is in hand goes back
+        self.close(0.0 if stopped else None)  # Ctrl-C means now: jobs in hand go back into the queue
         if stopped:
-            self.cancel(self._awaited)  # by `begin`, and not fetched by `finish`
+            self.cancel(self._awaited)  # submitted by `begin`, not fetched by `finish`
 
     def result_from(self, path: str | PathLike[str]) -> Result:
-        """Reads a result that `Result.to_json` wrote; `overlay` fetches its image from this client's bucket."""
+        """Reads a result that `Result.to_json` wrote; its `overlay` fetches the image from this client's bucket.
+
+        Raises:
+            InvalidResult: the file holds no result.
+        """
         loaded = Result.from_json(path)
         return self._result(loaded.to_dict())
 
@@ -485,7 +516,7 @@ class Client:
             dispatcher.hand_in(Ticket(submitter, image_id))
 
     def _running_dispatcher(self) -> Dispatcher | None:
-        """The one dispatcher of this client, whichever thread asks first; None where it has none, or is closed."""
+        """Returns this client's dispatcher, started by the first thread that asks; None if it has none or is closed."""
         with self._lock:
             if self._dispatch and self._dispatcher is None and not self._closed:
                 self._dispatcher = Dispatcher(self.store, self.torchserve, concurrency=self._concurrency).start()
@@ -495,12 +526,12 @@ class Client:
 def _completed(
     image: ImageFile, options: Mapping[str, Any], scale: Mode | None, bar_um: float | None, find_databar: bool
 ) -> dict[str, Any]:
-    """Adds to options what is to be found in the image, and checks them."""
+    """Adds what is to be found in the image, scale and databar, to the options, and checks them all."""
     return validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
 
 
 def _awaited(looks: Iterator[float | Result]) -> Result:
-    """Waits in this thread for what looks bring."""
+    """Waits in this thread for the result that `looks` yields."""
     for seen in looks:
         if isinstance(seen, Result):
             return seen

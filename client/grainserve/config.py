@@ -1,4 +1,4 @@
-"""Settings from the environment; production differs from the demo only by these."""
+"""Settings from the environment: production differs from the demo in these alone."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
 MODEL_STORE = "GRAINSERVE_MODEL_STORE"
 NONE = "none"
-"""The address of what cannot be reached from here: TorchServe's management, or, for a gateway that only takes jobs,
-all of it."""
+"""The address of a server that cannot be reached from here: TorchServe's management, or all of TorchServe for a gateway
+that only takes jobs."""
 
 ADDRESSES = (TORCHSERVE, MANAGEMENT)
 DEFAULTS = {TORCHSERVE: "http://127.0.0.1:8080", MANAGEMENT: "http://127.0.0.1:8081", MODEL: "sam_tiny"}
 
 
 def setting(given: str | None, variable: str) -> str:
-    """Returns what was given, else the environment variable, else its default.
+    """Returns the given value, else the environment variable's, else the default.
+
+    Args:
+        given: the caller's own value; None for none.
+        variable: name of the environment variable.
 
     Raises:
-        InvalidConfiguration: there is none of the three, or an address is none.
+        InvalidConfiguration: there is no value, or it should be an address and is none.
     """
     value = given or os.environ.get(variable) or DEFAULTS.get(variable)
     if not value:
@@ -37,10 +41,14 @@ def setting(given: str | None, variable: str) -> str:
 
 
 def check_address(value: str, variable: str) -> str:
-    """Returns the address of a server unchanged; `none` is one as well.
+    """Returns a server's address unchanged; `none` counts as an address.
+
+    Args:
+        value: the address.
+        variable: name of the setting, for the message.
 
     Raises:
-        InvalidConfiguration: it does not begin with http:// or https://, or has no host.
+        InvalidConfiguration: the address does not begin with http:// or https://, or has no host.
     """
     scheme, _, host = value.partition("://")
     if value != NONE and not (scheme.lower() in ("http", "https") and host.strip("/")):
@@ -56,21 +64,21 @@ def _example(value: str) -> str:
 
 
 def management(given: str | None) -> str | None:
-    """Returns the management address; None where it was said to be `none`."""
+    """Returns the management address, or None if the setting is `none`."""
     value = setting(given, MANAGEMENT)
     return None if value == NONE else value
 
 
 def submitter(given: str | None) -> str:
-    """Returns whose jobs these are: what was given, else GRAINSERVE_SUBMITTER, else the name of the user.
+    """Returns the submitter's name: the given one, else GRAINSERVE_SUBMITTER, else the user's name.
 
     Raises:
-        InvalidConfiguration: the user has no name either, as in some containers.
+        InvalidConfiguration: the user has no name, as in some containers.
     """
     value = given or os.environ.get(SUBMITTER)
     if value:
         return value
     try:
         return re.sub(r"[^a-z0-9_-]+", "-", getpass.getuser().lower()).lstrip("-_")[:63] or "user"
-    except (KeyError, OSError, ImportError):  # what getpass raises depends on the Python
+    except (KeyError, OSError, ImportError):  # getpass raises different errors in different versions of Python
         raise InvalidConfiguration(f"the user has no name: set {SUBMITTER}") from None

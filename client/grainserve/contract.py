@@ -1,4 +1,4 @@
-"""The wire contract: options are checked before a submit, results can be checked against their schema."""
+"""The wire contract: checks options before they are submitted, and results against their schema."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from grainserve.errors import InvalidImageId, InvalidOption, InvalidResult
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SUBMITTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 NUMBER = re.compile(r"[\s\d.eE+-]*", re.ASCII)
-"""The characters of a number's text: Python would also read other scripts' digits, and 1_0 as ten."""
+"""Characters that the text of a number may have. Python alone would also read other scripts' digits, and 1_0 as ten."""
 
 
 @cache
 def schema(name: str) -> dict[str, Any]:
-    """Reads a schema of the package: `options`, `result` or `error`."""
+    """Returns a schema of the package.
+
+    Args:
+        name: `options`, `result` or `error`.
+    """
     text = resources.files("grainserve").joinpath(f"schemas/{name}.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -40,10 +44,10 @@ def _validator(name: str) -> Draft202012Validator:
 
 
 def check_image_id(image_id: object) -> str:
-    """Returns the id unchanged.
+    """Returns an image id unchanged.
 
     Raises:
-        InvalidImageId: it is not 1 to 128 letters, digits, `-` or `_`. Ids become object names, so nothing else
+        InvalidImageId: the id is not 1 to 128 letters, digits, `-` or `_`. Ids become object names, so nothing else
             gets through.
     """
     if not isinstance(image_id, str) or not IMAGE_ID.fullmatch(image_id):
@@ -55,14 +59,14 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
     """Checks the options of a request.
 
     Args:
-        options: as given by the caller; None means not given. NumPy scalars are taken as numbers.
+        options: values by option name; None counts as not given, and NumPy scalars count as numbers.
 
     Returns:
         The options given, as JSON values.
 
     Raises:
-        InvalidOption: unknown name, wrong type, out of range, NaN or infinite; the message names the option and
-            what it may be.
+        InvalidOption: a name is unknown, or a value has the wrong type, is out of range, NaN or infinite; the message
+            names the option and its allowed values.
     """
     allowed = schema("options")["properties"]
     checked: dict[str, Any] = {}
@@ -84,17 +88,20 @@ def validate_options(options: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    """A value in a message: short, and without its depths, where `repr` may run out of stack."""
+    """Formats a value for a message: short, and without its nested parts, where `repr` may run out of stack."""
     if isinstance(value, str):
         return repr(value[:64])
     return f"{value!r:.64}" if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def options_from_text(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Reads options that came as text, as in a form or a query; empty ones count as not given.
+    """Reads options that came as text, as from a form or a query.
+
+    Args:
+        fields: texts by option name; empty texts count as not given.
 
     Raises:
-        InvalidOption: as `validate_options`.
+        InvalidOption: a name is unknown, or a text is no allowed value of its option.
     """
     allowed = schema("options")["properties"]
     return validate_options(
@@ -103,7 +110,7 @@ def options_from_text(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_text(kinds: Sequence[str], text: str) -> object:
-    """The number or truth value a text says where one is wanted; else the text, for the schema to refuse."""
+    """Reads a number or truth value where one is wanted; else returns the text, for the schema to refuse."""
     if "boolean" in kinds:
         return {"true": True, "false": False}.get(text, text)
     for kind, read in (("integer", whole_number), ("number", number)):
@@ -119,16 +126,16 @@ def number(text: str) -> float:
     """Reads a number as people write it, in forms, queries and commands alike.
 
     Raises:
-        ValueError: it is none, or has underscores, words or other scripts' digits.
+        ValueError: the text is no number, or has underscores, words or other scripts' digits.
     """
     return float(_digits(text))
 
 
 def whole_number(text: str) -> int:
-    """Reads an integer, as `number` does.
+    """Reads an integer as people write it; see `number`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no integer.
     """
     return int(_digits(text))
 
@@ -140,7 +147,7 @@ def _digits(text: str) -> str:
 
 
 def describe_option(name: str) -> str:
-    """What an option may be, in words: "an integer from 1 to 128"."""
+    """Describes the allowed values of an option in words: "an integer from 1 to 128"."""
     rule = schema("options")["properties"][name]
     if "enum" in rule:
         return " or ".join(repr(value) for value in rule["enum"] if value is not None)
@@ -157,19 +164,19 @@ def describe_option(name: str) -> str:
 
 
 def validate_result(result: object) -> None:
-    """Checks a result against the whole schema; about half a millisecond a grain.
+    """Checks a result against the whole schema, in about half a millisecond per grain.
 
     Raises:
-        InvalidResult: the first rule broken and where.
+        InvalidResult: a rule is broken; the message names the first one and where.
     """
     _validate("result", result)
 
 
 def validate_error(answer: object) -> None:
-    """Checks an error object.
+    """Checks an error object against its schema.
 
     Raises:
-        InvalidResult: the first rule broken and where.
+        InvalidResult: a rule is broken; the message names the first one and where.
     """
     _validate("error", answer)
 
@@ -178,14 +185,17 @@ def _validate(name: str, instance: object) -> None:
     bad = _not_finite(instance, "")
     if bad:
         raise InvalidResult(f"{bad} is not a finite number")
-    # No more than one is looked for: a million numbers in the place of grains would be a million errors.
+    # Only the first error is looked for: a million numbers in the place of grains would be a million errors.
     error = next(_validator(name).iter_errors(instance), None)
     if error:
         raise InvalidResult(f"{error.json_path}: {error.message[:300]}")
 
 
 def _not_finite(value: object, path: str) -> str | None:
-    """Path of the first NaN or infinity: Python's JSON lets them through and comparisons with them never fail."""
+    """Finds the path of the first NaN or infinity, or None.
+
+    Python's JSON reader lets these through, and comparisons with them never fail.
+    """
     if isinstance(value, float):
         return None if math.isfinite(value) else path or "/"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A limit of time that several steps share."""
+"""A time limit that several steps share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 class Deadline:
-    """A time limit that began when this was made.
+    """A time limit that begins when the object is made.
 
     Args:
-        seconds: of it; None for none.
+        seconds: length of the limit, s; None for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -19,7 +19,7 @@ class Deadline:
 
     @classmethod
     def of(cls, limit: float | Deadline | None) -> Deadline:
-        """A limit in seconds that begins now; or one that has begun already."""
+        """Returns a deadline unchanged, or makes one from a limit in seconds, which begins now."""
         return limit if isinstance(limit, cls) else cls(limit)  # type: ignore[arg-type]  # mypy#12155
 
     @property

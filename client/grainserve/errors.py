@@ -1,4 +1,4 @@
-"""Every error the client raises; each message says what happened and what to do."""
+"""All errors that the client raises; each message says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class InvalidOption(GrainserveError, ValueError):
 
 
 class InvalidImage(GrainserveError, ValueError):
-    """What was given to `submit` cannot be an image: a missing or empty file, an array of the wrong shape or dtype."""
+    """The image cannot be read: a missing or empty file, no image, or an array of the wrong shape or dtype."""
 
     code = "invalid_image"
 
 
 class InvalidImageId(GrainserveError, ValueError):
-    """An image id holds characters that must not reach an object name."""
+    """An image id has characters that must not get into an object name."""
 
     code = "invalid_image_id"
 
@@ -72,7 +72,7 @@ class StorageRefused(StorageError):
 
 
 class StorageFull(StorageError):
-    """There is no room for what was to be written."""
+    """There is no room left in storage."""
 
     code = "storage_full"
 
@@ -99,7 +99,7 @@ class ImageNotFound(GrainserveError, LookupError):
 
 
 class ResultNotFound(GrainserveError, LookupError):
-    """The job is done but its result object has been deleted since."""
+    """The job is done, but its result has been deleted since."""
 
     code = "result_not_found"
 
@@ -109,7 +109,7 @@ class ResultNotFound(GrainserveError, LookupError):
 
 
 class InvalidJob(GrainserveError, ValueError):
-    """A job record is not one this version can read."""
+    """This version cannot read the job record."""
 
     code = "invalid_job"
 
@@ -118,10 +118,10 @@ class JobFailed(GrainserveError):
     """The job ended without a result: the image was rejected, or every attempt failed.
 
     Attributes:
-        image_id: the image's id.
-        code: the error code of the last attempt, e.g. `image_too_large` or `worker_died`.
-        reason: its message.
-        attempts: how many attempts were made.
+        image_id: image id of the job.
+        code: error code of the last attempt, e.g. `image_too_large` or `worker_died`.
+        reason: error message of the last attempt.
+        attempts: number of attempts made.
         status: HTTP status of the rejection, where there was one.
     """
 
@@ -169,13 +169,13 @@ class WaitTimeout(GrainserveError, TimeoutError):
 
 
 class LabelledTableError(GrainserveError, ValueError):
-    """A labelled table cannot be learnt from."""
+    """A labelled table cannot train a classifier."""
 
     code = "labelled_table"
 
 
 class InvalidClassifier(GrainserveError, ValueError):
-    """A classifier's file cannot be read, or grains are told apart too badly to make one."""
+    """A classifier's file cannot be read, or the grains cannot be told apart well enough to make a classifier."""
 
     code = "invalid_classifier"
 
@@ -190,7 +190,7 @@ class TorchServeError(GrainserveError):
 
 
 class TorchServeUnreachable(TorchServeError):
-    """No connection was made, or something else answered, so nothing was started; safe to try again."""
+    """No connection was made, or something else answered. No work was started, so it is safe to try again."""
 
     code = "torchserve_unreachable"
 
@@ -202,13 +202,13 @@ class TorchServeUnreachable(TorchServeError):
 
 
 class TorchServeBusy(TorchServeError):
-    """Backpressure: the queue is full or no worker is ready; nothing was started."""
+    """Backpressure: the queue is full or no worker is ready. No work was started."""
 
     code = "torchserve_busy"
 
 
 class AnswerLost(TorchServeError):
-    """The connection broke or timed out after the request was sent: the work may have been done, its answer is gone."""
+    """The connection broke or timed out after the request was sent: the work may be done, but its answer is lost."""
 
     code = "answer_lost"
 
@@ -286,7 +286,7 @@ class MasksMissing(GrainserveError, ValueError):
 
 
 class NoResults(GrainserveError, ValueError):
-    """A sample of no images."""
+    """A sample has no images."""
 
     code = "no_results"
 
@@ -295,7 +295,7 @@ class NoResults(GrainserveError, ValueError):
 
 
 class NoGrains(GrainserveError, ValueError):
-    """A sample without a grain that a size could be taken from."""
+    """A sample has no grain whose size can be taken."""
 
     code = "no_grains"
 
@@ -311,7 +311,7 @@ class NoGrains(GrainserveError, ValueError):
 
 
 class MixedScales(GrainserveError, ValueError):
-    """Images with and without a scale in one sample: their sizes cannot be pooled."""
+    """A sample has images with and without a scale: their sizes cannot be pooled."""
 
     code = "mixed_scales"
 
@@ -323,7 +323,7 @@ class MixedScales(GrainserveError, ValueError):
 
 
 class NoScale(GrainserveError, ValueError):
-    """A figure that is defined in millimetres was asked for of an image without a scale."""
+    """A figure is defined in millimetres, and its image has no scale."""
 
     code = "no_scale"
 
@@ -332,7 +332,7 @@ class NoScale(GrainserveError, ValueError):
 
 
 class NothingCounted(GrainserveError, ValueError):
-    """A field without a grain that a method of ASTM E112 could count."""
+    """A field has no grain that a method of ASTM E112 could count."""
 
     code = "nothing_counted"
 
@@ -344,13 +344,13 @@ class NothingCounted(GrainserveError, ValueError):
 
 
 class ScaleError(GrainserveError, ValueError):
-    """The scale cannot be told from the image."""
+    """The scale cannot be determined from the image."""
 
     code = "scale_error"
 
 
 class ScaleNotFound(ScaleError):
-    """Neither the file nor a bar in the picture says a scale."""
+    """Neither the file nor a scale bar in the picture gives a scale."""
 
     code = "scale_not_found"
 
@@ -362,6 +362,6 @@ class ScaleNumberMissing(ScaleError):
 
 
 class ScaleConflict(ScaleError):
-    """Two sources say different scales, or pixels are not square."""
+    """Two sources give different scales, or the pixels are not square."""
 
     code = "scale_conflict"

@@ -1,4 +1,4 @@
-"""Images on their way in: read and decoded once each. Their formats and their largest side have their home here."""
+"""Images to submit, each read and decoded once, and the limits on them: file endings and largest side."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from grainserve.reading.refusal import Refused
 from grainserve.reading.stretch import Levels, eight_bits
 
 MAX_SIDE = 1024
-"""Longer side of an image that a model takes, px: a larger one is measured in tiles."""
+"""Largest longer side of an image that a model takes, px; a larger image is measured in tiles."""
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp")
-"""Of the names of images, in lower case."""
+"""Endings of the names of image files, in lower case."""
 
 
 class ImageFile:
-    """An image on its way in. Its file is read once and its pixels are decoded once, when they are first asked for.
+    """An image to submit. Its file is read once and its pixels are decoded once, when they are first asked for.
 
     Args:
-        source: a path; the bytes of an image file; or an array, H × W, H × W × 3 or H × W × 4, uint8, or H × W uint16,
-            which becomes a PNG. Files and bytes go as they are.
+        source: path; bytes of an image file; or array, H × W, H × W × 3 or H × W × 4, uint8, or H × W, uint16. An array
+            becomes a PNG; files and bytes are sent as they are.
     """
 
     def __init__(self, source: str | PathLike[str] | bytes | NDArray[Any]) -> None:
@@ -41,20 +41,20 @@ class ImageFile:
 
     @classmethod
     def of(cls, image: ImageSource) -> ImageFile:
-        """Returns the image itself where it is one already."""
+        """Returns an `ImageFile` unchanged, and makes one of any other source."""
         return image if isinstance(image, cls) else cls(image)  # type: ignore[arg-type]  # mypy#12155
 
     @property
     def path(self) -> Path | None:
-        """Where it lies; None where it is no file."""
+        """The file's path; None if the source is no file."""
         return Path(self._source) if isinstance(self._source, str | PathLike) else None
 
     @cached_property
     def data(self) -> bytes:
-        """The bytes that are submitted.
+        """The bytes to submit.
 
         Raises:
-            InvalidImage: no such file, nothing in it, or an array of another shape or dtype.
+            InvalidImage: the file is missing or empty, or the array has another shape or dtype.
         """
         if isinstance(self._source, np.ndarray):
             return _png(self._source)
@@ -71,7 +71,7 @@ class ImageFile:
 
     @property
     def content_type(self) -> str:
-        """Its name in HTTP, by the file's name."""
+        """The MIME type, guessed from the file's name; `image/png` for an array."""
         if isinstance(self._source, np.ndarray):
             return "image/png"
         guessed = mimetypes.guess_type(self.path.name)[0] if self.path else None
@@ -79,15 +79,15 @@ class ImageFile:
 
     @cached_property
     def header(self) -> Header:
-        """The file's header, read; see `check_image`."""
+        """The file's header; see `check_image`."""
         return check_image(self.data)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, px; an array needs no header for it.
+        """Width and height, px; an array's need no header.
 
         Raises:
-            InvalidImage: it cannot be read.
+            InvalidImage: the image cannot be read.
         """
         if isinstance(self._source, np.ndarray):
             return _from_array(self._source).size
@@ -95,10 +95,10 @@ class ImageFile:
 
     @cached_property
     def picture(self) -> Picture:
-        """Its pixels, of any size, as the handler decodes them.
+        """The pixels, of an image of any size, as the handler decodes them.
 
         Raises:
-            InvalidImage: it cannot be read.
+            InvalidImage: the image cannot be read.
         """
         try:
             with _without_warnings():
@@ -110,16 +110,16 @@ class ImageFile:
 
     @property
     def format(self) -> str:
-        """PNG, JPEG, TIFF, BMP, WEBP, or `array`."""
+        """The file's format: PNG, JPEG, TIFF, BMP or WEBP; `array` for an array."""
         return "array" if isinstance(self._source, np.ndarray) else self.header.format
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the file, or of the array."""
+        """Size of the file, or of the array, bytes."""
         return self._source.nbytes if isinstance(self._source, np.ndarray) else len(self.data)
 
     def release(self) -> None:
-        """Lets go of bytes and pixels; who asks for them again reads them again."""
+        """Drops bytes and pixels from memory; they are read again when they are next asked for."""
         for name in ("data", "picture"):
             self.__dict__.pop(name, None)
 
@@ -128,7 +128,7 @@ ImageSource: TypeAlias = str | PathLike[str] | bytes | NDArray[Any] | ImageFile
 
 
 def image_bytes(image: ImageSource) -> tuple[bytes, str]:
-    """Returns an image's bytes as they are submitted, and their content type; see `ImageFile`."""
+    """Returns the bytes to submit for an image, and their content type; see `ImageFile`."""
     read = ImageFile.of(image)
     return read.data, read.content_type
 
@@ -137,19 +137,23 @@ def display_pixels(image: ImageSource) -> NDArray[np.uint8]:
     """Decodes an image for display, upright as it was measured.
 
     Returns:
-        H × W × 3, uint8; see `read_picture`.
+        H × W × 3, uint8, RGB; see `read_picture`.
 
     Raises:
-        InvalidImage: it cannot be read.
+        InvalidImage: the image cannot be read.
     """
     return ImageFile.of(image).picture.pixels
 
 
 def image_of(result: Path, folder: Path) -> Path | None:
-    """Finds the image in a folder that has the name of a result file; None where there is none.
+    """Finds the image that belongs to a result file, by its name without ending; None where there is none.
+
+    Args:
+        result: path of the result file.
+        folder: folder of the images.
 
     Raises:
-        InvalidImage: there are several.
+        InvalidImage: several images have that name.
     """
     found = sorted(each for each in folder.iterdir() if each.stem == result.stem and each.suffix.lower() in ENDINGS)
     if len(found) > 1:
@@ -162,7 +166,7 @@ def check_image(data: bytes) -> Header:
     """Reads the header of an image file.
 
     Raises:
-        InvalidImage: it is no image, or of a kind that is not read; the message says what to do.
+        InvalidImage: the bytes are no image, or of a kind that is not read; the message says what to do.
     """
     try:
         with _without_warnings():
@@ -198,7 +202,7 @@ def _picture(array: NDArray[Any]) -> Picture:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Pillow warns from half its limit on: mosaics of microscopes are that large."""
+    """Silences Pillow's warning of large images, which begins at half its limit: mosaics are that large."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         yield

@@ -1,4 +1,4 @@
-"""Images over 1024 px: their tiles as jobs, one version for all of them, taken up again after a crash."""
+"""Images over 1024 px: submits their tiles as jobs, all to one model version, and resumes after a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from grainserve.tiles.source import read
 
 
 class Submitter(Protocol):
-    """What submits tiles needs of a client; `Client` says what each does."""
+    """The part of `Client` that `submit_tiles` needs; see there for each method."""
 
     model: str
     version: str | None
@@ -58,23 +58,23 @@ def submit_tiles(
     deadline: Deadline,
     on_id: Callable[[str], None],
 ) -> Submission:
-    """Submits the tiles of an image, all at once: the queue shows how much there is to do.
+    """Submits all tiles of an image at once, so that the queue shows how much there is to do.
 
-    What a tile's job measures is told by its key, so the same image with the same options finds the jobs that an
-    earlier run has left, at whatever point that ended. Of the image only one tile's PNG is held beside its pixels.
+    A tile's idempotency key is made from all that its job measures. So the same image with the same options finds the
+    jobs of an earlier run, wherever that run ended. Besides the image's pixels, only one tile's PNG is in memory at a
+    time.
 
     Args:
-        client: whose jobs they will be.
-        image: over 1024 px.
+        client: client that submits the jobs.
+        image: image over 1024 px.
         largest_grain: largest extent of a grain expected, px.
-        options: as checked.
-        deadline: for all of it.
-        on_id: told of the image id of each job before it is stored.
+        options: checked options.
+        deadline: time limit for submitting all tiles.
+        on_id: called with the image id of each job before the job is stored.
 
     Raises:
-        WaitTimeout: not in time; what is submitted goes on.
-        InvalidOption: `largest_grain` is out of range, masks are asked for in another format than RLE, or a crop does
-            not lie in the image.
+        WaitTimeout: the tiles were not submitted in time; the jobs submitted so far go on.
+        InvalidOption: `largest_grain` is out of range, the mask format is not RLE, or a crop does not lie in the image.
         InvalidImage: the image cannot be read.
         StorageError: GCS could not store a tile.
     """
@@ -84,7 +84,7 @@ def submit_tiles(
         )
     options = {**options, "mask_format": "rle"}
     source = read(image)
-    image.release()  # of the image only its pixels are held
+    image.release()  # only the decoded pixels are needed from here on
     height, width = source.pixels.shape[:2]
     frame = frame_of(options, width, height)
     pixels = source.pixels[frame.slices]
@@ -97,7 +97,7 @@ def submit_tiles(
         if ids and deadline.left <= 0:
             raise client.too_late(ids[-1], deadline)
         ids.append(_submit_tile(client, pixels[tile.slices], version, asked, on_id))
-    description = source.description  # not the pixels, which may go
+    description = source.description  # `merged` keeps this alone, so that the pixels can go
     warnings = (*source.warnings, *said_of(frame, framing, width, height))
 
     def merged(results: Sequence[Result]) -> Result:
@@ -109,14 +109,14 @@ def submit_tiles(
 
 
 def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
-    """The image that a result is of, from the bucket: a merged result's from its tiles.
+    """Fetches the image of a result from the bucket; assembles that of a merged result from its tiles.
 
     Args:
-        store: where it, or its tiles, were submitted.
-        metadata: of the result.
+        store: store that the image, or its tiles, were submitted to.
+        metadata: the result's metadata.
 
     Raises:
-        ImageNotFound: it, or a tile, was deleted.
+        ImageNotFound: the image, or a tile, was deleted.
     """
     if tiles := metadata.get("tiles"):
         size = metadata["image"]["height"], metadata["image"]["width"]
@@ -131,9 +131,10 @@ def _version(
     deadline: Deadline,
     on_id: Callable[[str], None],
 ) -> str:
-    """The version that all tiles are asked of, so that a swap in between does not mix two.
+    """Returns the version that measures all tiles, so that a swap in between does not mix two.
 
-    The default one; where management is not to be asked, the one that answers for a tile.
+    It is the client's version, else TorchServe's default one. Where management is not to be asked, one tile is measured
+    first, and the version that answers is taken.
     """
     if known := client.version or client.default_version():
         return known
@@ -150,14 +151,17 @@ def _submit_tile(
     image_id = client.submit_checked(png, options, idempotency_key=key, version=version, on_id=on_id)
     try:
         client.poll(image_id)
-    except (JobFailed, ResultNotFound):  # how an earlier run left it
+    except (JobFailed, ResultNotFound):  # an earlier run left a job without a result
         _forget(client, [image_id])
         image_id = client.submit_checked(png, options, idempotency_key=key, version=version, on_id=on_id)
     return image_id
 
 
 def _forget(client: Submitter, image_ids: Iterable[str]) -> None:
-    """Deletes jobs, each once: tiles that are alike, as blank margins are, share one. What is gone already is fine."""
+    """Deletes jobs, each once; jobs that are gone already are fine.
+
+    Tiles that are alike, as blank margins are, share one job.
+    """
     for image_id in dict.fromkeys(image_ids):
         with suppress(ImageNotFound):
             client.store.delete(image_id)

@@ -1,4 +1,4 @@
-"""A result: what it holds, and what can be made of it."""
+"""`Result`: what is known of one measured image, with its statistics and exports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from grainserve.images import ImageSource
 from grainserve.results.data import Grain, ResultData
 
-# Imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast.
+# Imported where they are used: a dispatcher makes no tables or pictures, and starts twice as fast without them.
 if TYPE_CHECKING:
     from grainserve.stats import Summary
 
@@ -16,28 +16,30 @@ __all__ = ["Grain", "Result"]
 
 
 class Result(ResultData):
-    """The result of one image; see `ResultData` for what it holds."""
+    """The result of one image; see `ResultData` for the data it holds."""
 
     def to_csv(self, path: str | PathLike[str], dialect: str = "excel") -> None:
-        """Writes the table as CSV (UTF-8); null is an empty field, an apostrophe stands before what could be a formula.
+        """Writes the table as CSV (UTF-8).
+
+        Null becomes an empty field. An apostrophe is put before text that could be read as a formula.
 
         Args:
-            path: where.
+            path: file to write.
             dialect: `excel` (comma and decimal point), `excel-eu` (semicolon and decimal comma) or `raw` (as `excel`,
                 with texts as they are).
 
         Raises:
-            InvalidOption: no such dialect.
+            InvalidOption: there is no such dialect.
         """
         from grainserve.exports.table import write_csv  # noqa: PLC0415
 
         write_csv(self.to_dataframe(), path, dialect)
 
     def statistics(self, **options: Any) -> Summary:
-        """The statistics of the image's grains: sizes with intervals, their classes, orientation, ASTM grain sizes.
+        """Returns statistics of the image's grains: sizes with intervals, classes, orientation, ASTM grain sizes.
 
         Args:
-            options: as `grainserve.stats.summarise`, which pools several images as well.
+            **options: options of `grainserve.stats.summarise`, which can also pool several images.
         """
         from grainserve.stats import Sample, summarise  # noqa: PLC0415
 
@@ -50,18 +52,18 @@ class Result(ResultData):
         image: ImageSource | None = None,
         csv_dialect: str = "excel",
     ) -> None:
-        """Writes the result as a file for another program; docs/exports.md says which.
+        """Writes the result as a file for another program; docs/exports.md lists the formats.
 
         Args:
-            path: where.
-            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None for what the path's ending says.
-            image: the image, for an overlay and for its name in COCO's JSON.
-            csv_dialect: of CSV, as `to_csv`.
+            path: file to write.
+            format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None takes it from the path's ending.
+            image: the image: an overlay is drawn on it, and COCO's JSON names it.
+            csv_dialect: dialect of CSV; see `to_csv`.
 
         Raises:
-            InvalidOption: no such format or dialect, or the ending does not say which.
-            ExtraMissing: a library is not installed.
-            MasksMissing: the result has none, and this format is made of them.
+            InvalidOption: there is no such format or dialect, or the path's ending names none.
+            ExtraMissing: a library that the format needs is not installed.
+            MasksMissing: the format needs masks, and the result has none.
         """
         from grainserve.exports import formats  # noqa: PLC0415
 

@@ -10,11 +10,11 @@ from grainserve.result import Result
 
 @dataclass(frozen=True)
 class Submission:
-    """An image that was submitted.
+    """An image that was submitted, as one job or as one for each tile.
 
     Attributes:
-        image_ids: its job, or those of its tiles.
-        result: makes the results of these jobs, in their order, the image's own.
+        image_ids: image id of its job, or of each tile's job.
+        result: makes the image's result from the jobs' results, which must be in the order of `image_ids`.
     """
 
     image_ids: tuple[str, ...]
@@ -22,5 +22,5 @@ class Submission:
 
     @classmethod
     def of_one(cls, image_id: str) -> Submission:
-        """Returns the submission of an image that one job measures."""
+        """Returns the submission of an image that is one job."""
         return cls((image_id,), lambda results: results[0])

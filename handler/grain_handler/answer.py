@@ -6,13 +6,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from grain_handler.classify import Classifier
-from grain_handler.config import ModelConfig
-from grain_handler.encoding import encode
 from grain_handler.errors import AnswerTooLarge, RequestError
-from grain_handler.frame import said_of
+from grain_handler.grains.classify import Classifier
 from grain_handler.segment import Segmentation
-from grain_handler.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.frame import said_of
+from grain_handler.wire.mask_formats import write_mask
+from grain_handler.worker.model_config import ModelConfig
 
 
 def render(
@@ -114,7 +114,7 @@ def _result(
                 "classConfidence": named.confidence,
                 "classSource": named.source,
                 "score": mask.score,
-                "mask": encode(mask, height, width, options.mask_format),
+                "mask": write_mask(mask, height, width, options.mask_format),
                 "properties": properties,
             }
             for number, (mask, properties, named) in enumerate(

@@ -6,16 +6,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from grain_handler.automask import Embedding, MaskGenerator
-from grain_handler.classify import Classifier, Named, given
-from grain_handler.gaps import fill_gaps
-from grain_handler.labels import LabelMap, label_map
+from grain_handler.grains.classify import Classifier, Named, given
+from grain_handler.grains.gaps import fill_gaps
+from grain_handler.grains.label_map import LabelMap, label_map
+from grain_handler.grains.measure import Properties, measure_labels, measure_mask, moved
 from grain_handler.masks import Mask
-from grain_handler.measure import Properties, measure_labels, measure_mask, moved
-from grain_handler.options import Options
-from grain_handler.points import adaptive_points_per_side
-from grain_handler.request import Request
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.automask import Embedding, MaskGenerator
+from grain_handler.sam.grid_points import adaptive_points_per_side
+from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.wire.options import Options
+from grain_handler.wire.request import Request
 
 
 @dataclass(frozen=True)

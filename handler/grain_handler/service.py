@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from grain_handler import answer, classify, compiled, logs, models, seed_head, weights
-from grain_handler.automask import Embedding, MaskGenerator
-from grain_handler.config import ModelConfig
+from grain_handler import answer
 from grain_handler.errors import CheckpointError, RequestError
-from grain_handler.isolation import each
-from grain_handler.memory import keep_freed_memory
-from grain_handler.metrics import Metrics
-from grain_handler.options import parse_options
-from grain_handler.request import Request, parse, trace_id
-from grain_handler.segment import Segmentation, find_masks, measure
+from grain_handler.grains import classify
+from grain_handler.sam import compiled, models, seed_head
+from grain_handler.sam.automask import Embedding, MaskGenerator
+from grain_handler.sam.memory import keep_freed_memory
+from grain_handler.segment import Found, Segmentation, find_masks, measure
+from grain_handler.storage import weights
+from grain_handler.wire.options import parse_options
+from grain_handler.wire.request import Request, parse, trace_id
+from grain_handler.worker import logs
+from grain_handler.worker.isolation import attempt
+from grain_handler.worker.metrics import Metrics
+from grain_handler.worker.model_config import ModelConfig
 
 
 class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
@@ -54,7 +57,6 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
                 f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
                 "other points, a checkpoint that has them, or name a seed head (seeds: …; training.seeds makes one)"
             )
-        self.measuring = ThreadPoolExecutor(max_workers=1, thread_name_prefix="measuring")
         self.initialized = True
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
@@ -66,16 +68,16 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
             return self.timed("decode", parse, row, headers, request_id, defaults)
 
-        requests = [each(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
+        requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # One that failed by a fault of ours has no id of its own.
         self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
         return requests
 
-    def inference(self, requests: list[Request | RequestError]) -> list[Future[Segmentation] | RequestError]:
-        """Images → objects; while one image's are measured, the next one's masks are made."""
+    def inference(self, requests: list[Request | RequestError]) -> list[Found | RequestError]:
+        """Images → SAM's masks."""
         embedded = zip(self._embed(requests), self.image_ids, strict=True)
         return [
-            each(request, partial(self._start, embedding=embedding), image_id)
+            attempt(request, partial(self._find_masks, embedding=embedding), image_id)
             for (request, embedding), image_id in embedded
         ]
 
@@ -85,22 +87,21 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if not images:
             return [(request, None) for request in requests]
         every = ", ".join(self.image_ids)
-        embeddings = each(images, lambda given: self.timed("encode", self.generator.embed, given), every)
+        embeddings = attempt(images, lambda given: self.timed("encode", self.generator.embed, given), every)
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
         return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
 
-    def _start(self, request: Request, embedding: Embedding | None) -> Future[Segmentation]:
-        found = self.timed("masks", find_masks, self.generator, request, embedding)
-        return self.measuring.submit(self.timed, "measure", measure, found, self.classifier)
+    def _find_masks(self, request: Request, embedding: Embedding | None) -> Found:
+        return self.timed("masks", find_masks, self.generator, request, embedding)
 
-    def postprocess(self, found: list[Future[Segmentation] | RequestError]) -> list[bytes]:
-        """Objects → JSON, with the HTTP status of each."""
+    def postprocess(self, found: list[Found | RequestError]) -> list[bytes]:
+        """Masks → measured grains, as JSON, with the HTTP status of each."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
-            outcome = each(item, Future.result, image_id)
-            rendered = each(outcome, self._render, image_id)
+            outcome = attempt(item, self._measure, image_id)
+            rendered = attempt(outcome, self._render, image_id)
             if isinstance(rendered, RequestError):
                 self.metrics.refused(rendered)
                 outcome, rendered = rendered, answer.error(rendered)
@@ -111,6 +112,9 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             bodies.append(body)
         self.metrics.memory()
         return bodies
+
+    def _measure(self, found: Found) -> Segmentation:
+        return self.timed("measure", measure, found, self.classifier)
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
         rendered = self.timed(

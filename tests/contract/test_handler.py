@@ -18,8 +18,8 @@ import requests
 import yaml
 from PIL import Image
 
-from grain_handler.decode import MAX_BYTES
-from grain_handler.options import Options
+from grain_handler.wire.image import MAX_BYTES
+from grain_handler.wire.options import Options
 from grainserve import Result, contract
 from tests.unit.handler.pictures import encoded, gradient
 from tools.mar import ROOT, pack
@@ -59,7 +59,7 @@ def assert_error(answer: requests.Response, status: int, code: str) -> None:
 
 
 def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
-    """The README's first command; also the only request here on the model's own grid."""
+    """The README's curl; also the only request here on the model's own grid."""
     found = result(requests.put(url(stack), data=PNG, timeout=TIMEOUT))
     image = found["metadata"]["image"]
     assert image == {"width": 200, "height": 160, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}

@@ -25,7 +25,7 @@ from tools.mar import ROOT
 
 SECONDS, LONG = 1.0, 30.0
 # Without torch or the rest of the handler, so that its workers start in a moment; the whole handler is run in the image
-# (tools/image_test.py), and what it logs is tested in tests/unit/handler/test_logs.py.
+# (tools/image_test.py), and what it logs is tested in tests/unit/handler/worker/test_logs.py.
 ENTRY = f"""
 import json
 import os

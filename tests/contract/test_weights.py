@@ -19,8 +19,8 @@ import pytest
 from filelock import FileLock
 from google.cloud.storage import Blob
 
-from grain_handler import weights
 from grain_handler.errors import CheckpointError
+from grain_handler.storage import weights
 from tests.faults.proxy import Call, Proxy
 from tools.emulator import Emulator
 

@@ -20,7 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.types import Message
 
 from grain_handler.errors import RequestError
-from grain_handler.request import Request, parse
+from grain_handler.wire.request import Request, parse
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway import uploads
 from grainserve.gateway.app import _answer_error

@@ -14,11 +14,12 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from pydantic import ValidationError
 
-from grain_handler import decode, errors
-from grain_handler import frame as handlers
-from grain_handler.measure import measure_labels
-from grain_handler.options import Options, parse_options
+from grain_handler import errors
+from grain_handler.grains.measure import measure_labels
 from grain_handler.reading import picture as handlers_reading
+from grain_handler.wire import frame as handlers
+from grain_handler.wire import image as handlers_image
+from grain_handler.wire.options import Options, parse_options
 from grainserve import images
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import InvalidOption
@@ -45,7 +46,7 @@ def limits(option: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_both_take_images_of_the_same_side_and_the_same_formats() -> None:
-    assert images.MAX_SIDE == decode.MAX_SIDE
+    assert images.MAX_SIDE == handlers_image.MAX_SIDE
     assert clients_reading.READ == handlers_reading.READ
     read = {*clients_reading.READ.values(), "WEBP"}
     assert {Image.registered_extensions()[ending] for ending in images.ENDINGS} == read

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from starlette.exceptions import HTTPException
 
-from grain_handler.decode import MAX_BYTES
+from grain_handler.wire.image import MAX_BYTES
 from grainserve.gateway import uploads
 from tests.fuzz import child, run
 from tests.fuzz.faulty import Faulty

@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.readers import case
 from benchmarks.tiff_kinds import FORMS, LAYOUTS, PACKINGS, kinds, pixels
 from grain_handler import errors
-from grain_handler.decode import DecodedImage, decode
+from grain_handler.wire.image import DecodedImage, read_image
 from grainserve.errors import InvalidImage
 from grainserve.images import ImageFile, check_image
 from tests.unit.handler.pictures import encoded, gradient
@@ -38,7 +38,7 @@ def tiff(array: NDArray[Any], **words: Any) -> bytes:
 
 def both(data: bytes) -> DecodedImage:
     """Reads a file with the handler and holds the client's reading to it."""
-    seen = decode(data)
+    seen = read_image(data)
     file = ImageFile(data)
     kind, mine = file.format, file.picture
     np.testing.assert_array_equal(mine.pixels, seen.pixels)
@@ -49,7 +49,7 @@ def both(data: bytes) -> DecodedImage:
 def refused(data: bytes) -> errors.RequestError:
     """Takes the handler's refusal and holds the client's to it."""
     with pytest.raises(errors.RequestError) as failure:
-        decode(data)
+        read_image(data)
     with pytest.raises(InvalidImage) as mine:
         ImageFile(data).picture  # noqa: B018 - reads it
     assert str(mine.value) == str(failure.value)

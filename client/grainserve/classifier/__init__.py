@@ -1,1 +1,1 @@
-"""Classifiers of grains: trained on a labelled table, tested, written to a file that workers read."""
+"""Classifiers of grains: trained and tested on labelled tables, and saved to a file that workers read."""

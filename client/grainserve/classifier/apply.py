@@ -1,4 +1,4 @@
-"""A classifier on results that are there already, without a server: to see what it would say before it is served."""
+"""Applies a classifier to existing results, without a server: a preview of what it would say once served."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from grainserve.storage.checkpoints import file_crc32c
 
 
 def classify(result: Result, file: Path) -> Result:
-    """Names the classes of a result's grains, as a worker with this classifier would have.
+    """Replaces the classes of a result's grains by those that a worker with this classifier would give.
 
     Args:
-        result: Of any worker; its classes are replaced.
-        file: The classifier.
+        result: result of any worker.
+        file: file of the classifier.
 
     Raises:
-        InvalidClassifier: The file is damaged or no classifier.
-        InvalidResult: The result lacks a measurement that the classifier looks at.
+        InvalidClassifier: the file is damaged or no classifier.
+        InvalidResult: the result lacks a measurement that the classifier needs.
     """
     classifier = load(file)
     rows = [grain.row() for grain in result.grains]

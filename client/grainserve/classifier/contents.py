@@ -1,4 +1,4 @@
-"""Checks a classifier's file before skops reads it, as `grain_handler.classify` does."""
+"""Checks a classifier's file before skops reads it; `grain_handler.grains.classify` has the same checks."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 SCHEMA = "schema.json"
-"""The member in which skops keeps the tree of objects."""
+"""Member of the archive in which skops keeps the tree of objects."""
 MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
-"""Bytes that the parts of a file may unpack to, and its tree: of a thousand labelled grains it has 200 kB in all."""
+"""Largest size of all parts of a file together, and of its tree, unpacked, bytes.
+
+A classifier of a thousand labelled grains has 200 kB in all.
+"""
 NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}
-"""Kinds of objects that a classifier is made of. A sparse matrix, say, is an archive itself, and unpacks once more."""
+"""Kinds of objects that a classifier consists of. Other kinds could hide their size: a sparse matrix, for example, is
+an archive inside the archive."""
 
 
 def odd_nodes(path: Path) -> list[str]:
-    """Checks a file by what it says of itself; names kinds of objects that no classifier is made of.
+    """Checks a file's size and lists the kinds of objects in it that no classifier has.
 
-    skops reads a part as often as the tree names it.
+    Counts a part as often as the tree names it, since skops reads it that often.
+
+    Args:
+        path: file of the classifier.
 
     Raises:
-        BadZipFile: It is no archive, compressed, or larger than any classifier.
-        LookupError, ValueError, TypeError, RecursionError: Its tree is none.
+        BadZipFile: the file is no archive, is compressed, or is larger than any classifier.
+        LookupError, ValueError, TypeError, RecursionError: the file holds no valid tree.
     """
     with ZipFile(path) as archive:
         members = archive.infolist()

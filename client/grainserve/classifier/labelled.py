@@ -1,4 +1,4 @@
-"""Tables of grains whose classes a person has filled in: what a classifier learns from."""
+"""Reads labelled tables: tables of grains with classes that a person filled in, to train a classifier on."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from grainserve.exports.formulas import original
 if TYPE_CHECKING:
     import pandas as pd
 
-# Aspect ratio and eccentricity are roundness again, on scales with long tails.
+# Aspect ratio and eccentricity are left out: they say the same as roundness, on scales with long tails.
 SHAPE = ("circularity", "roundness", "solidity")
 COLOUR = tuple(f"{name}_{channel}" for name in ("meanIntensity", "intensityStd") for channel in "rgb")
 TEXTURE = ("texture_entropy", "texture_gradientMean", "texture_gradientStd", "texture_coherence")
 FEATURES = (*SHAPE, *COLOUR, *TEXTURE)
-"""Columns of the table that do not change with the magnification: what classes are told apart by."""
+"""Columns that a classifier uses as features; they do not change with the magnification."""
 
 SIZE = "equivalentDiameter_um"
-"""In µm, since a size in px is the microscope's as much as the grain's."""
+"""Column with the size, in µm since a size in px depends on the magnification."""
 
 FEWEST = 10
-"""Grains of a class: with fewer, nothing can be said about how well it is told apart."""
+"""Least number of grains of a class: with fewer, nobody can say how well a classifier recognises it."""
 
 UNLABELLED = ("", "grain", "unknown")
-"""Not classes: what `analyze` writes by default, and what a classifier says of what it does not know."""
+"""Values that are no classes: `analyze` writes "grain" by default, and a classifier "unknown"."""
 
 LONGEST = 64
+"""Largest length of a class's name, characters."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Labelled:
     """Labelled grains.
 
     Attributes:
-        features: Names of the columns.
+        features: names of the columns.
         values: n × features.
-        classes: n names.
-        tables: Which table each grain is of, 0…; n.
-        left_out: Rows without a class.
+        classes: n, names of the classes.
+        tables: n, index of each grain's table.
+        left_out: number of rows without a class.
     """
 
     features: tuple[str, ...]
@@ -57,19 +58,19 @@ class Labelled:
 
 
 def read_labelled(paths: Sequence[Path], column: str = "class", with_size: bool = False) -> Labelled:
-    """Reads tables that `grainserve analyze` wrote and somebody has filled the classes in.
+    """Reads tables that `grainserve analyze` wrote and a person added classes to.
 
-    Rows without a class are left out: those where the column is empty, "grain" or "unknown".
+    Leaves out rows without a class, whose column is empty, "grain" or "unknown".
 
     Args:
-        paths: CSV files, one an image as a rule, with commas and decimal points, or with semicolons or tabs and either
-            decimal sign.
-        column: The column with the classes.
-        with_size: The size in µm is a feature, too.
+        paths: CSV files, usually one for each image, with commas and decimal points, or with semicolons or tabs and
+            either decimal sign.
+        column: name of the column with the classes.
+        with_size: whether the size in µm is a feature too.
 
     Raises:
-        LabelledTableError: A file is no such table, a grain lacks a measurement, or there are too few classes or too
-            few grains of one.
+        LabelledTableError: a file is no such table, a grain lacks a measurement, or there are too few classes or too
+            few grains of a class.
     """
     features = (*FEATURES, SIZE) if with_size else FEATURES
     tables = [_read(path, column, features) for path in paths]
@@ -92,7 +93,7 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
     try:
-        # "NA" is a class somebody may have; only an empty measurement is none.
+        # "NA" may be a class; of the measurements only empty ones are missing.
         no_value = {name: [""] for name in features}
         separator, decimal = _dialect(path.read_text(encoding="utf-8-sig"))
         table = pd.read_csv(
@@ -121,7 +122,7 @@ def _read(path: Path, column: str, features: Sequence[str]) -> pd.DataFrame:
 
 
 def _dialect(text: str) -> tuple[str, str]:
-    """Finds the column separator and the decimal sign: spreadsheets save tables as their country writes them."""
+    """Finds the column separator and the decimal sign, which a spreadsheet chooses by country."""
     header, _, rows = text.partition("\n")
     separator = max(",;\t", key=header.count)
     comma = separator != "," and re.search(rf"(?:^|{separator})-?\d+,\d", rows, re.MULTILINE)
@@ -129,9 +130,9 @@ def _dialect(text: str) -> tuple[str, str]:
 
 
 def _check_rows(path: Path, table: pd.DataFrame, column: str, features: Sequence[str]) -> None:
-    """Row numbers are a spreadsheet's: the header is row 1."""
+    """Checks measurements and classes. Row numbers in errors are those of a spreadsheet, whose header is row 1."""
     for name in features:
-        # The columns of a table without rows are of no type.
+        # The columns of a table without rows have no type.
         if len(table) and table[name].dtype.kind not in "if":
             raise LabelledTableError(
                 f"{path}: column {name} holds text; give numbers with a point, such as 0.5, or all with a comma"

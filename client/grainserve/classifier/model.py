@@ -1,12 +1,12 @@
 """The classifier: its statistics, and its file.
 
-Linear discriminant analysis with a shrunken covariance (Ledoit & Wolf 2004): one normal distribution a class, all of
-one covariance, so that fifty grains a class are enough. Two questions are asked of it:
+It is a linear discriminant analysis with a shrunken covariance (Ledoit & Wolf 2004): a normal distribution for each
+class, all with the same covariance, so that fifty grains of a class are enough. It answers two questions:
 
-- Which class? Its probabilities, softened by one temperature (Guo et al. 2017) that is fitted on grains that were not
-  learnt from, so that of grains named with 0.9 nine in ten are right.
-- Is it any of them? The mean distance to the five nearest labelled grains, in standard deviations within a class. A
-  probability does not tell: far away from all classes one of them is still by far the nearest.
+- Which class is it? The probabilities of the classes say, softened by a temperature (Guo et al. 2017). The temperature
+  is fitted on held-out grains, so that nine in ten grains named with 0.9 are right.
+- Is it any class at all? The mean distance to the five nearest labelled grains says, in standard deviations within a
+  class. Probabilities do not: even far away from all classes, one class is by far the nearest.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ UNKNOWN = "unknown"
 NEIGHBOURS = 5
 
 NOVEL = 0.05
-"""Share of grains of the known classes that may be called unlike all of them."""
+"""Share of grains of the known classes that may count as unlike all classes."""
 
 HOTTEST = 20.0
-"""Temperatures go from 1, the pipeline's own probabilities, to this: never surer than it is."""
+"""Highest temperature. The lowest is 1, so that probabilities never become surer than the pipeline's own."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is learnt from labelled grains.
+    """What training learns from labelled grains.
 
     Attributes:
         pipeline: StandardScaler, then LinearDiscriminantAnalysis.
-        whitening: features × features; makes the scatter within a class a unit sphere.
-        grains: n × features, the labelled grains in that space.
+        whitening: features × features; maps the scatter within a class to a unit sphere.
+        grains: n × features, labelled grains in the whitened space.
     """
 
     pipeline: Any
@@ -49,11 +49,19 @@ class Fitted:
     grains: NDArray[np.float64]
 
     def shares(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of the classes, before their temperature; n × features → n × classes."""
+        """Returns the probabilities of the classes before the temperature, n × classes.
+
+        Args:
+            values: n × features, finite.
+        """
         return np.asarray(self.pipeline.predict_proba(values))
 
     def away(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean distance to the nearest labelled grains, in standard deviations; n × features → n."""
+        """Returns the mean distance to the nearest labelled grains, n, in standard deviations.
+
+        Args:
+            values: n × features, finite.
+        """
         from scipy.spatial.distance import cdist  # noqa: PLC0415
 
         distances = cdist(self.pipeline[:-1].transform(values) @ self.whitening, self.grains)
@@ -65,12 +73,12 @@ class Classifier:
     """A trained classifier.
 
     Attributes:
-        features: Columns of the table, in the pipeline's order.
-        fitted: What was learnt.
-        temperature: 1 or more: how much too sure the pipeline's own probabilities are.
-        farthest: Distance to the nearest labelled grains, in standard deviations, beyond which a grain is "unknown".
-        threshold: Probability of the likeliest class under which a grain is "unknown".
-        card: What is known about it: `validation.examine`.
+        features: columns of the table, in the pipeline's order.
+        fitted: what training learnt from labelled grains.
+        temperature: divisor of the log probabilities, 1 or more; 1 keeps the pipeline's own probabilities.
+        farthest: distance to the nearest labelled grains, in standard deviations, beyond which a grain is "unknown".
+        threshold: probability of the likeliest class below which a grain is "unknown".
+        card: figures of the training and its cross-validation; see `train`.
     """
 
     features: tuple[str, ...]
@@ -82,19 +90,29 @@ class Classifier:
 
     @property
     def classes(self) -> list[str]:
-        """The classes it knows, without "unknown"."""
+        """Names of the known classes, without "unknown"."""
         return [str(name) for name in self.fitted.pipeline.classes_]
 
     def judge(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Calibrated probabilities, n × classes, and `Fitted.away`, n; the worker judges alike.
+        """Computes what decides the class of each grain, in the same way as the worker.
 
         Args:
             values: n × features, finite.
+
+        Returns:
+            Calibrated probabilities, n × classes, and distances of `Fitted.away`, n.
         """
         return softened(self.fitted.shares(values), self.temperature), self.fitted.away(values)
 
     def name(self, values: NDArray[np.float64]) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-        """Classes and confidences of n grains, as results have them; a grain that lacks a measurement is unknown, 0."""
+        """Names the classes of n grains.
+
+        Args:
+            values: n × features; a grain with a value that is not finite is "unknown" with confidence 0.
+
+        Returns:
+            n names of classes and n confidences, as results have them.
+        """
         names, confidence = np.full(len(values), UNKNOWN, dtype=object), np.zeros(len(values))
         known = np.isfinite(values).all(axis=1)
         if known.any():
@@ -105,7 +123,7 @@ class Classifier:
         return names.astype(np.str_), confidence
 
     def save(self, path: Path) -> None:
-        """Writes the file that `load` and a worker read."""
+        """Writes the file that `load` and workers read."""
         import sklearn  # noqa: PLC0415
         from skops.io import dump  # noqa: PLC0415
 
@@ -125,10 +143,10 @@ class Classifier:
 
 
 def load(path: Path) -> Classifier:
-    """Reads a classifier, without running anything that is in the file, or unpacking more than a classifier has.
+    """Reads a classifier. Runs no code from the file, and unpacks no more than a classifier holds.
 
     Raises:
-        InvalidClassifier: It is damaged, too large or no classifier.
+        InvalidClassifier: the file is damaged, too large or no classifier.
     """
     from skops.io import load as read  # noqa: PLC0415
     from skops.io.exceptions import UntrustedTypesFoundException  # noqa: PLC0415
@@ -154,7 +172,12 @@ def load(path: Path) -> Classifier:
 
 
 def fit(values: NDArray[np.float64], classes: NDArray[np.str_]) -> Fitted:
-    """Learns from labelled grains; n × features, n."""
+    """Learns from labelled grains.
+
+    Args:
+        values: n × features, finite.
+        classes: n, names of the classes.
+    """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
@@ -166,17 +189,22 @@ def fit(values: NDArray[np.float64], classes: NDArray[np.str_]) -> Fitted:
 
 
 def softened(shares: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Probabilities, n × classes, at a temperature."""
+    """Softens probabilities by a temperature.
+
+    Args:
+        shares: n × classes, probabilities.
+        temperature: 1 keeps the probabilities; a higher temperature evens them out.
+    """
     powers = shares ** (1 / temperature)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def fitted_temperature(shares: NDArray[np.float64], truth: NDArray[np.intp]) -> float:
-    """The temperature at which the true classes are likeliest.
+    """Fits the temperature that makes the true classes likeliest.
 
     Args:
-        shares: n × classes, of grains that were not learnt from.
-        truth: Column of each grain's class.
+        shares: n × classes, probabilities of held-out grains.
+        truth: n, column of each grain's true class.
     """
     from scipy.optimize import minimize_scalar  # noqa: PLC0415
 
@@ -198,7 +226,18 @@ def named(
     threshold: float,
     farthest: float,
 ) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-    """Classes and confidences from what `Classifier.judge` returns."""
+    """Names grains by the two values that `Classifier.judge` returns.
+
+    Args:
+        classes: names of the classes.
+        shares: n × classes, calibrated probabilities.
+        away: n, distances to the nearest labelled grains.
+        threshold: probability of the likeliest class below which a grain is "unknown".
+        farthest: distance beyond which a grain is "unknown".
+
+    Returns:
+        n names of classes and n confidences; 0 for a grain beyond `farthest`.
+    """
     likeliest = shares.max(axis=1)
     near = away <= farthest
     names = np.where(near & (likeliest >= threshold), classes[shares.argmax(axis=1)], UNKNOWN)

@@ -1,4 +1,4 @@
-"""Training, and what it says about itself: every figure is of grains that were not learnt from."""
+"""Trains a classifier and tests it by cross-validation: every figure comes from held-out grains."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from grainserve.errors import InvalidClassifier
 FOLDS = 5
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 RIGHT = 0.95
-"""The automatic threshold is the lowest at which this share of the named grains is right."""
+"""Least share of right names among the named grains; the automatic threshold is the lowest that reaches it."""
 
 BINS = (0.0, 0.5, 0.7, 0.9, 0.97, 1.0)
-"""Edges of the confidences whose grains are counted together."""
+"""Edges of the bins of confidence."""
 
 
 class _Unseen(NamedTuple):
-    """What classifiers say of grains that they have not learnt from: n × classes, n."""
+    """Probabilities, n × classes, and distances, n, of held-out grains."""
 
     shares: NDArray[np.float64]
     away: NDArray[np.float64]
@@ -40,15 +40,15 @@ def train(data: Labelled, threshold: float | None = None) -> Classifier:
     """Trains a classifier and examines it by cross-validation.
 
     Args:
-        data: What to learn from.
-        threshold: Probability of the likeliest class under which a grain is "unknown"; None takes the lowest at which
-            95 % of the named grains are right.
+        data: labelled grains.
+        threshold: probability of the likeliest class below which a grain is "unknown"; None takes the lowest of
+            `THRESHOLDS` at which 95 % of the named grains are right.
 
     Returns:
-        The classifier with its card.
+        Classifier with its card.
 
     Raises:
-        InvalidClassifier: No threshold is high enough for that.
+        InvalidClassifier: no threshold of `THRESHOLDS` reaches 95 %.
     """
     fitted, unseen = _fitted(data)
     judged = _Judged(np.array(fitted.classes), data.classes, unseen, fitted.farthest)
@@ -68,7 +68,7 @@ def train(data: Labelled, threshold: float | None = None) -> Classifier:
 
 
 def _fitted(data: Labelled) -> tuple[Classifier, _Unseen]:
-    """A classifier without threshold and card, and what its like say of grains they have not seen."""
+    """Trains a classifier without threshold and card, and computes what cross-validation says of held-out grains."""
     known = np.unique(data.classes)
     shares, away = np.zeros((len(data.classes), len(known))), np.zeros(len(data.classes))
     for learnt, held_out in _folds(data)[1]:
@@ -82,10 +82,10 @@ def _fitted(data: Labelled) -> tuple[Classifier, _Unseen]:
 
 
 def _folds(data: Labelled) -> tuple[str, list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
-    """What is held out together, "tables" or "grains", and the folds.
+    """Makes the folds; returns what they hold out, "tables" or "grains", and the indices of each fold.
 
-    Grains of one image share its light, so that whole tables are held out where enough grains of every class are left
-    to learn from.
+    Grains of one image share its light, so folds hold out whole tables where enough grains of every class remain to
+    learn from.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ def _folds(data: Labelled) -> tuple[str, list[tuple[NDArray[np.intp], NDArray[np
 
 
 class _Judged:
-    """Labelled grains beside what was said of them."""
+    """Labelled grains, with what cross-validation says of them."""
 
     def __init__(self, classes: NDArray[np.str_], truth: NDArray[np.str_], unseen: _Unseen, farthest: float) -> None:
         self._classes, self._truth, self._unseen, self._farthest = classes, truth, unseen, farthest
@@ -112,13 +112,13 @@ class _Judged:
         return named(self._classes, shares, away, threshold=threshold, farthest=self._farthest)[0]
 
     def outcome(self, threshold: float) -> dict[str, float | None]:
-        """How many are named, and how many of those rightly."""
+        """Returns the share of grains that a threshold names, and the share of right names among them."""
         names = self._named(threshold)
         is_named = names != UNKNOWN
         return {"named": _share(is_named), "right": _share(names[is_named] == self._truth[is_named])}
 
     def at(self, threshold: float) -> dict[str, Any]:
-        """The same, class by class."""
+        """Returns the outcome at a threshold, in all and for each class, with the confusion matrix."""
         names = self._named(threshold)
         columns = [*self._classes.tolist(), UNKNOWN]
         confusion = [[int(((self._truth == row) & (names == name)).sum()) for name in columns] for row in self._classes]
@@ -133,7 +133,7 @@ class _Judged:
         return {**self.outcome(threshold), "perClass": per_class, "confusion": {"columns": columns, "rows": confusion}}
 
     def reliability(self) -> list[dict[str, float | int | None]]:
-        """Whether a confidence of 0.9 is right nine times in ten."""
+        """Compares, for each bin of confidence, the mean confidence with the share that is right."""
         confidence, right = self._unseen.shares.max(axis=1), self.likeliest == self._truth
         of = np.clip(np.digitize(confidence, BINS) - 1, 0, len(BINS) - 2)
         return [
@@ -161,7 +161,7 @@ def _automatic(judged: _Judged) -> float:
 
 
 def _novelty(data: Labelled, threshold: float) -> dict[str, float | None]:
-    """For each class the share of its grains that a classifier which was never shown it calls unknown."""
+    """Returns for each class the share of its grains that a classifier trained without the class calls unknown."""
     shares: dict[str, float | None] = {}
     known = np.unique(data.classes)
     for name in known.tolist() if len(known) > 2 else []:

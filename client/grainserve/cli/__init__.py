@@ -1,4 +1,4 @@
-"""The command line: every command, and what only commands need."""
+"""The command line: every command, and what only commands use."""
 
 from __future__ import annotations
 

@@ -99,13 +99,13 @@ AnyImages = Annotated[
 ]
 LargestGrain = Annotated[
     int,
-    typer.Option(help="Largest extent of a grain expected, px: tiles of large images overlap by twice that."),
+    typer.Option(help="Largest expected extent of a grain, px. Tiles of large images overlap by twice as much."),
 ]
 ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
 Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
-Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default one.")]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default for ever.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, … as --to says.")]
+Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default version.")]
+Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default: no limit.")]
+Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, …; --to chooses which.")]
 
 
 @app.command(
@@ -145,20 +145,20 @@ def submit(
         typer.Option(
             "--idempotency-key",
             metavar="KEY",
-            help="Your own name for this submission: given again, say after a lost connection, it makes no second job.",
+            help="Your own name for this submission. A second submission with the same name makes no second job.",
         ),
     ] = None,
 ) -> None:
-    """Store images and their jobs; print one image id a line. Does not wait, and does no work itself."""
+    """Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself."""
     with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
         options = given_options(ctx.params)
         check_emulator()
         inputs = gather(images)
         for image in inputs.images:
-            check_image(image_bytes(image)[0])  # a file that is no image is told before anything is submitted
+            check_image(image_bytes(image)[0])  # before anything is submitted: one bad file stops all
         with Client(model=model, version=version, dispatch=False) as client:
             for image in inputs.images:
-                # One submission may be of many images, each with a key of its own.
+                # Each image of a submission needs a key of its own.
                 image_id = client.submit(
                     image,
                     idempotency_key=key and f"{key}/{image}",
@@ -173,7 +173,7 @@ def submit(
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
 def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
-    """Say where a job is; print its result where it is there. Does no work itself."""
+    """Print a job's result, or its state if it is not done. Works on no jobs itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
         result = client.poll(image_id)
@@ -244,10 +244,10 @@ def analyze(
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
 
-    For each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the image) and
-    NAME_sizes.png (grain sizes), or what --to says. An image that is refused does not stop the others. One over 1024 px
-    is measured in tiles; stopped, the same command goes on with the tiles that are not done. Ctrl-C withdraws the jobs
-    that are not done (`grainserve jobs` lists what is unfinished).
+    Writes for each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the
+    image) and NAME_sizes.png (grain sizes), or the formats that --to names. A refused image does not stop the others.
+    An image over 1024 px is measured in tiles; after a stop, the same command goes on with the missing tiles. Ctrl-C
+    withdraws the jobs that are not done (`grainserve jobs` lists unfinished jobs).
     """
     with reported(
         "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
@@ -289,7 +289,7 @@ def _analyze_each(
     timeout: float | None,
     options: dict[str, Any],
 ) -> list[Path]:
-    """Submits all, then waits for each; returns those that failed."""
+    """Submits all images, then waits for each result; returns the images that failed."""
     check_emulator()
     client.check()
     names = unique_names(images)
@@ -304,7 +304,7 @@ def _analyze_each(
                 raise
             except StorageError as error:
                 if not begun:
-                    raise  # the next image would wait for it as long, and in vain
+                    raise  # storage is away: every other image would wait as long, and in vain
                 failed.append(image)
                 say_error(error, str(image))
             except GrainserveError as error:
@@ -338,7 +338,7 @@ def push(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint file.")],
     name: Annotated[str | None, typer.Option(help="Object name; default the file's name.")] = None,
     bucket: Annotated[str | None, typer.Option(help="Default GRAINSERVE_WEIGHTS_BUCKET.")] = None,
-    create_bucket: Annotated[bool, typer.Option("--create-bucket", help="Create a bucket that is not there.")] = False,
+    create_bucket: Annotated[bool, typer.Option("--create-bucket", help="Create the bucket if it is missing.")] = False,
 ) -> None:
     """Upload a checkpoint, checked by CRC32C; print its gs:// URI and generation."""
     with reported():
@@ -373,7 +373,7 @@ def _bar() -> Progress:
 
 
 def _note(progress: Progress, task: TaskID, problem: GrainserveError | None) -> None:
-    """Says beside the bar what holds the work up."""
+    """Shows beside the bar why the job does not go on; None clears the note."""
     progress.update(task, note=escape(visible(str(problem))) if problem else "")
 
 
@@ -384,7 +384,12 @@ def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Resu
 
 
 def _check_files(to: To, out: Path | None) -> None:
-    """Tells before any work what would keep the files from being written."""
+    """Checks, before any image is sent, that the files can be written.
+
+    Raises:
+        InvalidOption: formats are named, but no folder.
+        ExtraMissing: a format needs a library that is not installed.
+    """
     if to and out is None:
         raise InvalidOption("--to names files to write: give --out, a folder for them")
     for name in to or ():
@@ -392,7 +397,7 @@ def _check_files(to: To, out: Path | None) -> None:
 
 
 def _deliver(result: Result, image_id: str, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
-    """Prints a result and writes its files, named by the id that was asked for: what a result says may be forged."""
+    """Prints a result and writes its files, named by the id that was asked for: the id in a result may be forged."""
     print_result(result, image_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The commands of `grainserve classifier`."""
+"""The commands `grainserve classifier …`: train a classifier, show it, apply it to results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from grainserve.exports.table import CsvDialect
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Classifiers of grains: which mineral, which phase; learnt from tables in which you have filled in the class."
+    help="Classifiers of grains (which mineral, which phase), learnt from tables in which you fill in the classes."
     "\n\nAnalyze some images, fill in the column `class` of the tables, train, then `grainserve weights push` the file "
     "and name it in the model config as `classifier:`. See docs/classes.md.",
 )
-File = Annotated[Path, typer.Argument(metavar="FILE", help="Classifier that `grainserve classifier train` wrote.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Classifier file from `grainserve classifier train`.")]
 
 
 @app.command(
@@ -32,16 +32,16 @@ def train(
     column: Annotated[str, typer.Option(help="Column with the classes.")] = "class",
     threshold: Annotated[
         str,
-        typer.Option(help="Probability under which a grain is unknown; auto: 95 % of the named are right."),
+        typer.Option(help="Probability below which a grain is unknown; auto: so that 95 % of named grains are right."),
     ] = "auto",
     with_size: Annotated[
         bool, typer.Option("--with-size", help="Also learn the size in µm; all images then need a scale.")
     ] = False,
 ) -> None:
-    """Learn classes from labelled tables, say how well they are told apart, and write the classifier.
+    """Learn classes from labelled tables, print how well it tells them apart, and write the classifier.
 
-    Rows whose class is empty, `grain` or `unknown` are left out. Give a table for each of several images: whole images
-    are then held out to test on.
+    Rows whose class is empty, `grain` or `unknown` are left out. Give a table for each of several images: the test then
+    holds out whole images.
     """
     with reported():
         _needs_scikit_learn()
@@ -57,7 +57,7 @@ def train(
 
 @app.command(epilog="Example:  grainserve classifier show minerals.skops")
 def show(file: File) -> None:
-    """Print what was found out about a classifier when it was trained."""
+    """Print how well a classifier did in the test of its training."""
     with reported():
         _needs_scikit_learn()
         from grainserve.classifier.model import load  # noqa: PLC0415
@@ -75,7 +75,7 @@ def apply(
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.csv with the classes.")] = Path("classified"),
     csv_dialect: Dialect = CsvDialect.EXCEL,
 ) -> None:
-    """Name the grains of results that are there already, as a worker with this classifier would. Needs no server."""
+    """Name the grains of existing results, as a worker with this classifier would. Needs no server."""
     with reported():
         _needs_scikit_learn()
         from grainserve.classifier.apply import classify  # noqa: PLC0415

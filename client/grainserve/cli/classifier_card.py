@@ -1,4 +1,4 @@
-"""A classifier's card on the terminal."""
+"""Prints a classifier's card on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from grainserve.cli.terminal import console
 
 
 def print_card(classifier: Classifier, console: Console = console) -> None:
-    """Prints what was found out about a classifier when it was trained."""
+    """Prints how well a classifier did in the test of its training.
+
+    Args:
+        classifier: classifier with its card.
+        console: terminal to print on.
+    """
     card = classifier.card
     console.print(
         f"{card['grains']} grains of {len(classifier.classes)} classes in {card['tables']} tables, {card['leftOut']} "

@@ -1,4 +1,4 @@
-"""`grainserve export`: results that are there as files for other programs."""
+"""The command `grainserve export`: writes existing results as files for other programs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from grainserve.result import Result
 from grainserve.storage.bucket import Bucket
 
 TOGETHER = "grains"
-"""What the files of several results are called."""
+"""Name of a file that holds several results, without its ending."""
 
 To = Annotated[
     list[FormatName] | None,
-    typer.Option("--to", help="Format of the files, any number of times; default json, csv, sizes and overlay."),
+    typer.Option("--to", help="Format to write; may be repeated; default json, csv, sizes and overlay."),
 ]
 
 Dialect = Annotated[
     CsvDialect,
     typer.Option(
         "--csv-dialect",
-        help="Of CSV: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw: as excel, but texts "
-        "that a spreadsheet takes for formulas get no apostrophe in front.",
+        help="Dialect of CSV: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw (as excel, but "
+        "without an apostrophe in front of texts that a spreadsheet takes for formulas).",
     ),
 ]
 
@@ -41,18 +41,18 @@ Dialect = Annotated[
 def export(
     results: ResultFiles,
     *,
-    to: Annotated[list[FormatName], typer.Option("--to", help="Format; may be given any number of times.")],
+    to: Annotated[list[FormatName], typer.Option("--to", help="Format to write; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("grainserve-results"),
     images: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the images are; without, overlays fetch them from the bucket."),
+        typer.Option(metavar="FOLDER", help="Folder of the images; default: overlays fetch them from the bucket."),
     ] = None,
     together: Annotated[
         bool, typer.Option("--together", help="All results in one file: grains.csv, .parquet, _coco.json.")
     ] = False,
     csv_dialect: Dialect = CsvDialect.EXCEL,
 ) -> None:
-    """Write results as files for other programs; docs/exports.md says which reads what.
+    """Write results as files for other programs; docs/exports.md says which program reads which format.
 
     Tables: csv, parquet.
 
@@ -83,16 +83,16 @@ def export(
 
 
 def _read(path: Path) -> Result:
-    """A result whose image comes from the bucket when it is asked for."""
+    """Reads a result; its image is fetched from the bucket when it is needed."""
     read = Result.from_json(path)
     return Result(read.to_dict(), lambda: fetched(JobStore(Bucket(config.setting(None, config.BUCKET))), read.metadata))
 
 
 def _image_of(result: Path, folder: Path | None) -> Path | None:
-    """The image of a result's name.
+    """Returns the image in the folder that has the result's name; None without a folder.
 
     Raises:
-        InvalidImage: there is none in the folder, or several.
+        InvalidImage: the folder holds no such image, or several.
     """
     found = None if folder is None else image_of(result, folder)
     if folder is not None and found is None:

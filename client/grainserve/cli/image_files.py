@@ -1,4 +1,4 @@
-"""Turns what a command was given into image files: files as they are, folders into their images."""
+"""Gathers the image files that a command is given: files as they are, folders as the images in them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from grainserve.exports.formats import FORMATS
 from grainserve.images import ENDINGS
 
 SHOWN = 10
-"""Files passed over that are named; of more there is the number."""
+"""Passed-over files that are named; the others are only counted."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images to measure, and what was passed over.
+    """The images to measure, and the files that were passed over.
 
     Attributes:
-        images: in the order given, those of a folder by name.
-        passed_over: what lay in the folders beside them, and why it was not taken.
+        images: images in the order given; those of a folder in the order of their names.
+        passed_over: other entries of the folders, each with the reason why it was not taken.
     """
 
     images: list[Path]
     passed_over: list[tuple[Path, str]]
 
     def say_passed_over(self) -> None:
-        """Tells on standard error what was not taken."""
+        """Prints on standard error which files were passed over, and why."""
         for path, why in self.passed_over[:SHOWN]:
             errors.print(f"passed over: {escape(str(path))} ({escape(why)})", soft_wrap=True)
         if len(self.passed_over) > SHOWN:
@@ -38,10 +38,13 @@ class Inputs:
 
 
 def gather(given: Iterable[Path]) -> Inputs:
-    """Looks into the folders among what was given; hidden files there are nobody's images.
+    """Finds the images among files and in folders. Hidden files in folders are ignored.
+
+    Args:
+        given: files and folders, as the command was given them.
 
     Raises:
-        InvalidImage: a folder cannot be listed, or has no image.
+        InvalidImage: a folder cannot be listed, or holds no image.
     """
     images: list[Path] = []
     passed_over: list[tuple[Path, str]] = []
@@ -63,7 +66,7 @@ def gather(given: Iterable[Path]) -> Inputs:
 
 
 def _why_not(path: Path, beside: Sequence[Path]) -> str | None:
-    """Says why a file in a folder is no image to measure; None where it is one."""
+    """Returns why an entry of a folder is no image to measure; None if it is one."""
     if path.is_dir():
         return "a folder: name it to have its images"
     if path.suffix.lower() not in ENDINGS:

@@ -1,4 +1,4 @@
-"""The commands `grainserve jobs` and `grainserve jobs cancel`: what is unfinished, and taking it back."""
+"""The commands `grainserve jobs` and `grainserve jobs cancel`: list unfinished jobs, and cancel them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from grainserve.storage.bucket import Bucket
 app = typer.Typer()
 
 MOST = 1_000_000
-"""Jobs that `--all` takes back at most; a bound for a listing, not for anybody's work."""
+"""Most jobs that `--all` cancels. It bounds the listing; nobody has as many jobs."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One unfinished job, as it is listed."""
+    """A row of the list of unfinished jobs."""
 
     ticket: Ticket
     state: str
@@ -44,16 +44,16 @@ class _Row:
 def list_jobs(
     ctx: typer.Context,
     submitter: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose; default GRAINSERVE_SUBMITTER, else the user's name.")
+        str | None, typer.Option(metavar="NAME", help="Whose jobs; default GRAINSERVE_SUBMITTER, else the user's name.")
     ] = None,
-    everyone: Annotated[bool, typer.Option("--everyone", help="All submitters' jobs, not yours alone.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Jobs to list at most.")] = 100,
+    everyone: Annotated[bool, typer.Option("--everyone", help="List the jobs of all submitters.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs to list.")] = 100,
 ) -> None:
-    """List unfinished jobs, the oldest first: image id, state, age, attempts begun, whose, and the last problem.
+    """List unfinished jobs, the oldest first: image id, state, age, attempts begun, submitter, and the last problem.
 
-    States: `queued`; `delayed` until its next attempt; `running`; `abandoned`: its dispatcher died, and the next one
-    takes over; `unreadable`: its record is damaged, and nobody works on it. What has ended is not listed: `grainserve
-    poll ID` says how it did.
+    States: `queued`; `delayed` (until its next attempt); `running`; `abandoned` (its dispatcher died, and another one
+    will take over); `unreadable` (its record is damaged, and no dispatcher works on it). Jobs that have ended are not
+    listed: `grainserve poll ID` says how they ended.
     """
     if ctx.invoked_subcommand:
         return
@@ -82,12 +82,12 @@ def cancel(
         list[str] | None, typer.Argument(metavar="ID", help="Image ids, as `submit` or `jobs` printed them.")
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="All unfinished jobs of GRAINSERVE_SUBMITTER, else of the user.")
+        bool, typer.Option("--all", help="Cancel all unfinished jobs of GRAINSERVE_SUBMITTER, else of the user.")
     ] = False,
 ) -> None:
-    """Cancel jobs that have not ended. Each fails as `cancelled`, whoever works on it, and is not tried again.
+    """Cancel jobs that have not ended. Each fails as `cancelled`, even while it runs, and is not tried again.
 
-    What has ended stays as it ended. The image stays in the bucket; submit it again to have it measured after all.
+    Jobs that have ended do not change. The image stays in the bucket; submit it again to have it measured after all.
     """
     with reported():
         if bool(image_ids) == every:
@@ -149,7 +149,7 @@ def _line(*parts: str) -> str:
 
 
 def _age(seconds: float) -> str:
-    """A time in the largest unit that leaves at least two of it."""
+    """Returns a time as text, in the largest unit of which it holds at least two."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

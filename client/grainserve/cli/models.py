@@ -1,4 +1,4 @@
-"""The commands of `grainserve models`."""
+"""The commands `grainserve models …`: list, change and declare the model versions that TorchServe serves."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from grainserve.torchserve.management import Management
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="What TorchServe serves: versions of models, changed without losing a request.\n\nWhat should be loaded is "
-    f"declared in {NAME} of the weights bucket, beside the archives; TorchServe itself forgets it at a restart.",
+    help="Model versions that TorchServe serves, changed without losing a request.\n\nThe versions to load are "
+    f"declared in {NAME} of the weights bucket, beside the archives: TorchServe itself forgets them at a restart.",
 )
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TorchServe model, such as sam_vit_h.")]
@@ -38,22 +38,22 @@ Store = Annotated[
     Path | None,
     typer.Option("--model-store", help="TorchServe's model store; default GRAINSERVE_MODEL_STORE, else model_store."),
 ]
-ReadySeconds = Annotated[float, typer.Option("--ready-within", help="Seconds for the new version's workers to load.")]
+ReadySeconds = Annotated[float, typer.Option("--ready-within", help="Seconds for a version's workers to load.")]
 DrainSeconds = Annotated[
     float,
-    typer.Option("--drain-within", min=0, help="Seconds for a version to answer what it has; 0: it goes at once."),
+    typer.Option("--drain-within", min=0, help="Seconds for a version to answer its requests; 0: delete it at once."),
 ]
 TakeOver = Annotated[
     bool,
-    typer.Option("--take-over", help="Give up a swap that was begun at another TorchServe, if nobody is at it."),
+    typer.Option("--take-over", help="Give up a swap that was begun at another TorchServe and is not running."),
 ]
 
 
 @app.command("list", epilog="Example:  grainserve models list")
 def list_versions(
-    declared: Annotated[bool, typer.Option("--declared", help=f"Show {NAME} instead: what should be loaded.")] = False,
+    declared: Annotated[bool, typer.Option("--declared", help=f"Show {NAME} instead, the versions to load.")] = False,
 ) -> None:
-    """List models, their versions, workers that are ready and requests that wait."""
+    """List models, their versions, ready workers and waiting requests."""
     with reported():
         if declared:
             bucket = Bucket(config.setting(None, config.WEIGHTS_BUCKET))
@@ -72,11 +72,11 @@ def list_versions(
 @app.command(epilog="Example:  grainserve models register model_store/sam_tiny-2.0.mar")
 def register(
     mar: Mar,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers; default as its model config says.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers; default: as in the model config.")] = None,
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
 ) -> None:
-    """Load a version beside the others. The first one of a model answers at once; later ones when asked by name."""
+    """Load a version beside the others. A model's first version is its default; later ones answer by name."""
     with reported():
         archive = _rollout(model_store, ready=ready_within).register(mar, workers)
         console.print(f"{archive.model} {archive.version} is registered")
@@ -85,14 +85,14 @@ def register(
 @app.command(epilog="Example:  grainserve models scale sam_vit_h 2")
 def scale(
     model: ModelName,
-    workers: Annotated[int, typer.Argument(min=1, help="How many.")],
-    version: Annotated[str | None, typer.Option(help="Of this version; default the default one.")] = None,
+    workers: Annotated[int, typer.Argument(min=1, help="Number of workers.")],
+    version: Annotated[str | None, typer.Option(help="Model version; default TorchServe's default version.")] = None,
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
 ) -> None:
     """Set the number of a version's workers and wait for them. Each holds a copy of the checkpoint.
 
-    Workers that go lose the request they have; dispatchers send it again.
+    A worker that is removed loses its request; dispatchers send it again.
     """
     with reported():
         changed = _rollout(model_store, ready=ready_within).scale(model, version, workers)
@@ -111,11 +111,14 @@ def swap(
         list[Path] | None, typer.Option(metavar="IMAGE", help="Image that both versions measure; may be repeated.")
     ] = None,
     shadow: Annotated[
-        float, typer.Option(min=0, max=100, metavar="PERCENT", help="Share of the images in the bucket measured again.")
+        float,
+        typer.Option(min=0, max=100, metavar="PERCENT", help="Share of the images in the bucket to measure again."),
     ] = 0.0,
-    max_count_change: Annotated[float, typer.Option(help="Of the number of grains, as a fraction.")] = Limits.count,
-    max_d50_change: Annotated[float, typer.Option(help="Of D50 by area, as a fraction.")] = Limits.d50,
-    min_agreement: Annotated[float, typer.Option(help="Of the label maps, 0 to 1.")] = Limits.agreement,
+    max_count_change: Annotated[
+        float, typer.Option(help="Largest change of the number of grains, as a fraction.")
+    ] = Limits.count,
+    max_d50_change: Annotated[float, typer.Option(help="Largest change of D50 by area, as a fraction.")] = Limits.d50,
+    min_agreement: Annotated[float, typer.Option(help="Least agreement of the label maps, 0 to 1.")] = Limits.agreement,
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
     drain_within: DrainSeconds = 900.0,
@@ -123,9 +126,9 @@ def swap(
 ) -> None:
     """Switch a model to the version in an archive while it serves, without a lost request.
 
-    The version is registered, its workers get ready, it passes the canaries, it becomes the default, the old one
-    answers what it still has and is deleted. Until the switch any failure leaves the old version as it was and takes
-    the new one away. What is interrupted, at any moment, the next call finishes or takes back.
+    The new version is registered, its workers load, it passes the canaries and becomes the default. Then the old
+    version answers its last requests and is deleted. A failure before the switch removes the new version and leaves the
+    old one as it was. After an interruption, the next call finishes the swap or takes it back.
     """
     with reported():
         limits = Limits(max_count_change, max_d50_change, min_agreement)
@@ -149,7 +152,7 @@ def rollback(
     drain_within: DrainSeconds = 900.0,
     take_over: TakeOver = False,
 ) -> None:
-    """Switch a model back to the version before, whose archive the bucket keeps, without a lost request."""
+    """Switch a model back to its previous version, without a lost request. The bucket keeps the archive."""
     with reported():
         rollout = _rollout(model_store, ready=ready_within, drain=drain_within, take_over=take_over)
         version = rollout.rollback(model)
@@ -161,13 +164,15 @@ def remove(
     model: ModelName,
     version: VersionName,
     *,
-    last: Annotated[bool, typer.Option("--last", help="The last version, and the model with it.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="Remove the last version, and the model with it.")] = False,
     model_store: Store = None,
     drain_within: DrainSeconds = 900.0,
 ) -> None:
-    """Forget a version and delete it when it has answered what it has. Not the default one, unless it is the last.
+    """Take a version out of the declarations, let it answer its requests, and delete it.
 
-    Whoever asks for it by its name must have stopped: what they send while it goes gets no answer.
+    The default version can only be removed as the last one, with --last.
+
+    First stop all clients that ask for the version by name: requests that they send meanwhile get no answer.
     """
     with reported():
         _rollout(model_store, drain=drain_within).remove(model, version, last=last)
@@ -177,18 +182,18 @@ def remove(
 @app.command(epilog="Example:  grainserve models apply --watch 30")
 def apply(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help=f"Declare this first; default what {NAME} declares.")
+        Path | None, typer.Argument(metavar="FILE", help=f"Declare this first; default: {NAME} stays as it is.")
     ] = None,
     watch: Annotated[
-        float | None, typer.Option(min=1, metavar="SECONDS", help="Again and again, until stopped.")
+        float | None, typer.Option(min=1, metavar="SECONDS", help="Apply again every so many seconds, until stopped.")
     ] = None,
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,
     drain_within: DrainSeconds = 900.0,
 ) -> None:
-    """Make TorchServe serve what is declared, as after a restart, and beside every replica of it (--watch).
+    """Make TorchServe serve the declared versions, as after a restart. Run it with --watch beside every replica.
 
-    Versions that nobody declared are left as they are. To begin with: `grainserve models list --declared`.
+    Versions that are not declared are left as they are. `grainserve models list --declared` shows the declarations.
     """
     with reported():
         reconciliation = Reconciliation(_rollout(model_store, ready=ready_within, drain=drain_within))
@@ -197,7 +202,7 @@ def apply(
         while watch:
             try:
                 reconciliation.apply(wait=False)
-            except GrainserveError as error:  # TorchServe is starting, or away: the next look may find it
+            except GrainserveError as error:  # TorchServe may be starting; the next look may find it
                 say_error(error)
             time.sleep(watch)
         reconciliation.apply()

@@ -1,4 +1,4 @@
-"""Commands of those who run the service, beside those of `cli.py` for those who use it."""
+"""Commands for operators: dispatch, gateway, exporter, reconcile, keygen."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ from grainserve.torchserve.inference import TorchServe
 log = logging.getLogger("grainserve")
 
 LOOK_EVERY, LOOK_EVERY_WITH_NEWS = 5.0, 300.0
-"""Seconds between two looks of an idle dispatcher at `pending/`, without and with Pub/Sub."""
+"""Seconds between two listings of `pending/` by an idle dispatcher, without and with Pub/Sub."""
 
 REPORT_EVERY = 60.0
-"""Seconds between two lines of a dispatcher that say how far it is."""
+"""Seconds between two log lines of a dispatcher's progress."""
 
 MIB = 2**20
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 Concurrency = Annotated[
-    int, typer.Option(min=1, help="Jobs at once at most; two for each of TorchServe's workers are of use.")
+    int, typer.Option(min=1, help="Most jobs at once; up to two for each of TorchServe's workers are of use.")
 ]
 Grace = Annotated[
-    float, typer.Option(min=0, help="Seconds the jobs in hand may take to end after SIGTERM; then they go back.")
+    float,
+    typer.Option(min=0, help="Seconds for the jobs in hand to end after SIGTERM; then they go back to the queue."),
 ]
 LeaseSeconds = Annotated[
     float,
@@ -49,14 +50,14 @@ LeaseSeconds = Annotated[
         "--lease",
         min=1,
         max=LONGEST_LEASE.total_seconds(),
-        help="Seconds after which the jobs of a dispatcher that died are taken over.",
+        help="Seconds after which other dispatchers take over the jobs of one that died.",
     ),
 ]
 
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 MetricsPort = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; none by default.")
+    int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; default: no port.")
 ]
 
 
@@ -67,11 +68,11 @@ def dispatch(
     metrics_port: MetricsPort = None,
     metrics_host: Host = "127.0.0.1",
 ) -> None:
-    """Work on pending jobs, whoever submitted them, until SIGTERM or Ctrl-C. Any number of these may run.
+    """Work on the pending jobs of all submitters until SIGTERM or Ctrl-C. Any number of dispatchers may run.
 
-    Each claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It keeps nothing itself:
-    killed at any moment, its jobs are taken over by the others when their leases have run out. On SIGTERM it claims
-    nothing more and ends what it has in hand; what takes longer than --grace goes back into the queue at once.
+    Each dispatcher claims jobs in the bucket, keeps TorchServe's workers busy and stores the results. It holds no data
+    of its own: if it is killed, other dispatchers take over its jobs once their leases have run out. On SIGTERM it
+    claims no more jobs and ends those in hand; jobs that take longer than --grace go back to the queue.
     """
     with reported():
         log_to_terminal()
@@ -91,56 +92,70 @@ def dispatch(
 
 
 def gateway(  # noqa: PLR0917 - one for each option
-    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback it wants --keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; all but loopback need --keys or --no-keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     keys: Annotated[Path | None, typer.Option(metavar="FILE", help="API keys, as `keygen` prints them.")] = None,
-    no_keys: Annotated[bool, typer.Option("--no-keys", help="Whoever reaches it may use it.")] = False,
+    no_keys: Annotated[bool, typer.Option("--no-keys", help="Let anybody who reaches it use it.")] = False,
     dispatchers: Annotated[
-        int, typer.Option("--dispatch", min=0, help="Jobs at once in this process; 0 leaves them to `dispatch`.")
+        int, typer.Option("--dispatch", min=0, help="Most jobs at once in this process; 0 leaves them to `dispatch`.")
     ] = 2,
     uploads: Annotated[
-        int, typer.Option(min=1, help="Uploads at once, of up to 120 MiB of memory each; more are told to wait.")
+        int,
+        typer.Option(min=1, help="Most uploads at once, each with up to 120 MiB of memory; further ones are refused."),
     ] = AT_ONCE,
     reads: Annotated[
-        int, typer.Option(min=1, help="Images and results on their way to readers at once, up to 2 MiB of each image.")
+        int,
+        typer.Option(
+            min=1, help="Most downloads of images and results at once, each image with up to 2 MiB of memory."
+        ),
     ] = Limits.reads,
     read_mib: Annotated[
-        int, typer.Option(min=1, metavar="MIB", help="MiB of results on their way to readers at once.")
+        int, typer.Option(min=1, metavar="MIB", help="Most MiB of results in downloads at once.")
     ] = Limits.read_bytes // MIB,
     share: Annotated[
         float,
-        typer.Option(min=0.01, max=1, help="The part of uploads and reads for one key; without keys, for one address."),
+        typer.Option(
+            min=0.01, max=1, help="Largest part of uploads and downloads for one key; without keys, for one address."
+        ),
     ] = Limits.share,
     slowest: Annotated[
-        float, typer.Option(min=0.1, metavar="KIB", help="KiB/s of an upload or a reader; slower ones are cut off.")
+        float,
+        typer.Option(
+            min=0.1, metavar="KIB", help="Lowest speed of an upload or a reader, KiB/s; slower ones are cut off."
+        ),
     ] = Limits.slowest / 1024,
     header_timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="For the headers of a request to arrive.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds for the headers of a request to arrive.")
     ] = Limits.header_seconds,
     connections: Annotated[
         int,
-        typer.Option(min=1, help="Open at once; one more closes the one that waited longest for a request."),
+        typer.Option(
+            min=1, help="Most connections at once; one more closes the one that has waited longest for a request."
+        ),
     ] = Limits.connections,
     connections_per_address: Annotated[
-        int, typer.Option(min=1, help="Of them from one address; behind a proxy as many as --connections.")
+        int, typer.Option(min=1, help="Most connections from one address; behind a proxy, set it to --connections.")
     ] = Limits.per_address,
     cors_origin: Annotated[
-        list[str] | None, typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; none by default.")
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Web origin whose pages may call; may be repeated; default: none."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
     ] = None,
-    version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default one.")] = None,
+    version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default version.")] = None,
     grace: Grace = 25.0,
     lease: LeaseSeconds = 60.0,
 ) -> None:
-    """Offer jobs over HTTP, and a page at / to drop images on. Any number of these may run behind a load balancer.
+    """Serve jobs over HTTP, and a page at / to drop images on. Any number of gateways may run behind a load balancer.
 
-    It keeps nothing itself: images, jobs and results are in the bucket, whichever gateway is asked. Requests without a
-    valid key are refused when --keys names a file; limits are each gateway's own.
+    A gateway holds no data of its own: images, jobs and results are in the bucket, so any gateway may be asked. With
+    --keys, it refuses requests without a valid key. The limits hold for each gateway by itself.
     """
     with reported():
-        try:  # an extra of the client, and other commands start faster without
+        try:  # these need an optional extra, and other commands start faster without them
             import uvicorn  # noqa: PLC0415
 
             from grainserve.gateway import connections as connecting  # noqa: PLC0415
@@ -178,7 +193,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             uploads=uploads,
             grace=grace,
             origins=tuple(cors_origin or ()),
-            # Where others may reach it, they do so by names that only they know.
+            # A gateway that others can reach does not know the names under which they do.
             hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
             limits=limits,
         )
@@ -197,12 +212,13 @@ def gateway(  # noqa: PLR0917 - one for each option
 def exporter(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 9105,
     host: Host = "127.0.0.1",
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 10.0,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks at TorchServe and the bucket.")] = 10.0,
 ) -> None:
-    """Tell Prometheus of TorchServe's queues and workers and of unfinished jobs, until SIGTERM or Ctrl-C.
+    """Serve metrics of TorchServe's queues and workers and of unfinished jobs to Prometheus, until SIGTERM or Ctrl-C.
 
-    It looks at one TorchServe's management (none where GRAINSERVE_MANAGEMENT is `none`), which is on loopback as a
-    rule: run it beside each. It looks at the bucket where GRAINSERVE_BUCKET names one: one of them is enough for that.
+    It reads the management of one TorchServe, unless GRAINSERVE_MANAGEMENT is `none`. Management is usually on
+    loopback, so run an exporter beside each TorchServe. It reads the bucket if GRAINSERVE_BUCKET names one; one such
+    exporter is enough.
     """
     with reported():
         try:
@@ -217,14 +233,14 @@ def exporter(
 
 
 def reconcile(
-    create: Annotated[bool, typer.Option("--create", help="First make topics and subscriptions that lack.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="First create missing topics and subscriptions.")] = False,
 ) -> None:
-    """Repair the bucket: markers for unfinished jobs that lack one; markers and results that no job has go.
+    """Repair the bucket: mark unfinished jobs that lack a marker; delete markers and results that belong to no job.
 
-    With Pub/Sub (GRAINSERVE_PUBSUB) every pending job is announced again, whatever became of its first message.
+    With Pub/Sub (GRAINSERVE_PUBSUB) every pending job is announced again, in case its first message was lost.
 
-    Safe at any time: a message that comes twice costs nothing. Dispatchers also look at the bucket every few minutes,
-    and repair it little by little.
+    Safe at any time: a second message does no harm. Dispatchers also repair the bucket little by little, every few
+    minutes.
     """
     with reported():
         log_to_terminal()
@@ -252,10 +268,10 @@ def reconcile(
 def keygen(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key: lower-case letters, digits, '-' or '_'.")],
 ) -> None:
-    """Make an API key: a table for the gateway's file on standard output, the key itself on standard error.
+    """Make an API key: print a table for the gateway's file to standard output, the key itself to standard error.
 
-    The table holds the key's SHA-256, requests a minute (twice as many at once), and the largest image in MiB. The key
-    goes to the caller and is kept nowhere.
+    The table holds the key's SHA-256, the requests a minute (twice as many may come at once), and the largest image in
+    MiB. Give the key to the caller; it is stored nowhere.
     """
     from grainserve.gateway.keys import make_key  # noqa: PLC0415
 
@@ -276,7 +292,7 @@ def _dispatcher(store: JobStore, torchserve: TorchServe, concurrency: int) -> Di
 
 
 def _offer_metrics(dispatcher: Dispatcher, host: str, port: int) -> None:
-    try:  # an extra of the client
+    try:  # prometheus_client comes with an optional extra
         from grainserve.monitoring import dispatchers as metrics  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[gateway]'") from None
@@ -291,7 +307,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def log_to_terminal() -> None:
-    """One line an event, to standard error."""
+    """Logs to standard error, one line an event."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -1,4 +1,4 @@
-"""What the command line shows and writes of a result."""
+"""Prints results on the terminal and writes their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUMMARY_PERCENTS = (10, 50, 90)
 
 
 def unique_names(images: Sequence[Path]) -> list[str]:
-    """A name for each image's files: its stem, with a number behind it where another has the same."""
+    """Returns a name for each image's files: the image's stem, with a number behind it if the stem is taken."""
     names: list[str] = []
     for image in images:
         name, number = image.stem, 2
@@ -45,18 +45,18 @@ def write_files(
     """Writes a result's files: NAME.csv, NAME_overlay.png, …
 
     Args:
-        result: what to write.
-        out: folder, which must exist.
-        name: NAME.
-        image: the image; None fetches it from the bucket.
-        to: formats; None for the usual ones, without those that want masks where the result has none.
-        csv_dialect: of CSV.
+        result: result to write.
+        out: existing folder for the files.
+        name: NAME in the files' names.
+        image: image file; None: the image is fetched from the bucket.
+        to: formats to write; None: the usual ones, except those that need masks if the result has none.
+        csv_dialect: dialect of CSV files.
 
     Returns:
         The files written.
 
     Raises:
-        MasksMissing: the result has none, and a format that was asked for is made of them.
+        MasksMissing: a format in `to` needs masks, and the result has none.
     """
     chosen = list(to or USUAL)
     if not to and not result.has_masks:
@@ -71,7 +71,14 @@ def write_files(
 def print_result(
     result: Result, name: str, console: Console = console, percentiles: Sequence[float] = SUMMARY_PERCENTS
 ) -> None:
-    """Prints the summary of a result, with these percentiles, and its first grains."""
+    """Prints the summary of a result and its first grains.
+
+    Args:
+        result: result to print.
+        name: name of its image.
+        console: terminal to print on.
+        percentiles: percentiles of the summary, 0 to 100.
+    """
     unit = result.size_unit
     count = len(result.grains)
     edge = sum(grain.touches_edge for grain in result.grains)
@@ -99,7 +106,7 @@ def print_result(
 
 
 def class_counts(result: Result) -> str:
-    """How many grains of which class, as one line."""
+    """Returns the number of grains of each class, as one line."""
     counts = Counter(grain.label for grain in result.grains)
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 

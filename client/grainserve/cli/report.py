@@ -25,9 +25,11 @@ def report(
     *,
     out: Out = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The image, where there is one result.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Image of the result, if there is only one.")
+    ] = None,
     images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the image of NAME.json is NAME.png, NAME.jpg, …")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the images: NAME.png, NAME.jpg, … for NAME.json.")
     ] = None,
     edge_correction: EdgeCorrection = True,
     percentiles: Percentiles = None,
@@ -35,8 +37,8 @@ def report(
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
 
-    Several results are pooled as images of one sample. Without --image or --images, images come from the bucket that
-    GRAINSERVE_BUCKET names; without either the report shows the grains alone and says so.
+    Several results are pooled as images of one sample. Without --image or --images, the images come from the bucket
+    that GRAINSERVE_BUCKET names. Without that bucket, the report shows the grains alone and says so.
     """
     with reported():
         from grainserve.reports.sample import sample_report  # noqa: PLC0415 - matplotlib takes its time
@@ -54,20 +56,23 @@ def report(
 
 def compare(
     results: Annotated[
-        list[Path] | None, typer.Argument(metavar="RESULT", help="Each is a sample: a result, or a folder of results.")
+        list[Path] | None, typer.Argument(metavar="RESULT", help="Samples: each a result, or a folder of results.")
     ] = None,
     *,
     sample: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=GLOB", help="A sample of the results that match, as 'Dune=results/dune*.json'."),
+        typer.Option(
+            metavar="NAME=GLOB",
+            help="Sample of all results that match, such as 'Dune=results/dune*.json'; may be repeated.",
+        ),
     ] = None,
     out: Out = Path("comparison.html"),
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Comparison of samples",
     edge_correction: EdgeCorrection = True,
 ) -> None:
-    """Lay samples side by side: size curves over each other, tables with a column for each.
+    """Compare samples: their size curves in one plot, and tables with a column for each sample.
 
-    Each RESULT is a sample of one image, each folder a sample of all results in it.
+    A RESULT is a sample of one image; a folder is a sample of all results in it.
     """
     with reported():
         from grainserve.reports.compare import comparison  # noqa: PLC0415
@@ -80,7 +85,11 @@ def compare(
 
 
 def _kind(out: Path) -> str:
-    """Known before any work is done."""
+    """Returns the kind of report by the file's ending.
+
+    Raises:
+        InvalidConfiguration: the ending is neither .html nor .pdf.
+    """
     kind = out.suffix.lower()
     if kind not in {".html", ".pdf"}:
         raise InvalidConfiguration(f"--out {out} is neither .html nor .pdf: name the file with one of them")
@@ -88,7 +97,11 @@ def _kind(out: Path) -> str:
 
 
 def _matched(sample: str) -> tuple[str, list[Path]]:
-    """NAME=GLOB."""
+    """Splits NAME=GLOB; returns the name and the files that match.
+
+    Raises:
+        InvalidConfiguration: the text has another form, or no file matches.
+    """
     name, _, pattern = sample.partition("=")
     if not name or not pattern:
         raise InvalidConfiguration(f"--sample {sample!r} is not NAME=GLOB, as 'Dune=results/dune*.json'")

@@ -1,4 +1,4 @@
-"""The options of a request as options of the command line; words and ranges come from the schema."""
+"""Options of a request as options of the command line. Their descriptions and ranges come from the schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ PANEL = "Options of the request"
 
 
 def _told(read: Callable[[str], float], least: float = -math.inf) -> Callable[[str], float]:
-    """Makes a reader's error one of the command line's; a number below `least` is one."""
+    """Wraps a reader of numbers so that its errors become errors of the command line.
+
+    Args:
+        read: reads a number from text; raises ValueError.
+        least: smallest number allowed.
+    """
 
     def parser(text: str) -> float:
         try:
@@ -31,7 +36,7 @@ def _told(read: Callable[[str], float], least: float = -math.inf) -> Callable[[s
 FLOAT: dict[str, Any] = {"parser": _told(number), "metavar": "FLOAT"}
 LENGTH: dict[str, Any] = FLOAT | {"parser": _told(number, least=0)}
 INTEGER: dict[str, Any] = {"parser": _told(whole_number), "metavar": "INTEGER"}
-"""Words for `typer.Option` that read a number as requests do; its own reader takes 1_0 for ten."""
+"""Arguments of `typer.Option` that read numbers as requests do. typer's own reader would take 1_0 for ten."""
 
 
 def _purpose(name: str) -> str:
@@ -60,8 +65,8 @@ FindDatabar = Annotated[
     bool,
     typer.Option(
         "--find-databar",
-        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out; the result "
-        "says how much that was.",
+        help="Find an electron micrograph's databar, the strip of text at its bottom, and leave it out. The result "
+        "says how much was left out.",
         rich_help_panel="Options of the request",
     ),
 ]
@@ -87,7 +92,7 @@ def given_options(parameters: Mapping[str, object]) -> dict[str, Any]:
     """Picks the options of the request out of a command's parameters and checks them.
 
     Raises:
-        InvalidOption: out of range.
+        InvalidOption: an option is out of range.
     """
     known = schema("options")["properties"]
     return validate_options({name: value for name, value in parameters.items() if name in known})

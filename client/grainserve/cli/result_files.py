@@ -1,4 +1,4 @@
-"""Result files as commands are given them, and the images that they belong to."""
+"""Finds the result files that a command is given, and names samples after them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from grainserve.result import Result
 _OTHER_ENDINGS = tuple(
     form.ending for name, form in FORMATS.items() if form.ending.endswith(".json") and name is not FormatName.JSON
 )
-"""Of JSON that is written beside results, and is none."""
+"""Endings of JSON files that are written beside results and are no results."""
 
 ResultFiles = Annotated[
     list[Path],
@@ -26,12 +26,16 @@ ResultFiles = Annotated[
 
 
 def results_in(paths: Sequence[Path]) -> list[Path]:
-    """Finds results: files that `Result.to_json` wrote, and those in folders; says which JSON it leaves out.
+    """Finds result files (JSON that `Result.to_json` wrote) among files and in folders.
 
-    Left out are other exports, such as NAME_coco.json, and, in a folder, whatever is no result.
+    Leaves out other exports, such as NAME_coco.json, and in folders all JSON that is no result; prints what it leaves
+    out.
+
+    Args:
+        paths: files and folders, as the command was given them.
 
     Raises:
-        InvalidResult: there are none, or a folder has none.
+        InvalidResult: no results are left, or a folder has none.
     """
     found: list[Path] = []
     for path in paths:
@@ -48,7 +52,10 @@ def results_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_result(file: Path, *, in_folder: bool) -> bool:
-    """Whether to take it: a file that was named is one unless its name says otherwise, and reading it will tell."""
+    """Tells whether to take a file as a result; prints why if not.
+
+    Of a file that was named, only the name is checked here: reading it later raises if it is no result.
+    """
     if file.name.endswith(_OTHER_ENDINGS):
         _say_left_out(f"{file} is another export")
         return False
@@ -67,11 +74,11 @@ def _say_left_out(why: str) -> None:
 
 
 def name_of(path: Path) -> str:
-    """What a result file, or a folder of them, is called."""
+    """Returns the name of a result file or of a folder."""
     return path.resolve().name if path.is_dir() else path.stem
 
 
 def sample_name(paths: Sequence[Path]) -> str:
-    """What the sample of files or folders is called, unless told otherwise."""
+    """Returns the default name of a sample made of these files and folders."""
     names = [name_of(path) for path in paths if not path.name.endswith(_OTHER_ENDINGS)]
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"

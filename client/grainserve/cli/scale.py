@@ -1,4 +1,4 @@
-"""`grainserve scale`: what it finds and where, before anything is measured by it."""
+"""The command `grainserve scale`: prints the scale that is found for each image, before anything is measured."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ ScaleMode = Annotated[
     Mode | None,
     typer.Option(
         "--scale",
-        help="Find the scale: file (what the file's metadata says) or auto (that, else a scale bar in the picture).",
+        help="Find the scale: file (from the file's metadata) or auto (from there, else from a scale bar).",
         rich_help_panel=_HELP,
     ),
 ]
 BarUm = Annotated[
     float | None,
     typer.Option(
-        help="Length of the scale bar in µm, for --scale auto where it is not read.", rich_help_panel=_HELP, **LENGTH
+        help="Length of the scale bar in µm, for --scale auto; default: read it.", rich_help_panel=_HELP, **LENGTH
     ),
 ]
 
 
 def scale(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")],
-    mode: Annotated[Mode, typer.Option("--scale", help="As `analyze` takes it.")] = "auto",
+    mode: Annotated[Mode, typer.Option("--scale", help="Where to look, as in `analyze`.")] = "auto",
     bar_um: Annotated[float | None, typer.Option(help="Length of the scale bar in µm.", **LENGTH)] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the bars found on the image, to be looked at.")
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the scale bars found on the image, for checking.")
     ] = None,
 ) -> None:
-    """Say how large the pixels of images are and how that is known: µm per px, source, image. Needs no server."""
+    """Print the size of the pixels of images and where it comes from: µm per px, source, image. Needs no server."""
     with reported():
         inputs = gather(images)
         if out is not None and len(inputs.images) > 1:
@@ -72,7 +72,7 @@ def _draw(image: Path, out: Path) -> None:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds this command to the command line."""
     app.command(
         epilog="Examples:\n\n"
         "grainserve scale thin_section.jpg --out bar.png\n\n"

@@ -1,4 +1,4 @@
-"""The command `grainserve stats`."""
+"""The command `grainserve stats`: prints grain-size statistics of a sample."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ def stats(
     *,
     edge_correction: EdgeCorrection = True,
     weighting: Annotated[
-        Literal["number", "area", "both"], typer.Option(help="What a grain counts: one, or its area.")
+        Literal["number", "area", "both"], typer.Option(help="Weight of a grain: 1 (number), or its area.")
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
-    resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
-    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap: the same seed gives the same intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+    resamples: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap; 0: no intervals.")] = 2000,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap; the same seed, the same intervals.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write all statistics as JSON.")
+    ] = None,
 ) -> None:
-    """Say how large the grains of a sample are: percentiles with intervals, classes, orientation, ASTM grain size.
+    """Print how large the grains of a sample are: percentiles with intervals, classes, orientation, ASTM grain size.
 
-    Several results are pooled as one sample: every figure is one of all their grains, none a mean of images' figures.
-    With five images or more, intervals count how images differ as well.
+    Several results are pooled as one sample: every figure is taken over all their grains, not averaged over images.
+    With five images or more, the intervals also cover how images differ.
     """
     with reported():
         files = results_in(results)
@@ -65,7 +67,7 @@ def stats(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command."""
+    """Adds this command to the command line."""
     app.command(
         epilog="Examples:\n\n"
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"

@@ -1,4 +1,4 @@
-"""Options that the commands which make statistics share."""
+"""Options that all commands with statistics share."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ Astm = Annotated[
 ]
 Percentiles = Annotated[
     str | None,
-    typer.Option(metavar="P,P,…", help="Percentiles to tell, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
+    typer.Option(metavar="P,P,…", help="Percentiles to report, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
 ]
 
 
 def percents(text: str | None) -> tuple[float, ...]:
-    """The percentiles that were asked for.
+    """Reads percentiles.
+
+    Args:
+        text: numbers with commas between them; None: the usual percentiles.
 
     Raises:
         InvalidOption: the text is no list of numbers.
@@ -52,5 +55,9 @@ def percents(text: str | None) -> tuple[float, ...]:
 
 
 def methods(astm: Sequence[str] | None) -> tuple[str, ...]:
-    """The methods of ASTM E112 that were asked for."""
+    """Returns the methods of ASTM E112 that were asked for.
+
+    Args:
+        astm: methods, or `all` for all of them; None: none.
+    """
     return tuple(METHODS) if ALL_METHODS in (astm or ()) else tuple(astm or ())

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as something that a command waits for."""
+"""Lets a command wait for SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import signal
 import time
 
 LOOK_UP = 0.1
-"""Seconds between two looks at whether a signal came."""
+"""Seconds between two checks for a signal."""
 
 
 class Stopping:
-    """An event that a signal's handler sets.
+    """An event that a signal handler may set. It uses no lock.
 
-    It holds no lock. `threading.Event` waits for itself, for ever, where a handler runs while its own thread begins to
-    wait; and `SimpleQueue.get` of Python 3.11 was seen to miss the signal for ever on a busy machine.
+    `threading.Event` would deadlock if the handler ran while the same thread begins to wait. `SimpleQueue.get` of
+    Python 3.11 was seen to miss the signal for ever on a busy machine.
     """
 
     def __init__(self) -> None:
         self._heard = False
 
     def set(self) -> None:
-        """Ends this and every later wait."""
+        """Sets the event: ends the current and every later wait."""
         self._heard = True
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is set; after `timeout` seconds, where given, no longer. Returns whether it is set."""
+        """Waits until the event is set; returns whether it is.
+
+        Args:
+            timeout: longest wait, s; None: no limit.
+        """
         end = math.inf if timeout is None else time.monotonic() + timeout
         while not self._heard:
             left = end - time.monotonic()
@@ -36,7 +40,7 @@ class Stopping:
 
 
 class stop_signals:  # noqa: N801 - reads as a verb where it is used
-    """Turns SIGTERM and Ctrl-C into an event; a second one ends the process as it would have without this."""
+    """A context in which SIGTERM and Ctrl-C set an event. A second signal ends the process as usual."""
 
     def __enter__(self) -> Stopping:
         self._stopping = Stopping()

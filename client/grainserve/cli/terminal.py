@@ -1,4 +1,4 @@
-"""How commands speak: standard output for what was asked for, standard error for all else, one line for an error."""
+"""Terminal output: results go to standard output, everything else to standard error, errors take one line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from grainserve.escaping import steerless, visible
 
 
 class _Steady(Console):
-    """A console that no words steer, in a line or in a table's cell."""
+    """A console that prints no control characters, neither in lines nor in cells of tables."""
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """As rich's, of a text without control characters."""
+        """Renders the text as rich does, without its control characters."""
         return super().render_str(steerless(text), **how)
 
 
@@ -39,15 +39,15 @@ PLAIN = {
     "°": "deg", "→": "->", "’": "'", "‘": "'", "“": '"', "”": '"', "†": "+", "•": "*", "…": "...",
     "│": "|", "┃": "|", "║": "|",
 }  # fmt: skip
-"""What stands for a letter where the terminal has none."""
+"""ASCII replacements of letters that a terminal's encoding may lack."""
 
 
 @contextmanager
 def reported(stopped: str = "stopped") -> Iterator[None]:
-    """One clear line for an error of ours, and the exit code: 2 for usage, 1 for failure.
+    """Turns an error of ours in its block into one line and an exit code: 2 for usage, 1 for failure.
 
     Args:
-        stopped: what to say after Ctrl-C.
+        stopped: message after Ctrl-C.
     """
     try:
         yield
@@ -63,7 +63,7 @@ def reported(stopped: str = "stopped") -> Iterator[None]:
 
 
 def readable_anywhere() -> None:
-    """Lets a terminal or file in another encoding than UTF-8 show `um` for µm, instead of ending in an error."""
+    """Makes output in an encoding other than UTF-8 replace letters that it lacks, such as µm by `um`, not fail."""
     codecs.register_error("grainserve.plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -77,7 +77,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def plain_letter(letter: str) -> str:
-    """ASCII that stands for a letter: `phi` for φ, e for é, 2 for ², a hyphen for a line of a table, else `?`."""
+    """Returns ASCII that replaces a letter: `phi` for φ, e for é, 2 for ², a hyphen for a line of a table, else `?`."""
     if letter in PLAIN:
         return PLAIN[letter]
     if unicodedata.combining(letter):
@@ -89,6 +89,11 @@ def plain_letter(letter: str) -> str:
 
 
 def say_error(error: Exception, about: str = "") -> None:
-    """One line for an error, with what it is about in front where it does not say so itself."""
+    """Prints an error as one line.
+
+    Args:
+        error: error to print.
+        about: file or id that the error is about; printed in front unless the message names it.
+    """
     start = f"{about}: " if about and about not in str(error) else ""
     errors.print(f"[bold red]error:[/] {escape(visible(start + str(error)))}", soft_wrap=True)

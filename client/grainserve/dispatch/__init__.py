@@ -1,1 +1,1 @@
-"""Who does the jobs: the dispatcher, its queue, the leases of what it has claimed."""
+"""The dispatcher, which does the jobs: its queue, the leases of its claims, its threads."""

@@ -1,4 +1,4 @@
-"""How many requests a dispatcher keeps at TorchServe: enough that no worker waits, few enough that little is lost."""
+"""Limits a dispatcher's requests at TorchServe: enough that no worker waits, few enough that little is lost."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from grainserve.torchserve.inference import TorchServe
 from grainserve.torchserve.management import Management
 
 HEADROOM = 2
-"""Requests for each worker: one in work, and the next one queued so that the worker finds it at once."""
+"""Requests for each worker: one at work, and one queued, so that the worker finds the next one at once."""
 
 
 class Capacity:
     """Places for requests, as many as TorchServe has use for.
 
-    TorchServe says how many workers are ready and how many requests wait in its queues. While fewer wait than there
-    are workers, each look adds a place; when more wait, for others send as well, half of the places go: dispatchers
-    that know nothing of each other share the workers as TCP connections share a line. What waits in TorchServe's
-    queue dies with it, so a full queue is nothing to aim for.
+    TorchServe says how many workers are ready and how many requests wait in its queues. While fewer requests wait than
+    there are workers, each look adds a place. When more requests wait, because others send some, too, a look takes half
+    of the places away. So dispatchers that know nothing of each other share the workers, as TCP connections share a
+    line. The requests in TorchServe's queue die with it, so a full queue is nothing to aim for.
 
     Args:
-        torchserve: asked where it has a management address; without one there are always `most` places.
-        most: places at most.
+        torchserve: TorchServe to ask; without a management address there are always `most` places.
+        most: largest number of places.
         interval: seconds between two looks, about.
-        clock: seconds, from any origin.
-        chance: draws when to look. A generator of its own: a caller's `random.seed` must not set dispatchers in step.
+        clock: clock, s, from any origin.
+        chance: random generator that draws when to look; None makes one, so that a caller's `random.seed` does not set
+            dispatchers in step.
     """
 
     def __init__(
@@ -52,7 +53,10 @@ class Capacity:
         self._looked = float("-inf")
 
     def take(self) -> bool:
-        """Takes a place if there is one, for which it looks at TorchServe when the last look is old.
+        """Takes a place if there is one; looks at TorchServe first if the last look is old.
+
+        Returns:
+            Whether a place was taken.
 
         Raises:
             TorchServeUnreachable, TorchServeError: management does not answer, or not as it should.
@@ -72,13 +76,13 @@ class Capacity:
             self._free.notify()
 
     def wait(self, timeout: float) -> None:
-        """Waits until a place may be free."""
+        """Waits until a place may be free, for `timeout` seconds at most."""
         with self._free:
             self._free.wait(timeout)
 
     @property
     def places(self) -> int:
-        """How many there are, taken ones included."""
+        """Number of places, taken ones included."""
         return self._places
 
     def _look(self, management: Management) -> None:

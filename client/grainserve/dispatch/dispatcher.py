@@ -1,7 +1,7 @@
 """The dispatcher: claims jobs, has TorchServe do them, stores their results.
 
-Runs in background threads of any process: a client, a gateway, or one of its own. Any number may work on one bucket;
-the lease in the job record keeps them apart (`protocol.py`).
+It runs in background threads of any process: a client, a gateway, or a process of its own. Any number of dispatchers
+may work on one bucket; the leases in the job records keep them apart (`jobs/store.py`).
 """
 
 from __future__ import annotations
@@ -43,51 +43,51 @@ from grainserve.torchserve.inference import TorchServe
 log = logging.getLogger(__name__)
 
 GLANCE = 16
-"""Jobs that a look at `pending/` is to bring, at least. Others take of the same while they wait here, so not many more:
-each that another has done meanwhile costs a call."""
+"""Jobs that a look at `pending/` should bring, at least. Not many more: while they wait here others take some of them,
+and each job that another dispatcher has done meanwhile costs a call."""
 LAST_PULL = WAIT + 2.0
-"""Seconds in which a pull of news has come to its end."""
+"""Seconds in which a pull of messages has come to its end."""
 HANDED_IN = 64
-"""Jobs that wait here before no more are taken from those who submit."""
+"""Jobs that may wait here before no more are taken from submitters."""
 
 DONE, FAILED, RETRIED = "done", "failed", "attempts failed"
 
 JOBS, LISTING, NEWS, DEADLINES = "work on jobs", "looking for jobs", "fetching news", "holding news"
 KINDS = (JOBS, LISTING, NEWS, DEADLINES, LEASES)
-"""What the threads of a dispatcher do; none of them ends by a fault."""
+"""Kinds of work in the threads of a dispatcher; no fault ends any of them."""
 
 SWEEP_EVERY = 60.0
-"""Seconds between two steps through the records and results of the bucket, for what no marker leads to."""
+"""Seconds between two steps of the sweep through the bucket's records and results."""
 SWEPT = 32
-"""Records read in such a step, at most: a call or two each."""
+"""Largest number of records read in a step of the sweep: each costs a call or two."""
 
 LEFT_ALONE = 600.0
-"""Seconds until another look at a record that cannot be read."""
+"""Seconds until a record that cannot be read is looked at again."""
 
 
 class Dispatcher:
-    """Works through the pending jobs of one bucket.
+    """A dispatcher, which works through the pending jobs of one bucket.
 
-    A failure of the image's own attempt (worker died, handler failed, answer lost) uses up one of its attempts.
-    Backpressure and an unreachable TorchServe do not: the dispatcher keeps the lease, backs off and asks again. Nor
-    does a model that TorchServe lacks: its jobs are put back, so that those of other models go on.
+    A failed attempt (worker died, handler failed, answer lost) uses up one of the job's attempts. Backpressure and an
+    unreachable TorchServe use up none: the dispatcher keeps the lease, backs off and asks again. A model that
+    TorchServe lacks uses up none, either: its jobs are put back, so that the jobs of other models go on.
 
     Args:
-        store: jobs.
-        torchserve: where the work is done.
+        store: store of the jobs.
+        torchserve: TorchServe that does the work.
         concurrency: jobs at once, at most; see `Capacity`.
-        listing_interval: seconds between looks at `pending/` while there is nothing to do; where Pub/Sub brings the
-            news of jobs they only find what it lost, and may be minutes apart.
+        listing_interval: seconds between looks at `pending/` while there is nothing to do. With Pub/Sub, looks only
+            find the jobs that it lost, so they may be minutes apart.
         backoff: shortest and longest pause after backpressure, s.
 
     Attributes:
-        problem: why nothing moves at the moment, or None.
-        looks: how often it has looked at `pending/`.
-        on_taken: told of each attempt whose request TorchServe took, and how many seconds after the job was submitted
-            that was sent; of what a full queue refused it is not.
-        on_answered: told of each result that came, and how many seconds after its request was sent.
-        on_done: told of each result that was stored, and how many seconds after the job was submitted.
-        supervisor: knows which of the threads have failed, and which are down.
+        problem: error that holds the dispatcher up at the moment, or None.
+        looks: number of looks at `pending/` so far.
+        on_taken: called for each request that TorchServe accepted, with the job and the seconds from its submission to
+            the request; not called for requests that a full queue refused.
+        on_answered: called for each result that came, with the result and the seconds since its request.
+        on_done: called for each result that was stored, with the job and the seconds since its submission.
+        supervisor: supervisor of the threads, which knows those that have failed and those that are down.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Dispatcher:
         self._messages = Messages(store.notifications, store, self._queue) if store.notifications else None
 
     def start(self) -> Self:
-        """Starts the threads."""
+        """Starts the threads; returns the dispatcher."""
         start = self.supervisor.start
         self._workers = [start(JOBS, self._work, self._stopping) for _ in range(self._concurrency)]
         start(LISTING, self._list, self._stopping)
@@ -135,15 +135,15 @@ class Dispatcher:
         return self
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Claims nothing more, ends the jobs in hand, gives up those that take too long, returns.
+        """Claims no more jobs, waits for the jobs in hand, and gives up those that take too long.
 
         Args:
-            timeout: seconds to wait for the jobs in hand; None waits for as long as they take. Where Pub/Sub is used,
-                a pull that is under way may take a few more.
+            timeout: seconds to wait for the jobs in hand; None waits for as long as they take. With Pub/Sub, a pull
+                that is under way may take a few seconds more.
 
         Returns:
-            Whether all ended in time. Those that did not are back in the queue, the attempt taken back; whether they
-            could be put back or not, their leases run out.
+            Whether all jobs ended in time. The others are put back into the queue without counting their attempts. If
+                storage cannot put them back, their leases run out.
         """
         self._stopping.set()
         self._queue.close()
@@ -153,31 +153,31 @@ class Dispatcher:
         given_back = self._hand.give_back()
         if self._messages:
             self._messages.let_go()
-        if self._news:  # what its last pull brings goes back, which a process that ends would not do
+        if self._news:  # its last messages go back; they would not if the process ended first
             self._news.join(max(0.0, begun + LAST_PULL - time.monotonic()))
         return not given_back
 
     def hand_in(self, ticket: Ticket) -> None:
-        """Puts a job that is known to be unfinished in front of the next look at `pending/`.
+        """Queues a job that is known to be unfinished, without waiting for the next look at `pending/`.
 
-        Not when many are waiting here already: they would come before the jobs of others.
+        If many jobs wait here already, it is not queued: jobs handed in here would come before the jobs of others.
         """
         if self._queue.wait_for_room(HANDED_IN, timeout=0):
             self._queue.put(ticket)
 
     @property
     def in_hand(self) -> int:
-        """How many jobs are being worked on."""
+        """Number of jobs being worked on."""
         return len(self._hand)
 
     @property
     def ended(self) -> Counter[str]:
-        """How many jobs ended here, by their last state, and how many attempts failed."""
+        """Number of jobs that ended here, by their last state, and of attempts that failed."""
         with self._counting:
             return self._ended.copy()
 
     def summary(self) -> str:
-        """What was done so far, in one line."""
+        """Returns what was done so far, in one line."""
         ended, faults = self.ended, sum(self.supervisor.failures.values())
         counts = ", ".join(f"{ended[what]} {what}" for what in (DONE, FAILED, RETRIED))
         trouble = f"; {faults} faults of the dispatcher's own" if faults else ""
@@ -195,7 +195,7 @@ class Dispatcher:
     # Threads --------------------------------------------------------------------------------------------------------
 
     def _list(self) -> None:
-        """Looks for jobs nobody handed in here, such as those of other machines, or those a dead dispatcher held."""
+        """Looks for jobs that nobody handed in here, such as those of other machines or of a dead dispatcher."""
         while not self._stopping.is_set():
             self._sweep_now_and_then()
             if not self._has_room():
@@ -230,7 +230,7 @@ class Dispatcher:
                 self._stopping.wait(self._pause(5))
 
     def _has_room(self) -> bool:
-        """Waits a while for room in the queue; False also when told to stop."""
+        """Waits a while for room in the queue; returns False also when the dispatcher is stopping."""
         return self._queue.wait_for_room(self._concurrency, self._listing_interval) and not self._stopping.is_set()
 
     def _hold(self) -> None:
@@ -249,7 +249,7 @@ class Dispatcher:
                 try:
                     again = self._look_at(ticket)
                 finally:
-                    # First, so that news that come in between find the queue without it.
+                    # First, so that a message that comes in between can queue the job again.
                     self._queue.done(ticket, again)
                 if self._messages:
                     self._messages.looked(ticket, ended=again is None)
@@ -257,7 +257,7 @@ class Dispatcher:
                 self._capacity.give_back()
 
     def _has_place(self) -> bool:
-        """Waits for a place at TorchServe; False when told to stop."""
+        """Waits for a place at TorchServe; returns False when the dispatcher is stopping."""
         refusals = 0
         while not self._stopping.is_set():
             try:
@@ -271,7 +271,7 @@ class Dispatcher:
         return False
 
     def _look_at(self, ticket: Ticket) -> float | None:
-        """Does a job if it can be claimed. Returns in how many seconds to look again, or None when it has ended."""
+        """Does a job if it can be claimed; returns the seconds until another look, or None if the job has ended."""
         try:
             with self._hand.claim(ticket) as held:
                 if isinstance(held, Held):
@@ -293,7 +293,7 @@ class Dispatcher:
         return None
 
     def _process(self, held: Held) -> float | None:
-        """Does a claimed job. Returns as `_look_at`."""
+        """Does a claimed job; returns the seconds until another look, or None if the job needs none."""
         job = held.claim.job
         image_id = job.image_id
         try:
@@ -315,7 +315,7 @@ class Dispatcher:
             return None
         claim = held.end()
         if held.lost:
-            return self._pause(0)  # then look again: another has it, or will
+            return self._pause(0)  # looks again then: another dispatcher has it, or will
         job = self._settle(claim, outcome)
         return None if job.ended else job.claimable_in(self._store.now())
 
@@ -324,14 +324,14 @@ class Dispatcher:
             self._ended[what] += 1
 
     def _age(self, job: Job) -> float:
-        """Seconds since a job was submitted."""
+        """Returns the seconds since a job was submitted."""
         return max(0.0, (self._store.now() - job.created).total_seconds())
 
     def _finish(self, held: Held, result: dict[str, Any]) -> None:
         """Stores a result, however long storage takes to answer: the lease is renewed meanwhile.
 
         Raises:
-            StorageError: it was not to be stored before the end.
+            StorageError: storage did not take the result before the dispatcher stopped.
         """
         refusals = 0
         while True:
@@ -344,7 +344,7 @@ class Dispatcher:
                 refusals += 1
 
     def _settle(self, claim: Claim, outcome: TorchServeError | None) -> Job:
-        """Writes down why a job has no result."""
+        """Records why a job has no result; returns the job's current record."""
         if outcome is None:
             return self._store.release(claim)
         if isinstance(outcome, ImageRejected):
@@ -362,7 +362,12 @@ class Dispatcher:
         return job
 
     def _predict(self, held: Held, image: bytes) -> dict[str, Any] | TorchServeError | None:
-        """Returns the result; or why the attempt failed; or None when TorchServe was not to take it before the end."""
+        """Has TorchServe measure an image.
+
+        Returns:
+            The result; or the error that failed the attempt; or None if TorchServe did not take the image before the
+                dispatcher stopped or lost the job.
+        """
         job = held.claim.job
         refusals = 0
         while not held.lost:
@@ -377,7 +382,7 @@ class Dispatcher:
                     return None
                 refusals += 1
             except TorchServeError as error:
-                if not isinstance(error, ModelNotFound):  # which waits on
+                if not isinstance(error, ModelNotFound):  # a job without its model waits on
                     self.on_taken(job, age)
                 return error
             else:
@@ -388,7 +393,10 @@ class Dispatcher:
         return None
 
     def _pause(self, refusals: int) -> float:
-        """Seconds to back off: doubling up to the longest, with jitter so that dispatchers do not march in step."""
+        """Returns the seconds to back off.
+
+        They double up to the longest pause, with jitter so that dispatchers do not march in step.
+        """
         shortest, longest = self._backoff
         return self._chance.uniform(shortest, max(shortest, min(longest, shortest * 2.0 ** min(refusals + 1, 30))))
 
@@ -399,4 +407,4 @@ class Dispatcher:
 
 
 def _tell_nobody(_what: object, _seconds: float) -> None:
-    """What a dispatcher does with its times where nobody asked for them."""
+    """Ignores its arguments: nobody asked for a dispatcher's times."""

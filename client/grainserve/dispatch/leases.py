@@ -1,4 +1,4 @@
-"""The jobs a dispatcher has in hand: claimed, their leases kept alive, ended or given back."""
+"""The jobs that a dispatcher has in hand: claims them, keeps their leases alive, ends them or gives them back."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from grainserve.jobs.store import Claim, JobStore, Later
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds to wait for claims that are being made when all is given back: longer than storage calls are retried."""
+"""Seconds to wait for claims under way before all jobs are given back: longer than storage calls are retried."""
 LEASES = "lease renewal"
-"""What the supervisor calls the threads of this module."""
+"""The supervisor's name for the threads of this module."""
 
 
 class Held:
-    """A claimed job, its lease renewed in the background until `end`.
+    """A claimed job, whose lease is renewed in the background until `end`.
 
     Attributes:
-        claim: the claim with its latest record.
-        lost: whether the job is another's, or nobody's, by now; what was found is still worth storing.
-        given_back: whether it was put back into the queue; what is found after that is not stored, as this process may
-            end at any moment, and the job may be cancelled.
+        claim: claim with the latest record.
+        lost: whether the job has meanwhile become another dispatcher's, or nobody's; its result is still worth storing.
+        given_back: whether the job was put back into the queue. A result that comes after that is not stored, as this
+            process may end at any moment, and the job may be cancelled.
     """
 
     def __init__(self, store: JobStore, claim: Claim, supervisor: Supervisor) -> None:
@@ -42,13 +42,13 @@ class Held:
         self._thread = supervisor.start(LEASES, self._renew, self._ended)
 
     def end(self) -> Claim:
-        """Renews no more; returns the claim as it now is."""
+        """Stops renewing the lease; returns the claim with the latest record."""
         self._ended.set()
         self._thread.join()
         return self.claim
 
     def give_back(self) -> None:
-        """Puts the job back into the queue, the attempt taken back."""
+        """Puts the job back into the queue, without counting its attempt."""
         self.lost = self.given_back = True
         claim = self.end()
         try:
@@ -57,7 +57,7 @@ class Held:
             log.warning("job of image %s could not be given back: %s", claim.job.image_id, error)
 
     def _renew(self) -> None:
-        # A third: two renewals may go wrong before the lease runs out.
+        # A third of the lease: two renewals may go wrong before it runs out.
         every = self._store.lease.total_seconds() / 3
         while not self._ended.wait(max(0.0, self._renewed + every - time.monotonic())):
             try:
@@ -71,12 +71,12 @@ class Held:
 
 
 class HeldJobs:
-    """All that one dispatcher holds.
+    """All jobs that one dispatcher holds.
 
     Args:
-        store: where jobs are claimed.
-        owner: in whose name.
-        supervisor: of the threads that renew leases.
+        store: store to claim jobs from.
+        owner: name of the dispatcher.
+        supervisor: supervisor of the threads that renew leases.
     """
 
     def __init__(self, store: JobStore, owner: str, supervisor: Supervisor) -> None:
@@ -93,10 +93,14 @@ class HeldJobs:
 
     @contextmanager
     def claim(self, ticket: Ticket) -> Iterator[Held | Later | None]:
-        """Tries to take a job and holds it until the end of the block; else gives what `JobStore.claim` says.
+        """Claims a job and holds it until the end of the block.
+
+        Yields:
+            The job; or `Later` or None as `JobStore.claim` returns them, if the job cannot be claimed.
 
         Raises:
-            StorageError, InvalidJob: as `JobStore.claim`.
+            StorageError: storage did not answer, or answered with an error.
+            InvalidJob: the job's record cannot be read.
         """
         with self._changed:
             if not self._closed:
@@ -110,7 +114,7 @@ class HeldJobs:
             taken = self._store.claim(ticket, self._owner)
             held = Held(self._store, taken, self._supervisor) if isinstance(taken, Claim) else None
         finally:
-            # At once: what is claimed and not yet held could not be given back.
+            # At once: a job that is claimed and not yet held could not be given back.
             with self._changed:
                 self._claiming -= 1
                 if held:
@@ -127,7 +131,7 @@ class HeldJobs:
                 self._held.pop(ticket.image_id, None)
 
     def give_back(self) -> int:
-        """Puts everything back and takes nothing more; returns how many jobs that were."""
+        """Gives all jobs back and claims no more; returns how many jobs it gave back."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: self._claiming == 0, PATIENCE)

@@ -1,4 +1,4 @@
-"""Carries news between Pub/Sub and a dispatcher's queue."""
+"""Carries messages of Pub/Sub to a dispatcher's queue, and acknowledges them when their jobs have ended."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ log = logging.getLogger(__name__)
 MOST = 16
 """Messages pulled at once."""
 WAIT = 5.0
-"""Seconds a pull waits for a message."""
+"""Seconds for which a pull waits for a message."""
 HOLD, HOLD_EVERY = 60.0, 20.0
-"""Seconds for which a message is kept from others, and between two extensions: two of them may go wrong."""
+"""Seconds for which a message is kept from other dispatchers, and seconds between two extensions: two of them may go
+wrong."""
 UNDELIVERABLE = Failure("undeliverable", "Pub/Sub brought this job to dispatchers many times, and none ended it")
 
 
 class Messages:
-    """Pulls while the queue has room, holds on to messages while their jobs last, and acknowledges them.
+    """The messages that a dispatcher holds: pulled from Pub/Sub, kept while their jobs last, then acknowledged.
 
     Args:
-        notifications: where messages come from.
-        store: where the jobs of dead letters are failed.
-        queue: where they go.
+        notifications: topic that the messages come from.
+        store: store in which the jobs of dead letters are failed.
+        queue: queue that the tickets go to.
     """
 
     def __init__(self, notifications: Notifications, store: JobStore, queue: TicketQueue) -> None:
@@ -43,9 +44,12 @@ class Messages:
         self._closed = False
 
     def fetch(self) -> bool:
-        """Brings news into the queue; fails the jobs of dead letters that nobody works on. False: none could be had.
+        """Pulls messages into the queue, and fails the jobs of dead letters that nobody works on.
 
-        What comes after `let_go` goes back at once.
+        Messages that come after `let_go` go back at once.
+
+        Returns:
+            Whether Pub/Sub answered.
         """
         try:
             found = self._notifications.pull(MOST, WAIT)
@@ -59,7 +63,7 @@ class Messages:
                 if not closed:
                     for news in held:
                         self._held.setdefault(news.ticket.image_id, []).append(news)
-            self._try(found, 0 if closed else HOLD)  # whatever deadline the subscription has
+            self._try(found, 0 if closed else HOLD)  # in place of the subscription's own deadline
         if closed:
             return True
         for news in held:
@@ -70,14 +74,19 @@ class Messages:
         return True
 
     def hold(self) -> None:
-        """Extends the deadlines of all that is held; to be called every `HOLD_EVERY` seconds."""
+        """Extends the deadlines of all messages held; must be called every `HOLD_EVERY` seconds."""
         with self._deadlines:
             with self._lock:
                 held = [news for several in self._held.values() for news in several]
             self._try(held, HOLD)
 
     def looked(self, ticket: Ticket, *, ended: bool) -> None:
-        """A job was looked at: acknowledges its messages if it has ended; else Pub/Sub may bring them to others."""
+        """Lets go of a job's messages after a look at the job.
+
+        Args:
+            ticket: ticket of the job.
+            ended: whether the job has ended; its messages are then acknowledged, else Pub/Sub may bring them to others.
+        """
         with self._lock:
             news = self._held.pop(ticket.image_id, [])
         if ended and news:
@@ -87,7 +96,7 @@ class Messages:
                 log.warning("%s", error)
 
     def let_go(self) -> None:
-        """Gives back all that is held, at once, and holds nothing from then on."""
+        """Gives back all messages at once, and holds none from then on."""
         with self._deadlines:
             with self._lock:
                 self._closed = True

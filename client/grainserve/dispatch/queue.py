@@ -1,4 +1,4 @@
-"""The jobs a dispatcher has yet to look at: submitters in turn, and each job not before it can be claimed."""
+"""The jobs that a dispatcher has yet to look at: submitters take turns, and no job comes before it can be claimed."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from collections.abc import Callable
 from grainserve.jobs.markers import Ticket
 
 LONGEST_WAIT = 3600.0
-"""Seconds; a wait of centuries is more than threads can count."""
+"""Longest wait of a thread, s: a wait of centuries is more than threads can count."""
 
 
 class TicketQueue:
     """A queue that holds each image once, however often it is put in.
 
     Args:
-        clock: seconds, from any origin.
+        clock: clock, s, from any origin.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition()
-        self._ready: OrderedDict[str, deque[Ticket]] = OrderedDict()  # by submitter, whose turn it is first
+        self._ready: OrderedDict[str, deque[Ticket]] = OrderedDict()  # by submitter, the next one first
         self._later: list[tuple[float, int, Ticket]] = []
         self._known: set[str] = set()  # ready, later or in hand
         self._number = 0
         self._closed = False
 
     def put(self, ticket: Ticket) -> bool:
-        """Adds a job; one that is queued or in hand already is left as it is. Returns whether it was new."""
+        """Adds a job, unless it is already queued or in hand; returns whether it was added."""
         with self._changed:
             if ticket.image_id in self._known:
                 return False
@@ -41,7 +41,7 @@ class TicketQueue:
             return True
 
     def take(self) -> Ticket | None:
-        """Waits for the next job; None once closed. Call `done` with it afterwards."""
+        """Waits for the next job; returns None once the queue is closed. Call `done` with the job afterwards."""
         with self._changed:
             while not self._closed:
                 now = self._clock()
@@ -53,7 +53,7 @@ class TicketQueue:
             return None
 
     def done(self, ticket: Ticket, again: float | None) -> None:
-        """Puts a taken job back for another look in `again` seconds, or forgets it."""
+        """Puts a taken job back for another look in `again` seconds; forgets it if `again` is None."""
         with self._changed:
             if again is None:
                 self._known.discard(ticket.image_id)
@@ -63,12 +63,20 @@ class TicketQueue:
             self._changed.notify_all()
 
     def wait_for_room(self, enough: int, timeout: float) -> bool:
-        """Waits until fewer than `enough` jobs are ready; returns whether that is so (or it was closed)."""
+        """Waits until fewer than `enough` jobs are ready, or the queue is closed.
+
+        Args:
+            enough: number of jobs that leaves no room.
+            timeout: longest wait, s.
+
+        Returns:
+            Whether that was so in time.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or self._count() < enough, timeout)
 
     def close(self) -> None:
-        """Wakes all who wait; they get None."""
+        """Closes the queue and wakes all who wait in `take`, which then returns None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -80,7 +88,7 @@ class TicketQueue:
         submitter, tickets = self._ready.popitem(last=False)
         ticket = tickets.popleft()
         if tickets:
-            self._ready[submitter] = tickets  # to the end: the others come first
+            self._ready[submitter] = tickets  # to the end: the other submitters come first
         self._changed.notify_all()
         return ticket
 

@@ -1,4 +1,4 @@
-"""Background threads whose work goes on after a fault of ours."""
+"""Runs background threads and restarts their work after a fault of ours."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 BACKOFF = 0.25, 30.0
-"""Shortest and longest pause before failed work starts again, s; what has run for longer than that begins anew."""
+"""Shortest and longest pause before failed work starts again, s. Work that ran for longer than the longest pause begins
+anew with the shortest."""
 
 
 class Supervisor:
-    """Runs work in threads; what ends by an exception that nobody foresaw is logged, counted and started again.
+    """A supervisor of work in threads: logs, counts and restarts work that ends by an exception nobody foresaw.
 
-    The pause before that doubles with each failure that follows upon another.
+    The pause before a restart doubles with each failure that follows another.
 
     Args:
-        kinds: names of all the work there may be.
+        kinds: names of all kinds of work.
         backoff: shortest and longest pause, s.
     """
 
@@ -31,14 +32,14 @@ class Supervisor:
         self._down: Counter[str] = Counter()
 
     def start(self, kind: str, work: Callable[[], None], over: threading.Event) -> threading.Thread:
-        """Runs work in a thread of its own until it returns.
+        """Runs work in a thread of its own until the work returns.
 
         Args:
-            kind: its name, by which failures are counted.
-            work: returns when there is no more to do, soon after `over` is set.
-            over: work that fails is not started again once this is set.
+            kind: name of the work, by which its failures are counted.
+            work: function that returns when there is no more to do, soon after `over` is set.
+            over: event after which failed work is not started again.
         """
-        # A daemon: a process that ends takes it with it, and what its dispatcher held is taken over.
+        # A daemon ends with its process; other dispatchers then take over its jobs.
         thread = threading.Thread(
             target=self._run, args=(kind, work, over), name=f"grainserve-{kind.replace(' ', '-')}", daemon=True
         )
@@ -46,19 +47,19 @@ class Supervisor:
         return thread
 
     def count(self, kind: str) -> None:
-        """Counts a failure of work that goes on by itself."""
+        """Counts a failure after which the work went on by itself."""
         with self._lock:
             self._failures[kind] += 1
 
     @property
     def failures(self) -> dict[str, int]:
-        """Failures of each kind of work so far."""
+        """Number of failures of each kind of work so far."""
         with self._lock:
             return dict(self._failures)
 
     @property
     def down(self) -> dict[str, int]:
-        """Threads of each kind that have failed and wait to start again; kinds without any are left out."""
+        """Number of threads of each kind that have failed and wait to start again; kinds without any are left out."""
         with self._lock:
             return dict(+self._down)
 

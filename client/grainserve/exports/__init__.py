@@ -1,1 +1,1 @@
-"""Results as files that other programs read: a module for each kind of file, `formats` for the table of them all."""
+"""Writes results as files that other programs read: a module for each kind of file, and `formats`, which lists them."""

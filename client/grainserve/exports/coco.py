@@ -1,4 +1,4 @@
-"""COCO's JSON of instances, with run-length masks."""
+"""Writes COCO's JSON of instances, with run-length masks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def write_coco(results: Sequence[ResultData], names: Sequence[str], path: Path) -> None:
-    """Writes one annotation a grain, an image a result and a category a class.
+    """Writes an annotation for each grain, an image for each result and a category for each class.
 
-    `iscrowd` is 0 although masks are run lengths: 1 would mean a region of uncounted objects, which training and
-    scoring leave out, and pycocotools reads run lengths with either. `area` and `bbox` are the mask's, in px.
+    `iscrowd` is 0 although masks are run lengths: 1 would mark a region of uncounted objects, which training and
+    scoring leave out. pycocotools reads run lengths with 0 as with 1. `area` and `bbox` are the mask's, in px.
 
     Args:
         results: n results with masks.
         names: n file names of their images.
-        path: where.
+        path: file to write.
 
     Raises:
         MasksMissing: a result was asked for with mask_format `none`.

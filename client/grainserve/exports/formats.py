@@ -1,4 +1,4 @@
-"""Every kind of file that a result can be written as, in one table."""
+"""The table of all file formats that a result can be written in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FormatName(StrEnum):
-    """What a format is called, on the command line and in requests."""
+    """Names of the formats, on the command line and in requests."""
 
     JSON = "json"
     CSV = "csv"
@@ -40,13 +40,13 @@ class Format:
     """A kind of file.
 
     Attributes:
-        ending: what its files' names end with, behind the name of the image.
-        media_type: its content type.
-        write: writes a result to a path; the image, where it is given, is what `Result.overlay` draws on.
-        write_together: writes several results, whose images have these names, into one file; None where there is no
-            such file.
-        needs_masks: whether a result without masks cannot be written so.
-        library: what it needs of the extra `exports`.
+        ending: ending of the files' names, after the name of the image.
+        media_type: content type.
+        write: function that writes a result to a path, with its image where it is at hand.
+        write_together: function that writes several results, with the names of their images, into one file; None where
+            the format has no such file.
+        needs_masks: whether only results with masks can be written.
+        library: library of the extra `exports` that the format needs.
     """
 
     ending: str
@@ -57,10 +57,10 @@ class Format:
     library: str | None = None
 
     def check_library(self) -> None:
-        """Checks, before any work, that the format can be written here.
+        """Checks that the format's library is installed, so that callers fail before any work.
 
         Raises:
-            ExtraMissing: its library is not installed.
+            ExtraMissing: the library is not installed.
         """
         if self.library and find_spec(self.library) is None:
             raise ExtraMissing(self.library, "exports")
@@ -133,7 +133,7 @@ FORMATS: dict[FormatName, Format] = {
 }
 
 USUAL = (FormatName.JSON, FormatName.CSV, FormatName.SIZES, FormatName.OVERLAY)
-"""What the command line writes unless told otherwise."""
+"""Formats that the command line writes by default."""
 
 
 def write(
@@ -146,17 +146,17 @@ def write(
     """Writes a result as one kind of file.
 
     Args:
-        result: what to write.
-        path: where.
-        name: as what, a `FormatName`; None for what the path's ending says.
-        image: the image, for an overlay and for its name in COCO's JSON.
-        csv_dialect: of CSV, a `CsvDialect`.
+        result: result to write.
+        path: file to write.
+        name: name of the format, a `FormatName`; None takes the format that the path's ending names.
+        image: image of the result, for overlays and for the file name in COCO's JSON.
+        csv_dialect: dialect of CSV, a `CsvDialect`.
 
     Raises:
-        InvalidOption: no such format or dialect, or the ending does not say which.
-        ExtraMissing: a library is not installed.
-        MasksMissing: the result has none, and this format is made of them.
-        NoGrains: statistics of a result without grains that sizes could be taken from.
+        InvalidOption: the format or dialect is unknown, or the ending does not name one format.
+        ExtraMissing: the format's library is not installed.
+        MasksMissing: the format needs masks, and the result has none.
+        NoGrains: the format is statistics, and the result has no grain that sizes can be taken from.
     """
     if name is None:
         name = format_of(path)
@@ -173,10 +173,17 @@ def write(
 def write_together(
     results: Sequence[ResultData], names: Sequence[str], path: Path, name: FormatName, csv_dialect: str
 ) -> None:
-    """Writes several results, whose images have these names, into one file.
+    """Writes several results into one file.
+
+    Args:
+        results: n results.
+        names: n names of their images.
+        path: file to write.
+        name: format.
+        csv_dialect: dialect of CSV, a `CsvDialect`.
 
     Raises:
-        InvalidOption: this format makes a file for each result.
+        InvalidOption: the format makes a file for each result, or the dialect is unknown.
     """
     if name == FormatName.CSV:
         table.write_pooled_csv(results, names, path, csv_dialect)
@@ -188,7 +195,7 @@ def write_together(
 
 
 def format_of(path: str | PathLike[str]) -> FormatName:
-    """The format that a file's name says: `x_coco.json` is coco, `x.json` json, `x.tif` labels.
+    """Returns the format that a file's name implies: coco for `x_coco.json`, json for `x.json`, labels for `x.tif`.
 
     Raises:
         InvalidOption: no format has this ending, or several have.

@@ -1,8 +1,8 @@
-"""Texts that a spreadsheet would take for formulas: neutralised in files, and read back.
+"""Neutralises texts that a spreadsheet would run as formulas, and restores them.
 
-A class or the name of an image is what somebody else wrote, and `=HYPERLINK(…)` in a cell runs for whoever opens the
-table. An apostrophe in front makes it a text. A spreadsheet of another country cuts a line at other signs, so a cell
-may also begin behind a comma, a semicolon, a tab or a quote inside of a text.
+Others choose the names of classes and images, and `=HYPERLINK(…)` in a cell runs for whoever opens the table. An
+apostrophe in front makes the cell a text. Spreadsheets split lines at different signs by country, so a cell may also
+start after a comma, a semicolon, a tab or a quote inside a text.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import re
 
 _BEGINS = r"(?:\A|(?<=[,;\t\r\n\"]))"
 _FORMULA = r"(?=[ ']*[=+\-@＝＋－＠\t\r\n])"
-"""The signs that begin a formula in a cell, those of East Asian keyboards among them. Apostrophes are stepped over: a
-text that has one gets another, which can be told and taken away again."""
+"""Signs that start a formula in a cell, with their East Asian forms. Spaces and apostrophes may stand in front: a text
+that already has an apostrophe gets another, so that removing one restores it."""
 
 _BARE = re.compile(_BEGINS + _FORMULA)
 _NEUTRALISED = re.compile(f"{_BEGINS}'{_FORMULA}")
 
 
 def neutralised(text: str) -> str:
-    """The text with an apostrophe wherever a cell could begin as a formula; any other text as it is."""
+    """Returns a text with an apostrophe wherever a cell could start as a formula; other texts stay unchanged."""
     return _BARE.sub("'", text)
 
 
 def original(text: str) -> str:
-    """The text that `neutralised` made this one of."""
+    """Restores a text that `neutralised` returned."""
     return _NEUTRALISED.sub("", text)

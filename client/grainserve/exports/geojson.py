@@ -1,4 +1,4 @@
-"""GeoJSON: a feature for each grain, its outline exact to the pixel."""
+"""Writes GeoJSON: a feature for each grain, with an outline exact to the pixel."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Properties = Callable[["Grain"], dict[str, Any]]
 
 
 def write_geojson(result: ResultData, path: Path) -> None:
-    """Writes outlines in px as an image counts them, y down, with the grain's row of the table as properties."""
+    """Writes outlines in px of the image, y down, with each grain's row of the table as properties."""
     _write_as_image(result, path, _row)
 
 
 def write_qupath(result: ResultData, path: Path) -> None:
-    """Writes outlines in px as QuPath (0.4 on) reads them: detections with class and measurements."""
+    """Writes outlines in px for QuPath (0.4 or later), as detections with class and measurements."""
     _write_as_image(result, path, _detection)
 
 
 def write_map(result: ResultData, path: Path) -> None:
-    """Writes outlines as a map counts, y up: in µm where the result has a scale, else px.
+    """Writes outlines as a map has them, y up, in µm; without a scale in px.
 
-    Properties as in `write_geojson`: places among them (`centroid_y`, …) stay in px of the image, y down.
+    The properties are those of `write_geojson`: positions among them (`centroid_y`, …) stay in px of the image, y down.
     """
     scale, unit = (1.0, PIXEL) if result.um_per_px is None else (result.um_per_px, MICROMETRE)
     features = _features(result, lambda point: (point[0] * scale, (result.height - point[1]) * scale), -1, _row)
@@ -44,7 +44,13 @@ PIXEL, MICROMETRE = 'SCALEUNIT["pixel",1]', 'LENGTHUNIT["micrometre",1e-6]'
 
 
 def _plane(corner: str, y: str, unit: str) -> str:
-    """The plane of an image as a coordinate reference system: Well-known Text 2, ISO 19162."""
+    """Returns the coordinate reference system of an image's plane, as Well-known Text 2 (ISO 19162).
+
+    Args:
+        corner: corner of the image that is the origin.
+        y: direction of the y axis, `south` or `north`.
+        unit: `PIXEL` or `MICROMETRE`.
+    """
     axes = f'CS[Cartesian,2],AXIS["x",east],AXIS["y",{y}],{unit}'
     return f'ENGCRS["image, from its {corner} corner",EDATUM["image"],{axes}]'
 
@@ -52,8 +58,8 @@ def _plane(corner: str, y: str, unit: str) -> str:
 def _write(result: ResultData, path: Path, features: list[dict[str, Any]], crs: str) -> None:
     collection = {
         "type": "FeatureCollection",
-        # RFC 7946 has longitudes and latitudes only, and GDAL, so QGIS and R, takes numbers without this older member
-        # for such.
+        # RFC 7946 knows only longitudes and latitudes. Without this older member GDAL, and so QGIS and R, would read
+        # the coordinates as degrees.
         "crs": {"type": "name", "properties": {"name": crs}},
         "metadata": dict(result.metadata),
         "features": features,
@@ -62,7 +68,14 @@ def _write(result: ResultData, path: Path, features: list[dict[str, Any]], crs: 
 
 
 def _features(result: ResultData, place: Place, step: int, properties: Properties) -> list[dict[str, Any]]:
-    """A feature for each grain; `step` is −1 where `place` mirrors, and so turns rings round."""
+    """Makes a feature for each grain.
+
+    Args:
+        result: result with masks.
+        place: function that maps a point in px of the image to coordinates.
+        step: −1 where `place` mirrors and so reverses rings, else 1.
+        properties: function that makes a grain's properties.
+    """
     return [
         {
             "type": "Feature",
@@ -75,7 +88,7 @@ def _features(result: ResultData, place: Place, step: int, properties: Propertie
 
 
 def _geometry(outlines: list[Polygon], place: Place, step: int) -> dict[str, Any]:
-    """Outer rings counter-clockwise by the numbers, holes clockwise, as RFC 7946 asks; rings closed."""
+    """Makes a geometry of closed rings: outer ones counter-clockwise by the numbers, holes clockwise (RFC 7946)."""
     placed = [[[place(point) for point in [*ring, ring[0]][::step]] for ring in polygon] for polygon in outlines]
     if len(placed) == 1:
         return {"type": "Polygon", "coordinates": placed[0]}
@@ -87,7 +100,7 @@ def _row(grain: Grain) -> dict[str, Any]:
 
 
 def _detection(grain: Grain) -> dict[str, Any]:
-    """QuPath's properties; its measurements are numbers and nothing else."""
+    """Makes the properties that QuPath reads. Its measurements can only be numbers."""
     measured = {
         name: value
         for name, value in grain.row().items()

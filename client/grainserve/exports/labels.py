@@ -1,4 +1,4 @@
-"""The label map as OME-TIFF."""
+"""Writes the label map as OME-TIFF."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ UM_PER_CM = 10_000
 def write_labels(result: ResultData, path: Path) -> None:
     """Writes each pixel's grain id, 0 for background, as a compressed 16-bit OME-TIFF.
 
-    Where the result has a scale, the size of a pixel is in the OME-XML in µm, and in TIFF's own resolution tags, which
-    programs that know no OME read.
+    With a scale, the pixel size stands in the OME-XML, µm, and in TIFF's resolution tags for programs that do not read
+    OME.
+
+    Args:
+        result: result to write.
+        path: file to write.
 
     Raises:
         MasksMissing: the result was asked for with mask_format `none`.
 
     Warns:
-        UserWarning: an id is over 65535, so that the image has 32 bits, which some programs do not read.
+        UserWarning: an id is over 65535, so the image has 32 bits, which some programs do not read.
     """
     import tifffile  # noqa: PLC0415
 

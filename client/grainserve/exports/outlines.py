@@ -1,4 +1,4 @@
-"""Outlines of a mask along the corners of its pixels, as valid polygons."""
+"""Traces the outlines of a mask along the corners of its pixels, as valid polygons."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def polygons(window: Window) -> list[Polygon]:
     """Outlines a mask exactly: the polygons cover its pixels and nothing else.
 
     Every polygon is valid by OGC Simple Features (ISO 19125-1): its rings are simple, touch each other at points at
-    most, and enclose one connected inside. So pixels that meet only at a corner are polygons of their own.
+    most, and enclose a connected interior. So pixels that meet only at a corner lie in separate polygons.
 
     Args:
-        window: the mask.
+        window: mask.
 
     Returns:
         A polygon for each 4-connected piece: its outer ring, then its holes. A ring is a list of corners (x, y), px in
-        the frame, not closed, turning by 90° at each. Seen with y down, outer rings run clockwise and holes the other
-        way, so that the shoelace formula gives outer rings a positive area and holes a negative one.
+        the frame, not closed, with a turn by 90° at each. Seen with y down, outer rings run clockwise and holes the
+        other way, so that the shoelace formula gives outer rings a positive area and holes a negative one.
     """
     from scipy import ndimage  # noqa: PLC0415
 
@@ -43,11 +43,12 @@ def polygons(window: Window) -> list[Polygon]:
 
 
 def _rings(patch: NDArray[np.bool_], pieces: NDArray[np.int32]) -> list[tuple[int, Ring]]:
-    """Simple rings, each with the number of the piece that it bounds.
+    """Traces simple rings; returns each with the number of the piece that it bounds.
 
-    An outline turns at a corner of the pixel grid where one or three of the four pixels around it are set, and turns
-    there twice where two are that meet only at this corner. Taken row by row, corners 0 and 1, 2 and 3, … are the ends
-    of the outline's horizontal sides; taken column by column, of its vertical ones. It runs along them in turn.
+    An outline turns at a corner of the pixel grid where one or three of the four pixels around it are set. It turns
+    twice where two pixels are set that meet only at this corner. Sorted row by row, corners 0 and 1, 2 and 3, … are the
+    ends of the outline's horizontal sides; sorted column by column, they are the ends of its vertical sides. The
+    outline follows a horizontal and a vertical side in turn.
     """
     padded = np.pad(patch, 1).astype(np.int8)
     north_west, north_east, south_west, south_east = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
@@ -56,8 +57,8 @@ def _rings(patch: NDArray[np.bool_], pieces: NDArray[np.int32]) -> list[tuple[in
     found = np.nonzero((around % 2 == 1) | twice)
     times = np.where(twice[found], 2, 1)
     rows, columns = (np.repeat(each, times) for each in found)
-    # Of two turns at one corner the first ends the side to its left, the second the side to its right. Which of them
-    # ends the side above it decides what is joined: each keeps to one pixel, so that a ring keeps to one piece.
+    # Where an outline turns twice at a corner, the first turn ends the side to the left, the second the side to the
+    # right. The choice which turn ends the side above keeps each turn at one pixel, and so each ring at one piece.
     second = np.append(False, (rows[1:] == rows[:-1]) & (columns[1:] == columns[:-1])) if rows.size else rows
     below = second ^ (north_east[rows, columns] & twice[rows, columns])
     by_column = np.lexsort((below, rows, columns)).reshape(-1, 2)
@@ -72,7 +73,7 @@ def _rings(patch: NDArray[np.bool_], pieces: NDArray[np.int32]) -> list[tuple[in
         if used[side]:
             continue
         x, y = corners[2 * side]
-        eastwards = y < patch.shape[0] and bool(patch[y, x])  # with the mask below it, which is on the right
+        eastwards = y < patch.shape[0] and bool(patch[y, x])  # eastwards, the mask is below: on the right hand
         piece = int(pieces[y if eastwards else y - 1, x])
         walk: Ring = []
         at = start = 2 * side + (not eastwards)
@@ -87,7 +88,7 @@ def _rings(patch: NDArray[np.bool_], pieces: NDArray[np.int32]) -> list[tuple[in
 
 
 def _simple(walk: Ring) -> list[Ring]:
-    """Cuts a closed walk that comes to a corner twice into rings that do not."""
+    """Cuts a closed walk at corners that it visits twice, into rings that visit each corner once."""
     rings: list[Ring] = []
     path: Ring = []
     position: dict[Point, int] = {}
@@ -105,5 +106,5 @@ def _simple(walk: Ring) -> list[Ring]:
 
 
 def _twice_area(ring: Ring) -> int:
-    """Twice the signed area, by the shoelace formula."""
+    """Returns twice the signed area of a ring, px², by the shoelace formula."""
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, [*ring[1:], ring[0]], strict=True))

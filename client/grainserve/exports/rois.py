@@ -1,4 +1,4 @@
-"""ImageJ's regions of interest (ROIs), zipped as its ROI Manager keeps them."""
+"""Writes ImageJ's regions of interest (ROIs) as the zip file that its ROI Manager reads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ MOVE_TO, LINE_TO, CLOSE = 0.0, 1.0, 4.0
 
 
 def write_rois(result: ResultData, path: Path) -> None:
-    """Writes a ROI for each grain, named by its id and class, as `0017-quartz`.
+    """Writes a ROI for each grain, named by its id and class, such as `0017-quartz`.
 
-    A grain of one ring is what ImageJ's wand makes (a traced ROI, along the corners of pixels), one with holes or of
-    several pieces a composite ROI. Both select the mask's pixels exactly.
+    A grain of one ring becomes a traced ROI, which runs along the corners of pixels as one of ImageJ's wand does. A
+    grain with holes or of several pieces becomes a composite ROI. Both select the mask's pixels exactly.
+
+    Args:
+        result: result to write.
+        path: file to write.
 
     Raises:
         MasksMissing: the result was asked for with mask_format `none`.
@@ -35,11 +39,11 @@ def write_rois(result: ResultData, path: Path) -> None:
         _roi([ring for polygon in each for ring in polygon], _name(grain))
         for grain, each in zip(result.grains, outlines, strict=True)
     )
-    roiwrite(path, rois, mode="w")  # else it would add to a file that is there
+    roiwrite(path, rois, mode="w")  # the default would append to an existing file
 
 
 def _name(grain: Grain) -> str:
-    """It becomes the name of a file in the archive."""
+    """Returns a ROI's name, which is also its file name in the archive."""
     label = re.sub(r"[^\w .+-]", "_", grain.label)
     return f"{grain.id:04d}-{label}"
 

@@ -1,4 +1,4 @@
-"""The table of grains, of one result or of several, as CSV and Parquet."""
+"""Writes the table of grains, of one result or several, as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class CsvDialect(StrEnum):
-    """Ways to write a CSV file; the first two are named after the Excel that opens them with a double click."""
+    """Dialects of CSV. The first two are named after the Excel that opens them with a double click."""
 
     EXCEL = "excel"
-    """A comma between columns and a decimal point, as most programs read it."""
+    """A comma between columns and a decimal point, as most programs expect."""
     EXCEL_EU = "excel-eu"
-    """A semicolon and a decimal comma, as Excel does where the comma is the decimal sign."""
+    """A semicolon between columns and a decimal comma, as Excel expects where the comma is the decimal sign."""
     RAW = "raw"
-    """As `excel`, with every text as it is: for programs. In a spreadsheet a text that begins with = is a formula."""
+    """`excel` with unchanged texts, for programs: a spreadsheet would run a text that starts with = as a formula."""
 
 
 ANGLES = {"orientation", "orientationFromX", "feretAngle"}
@@ -35,8 +35,8 @@ PLACES = {"boundingBox", "centroid"}
 
 
 def unit(column: str) -> str | None:
-    """The unit of a column: px, px², µm, µm² or degree; None where it has none."""
-    # `_um` may stand before the axis: centroid_um_x.
+    """Returns the unit of a column: px, px², µm, µm² or degree; None without a unit."""
+    # `_um` may stand in front of the axis: centroid_um_x.
     name, *parts = column.split("_")
     if "um" in parts:
         return "µm"
@@ -51,9 +51,13 @@ def unit(column: str) -> str | None:
 
 
 def pooled(results: Sequence[ResultData], names: Sequence[str]) -> pd.DataFrame:
-    """The tables of several results as one, with the columns `image` (its name) and `imageId` in front.
+    """Joins the tables of several results, with the columns `image` (the image's name) and `imageId` in front.
 
-    Where only some have a scale, the columns in µm are empty for the others.
+    Where only some results have a scale, the columns in µm are empty for the others.
+
+    Args:
+        results: n results.
+        names: n names of their images.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -68,22 +72,22 @@ def pooled(results: Sequence[ResultData], names: Sequence[str]) -> pd.DataFrame:
 
 
 def write_csv(frame: pd.DataFrame, path: str | PathLike[str], dialect: str = CsvDialect.EXCEL) -> None:
-    """Writes a table as CSV in UTF-8; null is an empty field, texts that could be formulas are neutralised.
+    """Writes a table as CSV in UTF-8. Null becomes an empty field, and texts that could be formulas are neutralised.
 
     Args:
-        frame: the table.
-        path: where.
-        dialect: a `CsvDialect`; `raw` keeps texts as they are.
+        frame: table.
+        path: file to write.
+        dialect: a `CsvDialect`; `raw` keeps texts unchanged.
 
     Raises:
-        InvalidOption: no such dialect.
+        InvalidOption: the dialect is unknown.
     """
     if dialect not in list(CsvDialect):
         raise InvalidOption(f"unknown dialect of CSV {dialect!r}: there are {', '.join(CsvDialect)}")
     if dialect != CsvDialect.RAW:
         frame = frame.assign(**{str(name): frame[name].map(_safe) for name in frame.select_dtypes(["str", "object"])})
     if dialect == CsvDialect.EXCEL_EU:
-        # Excel takes a file for UTF-8 where it begins with the byte order mark.
+        # Excel reads a file as UTF-8 only with a byte order mark.
         frame.to_csv(path, index=False, sep=";", decimal=",", encoding="utf-8-sig")
     else:
         frame.to_csv(path, index=False)
@@ -96,17 +100,33 @@ def _safe(cell: object) -> object:
 def write_pooled_csv(
     results: Sequence[ResultData], names: Sequence[str], path: Path, dialect: str = CsvDialect.EXCEL
 ) -> None:
-    """Writes the tables of several results as one CSV."""
+    """Writes the tables of several results as one CSV.
+
+    Args:
+        results: n results.
+        names: n names of their images.
+        path: file to write.
+        dialect: a `CsvDialect`.
+
+    Raises:
+        InvalidOption: the dialect is unknown.
+    """
     write_csv(pooled(results, names), path, dialect)
 
 
 def write_parquet(result: ResultData, path: Path) -> None:
-    """Writes the table as Parquet: types kept, each column's unit in its field, the result's metadata in the schema."""
+    """Writes the table as Parquet, with each column's unit in its field and the result's metadata in the schema."""
     _write_parquet(result.to_dataframe(), [dict(result.metadata)], path)
 
 
 def write_pooled_parquet(results: Sequence[ResultData], names: Sequence[str], path: Path) -> None:
-    """Writes the tables of several results as one Parquet file."""
+    """Writes the tables of several results as one Parquet file.
+
+    Args:
+        results: n results.
+        names: n names of their images.
+        path: file to write.
+    """
     _write_parquet(pooled(results, names), [dict(result.metadata) for result in results], path)
 
 

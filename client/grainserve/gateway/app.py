@@ -6,7 +6,7 @@
     GET    /images/{imageId}           the image as it was submitted
     GET    /                           a page to drop images on
 
-and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors look like the handler's: {"error": {"code", "message"}}.
+and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors have the handler's form: {"error": {"code", "message"}}.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ STATUS: dict[type[GrainserveError], int] = {
     TooManyRequests: 429,
     StorageError: 503,
 }
-"""HTTP status by error; others, which are ours to mend, are 500."""
+"""HTTP status by error. Every other error is a fault of ours and answers 500."""
 
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -75,13 +75,17 @@ HEADERS = [
     (b"x-frame-options", b"DENY"),
 ]
 DRAINED = 64 * 2**20
-"""A refused body up to this many bytes is read and thrown away, so that its sender can read why; from others we hang
-up."""
+"""Refused bodies up to this many bytes are read and thrown away, so that the sender can read the answer. The gateway
+hangs up on larger ones."""
 PAGE_POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'"
 
 
 def create_app(service: Service) -> ASGIApp:
-    """Puts the application together."""
+    """Builds the ASGI application.
+
+    Args:
+        service: parts of the gateway; its dispatcher starts and stops with the application.
+    """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -118,7 +122,7 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
-    """For those who run it: no key is asked for, and none needs one of the routes' threads, which may all be taken."""
+    """Makes the routes for operators. They need no key and no thread of the routes' pool, which may be exhausted."""
     router = APIRouter()
 
     @router.get("/healthz", response_description="It does.")
@@ -128,20 +132,20 @@ def _probes(readiness: Readiness, metrics: Metrics) -> APIRouter:
 
     @router.get("/readyz", response_description="All is there.", responses={503: {"description": "What is missing."}})
     async def readyz() -> JSONResponse:
-        """The bucket answers, a worker is ready, and no thread of the dispatcher's is down."""
+        """The bucket answers, a worker is ready, and no thread of the dispatcher is down."""
         problems = await readiness.problems()
         return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
     @router.get("/metrics", response_class=Response, response_description="In Prometheus' text format.")
     async def prometheus() -> Response:
-        """Figures for Prometheus."""
+        """Metrics for Prometheus."""
         return Response(await metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
 
 def _page() -> APIRouter:
-    """For people: the page and the API's description."""
+    """Makes the routes for people: the page and the description of the API."""
     router = APIRouter(include_in_schema=False)
     page = resources.files("grainserve.gateway").joinpath("page")
     policy = {"Content-Security-Policy": PAGE_POLICY}
@@ -158,7 +162,7 @@ def _page() -> APIRouter:
 
 
 async def _answer_error(request: Request, error: GrainserveError) -> JSONResponse:
-    """An error of ours as the handler would write it."""
+    """Answers an error of ours in the handler's form."""
     headers: dict[str, str] = {}
     if isinstance(error, ImageRejected):
         status = error.status
@@ -174,7 +178,7 @@ async def _answer_error(request: Request, error: GrainserveError) -> JSONRespons
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     message = str(error)
-    if isinstance(error, ImageNotFound):  # ours names the bucket, which is nobody's business
+    if isinstance(error, ImageNotFound):  # its own message names the bucket, which callers need not know
         message = f"there is no image {error.image_id!r} of yours: check the id that /upload returned"
     if isinstance(error, StorageError):
         log.error("%s", error)
@@ -183,31 +187,31 @@ async def _answer_error(request: Request, error: GrainserveError) -> JSONRespons
 
 
 async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    """A parameter that FastAPI refuses."""
+    """Answers a request with a parameter that FastAPI refuses."""
     faults = [f"{fault['loc'][-1]}: {fault['msg'].lower()}" for fault in error.errors()]
     return JSONResponse({"error": {"code": "invalid_request", "message": "; ".join(faults)}}, 422)
 
 
 async def _answer_http(_: Request, error: HTTPException) -> JSONResponse:
-    """No such path, a method it does not have, or a form that cannot be parsed."""
+    """Answers an unknown path, a method that the path does not have, or a form that cannot be parsed."""
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return JSONResponse({"error": {"code": code, "message": str(error.detail)}}, error.status_code, error.headers)
 
 
 async def _answer_nobody(request: Request, _: ClientDisconnect) -> JSONResponse:
-    """Whoever sent it hung up before its end: a line in the log, and an answer for the figures."""
+    """Logs that the client hung up before its request was complete. Only the metrics see the answer."""
     log.info("%s broke its request off", request.client.host if request.client else "a client")
     return JSONResponse({"error": {"code": "broken_off", "message": "the request did not come to its end"}}, 400)
 
 
 async def _answer_fault(_: Request, error: Exception) -> JSONResponse:
-    """A fault of ours; uvicorn logs where."""
+    """Answers a fault of ours. uvicorn logs the traceback."""
     message = f"the gateway failed ({type(error).__name__}): its log has the cause"
     return JSONResponse({"error": {"code": "internal_error", "message": message}}, 500)
 
 
 def _with_headers(app: ASGIApp) -> ASGIApp:
-    """The app, with headers that keep browsers from guessing."""
+    """Wraps the app so that its answers carry the security headers."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def adding(message: Message) -> None:

@@ -1,7 +1,7 @@
-"""A gateway's connections: how many there are, and how long one may keep us waiting.
+"""Limits on a gateway's connections: how many may be open, and how slow their other ends may be.
 
-uvicorn times the pause between two requests, and nothing else: neither the headers of a request nor the reading of its
-answer. A connection is counted there when its request has come, which half-sent headers never do.
+uvicorn times only the pause between two requests. It times neither the headers of a request nor the reading of an
+answer. Its own limit counts a connection once a request has arrived, so connections with half-sent headers escape it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from grainserve.gateway.service import Limits
 log = logging.getLogger(__name__)
 
 BACKLOG = 128
-"""Connections that are taken on in one go, before any is counted."""
+"""Connections that asyncio may accept in one go, before the gateway counts any of them."""
 OWN_FILES = 200
-"""Files and connections that a gateway opens itself: to GCS and TorchServe, for forms and for results."""
+"""Files and connections that a gateway opens itself: to GCS, to TorchServe, for forms and for results."""
 REST_SECONDS = 60.0
-"""For the rest of a body whose request has been answered: it is thrown away, so that its sender can read why."""
+"""Seconds for the rest of a body whose request has been answered already. The rest is read and thrown away, so that the
+sender can read the answer."""
 STALL_SECONDS = 30.0
-"""After so long a reader is held against the slowest speed: what the network stores comes and goes in lumps."""
+"""Seconds over which a reader's speed is measured. The network's buffers empty in lumps, so a shorter time misleads."""
 SEND_BUFFER = 2**18
-"""Bytes of an answer that the kernel holds for its reader; by itself it takes up to 4 MiB, and as long to move on."""
+"""Bytes of an answer that the kernel buffers for a reader. Its default goes up to 4 MiB: a slow reader takes so long to
+empty such a buffer that it would seem to stand still."""
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 85\r\n"
     b"Retry-After: 1\r\nConnection: close\r\n\r\n"
@@ -41,17 +43,20 @@ FULL = (
 
 
 def settings(limits: Limits) -> dict[str, Any]:
-    """Makes the options with which uvicorn keeps these limits."""
+    """Returns the options with which uvicorn keeps these limits."""
     return {"http": partial(Connection, Crowd(limits)), "ws": "none", "backlog": BACKLOG}
 
 
 def make_room(connections: int) -> None:
     """Lets the process open as many files as its connections need.
 
-    Without, accepting fails when they are used up, again and again, and so does everything else.
+    A process without free files can neither accept connections nor do anything else.
+
+    Args:
+        connections: most connections open at once.
 
     Raises:
-        InvalidConfiguration: it may not.
+        InvalidConfiguration: the system's hard limit on open files is too low.
     """
     needed = connections + BACKLOG + OWN_FILES
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,10 +70,12 @@ def make_room(connections: int) -> None:
 
 
 def network(address: str) -> str:
-    """Returns what counts as one address: an IPv4 address, or the /64 of an IPv6 one, which one machine may have whole.
+    """Returns what counts as one address: the IPv4 address itself, or the /64 network of an IPv6 address.
+
+    One machine may own a whole /64.
 
     Args:
-        address: of a socket; what is none counts as it is.
+        address: address of a socket. Text that is no IP address is returned unchanged.
     """
     try:
         found = ip_address(address.partition("%")[0])
@@ -82,21 +89,21 @@ def network(address: str) -> str:
 class Crowd:
     """All connections of a gateway, within its limits.
 
-    When there is no room for one more, that one leaves which has waited longest for a request: who sends requests is
-    not shut out by who sends none.
+    When it is full, a new connection replaces the one that has waited longest for a request. So clients that send
+    nothing cannot shut out clients that do.
 
     Attributes:
-        limits: of the gateway.
+        limits: limits of the gateway.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._open: dict[Connection, str] = {}
         self._by_address: Counter[str] = Counter()
-        self._waiting: dict[Connection, None] = {}  # in order
+        self._waiting: dict[Connection, None] = {}  # the longest wait first
 
     def admit(self, connection: Connection) -> bool:
-        """Takes a connection in, if there is room or can be made; returns whether."""
+        """Takes a connection in if there is room or room can be made; returns whether it did."""
         address = network(connection.client[0] if connection.client else "")
         crowded = self._by_address[address] >= self.limits.per_address
         if crowded or len(self._open) >= self.limits.connections:
@@ -115,7 +122,7 @@ class Crowd:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """Counts a connection no more; one that is not counted is fine."""
+        """Forgets a connection; does nothing if it is not counted."""
         self._waiting.pop(connection, None)
         address = self._open.pop(connection, None)
         if address is not None:
@@ -124,17 +131,17 @@ class Crowd:
                 del self._by_address[address]
 
     def wait(self, connection: Connection) -> None:
-        """Notes that a connection waits for a request, as the last one."""
+        """Notes that a connection begins to wait for a request."""
         if connection in self._open:
             self._waiting[connection] = None
 
     def work(self, connection: Connection) -> None:
-        """Notes that its request is here."""
+        """Notes that a connection's request has arrived."""
         self._waiting.pop(connection, None)
 
 
 class Connection(H11Protocol):
-    """One connection, which is cut off when its other end is slower than the limits allow."""
+    """A connection that is cut off when its other end is slower than the limits allow."""
 
     def __init__(self, crowd: Crowd, **given: Any) -> None:
         super().__init__(**given)
@@ -143,14 +150,14 @@ class Connection(H11Protocol):
         self._answer_timer: asyncio.TimerHandle | None = None
 
     def hang_up(self) -> None:
-        """Ends it at once, whatever is still to be sent."""
+        """Closes the connection at once, even if data is still to be sent."""
         self._crowd.leave(self)
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Takes it in, or refuses it."""
+        """Takes the connection in, or refuses it with 503."""
         super().connection_made(transport)
-        # Any unsent byte counts as waiting for the reader, the last ones of an answer too.
+        # Any unsent byte then counts as waiting for the reader, also the last bytes of an answer.
         transport.set_write_buffer_limits(0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if self._crowd.admit(self):
@@ -160,34 +167,34 @@ class Connection(H11Protocol):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Counts it no more."""
+        """Forgets the connection and stops its timers."""
         super().connection_lost(exc)
         self._crowd.leave(self)
         self._stop_request_timer()
         self._stop_answer_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Times the rest of a request."""
+        """Passes the data on, then starts or stops the timer of the request."""
         super().data_received(data)
         self._time_request()
 
     def on_response_complete(self) -> None:
-        """Times the wait for the next request."""
+        """Starts the timer of the next request."""
         super().on_response_complete()
         self._time_request()
 
     def pause_writing(self) -> None:
-        """Times the reader."""
+        """Starts to time the reader: it lags behind."""
         super().pause_writing()
         self._time_answer()
 
     def resume_writing(self) -> None:
-        """The reader has all so far."""
+        """Stops timing the reader: it has taken all that was sent so far."""
         super().resume_writing()
         self._stop_answer_timer()
 
     def _time_request(self) -> None:
-        """Times the wait for a request: from when there is none until its headers are there."""
+        """Starts the timer while no request is under way, and stops it when the headers of one have arrived."""
         working: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn says
         if working is not None and not working.response_complete:
             self._stop_request_timer()

@@ -1,4 +1,4 @@
-"""/docs: the OpenAPI description as one plain page, which needs nothing from elsewhere."""
+"""The page /docs: the OpenAPI description as plain HTML that loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _SENT = {
     "multipart/form-data": "-F image=@image.jpg",
     "application/json": "-H 'Content-Type: application/json' -d @request.json",
 }
-"""What curl is told for a body, by content type."""
+"""curl's arguments that send a body, by content type."""
 
 
 def render(api: dict[str, Any]) -> str:
-    """Writes the page.
+    """Returns the page as HTML.
 
     Args:
-        api: the OpenAPI description.
+        api: OpenAPI description.
     """
     operations = (
         _operation(method.upper(), path, operation)
@@ -64,7 +64,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _examples(method: str, path: str, operation: dict[str, Any]) -> list[str]:
-    """A curl line for each kind of body that may be sent."""
+    """Returns a curl command for each kind of body that the operation takes."""
     parameters = operation.get("parameters", [])
     query = "&".join(f"{each['name']}=ID" for each in parameters if each["in"] == "query" and each.get("required"))
     url = "$G" + re.sub(r"{\w+}", "ID", path) + (f"?{query}" if query else "")
@@ -79,5 +79,5 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 
 def _html(text: str) -> str:
-    """The text, with what is in backticks as code."""
+    """Returns the text as HTML, with words in backticks as code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,4 +1,4 @@
-"""Images and results on their way to readers, however slowly they are read."""
+"""Downloads: sends images and results to readers of any speed, within a gateway's limits."""
 
 from __future__ import annotations
 
@@ -22,21 +22,28 @@ log = logging.getLogger(__name__)
 
 
 class Downloads:
-    """All answers under way, within a gateway's limits."""
+    """All downloads under way in a gateway.
+
+    Args:
+        limits: limits of the gateway.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._reads = Shares(f"{limits.reads} images and results", limits.reads, limits.share)
         self._bytes = Shares(f"{limits.read_bytes / 2**20:g} MiB of results", limits.read_bytes, limits.share)
 
     def send_image(self, owner: str, look: Callable[[], Opened]) -> Response:
-        """Sends an image from storage as it is read; submitted past the gateway it may be none, and is not called one.
+        """Sends an image while it is read from storage.
+
+        The content type comes from the first bytes, because a job that was submitted past the gateway may hold a file
+        that is no image.
 
         Args:
-            owner: of the shares that it takes.
-            look: opens it.
+            owner: holder of the place that the download takes.
+            look: opens the image; called once there is a place.
 
         Raises:
-            Busy: there is no place.
+            Busy: there is no place left, or none for this owner.
         """
         with ExitStack() as shares:
             shares.enter_context(self._reads.hold(owner))
@@ -45,14 +52,14 @@ class Downloads:
             return Sent(chain([first], stored.parts), stored.size, content_type(first), shares.pop_all())
 
     def send_result(self, owner: str, make: Callable[[], Response]) -> Response:
-        """Sends a result, which is made at once and held until it is read.
+        """Sends a result. The whole answer is made at once and stays in memory until it is read.
 
         Args:
-            owner: of the shares that it takes.
-            make: the whole answer.
+            owner: holder of the place and of the bytes that the download takes.
+            make: makes the whole answer; called once there is a place.
 
         Raises:
-            Busy: there is no place, or not so many bytes.
+            Busy: there is no place, or too few bytes are left.
         """
         with ExitStack() as shares:
             shares.enter_context(self._reads.hold(owner))
@@ -64,13 +71,13 @@ class Downloads:
 
 
 class Sent(Response):
-    """An answer of which a part at a time is in memory; it holds its shares until the last one is with the network.
+    """An answer that is sent part by part. It holds its shares until the last part is with the network.
 
     Args:
-        parts: of the body, in order; each is asked for in a thread, when the one before is out.
-        size: of the body, bytes.
-        media_type: of the body.
-        shares: given back at the end, whatever it is.
+        parts: parts of the body, in order. Each is fetched in a thread once the one before is sent.
+        size: length of the body, bytes.
+        media_type: content type of the body.
+        shares: shares to give back at the end, also when the download fails.
     """
 
     def __init__(self, parts: Iterator[bytes], size: int, media_type: str | None, shares: ExitStack) -> None:
@@ -79,7 +86,7 @@ class Sent(Response):
         self._places = shares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it."""
+        """Sends the answer; stops when the reader disconnects or storage fails."""
         request = Request(scope, receive)
         with self._places:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -90,5 +97,5 @@ class Sent(Response):
                         return
             except StorageError as error:
                 log.error("an answer breaks off: %s", error)
-                return  # unfinished, so that its reader knows: the server hangs up
+                return  # the answer stays unfinished and the server hangs up, so the reader sees that it is cut short
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""A result as one of the files that people want of it."""
+"""Results as files: JSON, CSV and every other format of `grainserve export`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from grainserve.result import Result
 def render(
     data: dict[str, Any], form: formats.FormatName, fetch_image: Callable[[], bytes], csv_dialect: CsvDialect
 ) -> Response:
-    """Makes an answer of a result: the JSON as stored, or a file of any other format.
+    """Returns an answer that holds a result: the JSON as stored, or a file of another format.
 
     Args:
-        data: the result.
-        form: which.
-        fetch_image: brings the image that outlines are drawn on.
-        csv_dialect: of CSV.
+        data: result, as stored.
+        form: format of the answer.
+        fetch_image: fetches the image for formats that draw on it.
+        csv_dialect: dialect of CSV files.
 
     Raises:
-        MasksMissing: a format that is made of masks, of a result without.
-        ExtraMissing: a library is not installed here.
-        NoGrains: statistics of a result without grains that sizes could be taken from.
+        MasksMissing: the format needs masks and the result has none.
+        ExtraMissing: the format needs a library that is not installed here.
+        NoGrains: the format needs grain sizes and the result has none.
     """
     if form == "json":
         return JSONResponse(data)

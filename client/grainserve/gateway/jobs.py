@@ -1,6 +1,6 @@
-"""The routes of jobs: upload an image, ask for its analysis, delete it, see it again."""
+"""Routes of jobs: upload an image, ask for its analysis, delete it, download the image."""
 
-# Annotations are not postponed here: FastAPI reads them, and it would not find those made inside `routes`.
+# Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
 from typing import Annotated
 
@@ -25,17 +25,17 @@ from grainserve.jobs.markers import Ticket
 from grainserve.storage.bucket import Opened
 
 POSITIONS = 1000
-"""A position in the queue is counted up to this: one listing call."""
+"""Positions in the queue are counted up to this number: one listing call."""
 
 
 class Which(BaseModel, extra="forbid"):
-    """Whose analysis a query asks for; a misspelt parameter is refused, not ignored."""
+    """A query that names an image. A misspelt parameter is refused, not ignored."""
 
     image_id: str = Field(alias="imageId", description="as `/upload` returned it")
 
 
 class Wanted(Which):
-    """Whose, and how."""
+    """A query for a result: the image and the format."""
 
     format: FormatName = Field(FormatName.JSON, description="as what `grainserve export` writes; json by default")
     csv_dialect: CsvDialect = Field(
@@ -47,20 +47,24 @@ class Wanted(Which):
 
 
 def routes(service: Service) -> APIRouter:
-    """The routes, over a service."""
+    """Makes the routes of jobs.
+
+    Args:
+        service: parts of the gateway.
+    """
     router, rates, limits = APIRouter(), Rates(), service.limits
     uploading = Shares(f"{service.uploads} uploads", service.uploads, limits.share)
     downloads = Downloads(limits)
 
     async def caller(request: Request) -> Caller:
-        """Who asks, if they may, and may now."""
+        """Returns the caller whose key the request holds, and counts the request against the caller's rate."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         found = service.keys.caller(key.strip() if scheme.lower() == "bearer" else None)
         rates.take(found)
         return found
 
     def owner(request: Request, who: Annotated[Caller, Depends(caller)]) -> str:
-        """Who takes shares: a key, or where there are none an address."""
+        """Returns who holds the shares of this request: the key's name, or the address where no keys are used."""
         return network(request.client.host) if service.keys.open and request.client else who.name
 
     Known = Annotated[Caller, Depends(caller)]  # noqa: N806 - a type
@@ -70,7 +74,7 @@ def routes(service: Service) -> APIRouter:
     ]
 
     def own_job(image_id: str, who: Caller) -> Job:
-        """The job, if it is the caller's; another's does not exist for them."""
+        """Returns the caller's job. For anybody else's job it raises the same error as for an unknown id."""
         job = service.store.job(image_id)
         if job.submitter != who.name:
             raise ImageNotFound(image_id, service.store.bucket.name)
@@ -84,11 +88,11 @@ def routes(service: Service) -> APIRouter:
         responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     )
     async def upload(request: Request, who: Known, holder: Owner, key: Key = None) -> JSONResponse:
-        """Store an image and its job; the work goes on behind it.
+        """Store an image and its job, and answer at once. The image is measured afterwards.
 
-        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`; options go with them or into
-        the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The trace of a
-        `traceparent` header (W3C) is the job's, up to the result's metadata.
+        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. Options go into the form, the
+        JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The
+        trace of a `traceparent` header (W3C) goes on in the job and ends up in the result's metadata.
         """
         with uploading.hold(holder):
             given = await uploads.read(request, who.max_bytes, limits.slowest)
@@ -110,9 +114,9 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known, holder: Owner) -> Response:
-        """The result (200), or where the job is (202): its state, the attempts begun, and its position.
+        """The result (200), or how far the job is (202): its state, the attempts begun, and its position.
 
-        The position is the number of your unfinished images, this one included; they are not worked on in order.
+        The position is the number of your unfinished images, this one included. Jobs are not done in order.
         """
         image_id = wanted.image_id
         job = own_job(image_id, who)
@@ -149,7 +153,7 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         """The image as it was submitted."""
 
-        def look() -> Opened:  # with a place: storage is not asked for those who have none
+        def look() -> Opened:  # called once there is a place, so that refused requests do not reach storage
             own_job(image_id, who)
             return service.store.open_image(image_id)
 

@@ -1,4 +1,4 @@
-"""API keys: who may submit, how often, and how much."""
+"""API keys: who may submit, how often, and how large the images may be."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from grainserve.jobs.store import check_submitter
 
 MIB = 2**20
 MAX_MIB = 24
-"""As much as the handler takes."""
+"""Largest image, MiB, that the handler accepts."""
 
 
 class Unauthorized(GrainserveError):
-    """No key, or none that is known."""
+    """The request holds no key, or an unknown one."""
 
     code = "unauthorized"
 
 
 class TooManyRequests(GrainserveError):
-    """The key's rate is used up."""
+    """The caller's requests are used up for now.
+
+    Attributes:
+        seconds: time until the next request is allowed, s.
+    """
 
     code = "too_many_requests"
 
@@ -40,12 +44,12 @@ class TooManyRequests(GrainserveError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The owner of a key, with its limits.
 
     Attributes:
-        name: the submitter whose jobs these are.
-        requests_per_minute: 1 or more, on average, at one gateway; twice as many at once.
-        max_bytes: of an image.
+        name: submitter of the caller's jobs.
+        requests_per_minute: average rate at one gateway, 1 or more; twice as many requests may come at once.
+        max_bytes: size of the largest image, bytes.
     """
 
     name: str
@@ -53,18 +57,18 @@ class Caller:
     max_bytes: int = MAX_MIB * MIB
 
     def __post_init__(self) -> None:
-        if not 1 <= self.requests_per_minute < math.inf:  # below 0.5 not one request would ever be answered
+        if not 1 <= self.requests_per_minute < math.inf:  # below 0.5, the burst of twice the rate is less than one
             raise ValueError(f"{self.name}: requests_per_minute is {self.requests_per_minute:g}, it must be 1 or more")
 
 
 class Keys:
-    """Known keys, by the SHA-256 of each; without any, everybody is one caller.
+    """Known keys, each stored as its SHA-256.
 
-    Keys are 32 random bytes, so a plain hash does: nobody can try them all. Comparing takes as long for a key that is
-    nearly right as for one that is not.
+    Keys are 32 random bytes, too many to try, so a plain hash is enough. Keys are compared in constant time.
 
     Args:
-        callers: by digest, 32 bytes each; empty: no key is asked for.
+        callers: callers by the digest of their key, 32 bytes each; when empty, no key is asked for.
+        everybody: caller of every request while no key is asked for.
     """
 
     def __init__(self, callers: Mapping[bytes, Caller], everybody: Caller = Caller("web")) -> None:
@@ -73,10 +77,10 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path) -> Keys:
-        """Reads a file of keys, TOML: a table for each caller, as `grainserve keygen` prints it.
+        """Reads a TOML file of keys: a table for each caller, as `grainserve keygen` prints it.
 
         Raises:
-            InvalidConfiguration: the file cannot be read, or holds something else.
+            InvalidConfiguration: the file cannot be read, or holds no valid tables.
         """
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -99,10 +103,13 @@ class Keys:
         return not self._callers
 
     def caller(self, key: str | None) -> Caller:
-        """Who presents this key.
+        """Returns the caller that owns this key.
+
+        Args:
+            key: key as the request holds it; None: the request holds none.
 
         Raises:
-            Unauthorized: no key is known by it.
+            Unauthorized: keys are asked for, and this one is missing or unknown.
         """
         if self.open:
             return self._everybody
@@ -128,14 +135,25 @@ def _caller(name: str, table: Mapping[str, Any]) -> Caller:
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """Makes a key: what the caller gets, and what goes into the file of keys."""
+    """Makes a key.
+
+    Args:
+        name: submitter of the caller's jobs.
+
+    Returns:
+        The key, for the caller, and the TOML table for the file of keys.
+    """
     key = secrets.token_urlsafe(32)
     digest = hashlib.sha256(key.encode()).hexdigest()
     return key, f'[{check_submitter(name)}]\nsha256 = "{digest}"\nrequests_per_minute = 600\nmax_mib = {MAX_MIB}\n'
 
 
 class Rates:
-    """How many requests each caller has left: two minutes' worth at first and at most, and steadily more."""
+    """The number of requests that each caller has left. It begins at two minutes' worth, its maximum, and refills.
+
+    Args:
+        clock: returns the time, s; need not be the time of day.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -143,10 +161,10 @@ class Rates:
         self._left: dict[str, tuple[float, float]] = {}  # by name: requests left, and when
 
     def take(self, caller: Caller) -> None:
-        """Counts a request.
+        """Counts a request of this caller.
 
         Raises:
-            TooManyRequests: there is none left.
+            TooManyRequests: the caller has no request left.
         """
         now, burst, rate = self._clock(), 2 * caller.requests_per_minute, caller.requests_per_minute / 60
         with self._lock:

@@ -1,4 +1,4 @@
-"""A gateway's log, which strangers do not fill."""
+"""A filter that keeps strangers from filling a gateway's log."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 
 NOISY = ("asyncio", "uvicorn", "grainserve.gateway")
-"""Loggers of what happens at a stranger's wish. What is logged of jobs is logged whole."""
+"""Loggers whose lines a stranger can provoke. Lines about jobs are never held back."""
 LINES, SECONDS = 5, 60.0
-"""So many lines in so many seconds from one place in the code."""
+"""Lines that one place in the code may log, and the seconds in which it may log them."""
 
 
 class Seldom(logging.Filter):
-    """Lets each place in the code log a few lines a minute; the first one after that says how many were held back.
+    """Lets each place in the code log a few lines a minute. The next minute's first line says how many were held back.
 
     Args:
-        clock: seconds.
+        clock: returns the time, s; need not be the time of day.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class Seldom(logging.Filter):
         self._lines: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since when, and how many
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Lets the first lines of a place through, and holds back what repeats."""
+        """Lets the first lines of a place in the code through, and holds the others back."""
         if not record.name.startswith(NOISY):
             return True
         place, now = (record.pathname, record.lineno), self._clock()
@@ -39,7 +39,7 @@ class Seldom(logging.Filter):
 
 
 def hold_back() -> None:
-    """Puts the filter before every handler of the root logger."""
+    """Adds the filter to every handler of the root logger."""
     seldom = Seldom()
     for handler in logging.getLogger().handlers:
         handler.addFilter(seldom)

@@ -1,4 +1,4 @@
-"""What the gateway counts, for Prometheus."""
+"""Metrics of the gateway, for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from grainserve.jobs.store import JobStore
 from grainserve.monitoring.dispatchers import measure
 
 COUNTED = 5000
-"""Unfinished jobs are counted up to this: five listing calls."""
+"""Unfinished jobs are counted up to this number: five listing calls."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
-"""Others are counted as one: whoever asks may invent them, and each label is kept for ever."""
+"""Methods with a label of their own. All others share one: clients may invent methods, and labels are kept for ever."""
 REMEMBERED = 15.0
-"""Seconds for which the count is not taken again, however often somebody asks."""
+"""Seconds for which a count is reused, however often it is asked for."""
 
 
 class Metrics:
-    """One gateway's figures.
+    """Metrics of one gateway.
 
     Args:
-        store: whose unfinished jobs are counted.
-        dispatcher: the gateway's own, if it has one.
+        store: job store whose unfinished jobs are counted.
+        dispatcher: dispatcher of the gateway; None: it has none.
     """
 
     def __init__(self, store: JobStore, dispatcher: Dispatcher | None) -> None:
@@ -45,7 +45,7 @@ class Metrics:
             measure(dispatcher, self._registry)
 
     async def text(self) -> bytes:
-        """All figures in Prometheus' text format. While GCS does not answer the number of pending jobs is NaN."""
+        """Returns all metrics in Prometheus' text format. While GCS does not answer, the number of jobs is NaN."""
         self._pending.set(await self._unfinished.answer(otherwise=float("nan")))
         return generate_latest(self._registry)
 
@@ -56,7 +56,7 @@ class Metrics:
             return float("nan")
 
     def counting(self, app: ASGIApp) -> ASGIApp:
-        """The app, with its requests counted."""
+        """Wraps an app so that its requests are counted."""
 
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
@@ -72,7 +72,7 @@ class Metrics:
             try:
                 await app(scope, receive, noted)
             finally:
-                # The route's pattern, not the path: ids would make a series each.
+                # The route's pattern, not the path: with paths, every image id would get a series of its own.
                 route = getattr(scope.get("route"), "path", "other")
                 method = scope["method"] if scope["method"] in METHODS else "other"
                 self._requests.labels(method, route, str(status)).inc()

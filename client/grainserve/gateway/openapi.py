@@ -1,4 +1,4 @@
-"""What the OpenAPI description says that FastAPI cannot read off the routes."""
+"""Parts of the OpenAPI description that FastAPI cannot derive from the routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from grainserve.contract import describe_option, schema
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers that are errors."""
+    """Returns the descriptions of error answers.
+
+    Args:
+        statuses: HTTP statuses to describe.
+    """
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
@@ -29,7 +33,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _plain(name: str) -> dict[str, Any]:
-    """A schema of the wire contract as OpenAPI takes it in."""
+    """Returns a schema of the wire contract without the keys that OpenAPI does not take."""
     return {key: value for key, value in schema(name).items() if key not in ("$schema", "$id")}
 
 

@@ -1,4 +1,4 @@
-"""A look at another server, which may not answer, for those who must."""
+"""Checks of servers that may not answer, for requests that must be answered."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 PATIENCE = 5.0
-"""Seconds that a look may take."""
+"""Seconds that callers wait for a check."""
 
 T = TypeVar("T")
 
 
 class Probe(Generic[T]):
-    """One look at a time, however many want to know.
+    """A check of another server that runs once at a time and is shared by all who ask.
 
-    It is taken in a thread of the event loop's own executor, not in one of the routes': all of those may be waiting for
-    the very server that is looked at.
+    It runs in a thread of the event loop's own executor, not in the routes' pool: all threads of that pool may be
+    waiting for the server that is checked.
 
     Args:
-        take: looks, and blocks until it has an answer.
-        remembered: seconds for which an answer holds.
+        take: makes the check; blocks until it has an answer.
+        remembered: seconds for which an answer is reused.
     """
 
     def __init__(self, take: Callable[[], T], remembered: float) -> None:
@@ -31,7 +31,7 @@ class Probe(Generic[T]):
         self._taken: asyncio.Task[T] | None = None
 
     async def answer(self, otherwise: T) -> T:
-        """What was seen, or `otherwise` while a look takes longer than PATIENCE."""
+        """Returns the answer of the latest check, or `otherwise` when the check takes longer than PATIENCE."""
         if self._taken is None or (self._taken.done() and time.monotonic() - self._begun > self._remembered):
             self._begun = time.monotonic()
             self._taken = asyncio.create_task(asyncio.to_thread(self._take))

@@ -1,6 +1,6 @@
-"""Whether the gateway can do what it is for: a bucket that answers and, if work goes through it, a ready worker.
+"""Readiness of a gateway: its bucket answers and, if it has a TorchServe, a worker is ready.
 
-A gateway that dispatches must also have all the threads of its dispatcher at work.
+If it has a dispatcher, all threads of the dispatcher must be running as well.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from grainserve.torchserve.inference import TorchServe
 log = logging.getLogger(__name__)
 
 REMEMBERED = 2.0
-"""Seconds for which what was found holds: probes are many."""
+"""Seconds for which an answer is reused, because probes are frequent."""
 
 
 class Readiness:
-    """Asks GCS and TorchServe.
+    """Checks of GCS, TorchServe and the dispatcher.
 
     Args:
-        store: whose bucket must answer.
-        torchserve: which must have a READY worker; where its management is out of reach it must answer at all. None
-            where others do the work: jobs wait for them in the bucket, so their absence is no reason to refuse one.
-        model: whose worker.
-        version: its version; None for the default one.
-        dispatcher: the gateway's own, if it has one.
+        store: job store whose bucket must answer.
+        torchserve: TorchServe that must have a READY worker, or just answer where its management is out of reach. None:
+            other processes do the work. Jobs then wait in the bucket, so new ones are taken even without a worker.
+        model: model that must have a worker.
+        version: model version; None: the default version.
+        dispatcher: dispatcher of the gateway; None: it has none.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Readiness:
         self._dispatcher = dispatcher
 
     async def problems(self) -> dict[str, str]:
-        """Codes of what is missing, by part (`bucket`, `torchserve`, `dispatcher`); empty when all is there.
+        """Returns a code for each part that is not ready: `bucket`, `torchserve`, `dispatcher`; empty if all are.
 
-        Anybody may ask: which bucket, and where TorchServe is, only the log says.
+        Anybody may ask, so the answer holds no addresses: only the log names the bucket and TorchServe.
         """
         found = await asyncio.gather(*(look.answer(otherwise="no_answer") for look in self._parts.values()))
         problems = {part: problem for part, problem in zip(self._parts, found, strict=True) if problem}

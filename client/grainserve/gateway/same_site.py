@@ -1,12 +1,12 @@
-"""A gateway without keys, closed to the pages of other sites.
+"""A guard that closes a gateway without keys to the pages of other sites.
 
-Any page can make its visitor's browser send requests to wherever that browser reaches, loopback included. Browsers send
-no key by themselves; where none is needed, two things are refused:
+Any web page can make its visitor's browser send requests to any address that the browser reaches, also to loopback. A
+key would stop them, because browsers send none by themselves. A gateway without keys refuses two things instead:
 
-- Writes that come from another origin. Browsers say so in Sec-Fetch-Site, or to plain-HTTP servers in Origin alone.
-  Reads are not: a link may lead here, and what is answered the browser keeps from the other page.
-- Requests to a name that is not ours, where ours are known: a site may point its own name here (DNS rebinding), and its
-  pages are then of our origin.
+- Writes from another origin. Browsers name the origin in Sec-Fetch-Site, or to plain-HTTP servers in Origin alone.
+  Reads from another origin are allowed: a link may lead here, and the browser hides the answer from the other page.
+- Requests to a host name that is not the gateway's, where its names are known. A site may point its own name at the
+  gateway (DNS rebinding); the browser then takes the site's pages for the gateway's.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ READS = {"GET", "HEAD", "OPTIONS"}
 
 
 def guarded(app: ASGIApp, hosts: Collection[str] | None, origins: Collection[str]) -> ASGIApp:
-    """The app, guarded.
+    """Wraps an app so that it answers only requests that the guard lets through.
 
     Args:
-        app: what is behind.
-        hosts: names and addresses that a request's Host may have, in its notation (`[::1]`); None for any.
-        origins: web origins that may write; "*" for any.
+        app: application behind the guard.
+        hosts: names and addresses that the header Host may hold, in its notation (`[::1]`); None: any.
+        origins: web origins that may write; "*": any.
     """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,7 +51,7 @@ def _name(headers: Headers) -> str:
 
 
 def _is_foreign(headers: Headers, origins: Collection[str]) -> bool:
-    """Whether a page of another origin sent this; programs other than browsers say neither."""
+    """Tells whether a page of another origin sent the request. Programs other than browsers send neither header."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if "*" in origins or origin in origins:
         return False

@@ -1,4 +1,4 @@
-"""What a gateway works with."""
+"""Parts and limits of a gateway."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from grainserve.jobs.store import JobStore
 from grainserve.torchserve.inference import TorchServe
 
 AT_ONCE = 16
-"""Uploads under way in one gateway, where it is told no other number."""
+"""Default number of uploads at once in one gateway."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What strangers may take of a gateway.
+    """Limits on what clients may take of a gateway.
 
     Attributes:
-        connections: open at once.
-        per_address: of them from one address; of IPv6 from one /64.
-        header_seconds: for a request's headers to arrive.
-        slowest: bytes a second that an upload brings, and an answer is read with, at least.
-        reads: images and results on their way to readers at once.
-        read_bytes: of results among them.
-        share: the part of uploads and reads that is the most for one key; without keys, for one address.
+        connections: most connections open at once.
+        per_address: most connections from one IPv4 address, or from one IPv6 /64.
+        header_seconds: time for a request's headers to arrive, s.
+        slowest: lowest speed of an upload and of a reader, bytes/s.
+        reads: most downloads of images and results at once.
+        read_bytes: most bytes of results held for readers at once.
+        share: largest part of the uploads and of the downloads that one key may have; without keys, one address.
     """
 
     connections: int = 512
@@ -39,20 +39,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Service:
-    """A gateway's parts.
+    """Parts of a gateway.
 
     Attributes:
-        store: images, jobs, results.
-        torchserve: whose readiness is the gateway's; None where it only takes jobs, for which a bucket is enough.
-        model: what new jobs are for.
-        version: its version; None for TorchServe's default one.
-        keys: who may come in.
-        dispatcher: works on jobs in this process, started and stopped with it; None leaves that to others.
-        uploads: under way at once, at most.
-        grace: seconds its jobs in hand may take at the end.
+        store: job store.
+        torchserve: TorchServe that must be ready for the gateway to be ready; None: the gateway only takes jobs.
+        model: model of new jobs.
+        version: model version of new jobs; None: TorchServe's default version.
+        keys: keys of the callers.
+        dispatcher: dispatcher that starts and stops with the gateway; None: other processes work on the jobs.
+        uploads: most uploads at once.
+        grace: time that the dispatcher's jobs in hand may take to end when the gateway stops, s.
         origins: web origins that may call (CORS).
-        hosts: names that requests may be addressed to while there are no keys; None for any.
-        limits: for strangers.
+        hosts: names that the header Host may hold while there are no keys; None: any.
+        limits: limits on what clients may take.
     """
 
     store: JobStore

@@ -1,4 +1,4 @@
-"""Who holds how much of what a gateway does at once."""
+"""Shares of a gateway's capacity: how many uploads or downloads each key may have at once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from grainserve.errors import GrainserveError
 
 
 class Busy(GrainserveError):
-    """As much is under way as a gateway holds in memory."""
+    """The gateway, or the caller's share of it, is full."""
 
     code = "busy"
 
 
 class Shares:
-    """So much at once, of which one owner holds no more than a share: who comes too late is told to come again.
+    """A capacity that owners share. A request that finds too little left is refused, and may be sent again.
 
     Args:
-        what: is held, in a message: `16 uploads`.
-        total: to be had.
-        share: the part of it that is the most for one owner; one place in any case.
+        what: words for the capacity in messages, such as `16 uploads`.
+        total: amount that all owners together may hold.
+        share: largest part of the total that one owner may hold, 0 to 1; an owner may always hold 1.
     """
 
     def __init__(self, what: str, total: int, share: float) -> None:
@@ -34,10 +34,14 @@ class Shares:
 
     @contextmanager
     def hold(self, owner: str, amount: int = 1) -> Iterator[None]:
-        """Holds shares while its block runs; what is larger than a share counts as one.
+        """Holds an amount for an owner while the block runs.
+
+        Args:
+            owner: name of the key, or the address.
+            amount: amount to hold. More than an owner may hold counts as all that the owner may hold.
 
         Raises:
-            Busy: there are not so many left, or not for this owner.
+            Busy: too little is left, or too little for this owner.
         """
         amount = min(amount, self._each)
         with self._lock:

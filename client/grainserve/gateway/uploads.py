@@ -1,4 +1,4 @@
-"""One upload, in whichever of its three forms → image bytes and options."""
+"""Reads uploads: raw bytes, a form or JSON → image bytes and options."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ JSON = "application/json"
 STATUS = {"decompression_bomb": 413} | dict.fromkeys(
     ("not_an_image", "unsupported_format", "multiple_pages", "truncated_image"), 415
 )
-"""HTTP status of an image that is refused, by its code; as the handler's."""
+"""HTTP status of a refused image, by the code of the refusal. The handler answers with the same statuses."""
 OPTIONS_BYTES = 64 * 1024
-"""What a request may hold beside its image."""
+"""Bytes that a request may hold beside its image."""
 JSON_PARTS = 1000
-"""Values that an upload's JSON may hold; base64 has none of the letters that they are counted by. Ten million empty
-lists, in as many bytes as an image may have, would take 800 MB."""
+"""Values that the JSON of an upload may hold. They are counted by commas and brackets, which base64 does not have.
+Without this limit, ten million empty lists would fit into the bytes of an image and take 800 MB of memory."""
 READ_SECONDS = 60.0
-"""Time for a body to arrive: one that drips holds a place."""
+"""Seconds for a whole body to arrive, because a body that drips in holds a place."""
 STALL_SECONDS = 10.0
-"""So long may a body stand still. Slower than the slowest speed it uses this up, faster it wins it back."""
+"""Seconds that a body may stand still. Below the slowest speed, it uses them up; above, it wins them back."""
 LARGEST_MIB = 120
-"""Memory that an upload takes at the most: as JSON of the largest image, while it is parsed."""
+"""Most memory that an upload takes, MiB: the largest image as JSON, while it is parsed."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What was uploaded.
+    """A checked upload.
 
     Attributes:
-        image: the bytes of an image file whose header was read.
-        content_type: by that header.
-        options: checked.
+        image: bytes of the image file.
+        content_type: content type by the file's header.
+        options: options of the request.
     """
 
     image: bytes
@@ -54,13 +54,13 @@ class Upload:
 
 
 async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) -> Upload:
-    """Reads an upload and checks it before anything is stored.
+    """Reads an upload and checks it, before anything is stored.
 
     Args:
-        request: JSON (`{"image": base64, …options}`), a form (`image` and a field per option), or the image's own
-            bytes; with each of them options may be query parameters.
-        max_bytes: of the image.
-        slowest: bytes a second that must come.
+        request: JSON (`{"image": base64, …options}`), a form (`image` and a field per option), or the image's bytes.
+            Options may also be query parameters.
+        max_bytes: size of the largest image, bytes.
+        slowest: lowest speed, bytes/s.
 
     Raises:
         ImageRejected: 400, 408, 413 or 415; the message says what to do.
@@ -90,16 +90,19 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
         options = _merged(_from_text(request.query_params.multi_items()), options)
         return Upload(image, check_header(image), options)
 
-    # 32 MB of JSON take a few hundred ms, in which the event loop would answer nobody.
+    # 32 MB of JSON take a few hundred ms to parse. In the event loop they would hold up every other request.
     return await run_in_threadpool(checked)
 
 
 def check_header(image: bytes) -> str:
-    """Reads an image's header, and nothing behind it; returns its content type.
+    """Reads an image's header, not its pixels; returns its content type.
+
+    Args:
+        image: bytes of the image file.
 
     Raises:
-        ImageRejected: it is empty, no image, of a format or pixel type that is not read, of several pages, or over
-            MAX_SIDE.
+        ImageRejected: the file is empty, no image, of a format or pixel type that is not read, of several pages, or
+            larger than MAX_SIDE.
     """
     if not image:
         raise ImageRejected(400, "empty_body", "the image has no bytes: send an image file")
@@ -119,7 +122,7 @@ def check_header(image: bytes) -> str:
 
 
 def content_type(beginning: bytes) -> str:
-    """Names the type of an image file by its first bytes; of anything else, one that no browser shows."""
+    """Returns the content type of an image file by its first bytes; other files get a type that no browser displays."""
     if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
         return "image/webp"
     found = (f"image/{kind.lower()}" for magic, kind in READ.items() if beginning.startswith(magic))
@@ -127,7 +130,7 @@ def content_type(beginning: bytes) -> str:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body, read no further than its limit."""
+    """Reads the body, no further than the limit."""
     if int(request.headers.get("content-length", 0)) > limit:
         raise _too_many(limit)
     body = bytearray()
@@ -151,7 +154,7 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
 
 
 def _from_base64(text: str) -> bytes:
-    """Base64, on one line or wrapped, or a data: URI of it."""
+    """Decodes base64, on one line or wrapped, or in a data: URI."""
     try:
         letters = text.encode("ascii").translate(None, b" \t\r\n")
         if letters[:5].lower() == b"data:":
@@ -168,7 +171,7 @@ def _from_base64(text: str) -> bytes:
 
 
 async def _form(request: Request, max_bytes: int) -> tuple[bytes, list[tuple[str, str]]]:
-    """The image of a form, and its other fields."""
+    """Reads a form; returns its image and its other fields."""
     limited = _limited(request, max_bytes + OPTIONS_BYTES)
     try:
         async with limited.form(max_files=1, max_fields=32, max_part_size=OPTIONS_BYTES) as form:
@@ -181,7 +184,7 @@ async def _form(request: Request, max_bytes: int) -> tuple[bytes, list[tuple[str
 
 
 def _from_text(fields: list[tuple[str, str]]) -> dict[str, Any]:
-    """The options among a form's fields or in a query; which of two would count is nobody's guess."""
+    """Reads options from a form's fields or a query; refuses an option that is given twice."""
     given = dict(fields)
     if len(given) < len(fields):
         raise InvalidOption("an option is given twice: give each one once")
@@ -195,7 +198,7 @@ def _merged(query: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _timed(request: Request, patience: asyncio.Timeout, slowest: int) -> Request:
-    """The request, of which every byte prolongs our patience."""
+    """Wraps the request so that every byte that arrives extends the deadline."""
     loop = asyncio.get_running_loop()
     end = loop.time() + READ_SECONDS
 
@@ -209,7 +212,7 @@ def _timed(request: Request, patience: asyncio.Timeout, slowest: int) -> Request
 
 
 def _limited(request: Request, limit: int) -> Request:
-    """The request, whose body ends with an error once it is over its limit, whoever reads it."""
+    """Wraps the request so that reading its body fails once it is over the limit."""
     so_far = 0
 
     async def receive() -> Message:

@@ -1,1 +1,1 @@
-"""What a job is in the bucket: its record, its marker, and the protocol that all processes follow."""
+"""Jobs in the bucket: their records, their markers, and the protocol that all processes follow."""

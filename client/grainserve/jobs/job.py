@@ -1,6 +1,6 @@
-"""The job record: what is known about one image on its way, as JSON in `jobs/{imageId}.json`.
+"""The job record: what is known about an image's job, as JSON in `jobs/{imageId}.json`.
 
-A record is a value: each step of a job's life makes a new record from the old one. `protocol.py` writes them.
+A record is a value: each step of a job's life makes a new record from the old one. `store.py` writes the records.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ Kind = TypeVar("Kind")
 
 MAX_ATTEMPTS = 3
 MODEL_PATIENCE = timedelta(hours=1)
-"""How long a job waits for a model that TorchServe does not have: a restart makes it forget, until somebody registers
-it again."""
+"""How long a job waits for a model that TorchServe does not have: a restarted TorchServe lacks it until somebody
+registers it again."""
 MODEL_PAUSE = timedelta(seconds=30)
-"""Between two attempts at such a job."""
+"""Pause between two attempts at a job whose model TorchServe lacks."""
 LONGEST_PAUSE = timedelta(minutes=5)
-"""No job waits longer before its next attempt: a `notBefore` further off is a slip of a clock, or of a hand."""
+"""Longest pause before a job's next attempt. A `notBefore` further off is a mistake of a clock, or of a hand, and is
+ignored."""
 LOOK_AGAIN = timedelta(hours=1)
-"""The longest time after which a job is looked at again, whatever its record says."""
+"""Longest time until a job is looked at again, whatever its record says."""
 
 LONGEST_LEASE = timedelta(hours=1)
-"""A lease that says more was written by a clock gone wrong."""
+"""Longest lease that counts: only a clock gone wrong writes a longer one."""
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -42,11 +43,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Lease:
-    """Who works on a job, and until when others keep their hands off it.
+    """A claim on a job: who works on it, and until when others leave it alone.
 
     Attributes:
-        owner: unique to one claim, so that a claimer recognises its own record.
-        expires: GCS's time, UTC.
+        owner: name unique to one claim, so that a claimer recognises its own record.
+        expires: end of the lease, GCS's time, UTC.
     """
 
     owner: str
@@ -55,7 +56,13 @@ class Lease:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed."""
+    """The reason why an attempt failed.
+
+    Attributes:
+        code: error code.
+        message: text for people.
+        status: HTTP status, where there was one.
+    """
 
     code: str
     message: str
@@ -67,19 +74,20 @@ class Job:
     """A job record.
 
     Attributes:
-        image_id: its image.
-        submitter: whose job it is; dispatchers serve submitters in turn.
+        image_id: image id.
+        submitter: name of the submitter; dispatchers serve submitters in turn.
         model: TorchServe model.
         version: TorchServe model version; None for the default one.
-        options: options as checked at submit.
-        created: GCS's time, UTC, as all times here are.
+        options: options as checked at submission.
+        created: when the job was submitted, GCS's time, UTC, as all times here.
         state: queued, running, done or failed.
-        attempts: attempts begun, the running one included. One that ends in backpressure is taken back.
+        attempts: number of attempts begun, the running one included. An attempt that ends in backpressure does not
+            count.
         not_before: a queued job waits until then.
-        lease: set while running.
+        lease: current lease; set while the job is running.
         error: why the last attempt failed.
-        modelless_since: when TorchServe was first found without the model, unless it has been there since.
-        traceparent: whose trace it belongs to, as W3C writes it; jobs of before 2026-11-22 have none.
+        modelless_since: when TorchServe was first found without the model; None if it has had the model since.
+        traceparent: W3C trace that the job belongs to; jobs from before 2026-11-22 have none.
     """
 
     image_id: str
@@ -98,19 +106,22 @@ class Job:
 
     @property
     def about(self) -> str:
-        """How logs name it."""
+        """The job's name in logs."""
         return f"image {self.image_id}" + (f" (trace {trace_id(self.traceparent)})" if self.traceparent else "")
 
     @property
     def ended(self) -> bool:
-        """Whether it is done or failed, which it then stays."""
+        """Whether the job is done or failed; it then stays so."""
         return self.state in (State.DONE, State.FAILED)
 
     def stage(self, now: datetime) -> str:
-        """The job's place in the bucket, for people.
+        """Returns the job's stage, for people to read.
 
-        Its state; but a queued job that waits for its next attempt is `delayed`, and a running one whose lease ran out
-        `abandoned`.
+        The stage is the state, with two exceptions. A queued job that waits for its next attempt is `delayed`. A
+        running job whose lease ran out is `abandoned`.
+
+        Args:
+            now: GCS's time, UTC.
         """
         waits = self.claimable_in(now) > 0
         if self.state is State.RUNNING and not waits:
@@ -118,13 +129,13 @@ class Job:
         return "delayed" if self.state is State.QUEUED and waits else self.state.value
 
     def held_until(self, latest: datetime) -> Job:
-        """The lease ends then at the latest."""
+        """Returns the job with a lease that ends by `latest`."""
         if self.lease is None or self.lease.expires <= latest:
             return self
         return replace(self, lease=replace(self.lease, expires=latest))
 
     def claimable_in(self, now: datetime) -> float:
-        """Seconds until a job that has not ended may be claimed, or is worth another look; 0 or less: now."""
+        """Returns the seconds until an unended job may be claimed, or is worth another look; 0 or less means now."""
         if self.state is State.RUNNING and self.lease:
             return min(self.lease.expires - now, LOOK_AGAIN).total_seconds()
         if self.not_before is None or self.not_before - now > LONGEST_PAUSE:
@@ -132,42 +143,60 @@ class Job:
         return (self.not_before - now).total_seconds()
 
     def claimed(self, lease: Lease) -> Job:
-        """An attempt begins. It counts from here, so that an image that kills its dispatcher is not tried forever."""
+        """Returns the job with an attempt begun under this lease.
+
+        The attempt counts from here, so that an image that kills its dispatcher is not tried forever.
+        """
         return replace(self, state=State.RUNNING, attempts=self.attempts + 1, lease=lease, not_before=None)
 
     def renewed(self, expires: datetime) -> Job:
-        """The lease runs on."""
+        """Returns the job with a lease that runs until `expires`."""
         assert self.lease is not None
         return replace(self, lease=replace(self.lease, expires=expires))
 
     def released(self) -> Job:
-        """Backpressure or a dispatcher that stops: back in the queue, the attempt taken back."""
+        """Returns the job put back into the queue, without counting its attempt.
+
+        This happens after backpressure, and when a dispatcher stops.
+        """
         return replace(self, state=State.QUEUED, attempts=max(0, self.attempts - 1), lease=None)
 
     def attempt_failed(self, error: Failure, now: datetime) -> Job:
-        """Back in the queue to be tried later, or failed when that was the last attempt."""
+        """Returns the job put back into the queue for a later attempt, or failed if this was its last one.
+
+        Args:
+            error: why the attempt failed.
+            now: GCS's time, UTC.
+        """
         if self.attempts >= MAX_ATTEMPTS:
             return self.failed(error)
         later = now + timedelta(seconds=2.0 ** (self.attempts - 1))
         return replace(self, state=State.QUEUED, lease=None, not_before=later, error=error, modelless_since=None)
 
     def postponed(self, error: Failure, now: datetime) -> Job:
-        """TorchServe lacks its model: back in the queue, the attempt taken back; failed when that has lasted."""
+        """Returns the job put back into the queue because TorchServe lacks its model.
+
+        The attempt does not count. When the model has been missing for `MODEL_PATIENCE`, the job is failed instead.
+
+        Args:
+            error: why the attempt failed.
+            now: GCS's time, UTC.
+        """
         since = self.modelless_since or now
         if now - since >= MODEL_PATIENCE:
             return self.failed(error)
         return replace(self.released(), not_before=now + MODEL_PAUSE, error=error, modelless_since=since)
 
     def failed(self, error: Failure) -> Job:
-        """The job ends without a result."""
+        """Returns the job ended without a result."""
         return replace(self, state=State.FAILED, lease=None, not_before=None, error=error)
 
     def done(self) -> Job:
-        """The job ends with a result."""
+        """Returns the job ended with a result."""
         return replace(self, state=State.DONE, lease=None, not_before=None, error=None, modelless_since=None)
 
     def to_json(self) -> bytes:
-        """The record as stored."""
+        """Returns the record as it is stored."""
         record = {
             "imageId": self.image_id,
             "submitter": self.submitter,
@@ -190,12 +219,12 @@ class Job:
         """Reads a stored record.
 
         Raises:
-            InvalidJob: it is not a job record.
+            InvalidJob: the bytes are no job record.
         """
         try:
             record = json.loads(data)
             lease, error, not_before = record["lease"], record["error"], record["notBefore"]
-            modelless_since = record.get("modellessSince")  # records of before 2026-11-21 have none
+            modelless_since = record.get("modellessSince")  # records from before 2026-11-21 have none
             return cls(
                 image_id=_a(str, record["imageId"]),
                 submitter=_a(str, record["submitter"]),

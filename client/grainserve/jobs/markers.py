@@ -1,7 +1,7 @@
 """The markers of unfinished jobs, `pending/{submitter}/{imageId}`, looked at without reading them all.
 
-Image ids are random, so a page of names from a random place on is a fair sample: many dispatchers that each take their
-own find different jobs, however many there are, for one listing call a page.
+Image ids are random, so a page of names from a random place on is a fair sample. Dispatchers that each draw a place of
+their own find different jobs, however many dispatchers there are, for one listing call per page.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from grainserve.storage.bucket import Bucket, Found
 
 PREFIX = "pending/"
 SHARE = 4
-"""Jobs of a submitter in a look, at least: each costs a call or two, however few it brings."""
+"""Fewest jobs that a look asks for of each submitter: the look costs a call or two, however few jobs it brings."""
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """An unfinished job.
+    """An unfinished job, as its marker names it.
 
     Attributes:
-        submitter: whose it is.
-        image_id: its image.
-        generation: its marker's, where it is known.
+        submitter: name of the submitter.
+        image_id: image id.
+        generation: generation of the marker, where it is known.
     """
 
     submitter: str
@@ -35,7 +35,7 @@ class Ticket:
 
     @property
     def marker(self) -> str:
-        """The name of its marker."""
+        """Name of the marker's object."""
         return f"{PREFIX}{self.submitter}/{self.image_id}"
 
 
@@ -43,8 +43,8 @@ class Markers:
     """The unfinished jobs of a bucket.
 
     Args:
-        bucket: where the markers are.
-        chance: draws submitters and places.
+        bucket: bucket that holds the markers.
+        chance: random generator that draws submitters and places; None makes one.
     """
 
     def __init__(self, bucket: Bucket, chance: random.Random | None = None) -> None:
@@ -52,14 +52,14 @@ class Markers:
         self._chance = chance or random.Random()
 
     def some(self, count: int) -> Iterator[Ticket]:
-        """Looks for work: about as many jobs of each submitter, in an order drawn anew each time.
+        """Yields unfinished jobs: about as many of each submitter, in an order drawn anew each time.
 
         Args:
-            count: how many are wanted in all, about.
+            count: about how many jobs are wanted in all.
 
         Yields:
-            The tickets, a page of each submitter after the other's: who has enough asks no further, and the submitters
-            that are left cost no call.
+            Tickets, one submitter's page after the other's. A caller that has enough stops, and the remaining
+                submitters cost no call.
         """
         submitters = self._bucket.folders(PREFIX)
         self._chance.shuffle(submitters)
@@ -74,11 +74,21 @@ class Markers:
                 yield ticket
 
     def count(self, limit: int, submitter: str | None = None) -> int:
-        """How many unfinished jobs there are, of one submitter or of all, counted up to a limit."""
+        """Counts the unfinished jobs.
+
+        Args:
+            limit: number at which counting stops.
+            submitter: whose jobs to count; None counts all.
+        """
         return sum(1 for _ in self._bucket.names(_folder(submitter), limit=limit))
 
     def made(self, limit: int, submitter: str | None = None) -> list[tuple[Ticket, datetime]]:
-        """Unfinished jobs, of one submitter or of all, up to a limit, and when each was submitted; in order of name."""
+        """Returns unfinished jobs and when each was submitted, in order of name.
+
+        Args:
+            limit: largest number of jobs.
+            submitter: whose jobs to return; None for all.
+        """
         found = self._bucket.entries(_folder(submitter), limit=limit)
         return [(ticket, each.written) for each in found if (ticket := _read(each))]
 
@@ -86,7 +96,7 @@ class Markers:
         folder = f"{PREFIX}{submitter}/"
         start = f"{folder}{self._chance.randrange(16**4):04x}"
         page = list(self._bucket.entries(folder, start=start, limit=count))
-        if len(page) < count:  # the end was reached: on from the beginning
+        if len(page) < count:  # the end was reached: goes on from the beginning
             first = [found for found in self._bucket.entries(folder, limit=count) if found.name < start]
             page += first[: count - len(page)]
         return [ticket for found in page if (ticket := _read(found))]
@@ -97,6 +107,6 @@ def _folder(submitter: str | None) -> str:
 
 
 def _read(found: Found) -> Ticket | None:
-    """The ticket that a marker's name holds; None for a name that is no marker."""
+    """Returns the ticket that a marker's name holds; None for a name that is no marker's."""
     submitter, _, image_id = found.name.removeprefix(PREFIX).partition("/")
     return Ticket(submitter, image_id, found.generation) if submitter and IMAGE_ID.fullmatch(image_id) else None

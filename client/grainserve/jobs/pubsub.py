@@ -1,9 +1,9 @@
-"""News of jobs by Google Pub/Sub, where a deployment outgrows listing the bucket.
+"""Tells dispatchers of jobs by Google Pub/Sub, where a deployment outgrows listing the bucket.
 
-A message says that a job is pending and no more: GCS stays the truth, so one that is lost or comes twice costs nothing.
-Its ack deadline is extended while a dispatcher has it, and it is acknowledged when its job has ended; where nobody
-acknowledges it, Pub/Sub brings it to another dispatcher. What it has brought in vain too often goes to the dead
-letters, and its job fails with that as the reason.
+A message says only that a job is pending. GCS stays the truth, so a message that is lost or comes twice costs nothing.
+While a dispatcher has a message it extends the message's ack deadline, and it acknowledges the message when the job has
+ended. A message that nobody acknowledges goes to another dispatcher. A message that was delivered in vain too often
+goes to the dead letters, and its job fails with that as the reason.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ log = logging.getLogger(__name__)
 
 TOPIC = re.compile(r"projects/([a-z0-9:.-]+)/topics/([A-Za-z][A-Za-z0-9._~+%-]{2,220})")
 DELIVERIES = 20
-"""Times a message is brought before it is a dead letter."""
+"""Times a message is delivered before it becomes a dead letter."""
 CALL_SECONDS = 20.0
 BATCH = 1000
 """Messages under way at once: as many as Pub/Sub takes in one call."""
 
 
 class NotificationError(GrainserveError):
-    """Pub/Sub did not answer, or not as it should."""
+    """Pub/Sub did not answer, or answered with an error."""
 
     code = "notification_error"
 
 
 @dataclass(frozen=True)
 class News:
-    """A message.
+    """A message about a job.
 
     Attributes:
-        ticket: the job it is about.
-        ack_id: what it is acknowledged by.
-        dead: it came as a dead letter.
+        ticket: ticket of the job.
+        ack_id: id to acknowledge the message by.
+        dead: whether the message came as a dead letter.
     """
 
     ticket: Ticket
@@ -56,15 +56,15 @@ class News:
 
 
 class Notifications:
-    """One topic, with a subscription that all dispatchers share and one for its dead letters.
+    """One topic and one for its dead letters, each with a subscription that all dispatchers share.
 
-    They are called `TOPIC`, `TOPIC-dispatch`, `TOPIC-dead` and `TOPIC-dead-dispatch`.
+    The topics are called `TOPIC` and `TOPIC-dead`, their subscriptions `TOPIC-dispatch` and `TOPIC-dead-dispatch`.
 
     Args:
-        topic: `projects/PROJECT/topics/TOPIC`.
+        topic: full name of the topic, `projects/PROJECT/topics/TOPIC`.
 
     Raises:
-        InvalidConfiguration: that is no topic's name, or google-cloud-pubsub is not installed.
+        InvalidConfiguration: the name is no topic's, or google-cloud-pubsub is not installed.
     """
 
     def __init__(self, topic: str) -> None:
@@ -86,7 +86,10 @@ class Notifications:
         self._dead = f"projects/{match[1]}/subscriptions/{match[2]}-dead-dispatch"
 
     def create(self, ack_seconds: int = 60) -> None:
-        """Makes the topics and subscriptions that are not there.
+        """Creates the topics and subscriptions that do not exist.
+
+        Args:
+            ack_seconds: seconds in which a message must be acknowledged or its deadline extended.
 
         Raises:
             NotificationError: Pub/Sub refused.
@@ -109,18 +112,18 @@ class Notifications:
                     continue
 
     def announce(self, ticket: Ticket) -> None:
-        """Says that a job is pending.
+        """Announces that a job is pending.
 
         Raises:
-            NotificationError: it could not be said; the marker says it, too.
+            NotificationError: the message could not be sent; the job's marker says the same.
         """
         self.announce_all([ticket])
 
     def announce_all(self, tickets: Iterable[Ticket]) -> int:
-        """Says that jobs are pending, many in one call; returns how many.
+        """Announces that jobs are pending, many in one call; returns how many.
 
         Raises:
-            NotificationError: some could not be said.
+            NotificationError: some messages could not be sent.
         """
         count = 0
         for some in batched(tickets, BATCH):
@@ -135,7 +138,11 @@ class Notifications:
         return count
 
     def pull(self, most: int, wait: float) -> list[News]:
-        """Brings news, dead letters too; none after `wait` seconds without any.
+        """Pulls messages, dead letters included; returns none after `wait` seconds without any.
+
+        Args:
+            most: largest number of messages from each subscription.
+            wait: seconds to wait for a message.
 
         Raises:
             NotificationError: Pub/Sub did not answer.
@@ -143,7 +150,7 @@ class Notifications:
         return [*self._pull(self._dead, most, 0.5, dead=True), *self._pull(self._jobs, most, wait, dead=False)]
 
     def extend(self, news: Sequence[News], seconds: float) -> None:
-        """Keeps messages from being brought to others for so long; 0 gives them back at once.
+        """Keeps messages from other dispatchers for so many seconds; 0 gives them back at once.
 
         Raises:
             NotificationError: Pub/Sub did not answer.
@@ -154,10 +161,10 @@ class Notifications:
                 self._subscriber.modify_ack_deadline(request=request, timeout=CALL_SECONDS)
 
     def acknowledge(self, news: Sequence[News]) -> None:
-        """Says that messages have done their duty.
+        """Acknowledges messages, so that they are not delivered again.
 
         Raises:
-            NotificationError: Pub/Sub did not answer; they will be brought again.
+            NotificationError: Pub/Sub did not answer; the messages will be delivered again.
         """
         for subscription, ack_ids in self._by_subscription(news):
             with _translated("acknowledging"):
@@ -188,17 +195,17 @@ class Notifications:
 
 
 def from_environment() -> Notifications | None:
-    """The topic that GRAINSERVE_PUBSUB names; None where it names none.
+    """Returns the topic that GRAINSERVE_PUBSUB names, or None where the variable is not set.
 
     Raises:
-        InvalidConfiguration: what it names is no topic.
+        InvalidConfiguration: the name is no topic's, or google-cloud-pubsub is not installed.
     """
     topic = os.environ.get(PUBSUB)
     return Notifications(topic) if topic else None
 
 
 def batched(tickets: Iterable[Ticket], size: int) -> Iterator[list[Ticket]]:
-    """Yields lists of up to so many; itertools has it from Python 3.12 on."""
+    """Yields lists of up to `size` tickets; itertools has this from Python 3.12 on."""
     left = iter(tickets)
     while some := list(islice(left, size)):
         yield some

@@ -1,4 +1,4 @@
-"""Job records in the bucket, `jobs/{imageId}.json`: read, and changed by compare-and-swap on their generation."""
+"""Reads job records, `jobs/{imageId}.json`, and changes them by compare-and-swap on their generation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JSON = "application/json"
 
 
 class LeaseLost(GrainserveError):
-    """The record was changed by another: this claim is over."""
+    """Another writer changed the record: this claim is over."""
 
     code = "lease_lost"
 
@@ -24,8 +24,8 @@ class Records:
     """The job records of a bucket.
 
     Args:
-        bucket: where they are.
-        now: the clock, UTC.
+        bucket: bucket that holds the records.
+        now: clock that gives the time, UTC.
     """
 
     def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
@@ -35,12 +35,13 @@ class Records:
     def read(self, image_id: str) -> tuple[Job, int]:
         """Returns a record and its generation.
 
-        Whatever the clock of its writer said, a lease ends `LONGEST_LEASE` after the record was written, by GCS's.
+        A lease ends at most `LONGEST_LEASE` after its record was written, by GCS's time, whatever the writer's clock
+        said.
 
         Raises:
-            InvalidImageId: not an id.
-            ImageNotFound: there is none; storage was asked twice.
-            InvalidJob: it cannot be read, or is another image's.
+            InvalidImageId: the id is no image id.
+            ImageNotFound: there is no record; storage was asked twice.
+            InvalidJob: the record cannot be read, or is another image's.
         """
         stored = read_or_confirm(self._bucket, record_name(check_image_id(image_id)))
         if stored is None:
@@ -54,13 +55,18 @@ class Records:
         return job, stored.generation
 
     def swap(self, job: Job, generation: int, lease: Lease | None = None) -> int:
-        """Writes a record over the one of that generation, or over a later one that bears the same lease of ours.
+        """Replaces the record of this generation, or a later record under the same lease.
+
+        Args:
+            job: new record.
+            generation: generation of the record to replace.
+            lease: our lease; if it is given, a later record under it is our own and may be replaced, too.
 
         Returns:
             The new generation.
 
         Raises:
-            LeaseLost: the record was changed by another.
+            LeaseLost: another writer changed the record.
         """
         name, data = record_name(job.image_id), job.to_json()
         tries = Retries(f"changing {name}")
@@ -70,19 +76,19 @@ class Records:
             except PreconditionFailed:
                 stored = self._bucket.read(name)
             if stored and stored.data == data:
-                return stored.generation  # a write whose answer was lost was retried and has met itself
+                return stored.generation  # our write's answer was lost, and the retry met our own record
             found = Job.from_json(stored.data).lease if stored and lease else None
             if not (stored and lease and found and found.owner == lease.owner):
                 raise LeaseLost(f"the job of image {job.image_id!r} was changed by another dispatcher")
-            generation = stored.generation  # a renewal of ours whose answer was lost
+            generation = stored.generation  # this is our own renewal, whose answer was lost
             tries.again()
 
 
 def read_or_confirm(bucket: Bucket, name: str) -> Stored | None:
-    """Reads an object without which a job ends for good; None where two different questions find none.
+    """Reads an object whose absence ends a job for good; returns None if two different requests find none.
 
     Raises:
-        StorageError: the second one finds it.
+        StorageError: the first request finds none and the second one does.
     """
     stored = bucket.read(name)
     if stored is None and bucket.exists(name):
@@ -91,5 +97,5 @@ def read_or_confirm(bucket: Bucket, name: str) -> Stored | None:
 
 
 def record_name(image_id: str) -> str:
-    """The name of a record's object."""
+    """Returns the name of a record's object."""
     return f"jobs/{image_id}.json"

@@ -8,11 +8,14 @@
 | `results/{imageId}.json` | the result | once |
 | `keys/{digest}.json` | the image id given for a submitter's idempotency key | once, before the others |
 
-The record is the truth: a job is done when it says so, and what has ended stays as it ended. Whoever holds the lease
-works. Nothing breaks when two believe they hold it: the result is written once, and each change of a record names the
-generation it was made from. So does each deletion: an image that is deleted and submitted again under its key has its
-id again, and what is deleted is what was there before the record said that it may go, never what came since. All
-times are GCS's (`clock.py`), so that no machine's clock matters.
+The record is the truth: a job is done when its record says so, and a job that has ended stays as it ended. The holder
+of the lease does the work. Nothing breaks when two dispatchers believe that they hold it: the result is written once,
+and each change of a record names the generation that it was made from.
+
+Each deletion names a generation, too. An image that is deleted and then submitted again under its key has the same id
+again. A deletion takes what was there before the record said that it may go, never what came later.
+
+All times are GCS's (`storage/clock.py`), so that no machine's clock matters.
 """
 
 from __future__ import annotations
@@ -58,9 +61,9 @@ class Claim:
     """A job to be changed.
 
     Attributes:
-        job: its record.
-        generation: that of the record.
-        ticket: where its marker is; the submitter's when not given.
+        job: record of the job.
+        generation: generation of the record.
+        ticket: ticket of its marker; None for the record's own submitter and image id.
     """
 
     job: Job
@@ -70,16 +73,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Later:
-    """The job cannot be claimed for so many seconds."""
+    """A job that cannot be claimed yet.
+
+    Attributes:
+        seconds: seconds to wait before another look.
+    """
 
     seconds: float
 
 
 def check_submitter(submitter: str) -> str:
-    """Returns the name unchanged.
+    """Returns a submitter's name unchanged.
 
     Raises:
-        InvalidConfiguration: it is not 1 to 63 lower-case letters, digits, `-` or `_`. Names become folders.
+        InvalidConfiguration: the name is not 1 to 63 lower-case letters, digits, `-` or `_`, beginning with a letter or
+            a digit. Names become folders.
     """
     if not SUBMITTER.fullmatch(submitter):
         raise InvalidConfiguration(
@@ -93,13 +101,13 @@ class JobStore:
     """Images, jobs and results in one bucket.
 
     Args:
-        bucket: where they are.
+        bucket: bucket that holds them.
         lease: how long a claim holds without renewal, `LONGEST_LEASE` at most.
-        now: the clock, UTC; GCS's when not given.
-        notifications: says that jobs are pending, where looking at `pending/` is not enough.
+        now: clock that gives the time, UTC; None for GCS's.
+        notifications: Pub/Sub topic that announces jobs, where looks at `pending/` are not enough; None for none.
 
     Raises:
-        InvalidConfiguration: the lease is longer than others would honour.
+        InvalidConfiguration: the lease is longer than other dispatchers honour.
     """
 
     def __init__(
@@ -136,23 +144,24 @@ class JobStore:
     ) -> str:
         """Stores image, job and marker, in this order, and returns the image id.
 
-        A crash in between leaves an image, or an image and a job, that nothing points to; never a marker whose
-        image or job is missing.
+        A crash in between leaves an image, or an image and a job, that nothing points to. It never leaves a marker
+        whose image or job is missing.
 
         Args:
-            image: the bytes of an image file.
+            image: bytes of an image file.
             model: TorchServe model.
-            version: its version; None for the default one.
-            options: as checked.
-            submitter: whose job it is.
-            content_type: of the image.
-            key: the submitter's own name for this submission. Submitted again under the same key, the image has the
-                same id and makes no second job; what a crash had left out is made good.
-            traceparent: the trace it belongs to, as W3C writes it; a new one when not given.
-            on_id: told of the image id before there is anything to work on under it, for a caller who may be
-                interrupted and then wants to cancel; what it raises ends the submission.
+            version: model version; None for the default one.
+            options: checked options.
+            submitter: name of the submitter.
+            content_type: MIME type of the image.
+            key: the submitter's own name for this submission. Submitting the image again under the same key returns the
+                same id and makes no second job; what a crash had left out is stored then.
+            traceparent: W3C trace that the submission belongs to; None makes a new one.
+            on_id: called with the image id before the job is stored, so that an interrupted caller can cancel it; an
+                error that it raises ends the submission.
 
         Raises:
+            InvalidConfiguration: the submitter's name is not allowed.
             IdempotencyConflict: another image, or other options, were submitted under this key.
         """
         image_id = uuid.uuid4().hex
@@ -175,7 +184,7 @@ class JobStore:
         return image_id
 
     def mark(self, ticket: Ticket) -> bool:
-        """Makes dispatchers know of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
+        """Tells dispatchers of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
         made = self._create(ticket.marker, b"", "application/octet-stream")
         self._announce(ticket)
         return made
@@ -184,11 +193,11 @@ class JobStore:
         """Returns the result, or None while the job goes on.
 
         Raises:
-            InvalidImageId: not an id.
-            ImageNotFound: no job under this id.
+            InvalidImageId: the id is no image id.
+            ImageNotFound: there is no job under this id.
             JobFailed: the job ended without a result.
             ResultNotFound: the result was deleted.
-            InvalidResult: what is stored in its place is not of this image.
+            InvalidResult: the object stored as the result is not this image's result.
         """
         job = self.job(image_id)
         if job.state is State.FAILED and job.error:
@@ -199,8 +208,8 @@ class JobStore:
         """Returns the result of a job that is done.
 
         Raises:
-            ResultNotFound: there is none.
-            InvalidResult: what is stored in its place is not of this image.
+            ResultNotFound: there is no result.
+            InvalidResult: the object stored as the result is not this image's result.
         """
         stored = self.bucket.read(_result_name(check_image_id(image_id)))
         if stored is None:
@@ -218,7 +227,7 @@ class JobStore:
         """Returns the job record.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is no record.
         """
         return self._records.read(image_id)[0]
 
@@ -226,7 +235,7 @@ class JobStore:
         """Returns the image's bytes as submitted.
 
         Raises:
-            ImageNotFound: there is none; storage was asked twice.
+            ImageNotFound: there is no image; storage was asked twice.
         """
         stored = read_or_confirm(self.bucket, f"images/{check_image_id(image_id)}")
         if stored is None:
@@ -237,7 +246,7 @@ class JobStore:
         """Opens the image as submitted, to be read in parts.
 
         Raises:
-            ImageNotFound: there is none.
+            ImageNotFound: there is no image.
         """
         opened = self.bucket.open(f"images/{check_image_id(image_id)}")
         if opened is None:
@@ -245,14 +254,14 @@ class JobStore:
         return opened
 
     def delete(self, image_id: str) -> None:
-        """Deletes image, job and result. A dispatcher that is at work on it finds the record gone and drops its result.
+        """Deletes image, job and result. A dispatcher that works on the job finds its record gone and drops the result.
 
-        First the record says that the job failed, as `deleted`, so that nobody ends it otherwise; it goes last, so that
-        a deletion that was interrupted can be asked for again.
+        The record first says that the job failed, as `deleted`, so that nobody ends the job in another way. The record
+        goes last, so that an interrupted deletion can be asked for again.
 
         Raises:
-            ImageNotFound: no job under this id.
-            InvalidJob: its record cannot be read.
+            ImageNotFound: there is no job under this id.
+            InvalidJob: the job's record cannot be read.
         """
         tries = Retries(f"deleting the job of image {image_id}")
         while True:
@@ -269,15 +278,15 @@ class JobStore:
             return self.bucket.delete(record_name(image_id), generation)
 
     def cancel(self, image_id: str) -> bool:
-        """Fails a job that has not ended, as `cancelled`, whoever works on it. Returns whether it had not ended.
+        """Fails a job that has not ended, as `cancelled`, whoever works on it; returns whether it did.
 
-        A dispatcher that is at work on it finds its lease gone and drops its result. A result that is there already
-        makes it done.
+        A dispatcher that works on the job finds its lease gone and drops its result. If the result is already there,
+        the job is done instead.
 
         Raises:
-            InvalidImageId: not an id.
-            ImageNotFound: no job under this id.
-            InvalidJob: its record cannot be read.
+            InvalidImageId: the id is no image id.
+            ImageNotFound: there is no job under this id.
+            InvalidJob: the job's record cannot be read.
         """
         tries = Retries(f"cancelling the job of image {image_id}")
         while True:
@@ -292,10 +301,15 @@ class JobStore:
     # For dispatchers ------------------------------------------------------------------------------------------------
 
     def claim(self, ticket: Ticket, owner: str) -> Claim | Later | None:
-        """Tries to take a job.
+        """Tries to claim a job.
+
+        Args:
+            ticket: ticket of the job.
+            owner: name of the dispatcher; the lease adds an id of its own for each claim.
 
         Returns:
-            The claim; or how long it cannot be claimed; or None when the job has ended (its marker is then gone too).
+            The claim; or `Later` while the job cannot be claimed; or None when the job has ended (its marker is then
+                gone, too).
         """
         tries = Retries(f"claiming the job of image {ticket.image_id}")
         while True:
@@ -308,7 +322,7 @@ class JobStore:
             try:
                 attempts = claim.job.attempts
                 if attempts and self._find_result(claim.job):
-                    self._end(claim)  # whoever wrote the result died before saying so
+                    self._end(claim)  # the writer of the result died before it ended the job
                     return None
                 if attempts >= MAX_ATTEMPTS:  # the last attempt took its dispatcher with it
                     reason = Failure("attempts_exhausted", f"{attempts} attempts began and none came to an end")
@@ -320,10 +334,10 @@ class JobStore:
                 tries.again()  # another dispatcher was first: its record says what comes next
 
     def unended(self, ticket: Ticket) -> Claim | None:
-        """Returns the record of a job that has not ended; of one that has, or is gone, this ticket's marker is dropped.
+        """Returns the record of a job that has not ended; else drops the ticket's marker and returns None.
 
         Raises:
-            InvalidJob: it cannot be read.
+            InvalidJob: the record cannot be read.
         """
         while True:
             try:
@@ -334,14 +348,19 @@ class JobStore:
                 if not job.ended:
                     return Claim(job, generation, ticket)
             if ticket.generation is not None:
-                self._drop_marker(ticket)  # whoever ended the job died before this, or knew of another one
+                self._drop_marker(ticket)  # whoever ended the job died before this, or knew of another marker
                 return None
             ticket = self._seen(ticket)
             if ticket.generation is None:
-                return None  # there is none
+                return None  # there is no marker
 
     def give_up(self, ticket: Ticket, reason: Failure) -> None:
-        """Fails a job that nobody works on; one that has ended or is leased stays as it is."""
+        """Fails a job that nobody works on; a job that has ended, or cannot be claimed yet, stays as it is.
+
+        Args:
+            ticket: ticket of the job.
+            reason: error of the job, if its record has none yet.
+        """
         try:
             claim = Claim(*self._records.read(ticket.image_id), ticket)
         except ImageNotFound:
@@ -352,10 +371,10 @@ class JobStore:
             self._change(claim, claim.job.failed(claim.job.error or reason))
 
     def renew(self, claim: Claim) -> Claim:
-        """Extends the lease.
+        """Extends the lease; returns the claim with its new record.
 
         Raises:
-            LeaseLost: another has changed the record.
+            LeaseLost: another writer changed the record.
         """
         job = claim.job.renewed(self.now() + self.lease)
         return replace(claim, job=job, generation=self._records.swap(job, claim.generation, claim.job.lease))
@@ -363,8 +382,8 @@ class JobStore:
     def finish(self, claim: Claim, result: dict[str, Any]) -> None:
         """Stores the result, once, then ends the job.
 
-        A result that is there already stays and is no error. That of a job that has failed or was deleted meanwhile is
-        dropped: what has ended stays as it ended.
+        A result that is there already stays and is no error. If the job has failed or was deleted meanwhile, its result
+        is dropped: what has ended stays as it ended.
         """
         name = _result_name(claim.job.image_id)
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
@@ -376,7 +395,7 @@ class JobStore:
             except LeaseLost:
                 pass
             try:
-                job, generation = self._records.read(claim.job.image_id)  # a renewal, a takeover, another's end
+                job, generation = self._records.read(claim.job.image_id)  # after a renewal, a takeover, another's end
             except ImageNotFound:
                 return self.bucket.delete(name, stored)
             if job.state is State.FAILED:
@@ -387,19 +406,19 @@ class JobStore:
             tries.again()
 
     def attempt_failed(self, claim: Claim, error: Failure) -> Job:
-        """Notes a failed attempt; the third one fails the job. Returns the record as it now is."""
+        """Notes a failed attempt; the third one fails the job. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.attempt_failed(error, self.now()))
 
     def postpone(self, claim: Claim, error: Failure) -> Job:
-        """Puts back a job whose model TorchServe lacks; that fails it in the end. Returns the record as it now is."""
+        """Puts back a job whose model TorchServe lacks; fails it in the end. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.postponed(error, self.now()))
 
     def reject(self, claim: Claim, error: Failure) -> Job:
-        """Fails the job at once. Returns the record as it now is."""
+        """Fails the job at once. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.failed(error))
 
     def release(self, claim: Claim) -> Job:
-        """Puts the job back without counting the attempt. Returns the record as it now is."""
+        """Puts the job back without counting the attempt. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.released())
 
     # Inside ---------------------------------------------------------------------------------------------------------
@@ -412,7 +431,7 @@ class JobStore:
             log.warning("%s; dispatchers find it when they next look at pending/", error)
 
     def _id_for_key(self, submitter: str, key: str, image_id: str, fingerprint: str) -> str:
-        """The image id that belongs to a key: this one, unless there is one already."""
+        """Returns the image id stored for a key, and stores this one if there is none."""
         name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
         given = {"imageId": image_id, "fingerprint": fingerprint}
         tries = Retries(f"looking up the key {key!r}")
@@ -426,7 +445,7 @@ class JobStore:
         return image_id
 
     def _end(self, claim: Claim) -> None:
-        """Result stored: done, whoever holds the lease; then the marker goes.
+        """Ends a job whose result is stored as done, whoever holds the lease; then drops its marker.
 
         Raises:
             LeaseLost: the record was changed meanwhile.
@@ -434,9 +453,10 @@ class JobStore:
         self._change(claim, claim.job.done())
 
     def _change(self, claim: Claim, job: Job, lease: Lease | None = None) -> Job:
-        """Writes a record; that of a job that has ended drops its marker. Returns the record as it now is.
+        """Writes a record; if its job has ended, drops the marker. Returns the current record.
 
-        A job whose result is there does not fail: it is done, and whoever wrote the result died before saying so.
+        A job whose result is there does not fail: it is done, and the writer of the result died before it ended the
+        job.
 
         Raises:
             LeaseLost: the record was changed meanwhile.
@@ -444,7 +464,7 @@ class JobStore:
         if not job.ended:
             self._records.swap(job, claim.generation, lease)
             return job
-        # Before the record says so: of what comes after that, nothing is this job's.
+        # Before the record says that the job has ended: a marker that comes after that is not this job's.
         ticket = self._seen(_ticket(claim))
         if job.state is State.FAILED and self._find_result(job):
             job = claim.job.done()
@@ -459,7 +479,7 @@ class JobStore:
             return self.job(job.image_id)  # its new owner decides
 
     def _keep_result(self, job: Job, data: bytes) -> int:
-        """Stores a result unless the job has one; returns the generation of the one that is there then."""
+        """Stores a result unless the job has one; returns the generation of the result that is then stored."""
         name, tries = _result_name(job.image_id), Retries(f"storing the result of image {job.image_id}")
         while True:
             try:
@@ -468,7 +488,7 @@ class JobStore:
                 found = self.bucket.find(name)
             try:
                 if found:
-                    # One of before the job is another's under the same id, who may be about to delete it.
+                    # A result older than the job is an earlier job's under the same id, and may be about to be deleted.
                     own = found.written >= job.created
                     return found.generation if own else self.bucket.replace(name, data, JSON, found.generation)
             except PreconditionFailed:
@@ -476,15 +496,15 @@ class JobStore:
             tries.again()
 
     def _find_result(self, job: Job) -> Found | None:
-        """The job's result, where it is stored; what was under this id before the job is none."""
+        """Finds the job's stored result; an older object under this id is none."""
         found = self.bucket.find(_result_name(job.image_id))
         return found if found and found.written >= job.created else None
 
     def _create(self, name: str, data: bytes, content_type: str) -> bool:
-        """Writes what is not there; returns whether it was not.
+        """Creates an object; returns False if one is there already.
 
-        An answer that was lost makes the library write again, and its own first write then looks like another's: both
-        are the same bytes, or bytes as good.
+        If an answer was lost the library writes again, and its own first write then looks like another's. Both have the
+        same bytes, or bytes as good.
         """
         try:
             self.bucket.create(name, data, content_type)
@@ -493,14 +513,14 @@ class JobStore:
         return True
 
     def _seen(self, ticket: Ticket) -> Ticket:
-        """The ticket with its marker's generation, where there is one."""
+        """Returns the ticket with its marker's generation, where there is a marker."""
         if ticket.generation is not None:
             return ticket
         found = self.bucket.find(ticket.marker)
         return replace(ticket, generation=found.generation) if found else ticket
 
     def _drop_marker(self, ticket: Ticket) -> None:
-        """Deletes the marker that was seen, if any was: no later one under its name."""
+        """Deletes the marker that was seen, if any was, and no later one under its name."""
         if ticket.generation is not None:
             self.bucket.delete(ticket.marker, ticket.generation)
 

@@ -1,8 +1,8 @@
-"""What no look at `pending/` finds: unended jobs without a marker, and results that no job has.
+"""Repairs what no look at `pending/` finds: unended jobs without a marker, and results without a job.
 
-Records, results and markers are written one after the other, so who dies in between, or restores or deletes objects by
-hand, leaves one without the other. Listings alone tell nearly all jobs that are well: the record of a job that is done
-was written after its result. Only the others' records are read.
+Records, results and markers are written one after the other. So a process that dies in between, or a person who
+restores or deletes objects by hand, leaves one without the other. Nearly all jobs that are well can be told by listings
+alone: the record of a job that is done was written after its result. Only the records of the others are read.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ RECORDS, RESULTS, END = "jobs/", "results/", ".json"
 AT_ONCE = 16
 """Markers that are looked at at the same time."""
 PAGE = 1000
-"""As many names as GCS lists in a call."""
+"""Names that GCS lists in a call."""
 
 
 class Sweep:
-    """Goes through the records and results of a bucket, and repairs.
+    """A walk through the records and results of a bucket that repairs them.
 
     Args:
-        store: whose.
-        start: the image id, or the beginning of one, to begin at.
+        store: store to repair.
+        start: image id, or the beginning of one, to begin at.
         page: records listed in a step.
 
     Attributes:
-        marked: jobs that had no marker and have one now.
-        dropped: results deleted whose job has failed or is gone.
+        marked: number of jobs that had no marker and have one now.
+        dropped: number of results deleted because their job has failed or is gone.
     """
 
     def __init__(self, store: JobStore, *, start: str = "", page: int = PAGE) -> None:
@@ -47,10 +47,10 @@ class Sweep:
         self._start = start
 
     def step(self, most: int = PAGE) -> bool:
-        """Goes on from where the last step ended; returns whether this was the last one, and the next begins anew.
+        """Takes the next step; returns whether it was the last one, after which the next begins anew.
 
         Args:
-            most: records to read at most; besides, a step is two listings of a page at least.
+            most: largest number of records to read; a step also costs at least two listings of a page.
         """
         start, bucket = self._start, self._store.bucket
         records = list(bucket.entries(RECORDS, start=RECORDS + start, limit=self._page))
@@ -68,7 +68,7 @@ class Sweep:
     def clear_markers(self) -> int:
         """Drops the markers of jobs that have ended or are gone, as dispatchers do; returns how many.
 
-        It reads the record of every pending job.
+        This reads the record of every pending job.
         """
 
         def clear(ticket: Ticket) -> bool:
@@ -90,20 +90,20 @@ class Sweep:
         except ImageNotFound:
             job = None
         if job is None or job.state is State.FAILED:
-            if result:  # listed before the record was read: not of a later submission under the same id
+            if result:  # listed before the record was read, so no later submission's under the same id
                 self._store.bucket.delete(result.name, result.generation)
                 self.dropped += 1
                 log.warning("image %s: a result dropped whose job %s", image_id, "failed" if job else "is gone")
             return
         ticket = Ticket(job.submitter, image_id)
-        # A submission under way may look like this: then its marker is there a moment earlier.
+        # A submission under way may look like this, too: its marker is then there a moment earlier.
         if not job.ended and not self._store.bucket.exists(ticket.marker) and self._store.mark(ticket):
             self.marked += 1
             log.warning("%s: %s and without a marker; it has one again", job.about, job.state)
 
 
 def _is_done(record: Found, result: Found | None) -> bool:
-    """Whether a job is done, as far as listings tell."""
+    """Tells whether a job is done, as far as listings show."""
     return result is not None and result.written < record.written
 
 

@@ -1,4 +1,4 @@
-"""Jobs that nobody waits for any more: taken out of the queue, so that they do not run before what is wanted."""
+"""Withdraws jobs that nobody waits for any more, so that they do not run before jobs that are wanted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from grainserve.jobs.store import JobStore
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16
-"""Jobs that are cancelled at the same time: each costs five calls, and a folder of images may have thousands."""
+"""Jobs cancelled at the same time: each costs five calls, and a folder of images may have thousands."""
 
 
 def withdraw(store: JobStore, image_ids: Iterable[str]) -> list[str]:
-    """Cancels jobs that have not ended; those of ids under which nothing was stored are none.
+    """Cancels jobs that have not ended; passes over ids under which nothing was stored.
 
-    What storage does not answer for stays in the queue, and a warning says how many those are.
+    Jobs that storage does not answer for stay in the queue, and a warning says how to find them.
 
     Args:
-        store: where they are.
-        image_ids: whose; each counts once.
+        store: store of the jobs.
+        image_ids: image ids; each counts once.
 
     Returns:
-        The ids of those that were cancelled.
+        The ids of the jobs that were cancelled.
     """
 
     def cancelled(image_id: str) -> bool:
@@ -43,6 +43,6 @@ def withdraw(store: JobStore, image_ids: Iterable[str]) -> list[str]:
         log.warning("not all of %d jobs could be withdrawn: %s", len(every), error)
         log.warning("`grainserve jobs` lists those that are left, `grainserve jobs cancel` takes them back")
     finally:
-        # Without waiting, where a second Ctrl-C ends this.
+        # Does not wait where an error or a second Ctrl-C ends this.
         pool.shutdown(wait=len(answers) == len(every), cancel_futures=True)
     return [image_id for image_id, done in zip(every, answers, strict=False) if done]

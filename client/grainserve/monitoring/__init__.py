@@ -1,1 +1,1 @@
-"""Figures for Prometheus: of dispatchers, and of TorchServe and the bucket."""
+"""Metrics for Prometheus: of dispatchers, of TorchServe and of the bucket."""

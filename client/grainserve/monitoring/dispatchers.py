@@ -1,4 +1,4 @@
-"""What a dispatcher counts, for Prometheus: in a gateway, or in a process of its own."""
+"""Metrics of a dispatcher, for Prometheus. The dispatcher runs in a gateway or in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from grainserve.dispatch.dispatcher import DONE, FAILED, KINDS, RETRIED, Dispatc
 from grainserve.jobs.job import Job
 
 SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
-"""Bucket edges: a job may wait for a second or, behind a long queue, for a day."""
+"""Edges of the histograms' buckets, s. A job may wait for a second or, behind a long queue, for a day."""
 
 
 def measure(dispatcher: Dispatcher, registry: CollectorRegistry) -> None:
-    """Adds a dispatcher's figures to a registry."""
+    """Adds a dispatcher's metrics to a registry.
+
+    Args:
+        dispatcher: dispatcher to measure; its callbacks are set.
+        registry: registry of the process.
+    """
     in_hand = Gauge("grainserve_jobs_in_hand", "Jobs this process works on.", registry=registry)
     in_hand.set_function(lambda: dispatcher.in_hand)
     ended = Gauge("grainserve_jobs_ended", "Jobs ended here since the start.", ("how",), registry=registry)
@@ -52,7 +57,16 @@ def measure(dispatcher: Dispatcher, registry: CollectorRegistry) -> None:
 
 
 def offer(dispatcher: Dispatcher, host: str, port: int) -> int:
-    """Answers Prometheus, in a daemon thread, with a dispatcher's figures; returns the port, which 0 leaves open."""
+    """Serves a dispatcher's metrics to Prometheus from a daemon thread.
+
+    Args:
+        dispatcher: dispatcher to measure.
+        host: address to listen on.
+        port: port to listen on; 0: any free one.
+
+    Returns:
+        The port.
+    """
     registry = CollectorRegistry()
     measure(dispatcher, registry)
     server, _ = start_http_server(port, host, registry)
@@ -65,7 +79,13 @@ def _first(waited: Histogram, job: Job, seconds: float) -> None:
 
 
 def _outside(queued: Histogram, result: dict[str, Any], seconds: float) -> None:
-    """Notes a round trip less the worker's share of it. What an answer lacks is not for figures to fail at."""
+    """Records the time of a request outside the worker. Skips answers without the needed metadata.
+
+    Args:
+        queued: histogram of these times.
+        result: result in the answer.
+        seconds: time from request to answer, s.
+    """
     match result["metadata"]:
         case {"model": str(model), "version": str(version), "processTime": float() | int() as busy}:
             queued.labels(model, version).observe(max(0.0, seconds - busy))

@@ -1,10 +1,10 @@
-"""What Prometheus wants to know and nobody tells it: TorchServe's queues and workers, and the jobs in the bucket.
+"""An exporter for Prometheus: TorchServe's queues and workers, and the unfinished jobs in the bucket.
 
-TorchServe's own metrics have neither queue depth nor workers; its description of each version has. The bucket has
-no counters at all: the markers of unfinished jobs are listed, up to a limit, with the time each was made.
+TorchServe's own metrics hold neither queue depth nor workers; its management describes both for each model version. The
+bucket has no counters: the exporter lists the markers of unfinished jobs, up to a limit, with the time each was made.
 
-Each source is looked at every few seconds in a thread of its own. Scrapes never wait for it: they get the last look, or
-nothing of that source and `grainserve_exporter_up` 0 when it failed or is too old.
+A thread per source asks it every few seconds. Scrapes never wait for a source: they get the metrics of the last look.
+When that look failed or is too old, they get no metrics of the source and `grainserve_exporter_up` 0.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from grainserve.torchserve.management import Management, Version
 log = logging.getLogger(__name__)
 
 CHANCE = random.Random()
-"""Draws which jobs are looked at; its own, so that a caller's `random.seed` and its draws stay as they are."""
+"""Draws the sampled jobs. A generator of its own, so that it neither follows nor disturbs a caller's `random.seed`."""
 
 COUNTED = 5000
-"""Unfinished jobs are counted, and their ages known, up to this: five listing calls."""
+"""Unfinished jobs are counted, and their ages read, up to this number: five listing calls."""
 SAMPLED = 16
-"""Records read to learn in which state unfinished jobs are."""
+"""Job records that are read to estimate the states of unfinished jobs."""
 STATES = ("queued", "delayed", "running", "abandoned", "unreadable")
 LOOK_EVERY = 10.0
 """Seconds between two looks at a source."""
 TOO_OLD = 4
-"""A look that is so many intervals old tells nothing any more: the next one hangs."""
+"""Intervals after which a look is too old to show, because the next one hangs."""
 
 Gauges = Sequence[Metric]
 
 
 class Source:
-    """One server, looked at again and again.
+    """A server that is looked at periodically.
 
     Args:
-        name: for `grainserve_exporter_up`.
-        look: asks the server; whatever it raises of ours counts as down.
-        every: seconds between two looks.
+        name: label in `grainserve_exporter_up`.
+        look: asks the server and returns its metrics. The source is down while it raises.
+        every: time between two looks, s.
     """
 
     def __init__(self, name: str, look: Callable[[], Gauges], every: float = LOOK_EVERY) -> None:
@@ -67,15 +67,15 @@ class Source:
         self._thread = threading.Thread(target=self._watch, name=f"grainserve-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
+        """Starts the thread that looks."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Looks no more; a look that hangs ends with the process."""
+        """Ends the looking, without waiting for a look that hangs."""
         self._stopping.set()
 
     def latest(self) -> Gauges | None:
-        """The last look, or None when it failed or is too old."""
+        """Returns the metrics of the last look; None if it failed or is too old."""
         seen = self._seen
         return seen[1] if seen and time.monotonic() - seen[0] < TOO_OLD * self._every else None
 
@@ -88,20 +88,24 @@ class Source:
             except Exception as error:  # a fault of ours must not end the thread
                 log.exception("looking at %s failed", self.name)
                 self._seen, said = None, type(error).__name__
-            if said and said != self._said:  # once, not every ten seconds of an outage
+            if said and said != self._said:  # log an outage once, not every ten seconds
                 log.warning("%s: %s", self.name, said)
             self._said = said
             self._stopping.wait(self._every)
 
 
 class Exporter(Collector):
-    """All sources, as Prometheus' client library collects them."""
+    """A collector of all sources for Prometheus' client library.
+
+    Args:
+        sources: sources to collect from.
+    """
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = tuple(sources)
 
     def collect(self) -> Iterable[Metric]:
-        """The figures of the sources that answer, and which ones do."""
+        """Yields the metrics of the sources that answer, and tells which ones do."""
         up = GaugeMetricFamily(
             "grainserve_exporter_up", "Whether the source answered; if not, its figures are absent.", labels=["source"]
         )
@@ -112,15 +116,18 @@ class Exporter(Collector):
         yield up
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: what there is depends on who answers."""
+        """Returns nothing: which metrics there are depends on which sources answer."""
         return ()
 
 
 def from_environment(every: float = LOOK_EVERY) -> list[Source]:
-    """The sources that the environment names: TorchServe's management, the bucket, or both.
+    """Makes the sources that the environment names: TorchServe's management, the bucket, or both.
+
+    Args:
+        every: time between two looks, s.
 
     Raises:
-        InvalidConfiguration: it names neither.
+        InvalidConfiguration: the environment names neither.
     """
     sources: list[Source] = []
     if url := config.management(None):
@@ -136,7 +143,13 @@ def from_environment(every: float = LOOK_EVERY) -> list[Source]:
 
 @contextmanager
 def serving(sources: Sequence[Source], host: str, port: int) -> Iterator[str]:
-    """Looks at the sources and answers Prometheus, within the block; yields the address."""
+    """Looks at the sources and serves Prometheus while the block runs; yields the address.
+
+    Args:
+        sources: sources to look at.
+        host: address to listen on.
+        port: port to listen on; 0: any free one.
+    """
     registry = CollectorRegistry()
     registry.register(Exporter(sources))
     for source in sources:
@@ -153,10 +166,10 @@ def serving(sources: Sequence[Source], host: str, port: int) -> Iterator[str]:
 
 
 def torchserve_gauges(management: Management) -> Gauges:
-    """Workers and queue of every registered version.
+    """Returns the workers and the queue of every registered model version.
 
     Raises:
-        TorchServeError: management does not answer, or not as it should.
+        TorchServeError: TorchServe's management does not answer, or its answer cannot be read.
     """
     versions = [each for model in management.models() for each in management.versions(model).values()]
 
@@ -177,12 +190,12 @@ def torchserve_gauges(management: Management) -> Gauges:
 
 
 def bucket_gauges(store: JobStore, counted: int = COUNTED, sampled: int = SAMPLED) -> Gauges:
-    """Unfinished jobs: how many, how old, in which states.
+    """Returns the number, the ages and the states of unfinished jobs.
 
     Args:
-        store: whose they are.
-        counted: jobs looked at, at most: 1000 a listing call.
-        sampled: records read.
+        store: job store.
+        counted: most jobs that are counted, 1000 a listing call.
+        sampled: most job records that are read for the states.
 
     Raises:
         StorageError: GCS does not answer.
@@ -218,8 +231,8 @@ def _states(store: JobStore, tickets: Sequence[Ticket]) -> Counter[str]:
     def state(ticket: Ticket) -> str | None:
         try:
             job = store.job(ticket.image_id)
-            return None if job.ended else job.stage(store.now())  # ended since
-        except InvalidJob:  # damaged by hand, and nobody works on it
+            return None if job.ended else job.stage(store.now())  # it may have ended since the listing
+        except InvalidJob:  # the record was damaged by hand, and no dispatcher works on the job
             return "unreadable"
         except ImageNotFound:  # deleted meanwhile
             return None

@@ -1,4 +1,4 @@
-"""Samples side by side."""
+"""The report that compares samples."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def comparison(
     edge_correction: bool = True,
     made: datetime | None = None,
 ) -> Report:
-    """Lays samples side by side.
+    """Makes the report that compares samples.
 
     Args:
-        samples: the images of each, pooled, by name.
-        title: of the page.
-        edge_correction: as `grainserve.stats.summarise`.
-        made: when the report is made; None is now.
+        samples: name of each sample → its images, which are pooled.
+        title: title of the page.
+        edge_correction: whether to correct sizes for the frame, as in `grainserve.stats.summarise`.
+        made: time of the report, UTC; None takes the present time.
 
     Raises:
-        MixedScales: some of the images have a scale and some have not.
-        NoGrains: a sample has none that sizes could be taken from.
+        MixedScales: some images have a scale and some have none.
+        NoGrains: a sample has no grain that sizes can be taken from.
     """
     pooled = {name: Sample.of([image.result for image in images], name) for name, images in samples.items()}
     units = {sample.unit for sample in pooled.values()}
@@ -87,7 +87,7 @@ def _counts(summaries: Mapping[str, Summary]) -> tables.Rows:
 
 
 def _note(summaries: Mapping[str, Summary]) -> str:
-    """Samples of few and of many images have intervals made in different ways."""
+    """Says how intervals were made: in different ways for samples of few and of many images."""
     said: dict[str, list[str]] = {}
     for name, summary in summaries.items():
         said.setdefault(tables.interval_note(summary), []).append(name)

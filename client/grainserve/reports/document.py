@@ -1,4 +1,4 @@
-"""What a report is made of, whatever it is written as: `html` and `pdf` walk the same blocks."""
+"""The parts of a report. `html` and `pdf` render the same parts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Picture:
     """A picture.
 
     Attributes:
-        data: the bytes of the file.
-        kind: what file it is.
+        data: bytes of the file.
+        kind: kind of file.
         aspect: height over width.
-        words: what it shows, for who cannot see it.
-        title: a line over it, where several stand beside each other.
+        words: description, for readers who cannot see the picture.
+        title: line above the picture, where several stand side by side.
     """
 
     data: bytes
@@ -32,12 +32,12 @@ class Figure:
     """Pictures under one caption.
 
     Attributes:
-        pictures: laid out in `columns`.
-        caption: what they show.
-        columns: how many stand beside each other.
-        width: of the pictures, as a share of the page's.
-        legend: below them, over the whole width of the page.
-        label: "Figure 1"; set by `Report`.
+        pictures: pictures, laid out in `columns`.
+        caption: text below the pictures.
+        columns: number of pictures side by side.
+        width: width of all columns together, as a share of the page's width.
+        legend: picture below the others, over the whole width of the page.
+        label: label such as "Figure 1"; `Report` sets it.
     """
 
     pictures: tuple[Picture, ...]
@@ -53,12 +53,12 @@ class Table:
     """Rows of text under one caption.
 
     Attributes:
-        caption: what it shows.
+        caption: text above the table.
         header: m column heads.
         rows: rows of m cells; the first cell is the row's name.
-        numbers: whether cells are numbers, set flush right; else they are words.
-        note: what a reader has to know, below it.
-        label: "Table 1"; set by `Report`.
+        numbers: whether cells are numbers, set flush right; otherwise they are words.
+        note: text below the table.
+        label: label such as "Table 1"; `Report` sets it.
     """
 
     caption: str
@@ -71,13 +71,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Flag:
-    """Something a reader has to know before trusting a number.
+    """A remark that a reader needs before trusting a number.
 
     Attributes:
-        name: stable, for programs.
-        level: `error`: numbers are missing or wrong; `warning`: they may mislead; `note`: worth knowing.
-        words: what it is and what to do, in one or two sentences.
-        numbers: what it was decided on.
+        name: stable name, for programs.
+        level: `error` where numbers are missing or wrong, `warning` where they may mislead, `note` for the rest.
+        words: what was found and what to do, in one or two sentences.
+        numbers: figures that raised the flag, and its threshold.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Flags:
-    """Flags, or the news that there are none."""
+    """A list of flags. An empty list says that every check was passed."""
 
     flags: tuple[Flag, ...]
 
@@ -102,7 +102,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """A command line, to be copied."""
+    """A command line to copy."""
 
     words: str
 
@@ -112,7 +112,7 @@ Block = Figure | Table | Flags | Text | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -123,10 +123,10 @@ class Report:
     """A report.
 
     Attributes:
-        title: of the page.
-        subtitle: one line below it.
-        sections: figures and tables in them are numbered as they come.
-        footer: who made it and when.
+        title: title of the page.
+        subtitle: line below the title.
+        sections: sections; their figures and tables are numbered in order.
+        footer: program that made the report, and the time.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The charts of a report, drawn by matplotlib as SVG, 180 mm wide."""
+"""Draws the charts of a report as SVG, 180 mm wide."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from grainserve.stats.rounding import interval_decimals, number_text
 Floats = NDArray[np.float64]
 
 WIDTH = 7.09
-"""Of a page's figure, inches."""
+"""Width of a figure, inches."""
 
 MOST_POINTS = 1500
-"""Of a scatter plot: more hide each other, and make the page heavy."""
+"""Largest number of points in a scatter plot: more hide each other and make the file large."""
 
 SAMPLES = ("#1f5a92", "#c8691c", "#3a7d44", "#8e3b7a", "#7a6a00", "#2a8c94", "#a8201a", "#5b6470")
-"""Colours of samples that are compared; they repeat with another line style."""
+"""Colours of compared samples; they repeat with another line style of `LINES`."""
 LINES = ("-", "--", ":")
 
 MOST_INSIDE = 4
-"""Samples whose legend stands beside the curves; that of more would lie over them, and stands below."""
+"""Largest number of samples whose legend fits inside the axes; a longer legend would hide curves and stands below."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The sizes of a sample, ready to be drawn.
+    """The sizes of a sample, ready to draw.
 
     Attributes:
-        name: in the legend.
+        name: name in the legend.
         sizes: n, equivalent diameters.
-        shares: n, of each grain in the population; they add up to 1.
-        curve: the cumulative curve.
-        percentiles: D5 … D95 with their intervals.
+        shares: n, share of each grain in the population; the shares add up to 1.
+        curve: cumulative curve.
+        percentiles: percent p → D_p with its interval, D5 … D95.
     """
 
     name: str
@@ -59,7 +59,14 @@ class Drawn:
 
     @classmethod
     def of(cls, name: str, sample: Sample, summary: Summary, weighting: Weighting) -> Drawn:
-        """The grains that the summary's sizes are taken from, weighted alike."""
+        """Takes the grains of a sample with the weights of its summary.
+
+        Args:
+            name: name in the legend.
+            sample: sample to draw.
+            summary: summary of the sample.
+            weighting: `number` or `area`.
+        """
         counts = sample.stands_for(edge_correction=summary.edge_correction)
         weights = counts if weighting == "number" else counts * sample.area
         used = weights > 0
@@ -70,7 +77,13 @@ class Drawn:
 
 
 def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
-    """Histogram of sizes by number and by area, and the cumulative curves with their D-values and bootstrap bands."""
+    """Draws the histogram of sizes by number and by area, and the cumulative curves with D-values and intervals.
+
+    Args:
+        number: sizes by number.
+        area: sizes by area.
+        unit: unit of the sizes, `µm` or `px`.
+    """
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -80,8 +93,8 @@ def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
             values = [drawn.percentiles[percent].value for percent in MARKED]
             right.plot(values, MARKED, "o", color=colour, ms=4, mec="white", mew=0.7, zorder=4, clip_on=False)
         _cumulative_axes(right, float(number.sizes.min()), float(number.sizes.max()), unit)
-        _letter(left, right, above="\n")  # room for two lines of legend
-        for axes in (left, right):  # above the axes: whatever the sizes, no curve runs through it
+        _letter(left, right, above="\n")  # makes room for two lines of legend
+        for axes in (left, right):  # above the axes, where no curve can run through it
             legend = axes.legend(loc="lower right", bbox_to_anchor=(1.02, 1.0), handlelength=2.0, borderpad=0.2)
             legend.set_in_layout(False)
 
@@ -89,7 +102,13 @@ def size_figure(number: Drawn, area: Drawn, unit: str) -> Picture:
 
 
 def comparison_figure(samples: Sequence[Drawn], unit: str, words: str) -> Picture:
-    """Cumulative curves of samples over each other, and the spread of their sizes beside each other."""
+    """Draws the cumulative curves of samples in one chart, and their percentiles as boxes below each other.
+
+    Args:
+        samples: sizes of each sample.
+        unit: unit of the sizes, `µm` or `px`.
+        words: description of the picture.
+    """
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -112,7 +131,7 @@ def comparison_figure(samples: Sequence[Drawn], unit: str, words: str) -> Pictur
 
 
 def shape_figure(shapes: Shapes, orientation: Orientation) -> Picture:
-    """Rose diagram, aspect ratio against circularity, and histograms of roundness and solidity."""
+    """Draws a rose diagram, aspect ratio against circularity, and histograms of roundness and solidity."""
 
     def draw(figure: Figure) -> None:
         grid = figure.add_gridspec(2, 2, height_ratios=(1.25, 1))
@@ -128,14 +147,14 @@ def shape_figure(shapes: Shapes, orientation: Orientation) -> Picture:
 
 
 def colour_bar(colours: SizeColours, unit: str) -> Picture:
-    """The colours of sizes, as a bar to stand below overlays."""
+    """Draws the legend of overlays: a bar of colours over a logarithmic axis of sizes."""
 
     def draw(figure: Figure) -> None:
         left, axes, right = figure.subplots(1, 3, width_ratios=(1, 3, 1))
         left.set_axis_off()
         right.set_axis_off()
         edges = np.geomspace(colours.low, colours.high, 65)
-        # Each a little wider than it is: between two that only touch, some viewers let the page shine through.
+        # Bars overlap a little: where two only touch, some viewers let the page shine through.
         axes.bar(edges[:-1], 1, 1.5 * np.diff(edges), align="edge", color=colours(edges[:-1]))
         axes.set(yticks=[], ylim=(0, 1), xlabel=f"Equivalent diameter ({unit})")
         log_sizes(axes, colours.low, colours.high)
@@ -212,14 +231,14 @@ def _bars(axes: Axes, values: Floats, shares: Floats, edges: Floats, label: str 
 
 
 def _bins(sizes: Floats) -> Floats:
-    """Freedman–Diaconis on ln d, held between 5 and 30 bins."""
+    """Returns the edges of 5 to 30 bins, chosen by Freedman–Diaconis on ln d."""
     logs = np.log(sizes)
     low, high = float(logs.min()), float(logs.max())
     if high - low < 0.05:
         low, high = low - 0.1, high + 0.1
     count = int(np.clip(len(np.histogram_bin_edges(logs, "fd")) - 1, 5, 30))
     edges: Floats = np.exp(np.linspace(low, high, count + 1))
-    edges[[0, -1]] = edges[0] * (1 - 1e-9), edges[-1] * (1 + 1e-9)  # exp(ln d) may leave out the outermost grains
+    edges[[0, -1]] = edges[0] * (1 - 1e-9), edges[-1] * (1 + 1e-9)  # rounded exp(ln d) may miss the outermost grains
     return edges
 
 
@@ -233,7 +252,7 @@ def _curve(axes: Axes, drawn: Drawn, colour: str, line: str, label: str) -> None
 
 
 def _d_values(drawn: Drawn, unit: str) -> str:
-    """Legend of a curve with its marks, each with the digits that the table gives it."""
+    """Writes the legend of a curve with its D-values, each with as many digits as in the table."""
     marks = [drawn.percentiles[percent] for percent in MARKED]
     values = " / ".join(number_text(each.value, interval_decimals(each.low, each.high)) for each in marks)
     return f"{drawn.name}: $D_{{10}}$ / $D_{{50}}$ / $D_{{90}}$ = {values} {unit}"
@@ -248,7 +267,7 @@ def _cumulative_axes(axes: Axes, low: float, high: float, unit: str) -> None:
 
 
 def _boxes(axes: Axes, samples: Sequence[Drawn], colours: Sequence[str]) -> None:
-    """D5, D25, D50, D75 and D95 of each sample, as a box plot lying down, the first one on top."""
+    """Draws D5, D25, D50, D75 and D95 of each sample as a horizontal box plot, the first sample on top."""
     boxes = [
         dict(zip(("whislo", "q1", "med", "q3", "whishi"), drawn.curve.percentiles([5, 25, 50, 75, 95]), strict=True))
         | {"label": drawn.name, "fliers": []}
@@ -268,7 +287,7 @@ def _boxes(axes: Axes, samples: Sequence[Drawn], colours: Sequence[str]) -> None
 
 
 def _short(name: str) -> str:
-    """A name of 18 characters at most: names that are alike mostly differ at their ends."""
+    """Shortens a name to 18 characters. Keeps its end, since similar names mostly differ there."""
     return name if len(name) <= 18 else f"{name[:7]}…{name[-10:]}"
 
 
@@ -277,6 +296,6 @@ def _picture(draw: Callable[[Figure], None], words: str, width: float, height: f
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         buffer = io.BytesIO()
-        # No metadata: fpdf2 reads none, and warns of it.
+        # No metadata: fpdf2 does not read it and would warn.
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return Picture(buffer.getvalue(), "svg+xml", height / width, words)

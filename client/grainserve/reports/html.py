@@ -1,4 +1,4 @@
-"""A report as one HTML file that fetches nothing."""
+"""Renders a report as one HTML file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from grainserve.reports.document import Picture, Report
 
 
 def to_html(report: Report) -> str:
-    """Renders a report: pictures, style and all in one file."""
+    """Renders a report, with pictures and style in the same file."""
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
 
     source = resources.files("grainserve.reports").joinpath("page.html.j2").read_text(encoding="utf-8")

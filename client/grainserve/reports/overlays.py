@@ -1,4 +1,4 @@
-"""The image with its grains coloured by size."""
+"""Draws an image with its grains coloured by size."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ from grainserve.results.overlay import draw_scale_bar, outline_of
 Floats = NDArray[np.float64]
 
 SIDE_ALONE, SIDE_BESIDE = 1400, 900
-"""Longer side of an overlay that is alone, and of one among several, px."""
+"""Longer side of a single overlay, and of each of several, px."""
 
 MOST_BYTES = 1_000_000
-"""Of one overlay's JPEG."""
+"""Largest size of an overlay's JPEG, bytes."""
 
 FILL, OUTLINE = 0.45, 1.0
-"""How much of the colour lies over the image, inside a grain and on its outline."""
+"""Opacity of the colour over the image, inside a grain and on its outline."""
 
-# Perceptually uniform; its darkest end, hardly seen on dark rock, is cut off.
+# Perceptually uniform. The darkest end is cut off, since it hardly shows on dark rock.
 COLOURS = LinearSegmentedColormap.from_list("sizes", colormaps["viridis"](np.linspace(0.1, 1.0, 256)))
 
 
 @dataclass(frozen=True)
 class SizeColours:
-    """Size → colour, logarithmic; sizes beyond the ends have the colours of the ends."""
+    """A logarithmic colour scale of sizes; sizes beyond its ends get the colours of the ends.
+
+    Attributes:
+        low: size at the lower end.
+        high: size at the upper end.
+    """
 
     low: float
     high: float
 
     @classmethod
     def of(cls, sizes: Floats) -> SizeColours:
-        """From the 2nd to the 98th percentile, so that one outlier takes no colours away."""
+        """Makes a scale from the 2nd to the 98th percentile, so that an outlier does not stretch it."""
         low, high = np.percentile(sizes[np.isfinite(sizes)], (2, 98))
         return cls(float(low), float(max(high, low * 1.05)))
 
     def __call__(self, sizes: Floats) -> Floats:
-        """The colours of n sizes, n × 3, 0 to 1; a size that is NaN has the lowest colour."""
+        """Returns the colours of n sizes, n × 3, 0 to 1; NaN gets the lowest colour."""
         shares = np.log(np.nan_to_num(sizes, nan=self.low) / self.low) / np.log(self.high / self.low)
         return np.asarray(COLOURS(shares.clip(0, 1)))[:, :3]
 
@@ -55,11 +60,11 @@ def size_overlay(
     """Draws each grain in the colour of its equivalent diameter.
 
     Args:
-        result: with masks.
-        pixels: H × W × 3, uint8, as `Result.pixels`; None draws the grains on white.
-        colours: of the sample, for the result's `size_unit`.
+        result: result with masks.
+        pixels: H × W × 3, uint8, as from `Result.pixels`; None draws the grains on white.
+        colours: colour scale of the sample, in the result's `size_unit`.
         side: longer side of the picture, px.
-        title: a line over it.
+        title: line above the picture.
 
     Raises:
         MasksMissing: the result was asked for with mask_format `none`.
@@ -69,7 +74,7 @@ def size_overlay(
         pixels = np.full((height, width, 3), 255, np.uint8)
     factor = side / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    # Grey beneath: the image's own colours would mix with those that say the size.
+    # The image is grey: its own colours would mix with the colours of sizes.
     grey = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(0, width - 1)
     rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(0, height - 1)
@@ -85,7 +90,7 @@ def size_overlay(
 
 
 def _painted(result: Result, colours: SizeColours) -> NDArray[np.float32]:
-    """(largest id + 1) × 3, 0 to 255: the colour of each label."""
+    """Returns the colour of each label, (largest id + 1) × 3, 0 to 255."""
     ids = [grain.id for grain in result.grains]
     painted = np.zeros((max(ids, default=0) + 1, 3), np.float32)
     painted[ids] = colours(result.sizes) * 255
@@ -93,7 +98,7 @@ def _painted(result: Result, colours: SizeColours) -> NDArray[np.float32]:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    """As good as `MOST_BYTES` allow."""
+    """Encodes an image at the best quality that keeps within `MOST_BYTES`, else at the lowest."""
     data = b""
     for quality in (88, 78, 65, 50):
         buffer = io.BytesIO()

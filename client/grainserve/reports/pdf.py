@@ -1,4 +1,4 @@
-"""A report as PDF, A4: the blocks that `html` renders, in the same order."""
+"""Renders a report as PDF, A4, with the same blocks as `html` in the same order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FONT, MONO = "DejaVu", "DejaVu Mono"
 INK, SOFT = (27, 31, 36), (91, 100, 112)
 LEVELS = {"error": (168, 32, 26), "warning": (168, 90, 8), "note": (47, 95, 138), "passed": (44, 122, 75)}
 MOST_COLUMNS = 7
-"""Of a table, beside the names of its rows: a wider one goes on below."""
+"""Largest number of columns after the row names: a wider table continues below."""
 
 MARGIN, GAP, TITLE = 16.0, 3.0, 4.0
-"""Around the page, between pictures, and of the line over one, mm."""
+"""Margin of the page, gap between pictures, and height of a picture's title, mm."""
 
 
 def to_pdf(report: Report) -> bytes:
-    """Renders a report."""
+    """Renders a report; returns the bytes of the PDF."""
     pdf = _Page(report)
     for section in report.sections:
         pdf.heading(section)
@@ -36,13 +36,17 @@ def to_pdf(report: Report) -> bytes:
 
 
 def column_parts(count: int) -> list[slice]:
-    """Columns of a table after its first one, in parts of even width that fit on a page."""
+    """Splits the columns of a table into parts of even width that fit on a page.
+
+    Args:
+        count: number of columns after the first one, which holds the row names.
+    """
     size = ceil(count / ceil(count / MOST_COLUMNS))
     return [slice(start, min(start + size, count + 1)) for start in range(1, count + 1, size)]
 
 
 class _Rules(TableBordersLayout):
-    """A line above and below the head and below the last row, as papers have them."""
+    """Borders as in scientific papers: a line above and below the head, and below the last row."""
 
     def cell_style_getter(  # noqa: PLR0917 - as fpdf2 calls it
         self,
@@ -91,7 +95,7 @@ class _Page(FPDF):
         self.cell(self.epw * 0.1, 4, str(self.page_no()), align="R")
 
     def heading(self, section: Section) -> None:
-        """A heading, on the page of what stands first below it."""
+        """Writes a heading on the same page as the first block below it."""
         first = section.blocks[0]
         self._keep_together(16 + (self._row_height(first, 0) + 26 if isinstance(first, Figure) else 30))
         self.ln(3)
@@ -163,11 +167,11 @@ class _Page(FPDF):
         self.ln(4)
 
     def _column(self, block: Figure) -> float:
-        """Width of each picture, mm."""
+        """Returns the width of each picture, mm."""
         return (self.epw * block.width - GAP * (block.columns - 1)) / block.columns
 
     def _row_height(self, block: Figure, start: int) -> float:
-        """Height of the row of pictures that begins with one of them, mm."""
+        """Returns the height of the row of pictures that begins with picture `start`, mm."""
         row = block.pictures[start : start + block.columns]
         return max(picture.aspect * self._column(block) + (TITLE if picture.title else 0) for picture in row)
 
@@ -190,7 +194,7 @@ class _Page(FPDF):
         self.ln(3.9)
 
     def _grid(self, rows: Sequence[tuple[str, ...]], align: str) -> None:
-        """Rows, the first of them the head."""
+        """Draws rows; the first row is the head."""
         with self.table(
             rows,
             borders_layout=_Rules(),
@@ -203,7 +207,7 @@ class _Page(FPDF):
             pass
 
     def _widths(self, rows: Sequence[tuple[str, ...]]) -> tuple[float, ...]:
-        """Columns as wide as their text, in proportion; long words may take half of the page."""
+        """Returns the relative widths of columns, by their longest text up to half of the page."""
         columns = zip(*rows, strict=True)
         return tuple(min(self.epw / 2, 4 + max(map(self.get_string_width, column))) for column in columns)
 

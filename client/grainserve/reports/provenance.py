@@ -1,4 +1,4 @@
-"""What is needed to measure a sample again: options, model, checkpoint, images, and the command that repeats it."""
+"""Lists what measuring a sample again needs: options, model, checkpoint, images, and the commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from grainserve.reports.sources import Measured
 from grainserve.stats.rounding import ABSENT
 
 SCALE = frozenset({"um_per_px", "scale_source"})
-"""Options that belong to an image rather than to how it was measured."""
+"""Options that belong to an image, not to the way it was measured."""
 
 
 def provenance(images: Sequence[Measured]) -> tuple[Block, ...]:
-    """Tables of model, options and image ids, and the commands that measure the images again."""
+    """Returns tables of model, options and image ids, and the commands that measure the images again."""
     return (
         parameters(images),
         image_ids({"": images}),
@@ -26,7 +26,7 @@ def provenance(images: Sequence[Measured]) -> tuple[Block, ...]:
 
 
 def parameters(images: Sequence[Measured]) -> Table:
-    """Model, checkpoint and options: a column for each way in which images were measured."""
+    """Returns the table of model, checkpoint and options, with a column for each combination that was used."""
     ways = _alike(images, _facts)
     facts = [_facts(same[0].result.metadata) for same in ways]
     names = list(dict.fromkeys(name for each in facts for name in each))
@@ -36,7 +36,11 @@ def parameters(images: Sequence[Measured]) -> Table:
 
 
 def image_ids(samples: Mapping[str, Sequence[Measured]]) -> Table:
-    """What the images are called in the bucket; a column says whose they are where there are several samples."""
+    """Returns the table of image ids and times; several samples add a column with their names.
+
+    Args:
+        samples: name of each sample → its images.
+    """
     several = len(samples) > 1
     rows = tuple(
         (*((name,) if several else ()), image.name, image.result.image_id, str(image.result.metadata["timestamp"]))
@@ -48,7 +52,7 @@ def image_ids(samples: Mapping[str, Sequence[Measured]]) -> Table:
 
 
 def commands(images: Sequence[Measured]) -> list[str]:
-    """The command lines that measure images again, one for each set of options."""
+    """Returns the command lines that measure images again, one for each set of options."""
     return [_command(same) for same in _alike(images, lambda each: [_facts(each), each["options"]["um_per_px"]])]
 
 
@@ -72,7 +76,7 @@ def _alike(images: Sequence[Measured], way: Callable[[Mapping[str, Any]], Any]) 
 
 
 def _facts(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """How an image was measured, but for its scale."""
+    """Returns how an image was measured, without its scale."""
     checkpoint = metadata["checkpoint"]
     facts = {
         "model": metadata["model"],

@@ -1,4 +1,4 @@
-"""Quality flags: what a reader of a sample's numbers has to know, as data."""
+"""Quality flags: remarks that a reader needs before trusting a sample's numbers."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from grainserve.reports.document import Flag
 from grainserve.result import Result
 
 FEW_GRAINS = 50
-"""Grains under which percentiles say little: D10 then rests on fewer than five."""
+"""Least number of grains for useful percentiles: with fewer, D10 rests on fewer than five grains."""
 
 MANY_EDGE_GRAINS = 0.2
-"""Share of grains cut by the frame over which their visible sizes, or leaving them out, shift a distribution."""
+"""Largest harmless share of grains cut by the frame: with more, the distribution shifts, whether they count or not."""
 
 MANY_LOW_PRECISION = 0.05
-"""Share of grains under 10 px across over which the pixel grid shows in the fine tail."""
+"""Largest harmless share of grains under 10 px across: with more, the pixel grid shows in the fine tail."""
 
 LOW_COVERAGE = 0.3
-"""Share of the frames that grains cover under which most of the picture was not measured."""
+"""Least share of the frames that grains should cover: below it, most of the picture was not measured."""
 
 LOW_AGREEMENT = 0.8
-"""Share of the grains seen whole by several tiles that more than one of them found, under which tiles disagree."""
+"""Least agreement of tiles: of the grains that lie whole in several tiles, the share that more than one tile found."""
 
 WIDE_INTERVAL = 0.1
-"""Half-width of an interval over its value; ASTM E112 (2013), 15.6, accepts a relative accuracy up to 10 %."""
+"""Largest half-width of an interval over its value; ASTM E112 (2013), 15.6, accepts a relative accuracy up to 10 %."""
 
 POINTS_PER_DIAMETER = 2
-"""Points across the smallest grain that a grid of point prompts finds as a rule."""
+"""Number of points across the smallest grain that a grid of point prompts usually finds."""
 
 SEED_CELLS = 128
-"""Cells along each side of the map in which sam_tiny predicts where to ask: its smallest spacing of seeds."""
+"""Cells along each side of sam_tiny's map of seeds: a cell is the smallest spacing of seeds."""
 
 
 def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
-    """Looks a sample's results over.
+    """Checks the results of a sample.
 
     Args:
-        results: the images of one sample.
+        results: results of the sample's images.
 
     Returns:
         Flags, the worst first.
@@ -50,12 +50,19 @@ def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
 
 
 def worst_first(flags: Iterable[Flag]) -> tuple[Flag, ...]:
-    """Errors, then warnings, then notes, each in the order given."""
+    """Sorts flags: errors, then warnings, then notes, each in the given order."""
     return tuple(sorted(flags, key=lambda flag: ("error", "warning", "note").index(flag.level)))
 
 
 def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag | None:
-    """A flag where an interval is wider than `WIDE_INTERVAL` allows; None where it is not."""
+    """Makes a flag for an interval wider than `WIDE_INTERVAL` allows; None for a narrower one.
+
+    Args:
+        name: name of the value, which begins the flag's text.
+        value: the value.
+        low: lower end of its interval.
+        high: upper end of its interval.
+    """
     half = (high - low) / 2 / value if value > 0 else math.nan
     if not half > WIDE_INTERVAL:
         return None
@@ -64,15 +71,15 @@ def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag
 
 
 def coverage(result: Result) -> float:
-    """Share of a frame that grains cover, 0 to 1; over 1 where masks overlap."""
+    """Returns the share of the frame that grains cover, 0 to 1; it may exceed 1 where masks overlap."""
     return sum(grain.area for grain in result.grains) / (result.frame.width * result.frame.height)
 
 
 def detection_limit(result: Result) -> float:
-    """Equivalent diameter, px, under which grains may lie between the points that were asked, and be missed.
+    """Returns the equivalent diameter, px, below which grains may lie between prompts and be missed.
 
-    Two spacings of the grid of point prompts, or of the model's prediction where it was asked at seeds. It lies over
-    the image or each of its tiles; each layer of crops halves it.
+    This is twice the spacing of the grid of point prompts, or of the map of seeds where the prompts were seeds. The
+    grid or map covers the image, or each of its tiles. Each layer of crops halves the spacing.
     """
     options = result.metadata["options"]
     side = max(result.frame.width, result.frame.height)
@@ -171,7 +178,7 @@ def _overlapping(results: Sequence[Result]) -> Iterator[Flag]:
 
 
 def _unequal(results: Sequence[Result]) -> Iterator[Flag]:
-    """Images of one sample that were not measured alike."""
+    """Flags a sample whose images were measured in different ways."""
     for name, what, read in _ALIKE:
         kinds = Counter(json.dumps(read(result), sort_keys=True) for result in results)
         if len(kinds) > 1:

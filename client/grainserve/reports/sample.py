@@ -22,7 +22,7 @@ from grainserve.stats.summary import checked_percents
 
 MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
-"""Of the page, for an overlay that is alone: its table then fits on the same sheet of paper."""
+"""Width of a single overlay, as a share of the page's: its table then fits on the same page."""
 
 
 def sample_report(
@@ -34,20 +34,20 @@ def sample_report(
     percentiles: Sequence[float] = PERCENTS,
     made: datetime | None = None,
 ) -> Report:
-    """Lays out what was measured of a sample.
+    """Makes the report of one sample.
 
     Args:
-        images: one or more, pooled.
-        title: of the page.
-        edge_correction: as `grainserve.stats.summarise`.
-        astm: ASTM E112 grain sizes to add, as there.
-        percentiles: those of the table, as there.
-        made: when the report is made; None is now.
+        images: one or more images, which are pooled.
+        title: title of the page, and name of the sample.
+        edge_correction: whether to correct sizes for the frame, as in `grainserve.stats.summarise`.
+        astm: methods of ASTM E112 grain size to add, of `grainserve.stats.astm.METHODS`.
+        percentiles: percents p of the D_p in the table, in (0, 100).
+        made: time of the report, UTC; None takes the present time.
 
     Raises:
-        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
-        InvalidImage: a picture is not of the size that was measured.
-        MixedScales: some of the images have a scale and some have not.
+        InvalidOption: a percentile is not in (0, 100) or given twice, or none is given.
+        InvalidImage: a picture does not have the size that was measured.
+        MixedScales: some images have a scale and some have none.
     """
     told = checked_percents(percentiles)
     results = [image.result for image in images]
@@ -55,7 +55,7 @@ def sample_report(
     flags = list(quality_flags(results))
     summary: Summary | None = None
     try:
-        # The figure draws the usual ones in any case.
+        # The figure needs the usual percentiles in any case.
         every = sorted({*PERCENTS, *told})
         summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every)
     except NoGrains as error:
@@ -79,7 +79,7 @@ def sample_report(
 
 
 def footer(made: datetime | None) -> str:
-    """Who made a report, and when."""
+    """Says which version made a report, and when; None takes the present time."""
     from grainserve import __version__  # noqa: PLC0415 - not set yet while the package is imported
 
     return f"Made by grainserve {__version__}, {made or datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
@@ -178,7 +178,7 @@ def _shapes(sample: Sample, summary: Summary) -> Iterator[Block]:
 
 
 def methods(*summaries: Summary) -> Iterator[str]:
-    """How sizes were taken, in words."""
+    """Describes how sizes were measured, a paragraph at a time."""
     yield (
         "Size is the equivalent diameter √(4A/π) of a grain's area A. D50 is the size that 50 % of the grains, by "
         "number or by area, are finer than, and D5 to D95 likewise. φ = −log₂(d/mm)."

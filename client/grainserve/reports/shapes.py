@@ -1,4 +1,4 @@
-"""Shapes of a sample's grains: medians with intervals."""
+"""Shape descriptors of a sample's grains: medians with intervals, and quartiles."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Shapes:
     """Shape descriptors of the n grains that sizes are taken from.
 
     Attributes:
-        values: n of each of `DESCRIPTORS`; NaN where a grain has none.
-        weights: n, how many grains of the population each stands for.
-        medians: of each, by number, with the interval of the sample's bootstrap.
-        quartiles: of each, D25 and D75.
+        values: key of `DESCRIPTORS` → n values; NaN where a grain has none.
+        weights: n, how many grains of the population each grain stands for.
+        medians: key → median by number, with its interval by the sample's bootstrap.
+        quartiles: key → lower and upper quartile by number.
     """
 
     values: Mapping[str, Floats]
@@ -40,13 +40,13 @@ class Shapes:
 
 
 def shapes_of(sample: Sample, summary: Summary) -> Shapes:
-    """Measures shapes over the grains of a sample, weighted as its sizes by number are."""
+    """Computes the shape descriptors of a sample's grains, with the weights of its sizes by number."""
     counts = sample.stands_for(edge_correction=summary.edge_correction)
     used = counts > 0
     grains = [grain.properties for result in sample.results for grain in result.grains]
     values = {key: np.array([each[key] for each in grains], dtype=np.float64)[used] for key in DESCRIPTORS}
     weights = counts[used]
-    # Sorted once, not for each resample; NaN goes to the end.
+    # Sorting once, not for each resample, is enough. NaN goes to the end.
     orders = {key: np.argsort(each, kind="stable")[: np.isfinite(each).sum()] for key, each in values.items()}
 
     def curve(key: str, times: Floats) -> SizeCurve:

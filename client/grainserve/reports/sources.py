@@ -1,4 +1,4 @@
-"""Results on disk, and the images they were measured from."""
+"""Reads results from disk, and the images that they were measured from."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Measured:
     """One image of a sample.
 
     Attributes:
-        name: of the image, as the report calls it.
-        result: its result.
-        pixels: H × W × 3, uint8; None where there is no picture.
-        missing: why there is none.
+        name: name of the image in the report.
+        result: result of the image.
+        pixels: H × W × 3, uint8; None without a picture.
+        missing: reason why there is no picture; empty where there is one, or none is wanted.
     """
 
     name: str
@@ -35,28 +35,28 @@ class Measured:
 
 
 def without_pictures(files: Sequence[Path]) -> list[Measured]:
-    """Reads results, for reports that show no image.
+    """Reads results for reports that show no image.
 
     Raises:
         InvalidResult: a file is no result.
-        OSError: it cannot be read.
+        OSError: a file cannot be read.
     """
     return [Measured(file.stem, Result.from_json(file)) for file in files]
 
 
 def with_pictures(files: Sequence[Path], *, image: Path | None = None, folder: Path | None = None) -> list[Measured]:
-    """Reads results and the image of each: the one given, the one of its name in a folder, or the one in the bucket.
+    """Reads results, each with its image: the given image, an image in a folder, or the one in the bucket.
 
     Args:
-        files: results.
-        image: the image of the only result.
-        folder: where the image of NAME.json is NAME.png, NAME.jpg, …
+        files: JSON files of the results.
+        image: image of the only result.
+        folder: folder in which the image of NAME.json is NAME.png, NAME.jpg, ….
 
     Raises:
-        InvalidConfiguration: one image for several results.
-        InvalidImage: an image cannot be read, or is not of the size that was measured.
+        InvalidConfiguration: `image` is given for several results.
+        InvalidImage: an image cannot be read, or does not have the size that was measured.
         InvalidResult: a file is no result.
-        OSError: it cannot be read.
+        OSError: a file cannot be read.
     """
     if image is not None:
         if len(files) != 1:

@@ -1,4 +1,4 @@
-"""Summaries of samples as tables: a column for each sample or weighting, values with their intervals."""
+"""Makes tables of summaries, with a column for each sample or weighting, and values with their intervals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Rows = tuple[tuple[str, ...], ...]
 
 
 def text(interval: Interval) -> str:
-    """`41.2 [39.8, 42.6]`."""
+    """Writes a value with its interval: `41.2 [39.8, 42.6]`."""
     return interval_text(interval.value, interval.low, interval.high)
 
 
 def interval_note(summary: Summary) -> str:
-    """How intervals were made."""
+    """Says how intervals were made."""
     way = summary.resampling
     if not way.resamples:
         return "Without intervals."
@@ -38,7 +38,13 @@ def interval_note(summary: Summary) -> str:
 
 
 def size_rows(populations: Sequence[Population], unit: str, percents: Sequence[float] = PERCENTS) -> Rows:
-    """D_p, mean and log-normal fit; one column each."""
+    """Makes the rows of D_p, mean and log-normal fit.
+
+    Args:
+        populations: populations, a column for each.
+        unit: unit of the sizes, `µm` or `px`.
+        percents: percents p of the D_p.
+    """
     return (
         *(
             (f"D{percent:g} ({unit})", *(text(each.percentiles[percent]) for each in populations))
@@ -52,7 +58,7 @@ def size_rows(populations: Sequence[Population], unit: str, percents: Sequence[f
 
 
 def folk_ward_rows(populations: Sequence[Population]) -> Rows:
-    """Graphic measures with their verbal classes; one column each. Without a scale there are none."""
+    """Makes the rows of Folk & Ward's measures and their names, a column for each population; none without a scale."""
     measures: tuple[tuple[str, Callable[[FolkWard], str]], ...] = (
         ("mean Mz (φ)", lambda each: text(each.mean)),
         ("sorting σI (φ)", lambda each: text(each.sorting)),
@@ -67,14 +73,14 @@ def folk_ward_rows(populations: Sequence[Population]) -> Rows:
 
 
 def wentworth_rows(populations: Sequence[Population]) -> Rows:
-    """Shares of the size classes that any of them has, fine to coarse."""
+    """Makes the rows of Wentworth's size classes, fine to coarse, without classes that no population has."""
     shares = [each.wentworth for each in populations if each.wentworth is not None]
     names = [name for name in (shares[0] if shares else ()) if any(each[name] > 0 for each in shares)]
     return tuple((name, *(f"{100 * each[name]:.1f}" for each in shares)) for name in names)
 
 
 def grain_size_table(summary: Summary) -> Table | None:
-    """ASTM E112 grain sizes and the largest grain, where they were asked for."""
+    """Makes the table of ASTM E112 grain sizes; None where none was requested."""
     if not summary.grain_size_numbers:
         return None
     rows = tuple(
@@ -96,7 +102,7 @@ def grain_size_table(summary: Summary) -> Table | None:
 
 
 def shape_table(shapes: Shapes) -> Table:
-    """Medians and quartiles of the shape descriptors."""
+    """Makes the table of medians and quartiles of the shape descriptors."""
     rows = tuple(
         (words, text(shapes.medians[key]), *map(number_text, shapes.quartiles[key]))
         for key, words in DESCRIPTORS.items()
@@ -105,7 +111,12 @@ def shape_table(shapes: Shapes) -> Table:
 
 
 def image_table(images: Sequence[Measured], summary: Summary | None) -> Table:
-    """Each image of a sample: its frame, scale and grains."""
+    """Makes the table of a sample's images: frame, scale and grains of each.
+
+    Args:
+        images: images of the sample.
+        summary: summary of the sample; None without grains to measure.
+    """
     unit = summary.unit if summary else "px"
     d50 = [each.d50_number for each in summary.images] if summary else [None] * len(images)
     rows = tuple(

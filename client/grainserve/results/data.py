@@ -1,4 +1,4 @@
-"""What a result holds: the measured grains of one image, as objects, a table, a label map and pictures."""
+"""The data of a result: the measured grains of one image, as objects, a table, a label map and pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from grainserve.results.frame import Box
 from grainserve.results.masks import Window, decode_window, paint_labels
 from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
 
-# Imported where they are used: a dispatcher makes no tables and no pictures, and starts twice as fast.
+# Imported where they are used: a dispatcher makes no tables or pictures, and starts twice as fast without them.
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -40,17 +40,18 @@ _TEXT = {"class", "classSource"}
 
 @dataclass(frozen=True)
 class Grain:
-    """One grain.
+    """One measured grain.
 
     Attributes:
-        id: 1 or more; its value in the label map.
-        label: its class, "unknown" where a classifier would not say.
-        score: 0 to 1.
-        mask: as in the result (`mask_format`), None with `none`.
-        properties: measurements under their wire names, px, px² and degrees, with `_um` twins when a scale was given.
-        class_confidence: probability of the likeliest class, 0…1; 0 for a grain like none that the classifier knows.
-            None where the label was given.
-        class_source: who named the class, "given" or "classifier".
+        id: number of the grain, 1 or more; its value in the label map.
+        label: class of the grain; `unknown` where a classifier would not say.
+        score: score of its mask, 0 to 1.
+        mask: mask as in the result (`mask_format`); None with `none`.
+        properties: measurements under their wire names, in px, px² and degrees, with `_um` twins when a scale was
+            given.
+        class_confidence: probability of the likeliest class, 0 to 1; 0 for a grain like none that the classifier knows.
+            None where the class was given.
+        class_source: who named the class, `given` or `classifier`.
     """
 
     id: int
@@ -74,11 +75,11 @@ class Grain:
 
     @property
     def touches_edge(self) -> bool:
-        """Whether the frame cuts it, so that its size is a lower bound."""
+        """Whether the frame cuts the grain, so that its size is a lower bound."""
         return bool(self.properties["touchesEdge"])
 
     def row(self) -> dict[str, Any]:
-        """The grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
+        """Returns the grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
         row: dict[str, Any] = {
             "id": self.id,
             "class": self.label,
@@ -97,14 +98,22 @@ class Grain:
 
 
 class ResultData:
-    """What the result of one image holds; `grainserve.Result` is one that also counts, exports and reports.
+    """The data of one image's result; `grainserve.Result` adds statistics and exports.
 
     Args:
-        data: the result as TorchServe answered it.
-        fetch_image: brings the submitted image, for `overlay`; None where there is no way to.
+        data: result as TorchServe answered it.
+        fetch_image: brings the submitted image, for `overlay`; None where nothing can bring it.
+
+    Attributes:
+        metadata: the result's metadata, under its wire names.
+        image_id: image id.
+        width: width of the image, px.
+        height: height of the image, px.
+        grains: the measured grains.
+        um_per_px: scale, µm per px; None where none was given.
 
     Raises:
-        InvalidResult: it is not a result.
+        InvalidResult: the data is no result.
     """
 
     def __init__(self, data: Mapping[str, Any], fetch_image: Callable[[], ImageSource] | None = None) -> None:
@@ -115,7 +124,7 @@ class ResultData:
             self.image_id = check_image_id(self.metadata["imageId"])
             self.width = int(self.metadata["image"]["width"])
             self.height = int(self.metadata["image"]["height"])
-            self.frame  # noqa: B018 - a wrong one is told here, too
+            self.frame  # noqa: B018 - refuses a wrong frame here, too
             scale = self.metadata["units"]["umPerPx"]
             self.grains = [_grain(each) for each in data["segmentedObjects"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -127,7 +136,7 @@ class ResultData:
         """Reads a result that `to_json` wrote.
 
         Raises:
-            InvalidResult: it is not a result.
+            InvalidResult: the file holds no result.
         """
         try:
             data = json.loads(Path(path).read_bytes())
@@ -140,7 +149,7 @@ class ResultData:
 
     @property
     def frame(self) -> Box:
-        """The part of the image that was measured, px: all of it, unless a crop was asked for."""
+        """Part of the image that was measured, px: all of it, unless a crop was asked for."""
         box = self.metadata.get("frame")
         return Box(**box) if box else Box(0, 0, self.width, self.height)
 
@@ -150,23 +159,27 @@ class ResultData:
 
     @property
     def scale_source(self) -> str | None:
-        """Where the scale is from; None without a scale, and in results of before 2026-11-22."""
+        """Source of the scale; None without a scale, and in results from before 2026-11-22."""
         source = self.metadata["units"].get("scaleSource")
         return None if source is None else str(source)
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as TorchServe answered it."""
+        """Returns the result as TorchServe answered it."""
         return dict(self._data)
 
     def to_json(self, path: str | PathLike[str]) -> None:
-        """Writes the result as JSON."""
+        """Writes the result as JSON.
+
+        Args:
+            path: file to write.
+        """
         Path(path).write_text(json.dumps(self._data, allow_nan=False, ensure_ascii=False, indent=1), encoding="utf-8")
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row a grain; the same columns in the same order however many grains, none included.
+        """Returns the table of the grains, a row for each; without any grain it has the same columns in the same order.
 
-        Columns are the wire names, flat. Null becomes NaN. Lengths in px, areas in px², angles in degrees; columns
-        that end in `_um` and `_um2` are there when a scale was given.
+        The columns are the wire names, flat. Null becomes NaN. Lengths are in px, areas in px², angles in degrees.
+        Columns that end in `_um` and `_um2` are there when a scale was given.
         """
         import pandas as pd  # noqa: PLC0415
 
@@ -178,12 +191,12 @@ class ResultData:
 
     @property
     def has_masks(self) -> bool:
-        """Whether there is something to draw: masks were asked for."""
+        """Whether there are masks to draw: the result was asked for with masks."""
         return all(grain.mask is not None for grain in self.grains)
 
     @cached_property
     def windows(self) -> list[Window]:
-        """Each grain's mask as the part of the frame that holds it.
+        """Each grain's mask, as the part of the frame that holds it.
 
         Raises:
             MasksMissing: the result was asked for with mask_format `none`.
@@ -192,7 +205,7 @@ class ResultData:
 
     @cached_property
     def label_map(self) -> NDArray[np.int32]:
-        """H × W, int32: each pixel's grain id, 0 for background.
+        """Grain id of each pixel, H × W, int32; 0 for background.
 
         With mode `masks`, where masks overlap, a smaller mask lies over a larger one.
 
@@ -208,26 +221,36 @@ class ResultData:
 
     @property
     def sizes(self) -> NDArray[np.float64]:
-        """Equivalent diameters of the n grains, in `size_unit`; NaN where there is none."""
+        """Equivalent diameters of the n grains, float64, in `size_unit`; NaN where a grain has none."""
         name = "equivalentDiameter" if self.um_per_px is None else "equivalentDiameter_um"
         return np.array([grain.properties[name] for grain in self.grains], dtype=np.float64)
 
     def size_curve(self, weighting: Weighting = "number") -> SizeCurve:
-        """The cumulative grain-size curve, grains that touch the frame included."""
+        """Returns the cumulative grain-size curve, grains that touch the frame included.
+
+        Args:
+            weighting: `number` or `area`: what each grain counts by.
+        """
         return size_curve(self.sizes, [grain.area for grain in self.grains], weighting)
 
     def percentile(self, percent: float, weighting: Weighting = "number") -> float:
-        """D_p in `size_unit`: the equivalent diameter that p % of the grains (by number or area) is finer than."""
+        """Returns D_p in `size_unit`: the equivalent diameter that p % of the grains are finer than.
+
+        Args:
+            percent: p, 0 to 100.
+            weighting: `number` or `area`: what each grain counts by.
+        """
         return self.size_curve(weighting).percentile(percent)
 
     def pixels(self, image: ImageSource | None = None) -> NDArray[np.uint8]:
-        """The image that was measured, as it was: H × W × 3, uint8.
+        """Returns the pixels of the image that was measured, H × W × 3, uint8.
 
         Args:
-            image: the image; None fetches it from where it was submitted to.
+            image: the image; None fetches it from where it was submitted.
 
         Raises:
-            InvalidImage: the image is not of the size that was measured.
+            InvalidImage: the image does not have the size that was measured.
+            GrainserveError: no image is given, and the result knows no bucket to fetch it from.
         """
         if image is None:
             if self._fetch_image is None:
@@ -245,12 +268,13 @@ class ResultData:
         """Writes a PNG of the image with each grain outlined, and a scale bar when a scale was given.
 
         Args:
-            path: where.
-            image: the image; None fetches it from where it was submitted to.
+            path: file to write.
+            image: the image; None fetches it from where it was submitted.
 
         Raises:
-            InvalidImage: the image is not the one measured.
+            InvalidImage: the image does not have the size that was measured.
             MasksMissing: the result was asked for with mask_format `none`.
+            GrainserveError: no image is given, and the result knows no bucket to fetch it from.
         """
         labels = self.label_map
         pixels = self.pixels(image)
@@ -259,7 +283,11 @@ class ResultData:
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
     def histogram(self, path: str | PathLike[str]) -> None:
-        """Writes a PNG of the grain sizes: histogram and cumulative curves."""
+        """Writes a PNG of the grain sizes: histogram and cumulative curves.
+
+        Args:
+            path: file to write.
+        """
         from grainserve.results import size_figure as plots  # noqa: PLC0415
 
         plots.save_size_figure(
@@ -272,7 +300,7 @@ class ResultData:
 
 
 def _grain(data: Mapping[str, Any]) -> Grain:
-    # Results of before 2026-11-22 do not say who named the class.
+    # Results from before 2026-11-22 do not say who named the class.
     confidence, source = data.get("classConfidence"), data.get("classSource", "given")
     return Grain(
         id=int(data["id"]),

@@ -1,4 +1,4 @@
-"""The frame: the part of an image that is measured. Positions in results stay those of the whole image."""
+"""The frame: the part of an image that is measured. Positions in results are those in the whole image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ OPTIONS = ("crop", "ignore_bottom", "crop_source")
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels in the image, half-open."""
+    """A rectangle of pixels in an image, half-open.
+
+    Attributes:
+        x: left edge, px.
+        y: top edge, px.
+        width: width, px.
+        height: height, px.
+    """
 
     x: int
     y: int
@@ -22,19 +29,24 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
+        """Rows and columns of the rectangle."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Its middle (x, y), in pixel-corner coordinates."""
+        """Centre (x, y) of the rectangle, px, in pixel-corner coordinates."""
         return self.x + self.width / 2, self.y + self.height / 2
 
 
 def frame_of(options: Mapping[str, Any], width: int, height: int) -> Box:
-    """Makes the frame that options leave of an image of width × height px: `crop` less the rows of `ignore_bottom`.
+    """Returns the frame that options leave of an image: `crop` less the rows of `ignore_bottom`.
 
-    The handler does the same with an image of one job; this is for an image that is cut into tiles.
+    The handler does the same with an image of one job; this function is for an image that is cut into tiles.
+
+    Args:
+        options: checked options.
+        width: width of the image, px.
+        height: height of the image, px.
 
     Raises:
         InvalidOption: `crop` reaches beyond the image, or nothing is left.
@@ -55,7 +67,17 @@ def frame_of(options: Mapping[str, Any], width: int, height: int) -> Box:
 
 
 def said_of(frame: Box, options: Mapping[str, Any], width: int, height: int) -> tuple[str, ...]:
-    """Describes a frame in words; empty where nobody asked for one."""
+    """Describes a frame in words, for the result's warnings.
+
+    Args:
+        frame: frame that was measured.
+        options: options that asked for it.
+        width: width of the image, px.
+        height: height of the image, px.
+
+    Returns:
+        One sentence; none where nobody asked for a frame.
+    """
     source = f" ({options['crop_source']})" if options.get("crop_source") else ""
     if frame != Box(0, 0, width, height):
         part = f"{frame.width} × {frame.height} px at x {frame.x}, y {frame.y}"

@@ -1,4 +1,4 @@
-"""Masks of the wire contract → boolean arrays and label maps."""
+"""Decodes masks of the wire contract into boolean arrays and label maps, and encodes them as run lengths."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from grainserve.errors import InvalidResult, MasksMissing
 
 @dataclass(frozen=True)
 class Window:
-    """A mask as the part of its frame that holds it: a frame of 20 megapixels has thousands of small masks.
+    """A mask, as the part of its frame that holds it: a frame of 20 megapixels has thousands of small masks.
 
     Attributes:
         x: column of the patch's left edge, px.
-        y: row of its top edge, px.
+        y: row of the patch's top edge, px.
         patch: h × w, bool; a True in each outer row and column, or 0 × 0 where the mask is empty.
     """
 
@@ -31,16 +31,16 @@ class Window:
     patch: NDArray[np.bool_]
 
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns of the patch in the frame."""
+        """Returns the rows and columns of the patch in the frame."""
         return slice(self.y, self.y + self.patch.shape[0]), slice(self.x, self.x + self.patch.shape[1])
 
     @property
     def area(self) -> int:
-        """Pixel count."""
+        """Number of pixels in the mask."""
         return int(np.count_nonzero(self.patch))
 
     def intersection(self, other: Window) -> int:
-        """Pixels both masks have."""
+        """Returns the number of pixels that both masks have."""
         left, top = max(self.x, other.x), max(self.y, other.y)
         right = min(self.x + self.patch.shape[1], other.x + other.patch.shape[1])
         bottom = min(self.y + self.patch.shape[0], other.y + other.patch.shape[0])
@@ -56,12 +56,12 @@ def decode_window(mask: Any, height: int, width: int) -> Window:
 
     Args:
         mask: COCO run-length mask, base64 PNG or polygon, as in the result.
-        height: frame height, px.
-        width: frame width, px.
+        height: height of the frame, px.
+        width: width of the frame, px.
 
     Raises:
         MasksMissing: the mask is null.
-        InvalidResult: it is none of the formats, or not of this frame's size.
+        InvalidResult: the mask has none of the formats, or is not of this frame's size.
     """
     if mask is None:
         raise MasksMissing()
@@ -75,7 +75,7 @@ def decode_window(mask: Any, height: int, width: int) -> Window:
 
 
 def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """Decodes one mask on its whole frame, H × W, bool; else as `decode_window`."""
+    """Decodes one mask into its whole frame, H × W, bool; see `decode_window` for arguments and errors."""
     frame = np.zeros((height, width), bool)
     window = decode_window(mask, height, width)
     frame[window.slices()] = window.patch
@@ -83,12 +83,18 @@ def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def encode_rle(window: Window, height: int, width: int) -> dict[str, Any]:
-    """Encodes a mask as the wire's COCO run lengths: {"size": [height, width], "counts": text}."""
-    strip = np.zeros((window.patch.shape[1], height), bool)  # the frame runs column by column
+    """Encodes a mask as COCO run lengths of the wire contract: {"size": [height, width], "counts": text}.
+
+    Args:
+        window: mask to encode.
+        height: height of the frame, px.
+        width: width of the frame, px.
+    """
+    strip = np.zeros((window.patch.shape[1], height), bool)  # run lengths go column by column
     strip[:, window.slices()[0]] = window.patch.T
     edges = np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False)) + window.x * height
     runs = np.diff(edges, prepend=0, append=height * width).tolist()
-    # A mask that ends with the frame ends the list: there is no empty run behind it.
+    # A mask that reaches the frame's last pixel ends the list: no empty run follows it.
     return {"size": [height, width], "counts": _packed(runs if runs[-1] or len(runs) == 1 else runs[:-1])}
 
 
@@ -98,11 +104,11 @@ def paint_labels(windows: Sequence[Window], ids: Sequence[int], height: int, wid
     Args:
         windows: n masks.
         ids: n labels, 1 or more.
-        height: frame height, px.
-        width: frame width, px.
+        height: height of the frame, px.
+        width: width of the frame, px.
 
     Returns:
-        H × W, int32; 0 is background.
+        Label map, H × W, int32; 0 is background.
     """
     labels = np.zeros((height, width), np.int32)
     for index in sorted(range(len(windows)), key=lambda index: -windows[index].area):
@@ -111,9 +117,9 @@ def paint_labels(windows: Sequence[Window], ids: Sequence[int], height: int, wid
 
 
 def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
-    """COCO compressed run lengths: column by column, background first.
+    """Decodes COCO's compressed run lengths: column by column, background first.
 
-    Decoded here rather than by pycocotools, whose C code trusts what it is given.
+    pycocotools is not used: its C code trusts what it is given.
     """
     try:
         mask_height, mask_width = mask["size"]
@@ -127,7 +133,7 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     inside = [(end - run, end) for run, end in zip(runs[1::2], ends[1::2].tolist(), strict=True) if run]
     if not inside:
         return _cropped(np.zeros((0, 0), bool), 0, 0)
-    # Only the columns that the mask has are unpacked.
+    # Unpacks only the columns that the mask has.
     first, last = inside[0][0] // height, (inside[-1][1] - 1) // height + 1
     patch = np.zeros((last - first) * height, bool)
     for start, end in inside:
@@ -136,7 +142,7 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
 
 
 def _cropped(frame: NDArray[np.bool_], x: int, y: int) -> Window:
-    """The window of a frame whose first pixel is at column x and row y."""
+    """Returns the window of a mask whose first pixel is at column x and row y of the frame."""
     rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
     if not rows.size:
         return Window(0, 0, np.zeros((0, 0), bool))
@@ -145,7 +151,11 @@ def _cropped(frame: NDArray[np.bool_], x: int, y: int) -> Window:
 
 
 def _run_lengths(counts: str) -> list[int]:
-    """Unpacks run lengths: five bits a character, sign in the last; from the fourth on, differences to two before."""
+    """Unpacks run lengths.
+
+    Each character has five bits of a number, and the last one of a number has its sign. From the fourth number on, each
+    is the difference to the number two before it.
+    """
     runs: list[int] = []
     value = shift = 0
     for character in counts:
@@ -165,7 +175,7 @@ def _run_lengths(counts: str) -> list[int]:
 
 
 def _packed(runs: Sequence[int]) -> str:
-    """Packs run lengths, the inverse of `_run_lengths`."""
+    """Packs run lengths; the inverse of `_run_lengths`."""
     text: list[str] = []
     for index, run in enumerate(runs):
         value = run - runs[index - 2] if index > 2 else run
@@ -188,7 +198,7 @@ def _from_png(mask: str, height: int, width: int) -> Window:
 
 
 def _check_size(mask_height: int, mask_width: int, height: int, width: int) -> None:
-    """Before anything is unpacked: a few characters may claim any size."""
+    """Checks the size of a mask before anything is unpacked: a few characters may claim any size."""
     if (mask_height, mask_width) != (height, width):
         raise InvalidResult(f"a mask is {mask_width} × {mask_height} px, its image {width} × {height} px")
 
@@ -196,7 +206,7 @@ def _check_size(mask_height: int, mask_width: int, height: int, width: int) -> N
 def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
     """Fills rings of pixel-corner coordinates by the even-odd rule.
 
-    A pixel belongs when its centre does: a scan along each row of centres toggles at each edge it crosses.
+    A pixel belongs to the mask when its centre does: a scan along each row of centres toggles at each edge it crosses.
     """
     try:
         outlines = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings]

@@ -1,4 +1,4 @@
-"""Grain outlines on the image, with a scale bar."""
+"""Draws the outlines of grains on the image, and a scale bar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
     Args:
         pixels: H × W × 3, uint8.
         labels: H × W, int32; 0 is background.
-        um_per_px: scale for the bar; None draws none.
+        um_per_px: scale for the scale bar, µm per px; None draws no bar.
 
     Returns:
         RGB image, a whole multiple of H × W.
@@ -48,7 +48,15 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
 
 
 def outline_of(labels: NDArray[np.int32], thickness: int) -> NDArray[np.bool_]:
-    """Pixels of a grain within `thickness` px of another label; the frame itself is no outline."""
+    """Finds the pixels of grains that are within `thickness` px of another label; the frame itself is no outline.
+
+    Args:
+        labels: H × W, int32; 0 is background.
+        thickness: thickness of the outline, px.
+
+    Returns:
+        H × W, bool.
+    """
     outline = np.zeros(labels.shape, bool)
     for step in range(1, thickness + 1):
         down = labels[step:] != labels[:-step]
@@ -61,14 +69,14 @@ def outline_of(labels: NDArray[np.int32], thickness: int) -> NDArray[np.bool_]:
 
 
 def _colours(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """A colour per label, (max label + 1) × 3, uint8, different for grains that lie next to each other."""
+    """Returns a colour per label, (max label + 1) × 3, uint8, different for grains that lie next to each other."""
     count = int(labels.max(initial=0))
     neighbours: list[set[int]] = [set() for _ in range(count + 1)]
     reach = 4  # grains a thin boundary apart are neighbours to the eye
     for step in range(1, reach + 1):
         for one, other in ((labels[step:], labels[:-step]), (labels[:, step:], labels[:, :-step])):
             touching = (one != other) & (one > 0) & (other > 0)
-            # As one number: pairs are sorted row by row, many times slower.
+            # Each pair as one number: pairs as rows are sorted many times slower.
             pairs = np.unique(one[touching].astype(np.int64) * (count + 1) + other[touching])
             for a, b in zip(*(each.tolist() for each in np.divmod(pairs, count + 1)), strict=True):
                 neighbours[a].add(b)
@@ -82,13 +90,13 @@ def _colours(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def nice_length(longest: float) -> float:
-    """The largest of 1, 2, 5 × 10^k that is at most `longest`."""
+    """Returns the largest of 1, 2, 5 × 10^k that is at most `longest`."""
     power = 10.0 ** np.floor(np.log10(longest))
     return float(max(step * power for step in (1.0, 2.0, 5.0) if step * power <= longest * (1 + 1e-9)))
 
 
 def length_text(length_um: float) -> str:
-    """A length in the unit that keeps its number short: nm, µm, mm."""
+    """Returns a length as text, in the unit that keeps its number short: nm, µm, mm."""
     for unit, size in (("mm", 1000.0), ("µm", 1.0)):
         if length_um >= size:
             return f"{length_um / size:g} {unit}"

@@ -17,8 +17,8 @@ class SizeCurve:
 
     Attributes:
         sizes: n sizes, ascending.
-        finer: n shares in (0, 1): how much is finer than each size. Half of a grain's own weight counts as finer
-            (Hazen's plotting position), so that neither end of a small sample is overstated.
+        finer: n shares in (0, 1): the share of the sample that is finer than each size. Half of a grain's own weight
+            counts as finer (Hazen's plotting position), so that neither end of a small sample is overstated.
         weighting: `number` (each grain counts one) or `area` (each counts its area).
     """
 
@@ -27,14 +27,17 @@ class SizeCurve:
     weighting: Weighting
 
     def percentile(self, percent: float) -> float:
-        """D_p: the size that p % is finer than, linear between grains; NaN without grains.
+        """Returns D_p: the size that p % is finer than, linear between grains; NaN without grains.
 
-        Beyond the first and last grain it is their size: nothing is extrapolated.
+        Beyond the first and last grain, D_p is their size: nothing is extrapolated.
+
+        Args:
+            percent: p, 0 to 100.
         """
         return float(self.percentiles([percent])[0])
 
     def percentiles(self, percents: ArrayLike) -> NDArray[np.float64]:
-        """D_p of k percents, as `percentile`."""
+        """Returns D_p for k percents; see `percentile`."""
         shares = np.asarray(percents, dtype=np.float64) / 100.0
         return np.interp(shares, self.finer, self.sizes) if self.sizes.size else np.full_like(shares, np.nan)
 
@@ -47,8 +50,9 @@ def size_curve(
     Args:
         sizes: n grain sizes; grains whose size is not finite are left out.
         areas: n grain areas.
-        weighting: what each grain counts.
-        stands_for: n numbers of grains that each stands for, as where it was drawn with a probability; None is one.
+        weighting: what each grain counts: one (`number`) or its area (`area`).
+        stands_for: n numbers: how many grains each grain stands for, as when it was drawn with a probability; None for
+            one each.
     """
     size = np.asarray(sizes, dtype=np.float64)
     weight = np.ones_like(size) if weighting == "number" else np.asarray(areas, dtype=np.float64)
@@ -61,6 +65,6 @@ def size_curve(
 
 
 def cumulative(sizes: NDArray[np.float64], weights: NDArray[np.float64], weighting: Weighting) -> SizeCurve:
-    """The curve of n sizes, ascending, with n weights over 0."""
+    """Returns the curve of n sizes, ascending, with n weights over 0."""
     finer = (np.cumsum(weights) - weights / 2) / weights.sum() if sizes.size else np.empty(0)
     return SizeCurve(sizes, finer, weighting)

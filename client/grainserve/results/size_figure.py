@@ -39,10 +39,10 @@ MARKED = (10, 50, 90)
 
 @contextmanager
 def styled(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
-    """Matplotlib in this project's style, for one thread at a time.
+    """Applies this project's Matplotlib style inside the block, for one thread at a time.
 
-    Its settings are the process's. Two threads, as of a gateway, that change and restore them at once would draw in
-    each other's style, and leave one's for good.
+    Matplotlib's settings belong to the whole process. Two threads that change and restore them at once, as in a
+    gateway, would draw in each other's style, and leave the style of one for good.
 
     Args:
         more: settings beside the style's.
@@ -57,11 +57,11 @@ def save_size_figure(
     """Writes the figure as PNG, 300 dpi, 180 mm wide.
 
     Args:
-        path: where.
+        path: file to write.
         number: number-weighted curve.
         area: area-weighted curve of the same grains.
         unit: unit of the sizes.
-        edge_grains: how many of the grains touch the frame.
+        edge_grains: number of grains that touch the frame.
     """
     with styled():
         figure = Figure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
@@ -93,7 +93,10 @@ def _histogram(axes: Axes, number: SizeCurve, unit: str) -> None:
 
 
 def _bins(sizes: NDArray[np.float64]) -> list[float]:
-    """Freedman-Diaconis, held between 5 and 30 bins: it runs away on a few grains and on a long tail."""
+    """Returns Freedman-Diaconis bin edges, held between 5 and 30 bins.
+
+    The rule alone runs away on a few grains and on a long tail.
+    """
     low, high = float(sizes.min()), float(sizes.max())
     if low == high:
         return [low * 0.95, low * 1.05]
@@ -124,7 +127,13 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
 
 
 def log_sizes(axes: Axes, low: float, high: float) -> None:
-    """Logarithmic size axis with plain numbers at 1, 2, 5 × 10^k, at every digit where the range is short."""
+    """Makes the size axis logarithmic, with plain numbers at 1, 2, 5 × 10^k, and at more digits if the range is short.
+
+    Args:
+        axes: axes to change.
+        low: smallest size.
+        high: largest size.
+    """
     axes.set_xscale("log")
     axes.set_xlim(low / 1.08, high * 1.08)
     digits = (1.0, 2.0, 5.0) if high / low > 5 else (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)

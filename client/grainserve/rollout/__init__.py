@@ -1,1 +1,1 @@
-"""Model versions at TorchServe: registered, tried, switched to and taken away without losing a request."""
+"""Changes the model versions that TorchServe serves, without losing a request."""

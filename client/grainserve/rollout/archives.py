@@ -1,4 +1,4 @@
-"""Model archives: pinned by their SHA-256, kept in the bucket, laid into model stores under names of their own."""
+"""Model archives: pinned by SHA-256, kept in the bucket, and copied to model stores under a name for each content."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FOLDER = "archives/"
 MANIFEST = "MAR-INF/MANIFEST.json"
 NAME = re.compile(r".+-.+-[0-9a-f]{12}\.mar")
 MOST, MOST_MANIFEST = 64 * 2**20, 2**20
-"""Bytes of an archive, packed and unpacked, and of its manifest: it holds code and config, never weights."""
+"""Largest size of an archive, packed and unpacked, and of its manifest, bytes. It holds no weights."""
 
 
 class ArchiveChanged(GrainserveError):
-    """An archive's bytes are not those that were declared."""
+    """The SHA-256 of an archive is not the declared one."""
 
     code = "archive_changed"
 
@@ -33,9 +33,9 @@ class Archive:
     """A model archive.
 
     Attributes:
-        model: TorchServe model, by its manifest.
-        version: its version.
-        sha256: of its bytes, hex.
+        model: name of the TorchServe model, from the manifest.
+        version: version of the model, from the manifest.
+        sha256: SHA-256 of the archive's bytes, hex.
     """
 
     model: str
@@ -44,20 +44,26 @@ class Archive:
 
     @property
     def file(self) -> str:
-        """Its name in the bucket and in model stores: one for each content, so that nothing is overwritten."""
+        """Name in the bucket and in model stores. Each content has its own, so that no archive overwrites another."""
         return f"{self.model}-{self.version}-{self.sha256[:12]}.mar"
 
 
 def is_named_here(file: str) -> bool:
-    """Whether a file in a model store was laid there by `fetch`, to go by its name."""
+    """Tells by the name of a file in a model store whether `fetch` put it there."""
     return bool(NAME.fullmatch(file))
 
 
 def read(path: Path) -> tuple[Archive, bytes]:
     """Reads an archive and its manifest.
 
+    Args:
+        path: file of the archive.
+
+    Returns:
+        The archive, and its bytes.
+
     Raises:
-        InvalidConfiguration: it is none.
+        InvalidConfiguration: the file cannot be read, is no valid model archive, or is too large for one.
     """
     try:
         if path.stat().st_size > MOST:
@@ -66,7 +72,7 @@ def read(path: Path) -> tuple[Archive, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
             _check_sizes(path, opened.infolist())
             with opened.open(MANIFEST) as manifest:
-                # No further than that, whatever the archive says of its size.
+                # The limit holds whatever size the archive states.
                 named = json.loads(manifest.read(MOST_MANIFEST))["model"]
         archive = Archive(str(named["modelName"]), str(named["modelVersion"]), hashlib.sha256(data).hexdigest())
     except OSError as error:
@@ -79,18 +85,24 @@ def read(path: Path) -> tuple[Archive, bytes]:
 
 
 def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuses what would unpack to more than an archive has, before anything is unpacked."""
+    """Refuses an archive that would unpack to more than `MOST`, before anything is unpacked."""
     if (size := sum(member.file_size for member in members)) > MOST:
         raise InvalidConfiguration(
             f"{path} unpacks to {size >> 20} MiB, over {MOST >> 20}: weights do not belong into an archive"
         )
-    # Of these two alone Python unpacks no more at once than it is asked for.
+    # Only with these two does Python unpack no more bytes than a read asks for.
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
         raise InvalidConfiguration(f"{path} is compressed as TorchServe does not read it: `make mar` packs one")
 
 
 def push(archive: Archive, data: bytes, bucket: Bucket) -> None:
-    """Stores an archive in the bucket; one that is there already is left."""
+    """Stores an archive in the bucket, unless it is there already.
+
+    Args:
+        archive: archive to store.
+        data: bytes of the archive.
+        bucket: bucket to store it in.
+    """
     try:
         bucket.create(FOLDER + archive.file, data, "application/zip")
     except PreconditionFailed:
@@ -98,15 +110,20 @@ def push(archive: Archive, data: bytes, bucket: Bucket) -> None:
 
 
 def fetch(archive: Archive, bucket: Bucket, model_store: Path) -> str:
-    """Lays an archive into a model store, complete or not at all.
+    """Copies an archive from the bucket to a model store, completely or not at all.
+
+    Args:
+        archive: archive to copy.
+        bucket: bucket that holds it.
+        model_store: folder that TorchServe registers archives from.
 
     Returns:
-        Its file name there.
+        File name in the model store.
 
     Raises:
-        ArchiveChanged: what the bucket has is not what was declared.
-        InvalidConfiguration: the bucket does not have it.
-        OSError: the model store is full or cannot be written; nothing is left there.
+        ArchiveChanged: the bytes in the bucket are not those that were declared.
+        InvalidConfiguration: the bucket does not have the archive.
+        OSError: the model store is full or cannot be written; no partial file stays there.
     """
     file = model_store / archive.file
     if not (file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == archive.sha256):
@@ -124,5 +141,5 @@ def fetch(archive: Archive, bucket: Bucket, model_store: Path) -> str:
             partial.write_bytes(stored.data)
             partial.replace(file)
         finally:
-            partial.unlink(missing_ok=True)  # of a full disk, it would keep it full
+            partial.unlink(missing_ok=True)  # a partial file would keep a full disk full
     return file.name

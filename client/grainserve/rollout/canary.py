@@ -1,4 +1,4 @@
-"""Images tried on a new version before anything depends on it, and its answers held against the old version's."""
+"""Asks a version about images, and compares the answers of a new version with those of the old one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from grainserve.result import Result
 from grainserve.torchserve.inference import TorchServe
 
 PATIENCE, PAUSE = 300.0, 0.5
-"""Seconds for a queue to take a canary, under whatever load there is, and between two attempts."""
+"""Seconds to wait for a place in the queue under load, and between two attempts."""
 
 
 class CanaryFailed(GrainserveError):
-    """A new version did not answer as it should."""
+    """A version gave no valid answer, or one too different from the old version's."""
 
     code = "canary_failed"
 
@@ -32,8 +32,8 @@ class Limits:
     """How far the answers of two versions may differ.
 
     Attributes:
-        count: change of the number of grains, as a fraction of the old one.
-        d50: change of D50 by area, as a fraction of the old one.
+        count: largest change of the number of grains, as a share of the old number.
+        d50: largest change of D50 by area, as a share of the old D50.
         agreement: least agreement of the label maps, 0 to 1; see `agreement`.
     """
 
@@ -44,13 +44,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers about one image.
+    """The differences between two answers about one image.
 
     Attributes:
-        name: which image.
-        counts: grains found by the old version and by the new one.
-        d50: in the result's unit, of both; NaN without grains.
-        agreement: of the label maps.
+        name: name of the image.
+        counts: numbers of grains, of the old version and of the new one.
+        d50: D50 by area, in the result's unit, of the old version and of the new one; NaN without grains.
+        agreement: agreement of the label maps, 0 to 1; see `agreement`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Comparison:
     agreement: float
 
     def breaks(self, limits: Limits) -> list[str]:
-        """In words, which limits are passed."""
+        """Describes in words each limit that is exceeded."""
         count = abs(self.counts[1] - self.counts[0]) / max(1, self.counts[0])
         said = []
         if count > limits.count:
@@ -76,10 +76,20 @@ class Comparison:
 def ask(
     torchserve: TorchServe, model: str, version: str, image: bytes, *, name: str, options: dict[str, Any] | None = None
 ) -> Result:
-    """One answer of one version, with masks, checked against the wire contract. A full queue is waited for.
+    """Asks one version about an image, with masks, and checks the answer against the wire contract.
+
+    Waits up to `PATIENCE` while the queue is full.
+
+    Args:
+        torchserve: TorchServe to ask.
+        model: name of the model.
+        version: version to ask.
+        image: bytes of the image.
+        name: name of the image, for errors.
+        options: options of the request; None takes the defaults.
 
     Raises:
-        CanaryFailed: there is none, or it breaks the contract, or another version gave it.
+        CanaryFailed: no answer came, it breaks the contract, or another version gave it.
     """
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -103,7 +113,13 @@ def ask(
 
 
 def compare(name: str, old: Result | dict[str, Any], new: Result) -> Comparison:
-    """Holds two answers about the same image against each other."""
+    """Compares two answers about the same image.
+
+    Args:
+        name: name of the image.
+        old: answer of the old version.
+        new: answer of the new version.
+    """
     old = Result(old) if isinstance(old, dict) else old
     return Comparison(
         name=name,
@@ -114,14 +130,17 @@ def compare(name: str, old: Result | dict[str, Any], new: Result) -> Comparison:
 
 
 def agreement(a: NDArray[np.int32], b: NDArray[np.int32]) -> float:
-    """How far two label maps of one image show the same grains.
+    """Measures how well two label maps of one image agree.
 
-    Each grain has the IoU of the grain that fits it best in the other map; their mean weighted by area, of the map
-    that comes off worse. 1: the same grains under whatever numbers; 0: none in common, or grains in one map only.
+    Each grain gets the IoU with the grain of the other map that fits it best. The mean over a map is weighted by area,
+    and the lower mean of the two maps counts.
 
     Args:
-        a: H × W, integers, 0 is background.
-        b: the same shape.
+        a: H × W, int32; 0 is background.
+        b: H × W, int32; 0 is background.
+
+    Returns:
+        1 for the same grains, whatever their numbers; 0 for no overlap, grains in one map only, or different shapes.
     """
     if a.shape != b.shape:
         return 0.0
@@ -143,9 +162,9 @@ def agreement(a: NDArray[np.int32], b: NDArray[np.int32]) -> float:
 
 
 def read_images(files: list[Path]) -> list[tuple[str, bytes]]:
-    """Canary images with their names.
+    """Reads canary images; returns their names and bytes.
 
     Raises:
-        InvalidImage: no such file, or an empty one.
+        InvalidImage: a file is missing or empty.
     """
     return [(file.name, image_bytes(file)[0]) for file in files]

@@ -1,16 +1,16 @@
-"""What should be loaded: `models.yaml` in the weights bucket, changed by compare-and-swap.
+"""The declaration: which versions TorchServe should load, kept as `models.yaml` in the weights bucket.
 
     models:
       sam_tiny:
         default: "2.0"
-        previous: "1.0"              # where `rollback` goes back to
-        candidate: "3.0"             # while a swap is under way,
-        candidate_at: host (http://…)  # at this TorchServe
+        previous: "1.0"                # `rollback` goes back to it
+        candidate: "3.0"               # only during a swap
+        candidate_at: host (http://…)  # TorchServe of the swap
         versions:
           "1.0": {sha256: 0f3c…, loaded: false}
           "2.0": {sha256: 9b1d…, loaded: true, workers: 2}
 
-TorchServe forgets at a restart what was registered; this does not.
+TorchServe forgets its registered versions at a restart; the declaration stays. Changes are made by compare-and-swap.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ ATTEMPTS = 5
 
 
 class DeclarationContended(GrainserveError):
-    """Others keep changing what is declared."""
+    """Others kept changing the declaration meanwhile."""
 
     code = "declaration_contended"
 
 
 @dataclass(frozen=True)
 class DeclaredVersion:
-    """A version that is known.
+    """A declared version.
 
     Attributes:
-        sha256: of its archive.
-        loaded: whether it should be registered; one that is not is there to go back to.
-        workers: how many it should have; None for what its model config says.
+        sha256: SHA-256 of its archive, hex.
+        loaded: whether TorchServe should have it registered; otherwise it is kept to go back to.
+        workers: number of workers; None takes the number in its model config.
     """
 
     sha256: str
@@ -53,14 +53,14 @@ class DeclaredVersion:
 
 @dataclass(frozen=True)
 class DeclaredModel:
-    """A model and its versions.
+    """A declared model.
 
     Attributes:
-        default: the version that requests go to which name none.
-        previous: the one before it.
-        candidate: one that a swap is bringing up.
-        candidate_at: the TorchServe that it does so at.
-        versions: all that are known, by name.
+        default: version that answers requests without a version.
+        previous: default version before this one.
+        candidate: version that a swap is loading.
+        candidate_at: TorchServe at which the swap runs.
+        versions: name of each declared version → version.
     """
 
     default: str | None = None
@@ -70,15 +70,15 @@ class DeclaredModel:
     versions: dict[str, DeclaredVersion] = field(default_factory=dict)
 
     def with_version(self, version: str, declared: DeclaredVersion) -> DeclaredModel:
-        """The same with one version added or changed."""
+        """Returns a copy with one version added or changed."""
         return replace(self, versions={**self.versions, version: declared})
 
     def without_version(self, version: str) -> DeclaredModel:
-        """The same without one version."""
+        """Returns a copy without one version."""
         return replace(self, versions={name: each for name, each in self.versions.items() if name != version})
 
     def archive(self, model: str, version: str) -> Archive:
-        """The archive of a version.
+        """Returns the archive of a version.
 
         Raises:
             InvalidConfiguration: the version is not declared.
@@ -93,32 +93,45 @@ Declaration = dict[str, DeclaredModel]
 
 
 class Declarations:
-    """The declaration in a bucket.
+    """Access to the declaration in a bucket.
 
     Args:
-        bucket: the weights bucket.
+        bucket: weights bucket.
     """
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
 
     def read(self) -> Declaration:
-        """What is declared; nothing where there is no file yet.
+        """Reads the declaration; empty where there is no file yet.
 
         Raises:
-            InvalidConfiguration: the file is none.
+            InvalidConfiguration: the file is no valid declaration.
         """
         return self._read()[0]
 
     def change_model(self, model: str, change: Callable[[DeclaredModel], DeclaredModel]) -> DeclaredModel:
-        """Changes one model and returns it as it now is."""
+        """Changes one model; returns the changed model.
+
+        Args:
+            model: name of the model.
+            change: function from the present model to the changed one; may run several times.
+
+        Raises:
+            DeclarationContended: others changed the declaration at every attempt.
+            InvalidConfiguration: the present or the changed declaration is not valid.
+        """
         return self.change(lambda every: {**every, model: change(every.get(model, DeclaredModel()))})[model]
 
     def change(self, change: Callable[[Declaration], Declaration]) -> Declaration:
-        """Changes the declaration, anew where another was first.
+        """Changes the declaration; starts again where somebody else changed it meanwhile.
+
+        Args:
+            change: function from the present declaration to the changed one; may run several times.
 
         Raises:
-            DeclarationContended: another was first every time.
+            DeclarationContended: others changed the declaration at every attempt.
+            InvalidConfiguration: the present or the changed declaration is not valid.
         """
         for _ in range(ATTEMPTS):
             before, generation = self._read()
@@ -141,7 +154,7 @@ class Declarations:
 
 
 def to_yaml(declaration: Declaration) -> str:
-    """Writes a declaration."""
+    """Writes a declaration as YAML."""
     models = {
         model: {name: value for name, value in vars(declared).items() if name != "versions" and value is not None}
         | {
@@ -156,10 +169,14 @@ def to_yaml(declaration: Declaration) -> str:
 
 
 def from_yaml(text: str, where: str) -> Declaration:
-    """Reads a declaration.
+    """Reads a declaration from YAML.
+
+    Args:
+        text: content of the file.
+        where: name of the file, for errors.
 
     Raises:
-        InvalidConfiguration: it is none; says what is wrong `where`.
+        InvalidConfiguration: the text is no valid declaration.
     """
     try:
         read = yaml.safe_load(text)
@@ -176,10 +193,14 @@ def from_yaml(text: str, where: str) -> Declaration:
 
 
 def check(declaration: Declaration, where: str) -> None:
-    """Checks that versions are what they are named as.
+    """Checks that default, previous and candidate are listed versions, and that the default version is loaded.
+
+    Args:
+        declaration: declaration to check.
+        where: name of the declaration, for errors.
 
     Raises:
-        InvalidConfiguration: one is not; says which and `where`.
+        InvalidConfiguration: a check fails.
     """
     for model, declared in declaration.items():
         named = {declared.default, declared.previous, declared.candidate} - {None}
@@ -196,7 +217,7 @@ def _versions(given: dict[str, dict[str, object]]) -> dict[str, DeclaredVersion]
     for version, each in versions.items():
         if not SHA256.fullmatch(each.sha256):
             raise ValueError(f"the sha256 of version {version} is not 64 hex digits")
-        # What YAML brought may be anything, whatever the annotations say.
+        # YAML may bring any type, whatever the annotations say.
         if each.loaded not in (True, False) or not (each.workers is None or each.workers >= 1):
             raise ValueError(f"of version {version}, loaded is true or false and workers a number from 1 on")
     return versions

@@ -1,4 +1,7 @@
-"""One change of a model at a time at one TorchServe: whoever works on it has its file lock, which dies with them."""
+"""A file lock that allows one change of a model at a time at one TorchServe.
+
+The operating system releases the lock when the process that holds it dies.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ from grainserve.errors import GrainserveError
 
 
 class ChangeUnderWay(GrainserveError):
-    """Another process changes the same model."""
+    """Another process is changing the same model."""
 
     code = "change_under_way"
 
 
 @contextmanager
 def change_lock(model_store: Path, model: str, *, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
-    """Waits until nobody else changes the model at the TorchServe of this model store, and keeps others away.
+    """Holds the lock of a model at one TorchServe.
 
     Args:
-        model_store: the folder TorchServe registers from, which everybody who changes it shares.
-        model: whose versions.
-        seconds: to wait.
-        say: takes word of the wait.
+        model_store: folder from which TorchServe registers archives; all processes that change it share the folder.
+        model: name of the model.
+        seconds: seconds to wait for the lock; 0 does not wait.
+        say: called with a message when it has to wait.
 
     Raises:
-        ChangeUnderWay: another is still at it.
+        ChangeUnderWay: another process still holds the lock.
     """
     model_store.mkdir(parents=True, exist_ok=True)
     lock = FileLock(model_store / f".{quote(model, safe='')}.lock")

@@ -1,4 +1,4 @@
-"""`apply`: makes a TorchServe serve what is declared, as after a restart, or after a swap at another one."""
+"""Makes a TorchServe serve what is declared, for example after a restart or after a swap at another TorchServe."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from grainserve.rollout.lock import ChangeUnderWay
 from grainserve.rollout.swap import Rollout
 
 DRAIN_SECONDS = 60.0
-"""For an old version in a look that does not wait: the next look goes on."""
+"""Seconds for an old version to answer its requests in an `apply` that does not wait; the next `apply` goes on."""
 
 
 class ApplyFailed(GrainserveError):
-    """Some of what is declared could not be brought about."""
+    """Parts of the declaration could not be applied."""
 
     code = "apply_failed"
 
 
 @dataclass
 class Reconciliation:
-    """Brings a TorchServe to what is declared.
+    """Makes a TorchServe serve what is declared.
 
     Attributes:
-        rollout: at that TorchServe.
+        rollout: rollout at that TorchServe.
     """
 
     rollout: Rollout
 
     def declare(self, declaration: Declaration) -> None:
-        """Puts a declaration in place of the one in the bucket.
+        """Replaces the declaration in the bucket.
+
+        Args:
+            declaration: new declaration.
 
         Raises:
-            InvalidConfiguration: an archive is not in the bucket.
+            InvalidConfiguration: the bucket lacks an archive, or the declaration is not valid.
             ChangeUnderWay: a swap is under way.
         """
         bucket = self.rollout.declarations.bucket
@@ -53,14 +56,14 @@ class Reconciliation:
         self.rollout.declarations.change(declared_anew)
 
     def apply(self, *, wait: bool = True) -> None:
-        """Makes TorchServe serve what is declared; what nobody declared is left as it is.
+        """Makes TorchServe serve what is declared; leaves versions that nobody declared as they are.
 
         Args:
-            wait: whether it ends when all is there. Else it does what can be done at once, and leaves out a model that
-                somebody else is changing here: for calls again and again.
+            wait: whether to wait until all versions are ready. Otherwise it does what can be done at once and skips a
+                model that somebody else is changing here; this is for repeated calls.
 
         Raises:
-            ApplyFailed: some of it could not be done; the rest was.
+            ApplyFailed: parts of the declaration could not be applied; the other parts were.
         """
         failed = []
         for model in self.rollout.declarations.read():
@@ -76,13 +79,13 @@ class Reconciliation:
             raise ApplyFailed("; ".join(failed))
 
     def _apply(self, model: str, *, wait: bool) -> list[GrainserveError]:
-        """Brings one model about; what went wrong with single versions."""
+        """Applies the declaration of one model; returns the errors of single versions."""
         rollout, versions = self.rollout, self.rollout.versions
         if rollout.declared(model).candidate_at == rollout.here:
             rollout.end_interrupted(model)
         declared = rollout.declared(model)
         problems: list[GrainserveError] = []
-        # The first one that is registered answers until another is made the default.
+        # TorchServe makes the first registered version the default, so the declared default comes first.
         for version in sorted(_loaded(declared), key=lambda version: version != declared.default):
             try:
                 versions.load(declared.archive(model, version), declared.versions[version].workers)
@@ -90,7 +93,7 @@ class Reconciliation:
                     versions.wait_ready(model, version, rollout.ready_seconds)
             except GrainserveError as error:
                 problems.append(error)
-        # Loading may have taken long: what is declared now?
+        # Loading may take long, and the declaration may have changed: read it again.
         declared, registered = rollout.declared(model), versions.management.versions(model)
         default = registered.get(declared.default or "")
         if default and default.complete and not default.default:

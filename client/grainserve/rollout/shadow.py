@@ -1,4 +1,4 @@
-"""Real images, measured again by a new version before anybody depends on it, beside what was answered before."""
+"""Draws real images with their earlier results, for a new version to measure again before it is switched to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from grainserve.jobs.store import JobStore
 from grainserve.result import Result
 
 LATELY = 1000
-"""Results that a shadow is a share of, at most."""
+"""Largest number of results that a sample is drawn from."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An image, as it was asked about and answered.
+    """An image with the options and the result of its job.
 
     Attributes:
-        image_id: its id.
-        image: its bytes.
-        options: of its job.
-        result: what was answered, with masks.
+        image_id: id of the image.
+        image: bytes of the image.
+        options: options of the job.
+        result: result of the job, with masks.
     """
 
     image_id: str
@@ -31,18 +31,18 @@ class Answered:
 
 
 def sample(store: JobStore, model: str, share: float, chance: random.Random | None = None) -> list[Answered]:
-    """Draws answered images of a model from the bucket.
+    """Draws images with a result of a model from the bucket.
 
-    Ids are random, so those from a random place on are a fair sample.
+    Image ids are random, so the ids that follow a random one are a fair sample.
 
     Args:
-        store: images, jobs and results.
-        model: whose answers.
-        share: how many of up to `LATELY` results, 0 to 1; one at least where there is one.
-        chance: draws the place.
+        store: store of images, jobs and results.
+        model: name of the model that gave the results.
+        share: share of up to `LATELY` results to draw, 0 to 1; at least one result is drawn where there is any.
+        chance: source of the random starting id; None takes a new one.
 
     Returns:
-        Those whose result has masks; others cannot be compared.
+        Images whose result has masks; others cannot be compared.
     """
     start = f"results/{(chance or random.Random()).randrange(16**4):04x}"
     names = list(store.bucket.names("results/", start=start, limit=LATELY))
@@ -58,5 +58,5 @@ def sample(store: JobStore, model: str, share: float, chance: random.Random | No
             if job.model == model and result.has_masks:
                 found.append(Answered(image_id, store.image(image_id), job.options, result))
         except (ImageNotFound, ResultNotFound, InvalidJob, InvalidResult):
-            continue  # deleted meanwhile, or damaged
+            continue  # deleted meanwhile or damaged
     return found

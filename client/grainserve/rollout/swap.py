@@ -1,16 +1,16 @@
-"""Changes of what is served: swap, rollback, register, scale, remove.
+"""Changes what TorchServe serves: swap, rollback, register, scale, remove.
 
-A swap, step by step; a crash between two of them leaves something that the next call finishes or takes back:
+A swap has six steps. After a crash between two steps, the next call finishes the swap or takes it back.
 
-1. the archive goes into the bucket, and the new version is declared as the candidate
-2. canary images are answered by the old version; the new one is registered, and its workers get ready
-3. it answers the canary images, near enough
-4. it becomes the default: from here on the swap is only finished, never taken back
-5. it is declared so, and the old version as not loaded
-6. the old version is drained and deleted
+1. The archive goes into the bucket, and the new version is declared as the candidate.
+2. The old version answers the canary images. The new version is registered, and its workers get ready.
+3. The new version answers the canary images, close enough to the old version.
+4. The new version becomes the default. From here on the swap can only be finished, not taken back.
+5. The new version is declared as the default, and the old version as not loaded.
+6. The old version is drained and deleted.
 
-Whoever changes a model at a TorchServe, `apply` included, has its turn: a lock in the model store. A candidate of
-another TorchServe is left to those who work there.
+Every change of a model at a TorchServe, `apply` included, holds a lock in the model store. A candidate at another
+TorchServe is left to the processes there.
 """
 
 from __future__ import annotations
@@ -31,26 +31,31 @@ from grainserve.rollout.versions import NotReady, Versions
 
 
 class Trial(Protocol):
-    """What a new version has to pass. Each call raises when it is not to be switched to."""
+    """A test that a new version must pass. Each method raises an error when the version fails."""
 
     def prepare(self, model: str, old: str | None) -> None:
-        """Before the new version is loaded: asks the old one, if there is one."""
+        """Prepares the test before the new version is loaded.
+
+        Args:
+            model: name of the model.
+            old: default version so far; None where there is none.
+        """
 
     def attempt(self, model: str, version: str) -> None:
-        """Tries the new version."""
+        """Tests the new version."""
 
 
 @dataclass
 class Rollout:
-    """Changes what one TorchServe serves, and what is declared.
+    """Changes what one TorchServe serves, and the declaration.
 
     Attributes:
-        versions: at that TorchServe.
-        declarations: what should be loaded.
-        ready_seconds: until a version must be ready.
-        drain_seconds: until an old version must have answered all.
-        trials: what a new version must pass.
-        take_over: whether a swap that was begun at another TorchServe is given up.
+        versions: versions at that TorchServe.
+        declarations: access to the declaration.
+        ready_seconds: seconds that a version may take to get ready.
+        drain_seconds: seconds that an old version may take to answer its requests.
+        trials: tests that a new version must pass.
+        take_over: whether to give up a swap that was begun at another TorchServe.
     """
 
     versions: Versions
@@ -62,32 +67,40 @@ class Rollout:
 
     @property
     def here(self) -> str:
-        """Which TorchServe this is."""
+        """Name of this TorchServe: host and address."""
         return f"{socket.gethostname()} ({self.versions.management.url})"
 
     def locked(self, model: str, *, wait: bool = True) -> AbstractContextManager[None]:
-        """Keeps others from changing the model here."""
+        """Returns the lock that keeps others from changing the model here.
+
+        Args:
+            model: name of the model.
+            wait: whether to wait up to `ready_seconds` for the lock.
+        """
         seconds = self.ready_seconds if wait else 0
         return change_lock(self.versions.model_store, model, seconds=seconds, say=self.versions.say)
 
     def declared(self, model: str) -> DeclaredModel:
-        """What is declared of a model."""
+        """Reads the declaration of a model; an empty one where it is not declared."""
         return self.declarations.read().get(model, DeclaredModel())
 
     def default(self, model: str) -> str | None:
-        """The version that TorchServe sends requests to which name none."""
+        """Returns the version that answers requests without a version; None where the model is not registered."""
         registered = self.versions.management.versions(model)
         return next((name for name, each in registered.items() if each.default), None)
 
     def swap(self, path: Path) -> str:
-        """Switches a model to the version in an archive, without a lost request; returns the version.
+        """Switches a model to the version in an archive without losing a request; returns the version.
 
-        On any failure before the switch the old version stays the default and the new one is gone.
+        After a failure before the switch, the old version is still the default and the new one is gone.
+
+        Args:
+            path: file of the archive.
 
         Raises:
-            NotReady, CanaryFailed, InvalidConfiguration, …: why nothing was switched.
-            NotDrained: it was switched, and the old version is still there: the same call finishes.
-            ChangeUnderWay: somebody else changes the model.
+            NotReady, CanaryFailed, InvalidConfiguration, …: nothing was switched; the error says why.
+            NotDrained: the model was switched, but the old version still has requests; the same call again finishes.
+            ChangeUnderWay: somebody else is changing the model.
         """
         archive, data = archives.read(path)
         archives.push(archive, data, self.declarations.bucket)
@@ -96,15 +109,15 @@ class Rollout:
         return archive.version
 
     def rollback(self, model: str) -> str:
-        """Switches a model back to the version before; returns it.
+        """Switches a model back to the previous version; returns the version.
 
         Raises:
-            InvalidConfiguration: there is none.
+            InvalidConfiguration: there is no previous version.
             And as `swap`.
         """
         with self.locked(model):
             declared = self.declared(model)
-            if declared.candidate != declared.previous:  # else it is a rollback that was cut short
+            if declared.candidate != declared.previous:  # otherwise a rollback was interrupted
                 self.end_interrupted(model)
                 declared = self.declared(model)
             if declared.previous is None:
@@ -113,10 +126,15 @@ class Rollout:
             return declared.previous
 
     def register(self, path: Path, workers: int | None = None) -> Archive:
-        """Loads the version in an archive beside the others; the first one of a model is its default.
+        """Loads the version in an archive beside the others; the first version of a model becomes its default.
+
+        Args:
+            path: file of the archive.
+            workers: number of workers; None takes the number in the model config.
 
         Raises:
-            As `swap`.
+            NotReady, InvalidConfiguration, …: the version was not loaded; the error says why.
+            ChangeUnderWay: somebody else is changing the model.
         """
         archive, data = archives.read(path)
         model, version = archive.model, archive.version
@@ -135,7 +153,18 @@ class Rollout:
         return archive
 
     def scale(self, model: str, version: str | None, workers: int) -> str:
-        """Sets the number of a version's workers (None: the default one's) and waits for them; returns the version."""
+        """Sets the number of a version's workers and waits until they are ready; returns the version.
+
+        Args:
+            model: name of the model.
+            version: version to scale; None takes the default version.
+            workers: number of workers.
+
+        Raises:
+            InvalidConfiguration: TorchServe does not have the version.
+            NotReady: the workers are not ready in time.
+            ChangeUnderWay: somebody else is changing the model.
+        """
         with self.locked(model):
             registered = self.versions.management.versions(model)
             version = version or self.default(model)
@@ -152,16 +181,17 @@ class Rollout:
         return version
 
     def remove(self, model: str, version: str, *, last: bool = False) -> None:
-        """Forgets a version, drains and deletes it. The default one only when there is no other.
+        """Removes a version from the declaration, drains it and deletes it.
 
         Args:
-            model: its model.
-            version: its name.
-            last: whether the model may go with it.
+            model: name of the model.
+            version: version to remove; the default version only if it is the last one.
+            last: whether the last version may be removed, and the model with it.
 
         Raises:
-            InvalidConfiguration: it is the default one.
-            NotDrained: it still has requests.
+            InvalidConfiguration: the version is the default, and others are left or `last` is not set.
+            NotDrained: the version still has requests.
+            ChangeUnderWay: somebody else is changing the model.
         """
         with self.locked(model):
             self.end_interrupted(model)
@@ -184,11 +214,17 @@ class Rollout:
             self.versions.retire(model, version, self.drain_seconds)
 
     def retire_unloaded(self, model: str, drain_seconds: float) -> None:
-        """Takes away what is declared as not loaded, or was declared once; not what somebody registered by hand.
+        """Drains and deletes versions that are declared as not loaded, or are no longer declared.
+
+        Versions that somebody registered by hand stay.
+
+        Args:
+            model: name of the model.
+            drain_seconds: seconds that a version may take to answer its requests.
 
         Raises:
-            NotReady: the declared default has no worker, so the versions before it are kept.
-            NotDrained: one still has requests.
+            NotReady: the declared default has no ready worker, so the other versions are kept.
+            NotDrained: a version still has requests.
         """
         declared, registered = self.declared(model), self.versions.management.versions(model)
         leaving = []
@@ -204,18 +240,18 @@ class Rollout:
                     f"{model} {declared.default} has no worker that is ready, so {leaving[0].version} is kept: "
                     f"logs/model_log.log may have why; `grainserve models rollback {model}` goes back"
                 )
-        for each in sorted(leaving, key=lambda each: each.default):  # the default one can go last only
+        for each in sorted(leaving, key=lambda each: each.default):  # TorchServe deletes the default version last only
             self.versions.retire(model, each.version, drain_seconds)
 
     def end_interrupted(self, model: str, *, but: str | None = None) -> None:
-        """Finishes or takes back a swap that was cut short here; of another TorchServe's, only what is given up.
+        """Finishes or takes back an interrupted swap; one begun at another TorchServe only with `take_over`.
 
         Args:
-            model: whose.
-            but: a candidate that is left, as the caller goes on with it.
+            model: name of the model.
+            but: candidate to leave alone, since the caller goes on with it.
 
         Raises:
-            ChangeUnderWay: it was begun at another TorchServe.
+            ChangeUnderWay: the swap was begun at another TorchServe, and `take_over` is not set.
         """
         declared = self.declared(model)
         candidate = declared.candidate
@@ -255,7 +291,7 @@ class Rollout:
         self._complete(model, version)
 
     def _bring_in(self, archive: Archive, old: str | None) -> None:
-        """Steps 1 to 4."""
+        """Declares the candidate, loads it, tests it and makes it the default: steps 1 to 4."""
         model, version = archive.model, archive.version
         known = self.declared(model).versions.get(version) or DeclaredVersion(archive.sha256, loaded=False)
         self.declarations.change_model(
@@ -275,7 +311,7 @@ class Rollout:
         self.versions.say(f"{model} {version}: is the default")
 
     def _complete(self, model: str, version: str) -> None:
-        """The switch has been made: declares it, then takes away what is declared as not loaded."""
+        """Finishes a swap after the switch: declares the new default, then drains the old version. Steps 5 and 6."""
 
         def switched(each: DeclaredModel) -> DeclaredModel:
             if version not in each.versions:
@@ -300,7 +336,7 @@ class Rollout:
 
     @contextmanager
     def _undone(self, model: str, version: str, *, keep: bool, old: str | None = None) -> Iterator[None]:
-        """Takes a version back, and its candidacy, when what is done with it fails, unless it was switched to."""
+        """Takes a version back when the block fails, unless the block already made it the default."""
         try:
             yield
         except BaseException:  # Ctrl-C as well
@@ -312,7 +348,7 @@ class Rollout:
             raise
 
     def _take_back(self, model: str, version: str, *, keep: bool) -> None:
-        """Deletes a version, unless it is to be kept, and forgets its candidacy."""
+        """Deletes a version, unless `keep` is set, and removes it as the candidate."""
         if not keep:
             self.versions.discard(model, version)
             self.versions.say(f"{model} {version}: taken back")
@@ -324,7 +360,7 @@ class Rollout:
         self.declarations.change_model(model, forgotten)
 
     def _adopt_default(self, model: str) -> None:
-        """Declares the default version where somebody registered it by hand, so that one can go back to it."""
+        """Declares a default version that somebody registered by hand, so that a rollback can return to it."""
         declared, old = self.declared(model), self.default(model)
         if old is None or old in declared.versions:
             return
@@ -351,7 +387,7 @@ class Rollout:
             )
 
     def _check_default_loaded(self, model: str) -> None:
-        """Refuses to put a version beside none: it would answer before it was tried."""
+        """Refuses to load a version while the declared default is missing: it would answer before it was tested."""
         default = self.declared(model).default
         if default and self.versions.management.version(model, default) is None:
             raise InvalidConfiguration(

@@ -1,4 +1,4 @@
-"""What a new version has to pass before a swap: canary images, and a share of the images answered before."""
+"""Tests of a new version before a swap: canary images, and a share of the images measured earlier."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from grainserve.torchserve.inference import TorchServe
 
 
 class Canaries:
-    """Image files: the new version's answers are valid, and near enough to the old version's.
+    """The test with image files: the new version's answers must be valid and close to the old version's.
 
     Args:
-        torchserve: where both versions are.
-        files: the images.
-        limits: what near enough is.
-        say: takes what was found.
+        torchserve: TorchServe with both versions.
+        files: files of the images.
+        limits: how far the answers may differ.
+        say: called with each finding.
 
     Raises:
-        InvalidImage: no such file, or an empty one.
+        InvalidImage: a file is missing or empty.
     """
 
     def __init__(self, torchserve: TorchServe, files: list[Path], limits: Limits, say: Say) -> None:
@@ -33,15 +33,19 @@ class Canaries:
         self._before: dict[str, Result] = {}
 
     def prepare(self, model: str, old: str | None) -> None:
-        """Asks the old version: an image that it cannot measure is no canary, and nothing is loaded for it."""
+        """Asks the old version about the images.
+
+        Raises:
+            CanaryFailed: the old version cannot measure an image, so the image is no canary.
+        """
         if old:
             self._before = {name: ask(self._torchserve, model, old, image, name=name) for name, image in self._images}
 
     def attempt(self, model: str, version: str) -> None:
-        """Asks the new version.
+        """Asks the new version about the images.
 
         Raises:
-            CanaryFailed: an answer is none, or too far from the old one.
+            CanaryFailed: an answer is not valid, or differs too much from the old version's.
         """
         found = []
         for name, image in self._images:
@@ -54,14 +58,14 @@ class Canaries:
 
 
 class Shadow:
-    """A share of the images whose results are in the bucket.
+    """The test with a share of the images whose results are in the bucket.
 
     Args:
-        torchserve: where the new version is.
-        store: images and results.
-        share: see `sample`.
-        limits: what near enough is.
-        say: takes what was found.
+        torchserve: TorchServe with the new version.
+        store: store of images and results.
+        share: share of the results to draw, 0 to 1, as in `sample`.
+        limits: how far the answers may differ.
+        say: called with each finding.
     """
 
     def __init__(self, torchserve: TorchServe, store: JobStore, share: float, limits: Limits, say: Say) -> None:
@@ -76,7 +80,7 @@ class Shadow:
         """Draws the images.
 
         Raises:
-            CanaryFailed: there is none.
+            CanaryFailed: the bucket has no result of the model with masks.
         """
         self._answered = sample(self._store, model, self._share)
         if not self._answered:
@@ -84,10 +88,10 @@ class Shadow:
             raise CanaryFailed(f"no result of {model} with masks is in bucket {name!r}: nothing to shadow")
 
     def attempt(self, model: str, version: str) -> None:
-        """Asks the new version.
+        """Asks the new version about the images.
 
         Raises:
-            CanaryFailed: an answer is none, or too far from the one before.
+            CanaryFailed: an answer is not valid, or differs too much from the earlier result.
         """
         found = []
         for each in self._answered:

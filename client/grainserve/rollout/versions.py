@@ -1,4 +1,4 @@
-"""The two halves of a swap at one TorchServe: a version is brought up, and another is drained and taken away."""
+"""Loads versions at one TorchServe, and drains and deletes them."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from grainserve.torchserve.management import Management, Version
 Say = Callable[[str], None]
 
 LOOK_EVERY = 0.2
+"""Seconds between two looks at a version's state."""
 DEATHS = 2
-"""Workers of a version that end before one was ready: it is broken. TorchServe would try for five minutes."""
+"""Times that each worker of a version may end before the version counts as broken; TorchServe retries for 5 minutes."""
 QUESTION = 60.0
-"""Seconds a question may take on its way through a queue; then it is asked again."""
+"""Seconds that a question may take through a queue; then it is asked again."""
 SETTLE = 0.5
-"""Seconds after a new default is set in which requests may still be on their way into the old one's queue."""
+"""Seconds after a switch in which requests may still be on their way into the old version's queue."""
 
 
 class NotReady(GrainserveError):
-    """A version has no workers in time, or they keep ending."""
+    """A version's workers are not ready in time, or keep ending."""
 
     code = "not_ready"
 
 
 class NotDrained(GrainserveError):
-    """A version still has requests after the time given."""
+    """A version still has requests when the time is over."""
 
     code = "not_drained"
 
 
 class Versions:
-    """What is loaded at one TorchServe, and its changes.
+    """The versions loaded at one TorchServe, and their changes.
 
     Args:
-        management: its management API.
-        model_store: the folder it registers archives from.
-        bucket: where archives are kept.
-        say: takes words of progress.
+        management: management API of the TorchServe.
+        model_store: folder that the TorchServe registers archives from.
+        bucket: bucket that holds the archives.
+        say: called with messages of progress.
     """
 
     def __init__(self, management: Management, model_store: Path, bucket: Bucket, say: Say) -> None:
@@ -56,9 +57,14 @@ class Versions:
     def load(self, archive: Archive, workers: int | None) -> None:
         """Registers an archive, unless it is registered already, and sets the number of its workers.
 
+        Args:
+            archive: archive of the version.
+            workers: number of workers; None leaves the number as it is.
+
         Raises:
-            InvalidConfiguration: the version is registered with another archive.
-            ArchiveChanged, ManagementRefused: as what it calls.
+            InvalidConfiguration: the version is registered with another archive, or the bucket lacks the archive.
+            ArchiveChanged: the bytes in the bucket are not those that were declared.
+            ManagementRefused: TorchServe refused a call.
         """
         model, version = archive.model, archive.version
         there = self.management.version(model, version)
@@ -74,10 +80,15 @@ class Versions:
             self.management.scale(model, version, workers)
 
     def wait_ready(self, model: str, version: str, seconds: float) -> Version:
-        """Waits until a version has all its workers.
+        """Waits until all workers of a version are ready; returns the version.
+
+        Args:
+            model: name of the model.
+            version: version to wait for.
+            seconds: seconds to wait.
 
         Raises:
-            NotReady: not in time, or its workers keep ending, or it was taken away meanwhile.
+            NotReady: the workers are not ready in time or keep ending, or somebody deleted the version.
         """
         began = time.monotonic()
         pids: set[int] = set()
@@ -97,15 +108,15 @@ class Versions:
             time.sleep(LOOK_EVERY)
 
     def retire(self, model: str, version: str, seconds: float) -> None:
-        """Takes a version away when it has answered all that it was asked. One that is not there is fine.
+        """Deletes a version once it has answered all its requests; does nothing where the version is not registered.
 
         Args:
-            model: its model.
-            version: its name.
-            seconds: for it to answer; 0 takes it away at once, whatever it holds.
+            model: name of the model.
+            version: version to delete.
+            seconds: seconds to wait for the answers; 0 deletes the version at once with the requests it holds.
 
         Raises:
-            NotDrained: it has not in time; it is left as it is.
+            NotDrained: the version still has requests when the time is over; it stays as it is.
         """
         if self.management.version(model, version) is None:
             return
@@ -116,15 +127,15 @@ class Versions:
         self.say(f"{model} {version}: {'drained and gone' if seconds else 'gone'}")
 
     def discard(self, model: str, version: str) -> None:
-        """Takes a version away at once, whatever it was asked."""
+        """Deletes a version at once, with the requests it holds."""
         if self.management.version(model, version):
             self.management.delete(model, version)
 
     def _drain(self, model: str, version: str, deadline: float) -> None:
-        """Waits until nothing is queued, then until every worker has answered a question that came after it.
+        """Waits until the queue is empty, then until every worker has answered a question that came after it.
 
-        A worker that died and came back has a new process id and nothing in hand. What is asked of the version by its
-        name meanwhile is waited for as well, while it is in the queue.
+        A worker that died and came back has a new process id and holds no request. Requests that name the version may
+        still arrive; while they are in the queue, this waits for them as well.
         """
         answered: set[int] = set()
         while found := self.management.version(model, version):
@@ -142,13 +153,13 @@ class Versions:
             time.sleep(LOOK_EVERY)
 
     def _ask_each(self, version: Version, count: int, deadline: float) -> set[int]:
-        """Sends as many questions as there are workers through the queue; the process ids of those that answered."""
+        """Sends `count` questions through the queue; returns the process ids of the workers that answered."""
         asked = (version.model, version.version, max(1.0, min(QUESTION, deadline - time.monotonic())))
 
         def ask(_: int) -> dict[str, Any] | None:
             try:
                 return self.management.pass_through(*asked)
-            except TorchServeError as error:  # its worker died, the queue is full, or it took too long: look again
+            except TorchServeError as error:  # the worker died, the queue is full, or it took too long: ask again
                 self.say(f"{version.model} {version.version}: {error}")
                 return None
 
@@ -164,7 +175,7 @@ class Versions:
         return {int(each["pid"]) for each in said if "pid" in each}
 
     def _is_of(self, there: Version, archive: Archive) -> bool:
-        """Whether a registered version is of this archive."""
+        """Tells whether a registered version was made from this archive."""
         if there.archive == archive.file:
             return True
         file = self.model_store / there.archive

@@ -1,4 +1,4 @@
-"""Measures how a stack of runs is drawn: colour, evenness, contrast to what lies beside it, ends."""
+"""Measures how a stack of runs is drawn: its colour, evenness, ends, and contrast to its surroundings."""
 
 from __future__ import annotations
 
@@ -8,37 +8,56 @@ from numpy.typing import NDArray
 from grainserve.scale.runs import Stack
 
 UNEVEN = 60
-"""Levels of 255 between the 10th and 90th percentile of a bar's colour at most; JPEG makes 40 of a thin red line."""
+"""Largest difference between the 10th and 90th percentile of a bar's colour, in levels of 255.
+
+After JPEG, a thin red line differs by 40.
+"""
 
 DARK, BRIGHT = 64, 190
-"""A plain bar's channels are at most the one or at least the other, or span both."""
+"""Levels of 255. A plain bar's channels are all at most `DARK` (black), all at least `BRIGHT` (white), or reach from
+`DARK` to `BRIGHT` (vivid)."""
 
 
 def core(stack: Stack) -> slice:
-    """The rows of a stack without those that are half of it and half of what lies beside it."""
+    """Returns the rows of a stack; of a thick one without the first and last, which mix with the surroundings."""
     return slice(stack.y0 + 1, stack.y1 - 1) if stack.thickness > 2 else slice(stack.y0, stack.y1)
 
 
 def is_even(frame: NDArray[np.uint8], stack: Stack, most: float = UNEVEN) -> bool:
-    """Whether it is of one colour along its length, to within `most` levels of 255."""
+    """Tells whether a stack has one colour along its length.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the stack.
+        most: largest difference between the 10th and 90th percentile of a channel, levels of 255.
+    """
     low, high = np.percentile(frame[core(stack), stack.x0 + 2 : stack.x1 - 2], (10, 90), axis=(0, 1))
     return bool((high - low).max() <= most)
 
 
 def is_drawn(colour: tuple[int, int, int]) -> bool:
-    """Whether it is white, black or vivid, as bars are and twin lamellae mostly are not."""
+    """Tells whether a colour is white, black or vivid. Bars are; twin lamellae mostly are not."""
     low, high = min(colour), max(colour)
     return low >= BRIGHT or high <= DARK or (low <= DARK and high >= BRIGHT)
 
 
 def colour_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[int, int, int]:
-    """Its median colour."""
+    """Returns the median colour of a stack in a frame, H × W × 3, uint8."""
     red, green, blue = np.median(frame[core(stack), stack.x0 + 2 : stack.x1 - 2], axis=(0, 1)).astype(int).tolist()
     return red, green, blue
 
 
 def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) -> float:
-    """The contrast that nearly all of its outline, with or without its ends, has to what lies 2 or 3 px outside."""
+    """Returns the contrast that nearly all of a stack's outline has to the pixels 2 or 3 px outside it.
+
+    Args:
+        plane: H × W, uint8.
+        stack: the stack, brighter than its surroundings in the plane.
+        ends: whether the two ends count as outline.
+
+    Returns:
+        Contrast in levels of 255.
+    """
     across, along = slice(stack.x0 + 3, stack.x1 - 3), core(stack)
     inside = np.median(plane[along, stack.x0 + 1 : stack.x1 - 1])
     height = plane.shape[0]
@@ -52,8 +71,13 @@ def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) ->
 
 
 def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
-    """Finds a bar's two ends along x, px: pixels it covers in part count by their share."""
-    # What stands out may begin with a spot of the background that does so too.
+    """Finds a bar's two ends along x, px. A pixel that the bar covers in part counts by the covered share.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the bar.
+    """
+    # A bright spot of the background may adjoin the bar, so the search for each end begins well inside.
     inwards = max(3, stack.length // 8)
     left, right = (
         share_of(frame, stack, (core(stack), columns), outside).mean(axis=0)
@@ -66,7 +90,17 @@ def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:
 
 
 def share_of(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], outside: int) -> NDArray[np.float64]:
-    """Share of each pixel that the bar covers: 0 where it has the colour of column `outside`, 1 where the bar's."""
+    """Measures the share of each pixel that a bar covers.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the bar.
+        part: rows and columns to measure.
+        outside: column beside the bar that shows the background.
+
+    Returns:
+        Share for each pixel of `part`: 0 in the background's colour, 1 in the bar's.
+    """
     beside = np.median(frame[core(stack), outside], axis=0)
     apart = np.array(colour_of(frame, stack)) - beside
     share: NDArray[np.float64] = (frame[part] - beside) @ apart / (apart @ apart)
@@ -74,6 +108,6 @@ def share_of(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice, slice], 
 
 
 def _covered(share: NDArray[np.float64]) -> float:
-    """Sum of the shares of pixels; what is nearly none or nearly all is noise."""
+    """Sums the shares of pixels. A share near 0 or 1 is noise and counts as 0 or 1."""
     whole = np.where(share < 0.2, 0.0, np.where(share > 0.8, 1.0, share))
     return float(whole.sum())

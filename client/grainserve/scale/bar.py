@@ -15,22 +15,29 @@ from grainserve.scale.interrupted import goes_on, interrupted
 from grainserve.scale.runs import CONTRAST, Stack, stacks, standing_out
 
 SHORTEST, SHORTEST_RARE, LONGEST = 0.05, 0.2, 0.9
-"""A bar's length as a share of the image's side along it: letters are shorter, frames and panels longer. Straight grain
-boundaries look like bars that are upright or 1 px thick, and rows of grains like bars of three segments, so of these
-only long ones count."""
+"""Limits of a bar's length, as a share of the image's side along it. Letters are shorter, frames and panels longer.
+
+`SHORTEST_RARE` is for bars that are upright, 1 px thick or of three segments: straight grain boundaries and rows of
+grains look like short ones.
+"""
 
 SHORTEST_PX, SHORTEST_SEGMENT = 24, 12
 SLENDER = 5.0
 """A plain bar is at least this many times longer than thick."""
 
 HAIRLINE_CONTRAST, HAIRLINE_UNEVEN = 80, 30
-"""Of a bar 1 px thick, in levels of 255: the least contrast, and the largest difference along it. A straight grain
-boundary is such a line too, but a blurred one (a contrast of 50 to 65 in synthetic images); drawn ones have 100 and
-more, after JPEG as well, and differ by 16 at most."""
+"""Least contrast of a bar 1 px thick, and largest difference along it, in levels of 255.
+
+A straight grain boundary is a line 1 px thick too, but blurred: its contrast is 50 to 65 in synthetic images. Drawn
+lines have a contrast of 100 or more, even after JPEG, and differ by 16 at most along their length.
+"""
 
 ALIKE, CONTRAST_DIVIDED = 40, 96
-"""Levels of 255 between the colours of a divided bar's dark segments, or of its light ones, at most; and between a
-dark and a light one at least. Rows of grains are neither as alike nor as plain."""
+"""Colours of a divided bar's segments, in levels of 255.
+
+`ALIKE` is the largest difference among the dark segments, and among the light ones. `CONTRAST_DIVIDED` is the least
+difference between dark and light segments. Rows of grains are neither as alike nor as plain.
+"""
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,13 @@ class Bar:
     """A scale bar.
 
     Attributes:
-        x, y, width, height: the box it lies in, px.
-        length: px, from outer edge to outer edge, and where there are end ticks, between their middles.
-        segments: 1, or into how many alternating dark and light segments of the same length it is divided.
-        contrast: levels of 255 against what lies beside it.
-        colour: its own, or of its segments that were seen.
-        interrupted: whether its number stands in it; its length then counts its ticks as well.
-        goes_on: whether there is more of it beyond a gap, of which nothing says that it belongs to it, nor that it does
-            not.
+        x, y, width, height: bounding box, px.
+        length: from outer edge to outer edge, px; with end ticks, between the middles of the ticks.
+        segments: number of alternating dark and light segments of equal length; 1 for a plain bar.
+        contrast: difference from the surroundings, levels of 255.
+        colour: median colour of the bar, or of the segments that were seen; R, G, B.
+        interrupted: whether the bar's number stands in a gap of it; the length then includes the ticks.
+        goes_on: whether something like the bar follows beyond a gap, which may be another piece of it.
     """
 
     x: int
@@ -64,18 +70,21 @@ class Bar:
         return f"{self.length:.1f} px{kind} at x {self.x}, y {self.y}"
 
     def overlaps(self, other: Bar) -> bool:
-        """Whether the boxes meet."""
+        """Tells whether the two bounding boxes overlap."""
         apart_x = self.x + self.width <= other.x or other.x + other.width <= self.x
         apart_y = self.y + self.height <= other.y or other.y + other.height <= self.y
         return not (apart_x or apart_y)
 
 
 def scale_bar(bars: Sequence[Bar]) -> Bar:
-    """The one bar that counts: where some are divided into segments, one of those with the most.
+    """Chooses the bar that gives the scale: of those with the most segments, the one with the most contrast.
+
+    Args:
+        bars: bars found in one image.
 
     Raises:
-        ScaleNotFound: there is none.
-        ScaleConflict: there are several, and their lengths disagree by more than 1 %, or it may be a part of one.
+        ScaleNotFound: there is no bar.
+        ScaleConflict: several bars disagree in length by more than 1 %, or a bar may be a piece of a longer one.
     """
     if not bars:
         raise ScaleNotFound("no scale bar was found in the picture: give um_per_px (--um-per-px)")
@@ -99,15 +108,15 @@ def scale_bar(bars: Sequence[Bar]) -> Bar:
 def find_bars(pixels: NDArray[np.uint8]) -> list[Bar]:
     """Finds what may be a scale bar: long, straight, thin, of one colour or of alternating segments, level or upright.
 
-    Each colour channel is searched for bright and for dark rectangles that stand out from what lies above and below
-    them (a top-hat), so that a coloured bar is found on a texture in which it would be lost in grey.
+    Searches each colour channel for rectangles brighter or darker than the pixels above and below them (a top-hat).
+    Grey alone would not do: a coloured bar may be lost in a texture of the same grey.
 
     Args:
         pixels: H × W × 3, uint8.
 
     Returns:
-        The bars found, those with the most segments first, then those interrupted by their number, then by contrast;
-        of those that overlap, the first.
+        Bars in order: most segments first, then those interrupted by their number, then by contrast. Of bars that
+        overlap only the first is kept.
     """
     bars: list[Bar] = []
     for turned in (False, True):
@@ -147,7 +156,7 @@ def _level_bars(frame: NDArray[np.uint8]) -> Iterator[Bar]:
 
 
 def _inside(stacks: NDArray[np.int64], width: int, height: int) -> NDArray[np.bool_]:
-    """Whether there is something around each to differ from."""
+    """Tells for each stack whether the frame leaves room around it to measure its contrast."""
     x0, x1, y0, y1 = stacks.T
     inside: NDArray[np.bool_] = (x0 >= 4) & (y0 >= 2) & (x1 <= width - 4) & (y1 <= height - 2)
     return inside
@@ -168,7 +177,7 @@ def _plain(frame: NDArray[np.uint8], plane: NDArray[np.uint8], stack: Stack) -> 
 
 
 def _tick(frame: NDArray[np.uint8], stack: Stack) -> float:
-    """Thickness of the ticks at both ends, px; 0 where there are none."""
+    """Measures the thickness of a bar's end ticks, px; 0 without ticks."""
     reach, widest = max(2, stack.thickness // 2), max(4, stack.length // 8)
     columns = slice(stack.x0, stack.x1)
     thick = 0.0
@@ -187,7 +196,7 @@ def _alternating(
     blocks: NDArray[np.int64],
     shortest: int,
 ) -> Iterator[Bar]:
-    """Chains of rectangles of one length with gaps of the same length between them."""
+    """Finds divided bars: chains of rectangles of one length, with gaps of the same length between them."""
     following = _following(blocks)
     begins = set(following) - set(following.values())
     for begin in sorted(begins):
@@ -200,7 +209,14 @@ def _alternating(
 
 
 def _following(blocks: NDArray[np.int64]) -> dict[int, int]:
-    """The block that follows each along x at the distance of a gap of its own length, of those that have one."""
+    """Finds which block follows which along x, after a gap as long as the block itself.
+
+    Args:
+        blocks: n × 4: x0, x1, y0, y1 of each.
+
+    Returns:
+        Index of a block → index of the block that follows it; blocks without one are left out.
+    """
     x0, x1, y0, y1 = blocks.T
     length, thickness = x1 - x0, y1 - y0
     margin = np.maximum(2.0, 0.2 * length)
@@ -212,7 +228,7 @@ def _following(blocks: NDArray[np.int64]) -> dict[int, int]:
     near = np.abs(length[other] - length[one]) <= np.maximum(2.0, 0.1 * length[one])
     shared = np.minimum(y1[other], y1[one]) - np.maximum(y0[other], y0[one])
     near &= shared >= 0.7 * np.maximum(thickness[other], thickness[one])
-    # Of several, the first counts: a later entry would replace it.
+    # A block may have several followers. dict keeps the last entry of a key, so the first follower comes last.
     return dict(sorted(zip(one[near].tolist(), other[near].tolist(), strict=True), reverse=True))
 
 
@@ -226,7 +242,7 @@ def _divided(
     if contrast < CONTRAST_DIVIDED or not alike or not all(is_even(frame, each) for each in (*chain, *gaps)):
         return None
     numbers = np.arange(len(chain))
-    # Outlines make dark segments longer and light ones shorter; from begin to begin both are in it once.
+    # Outlines make dark segments longer and light ones shorter; from start to start each is counted once.
     starts, ends, middles = (
         np.polyfit(numbers, values, 1)[0]
         for values in (
@@ -247,7 +263,7 @@ def _divided(
 
 
 def _outlined(mask: NDArray[np.bool_], block: Stack, at: float) -> int:
-    """1 where a line across the bar closes a segment of the other colour, else 0."""
+    """Returns 1 where a line across the bar at x = `at` closes a segment of the other colour beside a block, else 0."""
     x = round(at)
     if not 3 <= x < mask.shape[1] - 3:
         return 0

@@ -18,14 +18,18 @@ from grainserve.scale.bar import Bar
 from grainserve.scale.units import lengths_um
 
 ENOUGH, CERTAIN, MAJORITY = 3, 4, 0.75
-"""A length counts when so many renderings read it and so large a share of those that read any; so many are certain."""
+"""Votes of the renderings.
+
+A length counts when at least `ENOUGH` renderings read it, and they are at least `MAJORITY` of the readings. `CERTAIN`
+equal readings without any other end the search.
+"""
 
 WIDE = 400
-"""A cut this large, px, is of a bar whose letters are large as well, and enlarged less."""
+"""Longest side of a crop that is enlarged fully, px. A larger crop shows a longer bar, whose letters are larger too."""
 
 
 def can_read() -> bool:
-    """Whether there is an OCR engine: pytesseract (`pip install grainserve[ocr]`) and Tesseract itself."""
+    """Tells whether an OCR engine is installed: pytesseract (`pip install grainserve[ocr]`) and Tesseract itself."""
     try:
         import pytesseract  # noqa: F401, PLC0415
     except ImportError:
@@ -36,16 +40,17 @@ def can_read() -> bool:
 def read_length(pixels: NDArray[np.uint8], bar: Bar) -> float | None:
     """Reads the length written above, below or beside a bar.
 
-    On a texture one reading in five is wrong ("2400.0" for "400.0"), so the letters are read in up to 24 renderings:
-    by their distance from white, black and the bar's own colour, in two sizes and two cuts, and a majority decides.
+    On a texture one reading in five is wrong ("2400.0" for "400.0"). So Tesseract reads up to 24 renderings, and a
+    majority decides. They differ in the letters' colour (white, black or the bar's own), in contrast, in crop and in
+    size.
 
     Args:
         pixels: H × W × 3, uint8.
-        bar: the bar.
+        bar: bar whose length is read.
 
     Returns:
-        µm; None where no length is read alike often enough. Tesseract's English reads µ as u, p, y or j: "pm" is µm,
-        picometres being no scale of a picture of grains.
+        Length in µm; None where too few renderings agree. Tesseract's English reads µ as u, p, y or j, so "pm" is
+        taken as µm: no picture of grains has a scale in picometres.
     """
     votes: Counter[float] = Counter()
     for text in _texts(_renderings(pixels, bar)):
@@ -57,7 +62,7 @@ def read_length(pixels: NDArray[np.uint8], bar: Bar) -> float | None:
 
 
 def _texts(pictures: Iterable[Image.Image]) -> list[str]:
-    """What Tesseract reads in each picture: one run for all of them, since it takes longer to start than to read."""
+    """Reads the text of each picture in one run of Tesseract, which takes longer to start than to read."""
     import pytesseract  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="grainserve-") as folder:
@@ -67,13 +72,13 @@ def _texts(pictures: Iterable[Image.Image]) -> list[str]:
             picture.save(paths[-1])
         listed = Path(folder, "pictures.txt")
         listed.write_text("\n".join(paths), encoding="utf-8")
-        # 11: text in no order, which is what a picture holds.
+        # Mode 11 reads text in no particular order, as it stands in a picture.
         text = str(pytesseract.image_to_string(str(listed), config="--psm 11"))
     return re.sub(r"(?<=\d)\s*[pyj]m\b", " um", text).split("\f")
 
 
 def _renderings(pixels: NDArray[np.uint8], bar: Bar) -> Iterator[Image.Image]:
-    """Dark letters on white, enlarged."""
+    """Yields enlarged crops around a bar, with pixels of one colour turned dark on white."""
     colours = dict.fromkeys(((255, 255, 255), (0, 0, 0), bar.colour))
     for reach, tolerance, colour in product((0.4, 0.7), (80, 160), colours):
         crop = _beside(pixels, bar, reach)
@@ -84,7 +89,7 @@ def _renderings(pixels: NDArray[np.uint8], bar: Bar) -> Iterator[Image.Image]:
 
 
 def _beside(pixels: NDArray[np.uint8], bar: Bar, reach: float) -> NDArray[np.uint8]:
-    """What lies around a bar, up to `reach` of its length away."""
+    """Crops the surroundings of a bar, out to `reach` times its length but at least 40 and at most 160 px."""
     height, width = pixels.shape[:2]
     margin = int(np.clip(reach * bar.length, 40, 160))
     x0, x1 = max(0, bar.x - margin), min(width, bar.x + bar.width + margin)

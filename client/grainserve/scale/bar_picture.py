@@ -1,4 +1,4 @@
-"""The scale bars found, drawn on the image."""
+"""Draws the scale bars that were found on the image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FOUND, OTHER = (0, 160, 60), (225, 120, 0)
 
 
 def draw_bars(pixels: NDArray[np.uint8], bars: Sequence[Bar]) -> Image.Image:
-    """Draws a frame around each bar, with its length; green the first, orange the others.
+    """Draws a frame around each bar and writes its length beside it: the first in green, the others in orange.
 
     Args:
         pixels: H × W × 3, uint8.
-        bars: as `find_bars` returned them.
+        bars: bars in the order of `find_bars`.
 
     Returns:
         RGB image, H × W.
@@ -36,7 +36,7 @@ def draw_bars(pixels: NDArray[np.uint8], bars: Sequence[Bar]) -> Image.Image:
         pen.rectangle(box, outline=colour, width=thick)
         text = f"{bar.length:.1f} px" + (f", {bar.segments} segments" if bar.segments > 1 else "")
         width = pen.textlength(text, font=font)
-        # To the right, since the number that the bar is of stands above or below; each a line lower than the last.
+        # To the right, since the bar's own number stands above or below it. Each text is a line lower than the last.
         x = min(box[2] + 2 * gap, drawn.width - width)
         y = min((box[1] + box[3] - size) / 2 + number * size * 1.5, drawn.height - size * 1.2)
         pen.text((x, y), text, font=font, fill=colour, stroke_width=max(2, size // 8), stroke_fill="white")

@@ -1,4 +1,4 @@
-"""Finds the databar of an electron micrograph: the strip at its bottom with text and scale bar."""
+"""Finds the databar of an electron micrograph: the strip at the bottom that holds text and scale bar."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from grainserve.errors import InvalidOption
 from grainserve.images import ImageSource, display_pixels
 
 LEAST, MOST = 0.02, 0.3
-"""A databar's height as a share of the image's."""
+"""Least and largest height of a databar, as a share of the image's."""
 
 FLAT = 10
-"""Levels of 255 around a strip's ground that count as it: what JPEG makes of a plain ground."""
+"""Levels of 255 by which a pixel may differ from the ground and still count as ground: JPEG's noise on a plain one."""
 
 PLAIN, LEFT = 0.9, 0.4
-"""Share of ground in a databar's first row, over its text, at least; and in the image's last row, at most: the upper
-edge of a databar is one straight line."""
+"""Least share of ground in a databar's first row, above its text, and largest share in the last row of the image above
+the databar: the upper edge of a databar is one straight line."""
 
 GROUND = 0.5
-"""Share of ground in a databar at least, and in half of its rows; both its sides are `PLAIN`: text lies between."""
+"""Least share of ground in a databar as a whole, and in at least half of its rows.
+
+Its left and right sides are `PLAIN`: text stands between them.
+"""
 
 FRAME = 4
-"""A line around a databar is at most so thick, px, and all of one grey level."""
+"""Largest thickness of the line that frames a databar, px. The line has one grey level."""
 
 INK, LEAST_INK, MOST_INK = 60, 0.002, 0.4
-"""Text differs from the ground by so many levels, and covers such a share of the strip."""
+"""Least difference of text from the ground, levels of 255, and least and largest share of the strip it covers."""
 
 
 def databar_rows(pixels: NDArray[np.uint8]) -> int:
-    """Height of the databar at an image's bottom, px; 0 where none is found.
+    """Measures the height of the databar at an image's bottom.
 
-    A databar is a strip over the whole width, of one plain ground, with text on it, that begins with a straight edge.
+    A databar is a strip over the whole width, with text on a plain ground and a straight upper edge.
 
     Args:
         pixels: H × W × 3, uint8.
+
+    Returns:
+        Height in px; 0 without a databar.
     """
     grey = pixels.mean(axis=2)
     height = len(grey)
@@ -55,10 +61,18 @@ def databar_rows(pixels: NDArray[np.uint8]) -> int:
 
 
 def with_databar(image: ImageSource, options: Mapping[str, Any], find: bool) -> dict[str, Any]:
-    """Completes the options of a request so that its image's databar is not measured, where that is asked for.
+    """Adds the rows of an image's databar to the options of its request, so that they are not measured.
+
+    Args:
+        image: image to search.
+        options: options of the request.
+        find: whether to search for a databar; otherwise the options stay as they are.
+
+    Returns:
+        Options with `ignore_bottom` and `crop_source`.
 
     Raises:
-        InvalidOption: the rows to leave out, or where they are from, are given as well.
+        InvalidOption: `find` is set, and the options already have `ignore_bottom` or `crop_source`.
         InvalidImage: the image cannot be read.
     """
     if not find:
@@ -73,7 +87,7 @@ def with_databar(image: ImageSource, options: Mapping[str, Any], find: bool) -> 
 
 
 def _line_above(grey: NDArray[np.float64], top: int) -> int:
-    """Thickness of the line that frames a databar whose ground begins at a row; 0 without one."""
+    """Measures the thickness of the line that frames a databar, px; 0 without one. The ground begins at row `top`."""
     rows = grey[max(1, top - FRAME) : top]
     low, high = np.percentile(rows, (5, 95), axis=1)
     other = (high - low > 2 * FLAT)[::-1]
@@ -81,7 +95,7 @@ def _line_above(grey: NDArray[np.float64], top: int) -> int:
 
 
 def _is_databar(strip: NDArray[np.float64], ground: NDArray[np.bool_], level: float) -> bool:
-    """Whether a strip of the image's bottom is plain and has text on it."""
+    """Tells whether a strip at the image's bottom is plain and holds text."""
     margin = max(1, strip.shape[1] // 200)
     plain = float((ground.mean(axis=1) >= GROUND).mean()) >= GROUND and ground.mean() >= GROUND
     sides = min(ground[:, 1 : 1 + margin].mean(), ground[:, -1 - margin : -1].mean())

@@ -1,4 +1,4 @@
-"""Finds the scale of an image, and says where it is from."""
+"""Finds the scale of an image, and names its source."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
     """Finds how large the pixels of an image are.
 
     Args:
-        image: as `Client.submit` takes it; the scale is that of its own pixels, not of a smaller copy.
-        mode: `file`: what its metadata says; `auto`: that, else its scale bar. Where there are both, they must agree.
-        bar_um: length of the scale bar, µm; None: the number beside it, where an OCR engine is installed to read it.
+        image: image as `Client.submit` takes it; the scale is that of its own pixels, not of a smaller copy.
+        mode: `file` takes the scale from the file's metadata; `auto` takes it from there, else from the scale bar.
+            Where `auto` finds both, they must agree.
+        bar_um: length of the scale bar, µm; None reads the number beside it, which needs an OCR engine.
 
     Raises:
-        ScaleNotFound: neither says one.
-        ScaleNumberMissing: there is a bar, but nothing says how long it is.
-        ScaleConflict: several bars, numbers or sources disagree, the file's is of another size of picture, or pixels
+        ScaleNotFound: neither the file nor a scale bar gives a scale.
+        ScaleNumberMissing: there is a scale bar of unknown length.
+        ScaleConflict: bars, numbers or sources disagree, the file's scale is of a picture of another size, or pixels
             are not square.
-        ScaleError: the file's is in a unit that is not known, or no number.
-        InvalidOption: `bar_um` is no length, or mode is another.
+        ScaleError: the file's scale is no number, or in an unknown unit.
+        InvalidOption: `bar_um` is no length, or the mode is unknown.
         InvalidImage: the image cannot be read.
     """
     if mode not in ("auto", "file"):
@@ -62,10 +63,19 @@ def find_scale(image: ImageSource, mode: Mode = "auto", bar_um: float | None = N
 def with_scale(
     image: ImageSource, options: Mapping[str, Any], mode: Mode | None, bar_um: float | None
 ) -> dict[str, Any]:
-    """Completes the options of a request with the scale of its image, where one is to be found.
+    """Adds the scale of an image to the options of its request.
+
+    Args:
+        image: image to search.
+        options: options of the request.
+        mode: `auto` or `file`, as in `find_scale`; None leaves the options as they are.
+        bar_um: length of the scale bar, µm.
+
+    Returns:
+        Options with `um_per_px` and `scale_source`.
 
     Raises:
-        InvalidOption: a scale is given as well, or a bar's length without `auto`.
+        InvalidOption: the options already have a scale, or `bar_um` is given without mode `auto`.
         And as `find_scale`.
     """
     if mode is None:
@@ -79,17 +89,17 @@ def with_scale(
 
 
 def _agreed(said: Scale, pixels: NDArray[np.uint8], bars: Sequence[Bar], bar_um: float | None) -> Scale:
-    """Takes the scale that the file says, unless a bar in the picture says otherwise, or may.
+    """Returns the file's scale after comparing it with the scale bar in the picture.
 
-    A bar whose number nobody could read is an error: otherwise the same image would be measured by its file where
-    there is no OCR engine, and be a conflict where there is one.
+    A bar whose number cannot be read is an error. Otherwise the same image would pass on a machine without an OCR
+    engine, and be a conflict on a machine with one.
     """
     try:
         bar = scale_bar(bars)
     except (ScaleNotFound, ScaleConflict):
         if bar_um is not None:
             raise
-        return said  # a bar was not asked for, and the file does without
+        return said  # nobody asked for a bar, and the file has a scale
     um = _read(pixels, bar) if bar_um is None else bar_um
     if um is None:
         by_file = length_text(bar.length * said.um_per_px)
@@ -135,6 +145,6 @@ def _of_bar(bar: Bar, um: float) -> Scale:
 
 
 def _not_taken(data: bytes) -> str:
-    """Quotes the file's resolution, since somebody may hold it for a scale."""
+    """Says why the file's resolution is no scale, since a user may expect it to be one."""
     why = not_taken(data)
     return f" ({why})" if why else ""

@@ -1,4 +1,4 @@
-"""The size of a GeoTIFF's pixels on the ground."""
+"""Reads the size of a GeoTIFF's pixels on the ground."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ METRES = {
     9093: 1609.344,
     9096: 0.9144,
 }
-"""Metres in EPSG's units of length: millimetre, centimetre, metre, foot, US survey foot, kilometre, mile, yard."""
+"""EPSG code of a unit of length → metres.
+
+In order: millimetre, centimetre, metre, foot, US survey foot, kilometre, mile, yard.
+"""
 
 IN_METRES = (
     range(2056, 2057),  # Switzerland, LV95
@@ -47,17 +50,23 @@ IN_METRES = (
     range(32_601, 32_661),  # WGS 84 UTM, north
     range(32_701, 32_761),  # WGS 84 UTM, south
 )
-"""EPSG codes whose unit is the metre, for files that name the code and no unit; others may be in feet."""
+"""EPSG codes of coordinate systems in metres, for files that name a code but no unit. Other systems may be in feet."""
 
 WEB_MERCATOR = (3857, 3785, 900_913)
-"""Its metres are metres on the ground at the equator only."""
+"""EPSG codes of Web Mercator, whose metres are metres on the ground at the equator only."""
 
 
 def ground_size(tiff: TiffFile) -> PixelSize | None:
-    """The size of pixels that a GeoTIFF says, as a pixel scale or a transformation.
+    """Reads the pixel size of a GeoTIFF from its pixel scale or its transformation.
+
+    Args:
+        tiff: open file.
+
+    Returns:
+        Pixel size; None where the file has neither tag.
 
     Raises:
-        ScaleError: it is in degrees, in Web Mercator, or in a unit that it does not name.
+        ScaleError: the size is in degrees, in Web Mercator, or in an unknown unit.
     """
     page = image_page(tiff)
     tags = page.tags
@@ -73,7 +82,7 @@ def ground_size(tiff: TiffFile) -> PixelSize | None:
 
 
 def _metres(keys: Mapping[str, Any], x: float) -> float:
-    """Metres in the unit of a GeoTIFF's coordinates."""
+    """Returns the metres in one unit of a GeoTIFF's coordinates; `x` is the pixel size, for errors."""
     give = "give um_per_px (--um-per-px)"
     if int(keys.get("GTModelTypeGeoKey", PROJECTED)) != PROJECTED:
         raise ScaleError(

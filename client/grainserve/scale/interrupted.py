@@ -1,4 +1,4 @@
-"""Bars that their number interrupts: `├── 50 µm ──┤`, as Thermo Fisher (FEI) draws them."""
+"""Finds scale bars interrupted by their number: `├── 50 µm ──┤`, as Thermo Fisher (FEI) draws them."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from grainserve.scale.appearance import BRIGHT, DARK, UNEVEN, colour_of, contras
 from grainserve.scale.runs import CONTRAST, Stack
 
 WIDEST_WRITTEN, WIDEST_EMPTY = 6, 3
-"""A gap is at most this many times longer than the longer of the pieces beside it: with a number in it, and without."""
+"""Largest gap with a number in it, in lengths of the longer piece beside it, and largest empty gap, in lengths of the
+bar."""
 
 ALIKE_PIECES, ALIKE_COLOURS = 0.75, 40
-"""The shorter piece is at least this share of the longer one, since numbers stand in the middle; and levels of 255
-between their colours at most."""
+"""Least length of the shorter piece, as a share of the longer one, since numbers stand in the middle; and largest
+difference between the colours of the two pieces, levels of 255."""
 
 SHARE_OF_PIECE, PLAIN = 4, 0.8
-"""What goes on beyond a bar is another piece of it if it is at least a fourth as long, and stands out from what lies
-above and below it in this share of its columns."""
+"""What follows beyond a gap may be another piece of a bar if it is at least 1/`SHARE_OF_PIECE` as long as the bar, and
+stands out from the pixels above and below it in at least the share `PLAIN` of its columns."""
 
 STROKES, INK = 3, (0.08, 0.8)
-"""A number and its unit are at least three strokes beside one another, and cover such a share of the columns."""
+"""A number with its unit has at least `STROKES` strokes side by side and covers a share within `INK` of the columns."""
 
 MARGIN = 0.45
-"""What is written reaches this close to both pieces, as a share of the gap."""
+"""Largest distance of the text from either piece, as a share of the gap."""
 
 
 def interrupted(
     frame: NDArray[np.uint8], plane: NDArray[np.uint8], found: NDArray[np.int64]
 ) -> Iterator[tuple[Stack, float, float, tuple[int, int, int]]]:
-    """Finds pairs of pieces in a line, alike in colour, thickness and length, with something written between them.
+    """Finds pairs of pieces in a line that are alike in colour, thickness and length, with text between them.
 
     Args:
         frame: H × W × 3, uint8.
-        plane: H × W, uint8: the channel in which the pieces are bright.
-        found: n × 4, the stacks in it.
+        plane: H × W, uint8; channel in which the pieces are bright.
+        found: n × 4, int64; x0, x1, y0, y1 of the stacks in the plane.
 
     Yields:
-        For each pair what reaches from the begin of the one to the end of the other, its length in px, from outer edge
-        to outer edge, ticks included, its contrast, and its colour.
+        For each pair: the stack from the start of the first piece to the end of the second; its length from outer edge
+        to outer edge, ticks included, px; its contrast, levels of 255; its colour.
     """
     for left, right in _pairs(frame, found):
         shorter, longer = sorted((left.length, right.length))
@@ -58,17 +59,22 @@ def interrupted(
 
 
 def goes_on(frame: NDArray[np.uint8], stack: Stack) -> bool:
-    """Whether beyond a gap at either end a bar has another piece: as thick, of its colour, in its rows."""
+    """Tells whether another piece follows a bar beyond a gap at either end: as thick, of its colour, in its rows.
+
+    Args:
+        frame: H × W × 3, uint8.
+        stack: the bar.
+    """
     height, width = frame.shape[:2]
     reach, shortest = WIDEST_EMPTY * stack.length, max(12, stack.length // SHARE_OF_PIECE)
-    # As for the bar's own contrast: the stack may be without some of the bar's rows, and what is beside it a texture.
+    # Two rows on each side, as in `contrast_of`: the stack may lack some rows of the bar, and stand in a texture.
     above, below = [max(0, stack.y0 - 3), stack.y0 - 2], [stack.y1 + 1, min(stack.y1 + 2, height - 1)]
     for columns in (slice(max(0, stack.x0 - reach), stack.x0 - 3), slice(stack.x1 + 3, min(width, stack.x1 + reach))):
         if columns.stop - columns.start < shortest:
             continue
         line = _share(frame, stack, (core(stack), columns)).mean(axis=0) > 0.7
         beside = np.max([_share(frame, stack, (rows, columns)).min(axis=0) for rows in (above, below)], axis=0) < 0.5
-        # A texture beside it hides some columns of a piece.
+        # A texture beside a piece hides some of its columns.
         covered = np.convolve(line & beside, np.ones(shortest), "valid")
         if covered.max() >= PLAIN * shortest:
             return True
@@ -76,7 +82,10 @@ def goes_on(frame: NDArray[np.uint8], stack: Stack) -> bool:
 
 
 def _pairs(frame: NDArray[np.uint8], found: NDArray[np.int64]) -> Iterator[tuple[Stack, Stack]]:
-    """Each stack of a drawn colour, at least twice as long as thick, and the next one in its rows."""
+    """Yields each stack that may be a piece, with the next one in its rows.
+
+    A piece is white, black or vivid, and at least twice as long as thick.
+    """
     x0, x1, y0, y1 = found.T
     colour = frame[(y0 + y1) // 2, (x0 + x1) // 2]
     low, high = colour.min(axis=1), colour.max(axis=1)
@@ -101,9 +110,9 @@ def _pairs(frame: NDArray[np.uint8], found: NDArray[np.int64]) -> Iterator[tuple
 
 
 def _is_written(frame: NDArray[np.uint8], left: Stack, right: Stack) -> bool:
-    """Whether a gap holds letters in the colour of the pieces, as far as both of them."""
+    """Tells whether the gap between two pieces holds letters in their colour, close to both pieces."""
     gap = right.x0 - left.x1
-    # Letters of a number and a unit are between a sixth and a half of its width tall, and centred on the line.
+    # Letters are between a sixth and a half of the number's width tall, and centred on the line.
     half, middle = max(2, gap // 10), (left.y0 + left.y1) // 2
     top, bottom = max(0, middle - half), min(frame.shape[0], middle + half + 1)
     ink = _share(frame, left, (slice(top, bottom), slice(left.x1 + 2, right.x0 - 2))) > 0.5
@@ -117,7 +126,13 @@ def _is_written(frame: NDArray[np.uint8], left: Stack, right: Stack) -> bool:
 
 
 def _reach(frame: NDArray[np.uint8], piece: Stack, direction: int) -> float:
-    """Finds a piece's end along x, px, its tick included; pixels covered in part count by their share."""
+    """Finds a piece's end along x, px, its tick included. A pixel covered in part counts by the covered share.
+
+    Args:
+        frame: H × W × 3, uint8.
+        piece: the piece.
+        direction: 1 for the right end, −1 for the left one.
+    """
     middle = (piece.x0 + piece.x1) // 2
     if direction > 0:
         columns = slice(middle, min(frame.shape[1], piece.x1 + piece.length))
@@ -133,7 +148,7 @@ def _reach(frame: NDArray[np.uint8], piece: Stack, direction: int) -> float:
 
 
 def _share(frame: NDArray[np.uint8], stack: Stack, part: tuple[slice | list[int], slice]) -> NDArray[np.float64]:
-    """Share of each pixel that a bar covers: 0 where it has the colour above and below the bar, 1 where the bar's."""
+    """Measures the share of each pixel of `part` that a bar covers: 0 in the colour above and below, 1 in the bar's."""
     across = slice(stack.x0 + 3, stack.x1 - 3)
     beside = np.median(frame[[max(0, stack.y0 - 3), min(stack.y1 + 2, frame.shape[0] - 1)], across], axis=(0, 1))
     apart = np.array(colour_of(frame, stack)) - beside

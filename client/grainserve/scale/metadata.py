@@ -1,4 +1,4 @@
-"""The scale that a file's metadata says."""
+"""Reads the scale in a file's metadata."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from grainserve.scale.tiff_page import image_page
 from grainserve.scale.units import Scale
 
 DAMAGED = (*BROKEN, ElementTree.ParseError, LookupError, AttributeError, ArithmeticError)
-"""What reading a damaged tag raises, which is of another type or length than it is read as."""
+"""Errors that reading a damaged tag raises: its value has another type or length than the reader expects."""
 
 
 def file_scale(data: bytes, path: Path | None = None) -> Scale | None:
     """Reads the scale in an image file, or in the text file that a microscope wrote beside it.
 
-    Looked at in this order, and the first that says something is taken: OME-XML, ImageJ, the tags of Zeiss, Thermo
-    Fisher (FEI), Olympus, MetaMorph and Aperio, GeoTIFF, JEOL's and Hitachi's text files, the resolution of TIFF, PNG
-    or JPEG.
+    Takes the first source that gives a scale, in this order: OME-XML, ImageJ, the tags of Zeiss, Thermo Fisher (FEI),
+    Olympus, MetaMorph and Aperio, GeoTIFF, JEOL's and Hitachi's text files, the resolution of TIFF, PNG or JPEG.
 
     Args:
-        data: the image file.
-        path: where it lies, if it is a file; the text file is looked for there.
+        data: bytes of the image file.
+        path: path of the image file; the text file must lie beside it. None reads no text file.
 
     Returns:
-        The scale of the pixels of the page that is the image; None where the file says none.
+        Scale of the page that is measured; None where the file gives none.
 
     Raises:
-        ScaleConflict: its pixels are not square, or what it says is of a picture of another size.
-        ScaleError: the size it says is no number above 0, or in a unit that is not known.
+        ScaleConflict: pixels are not square, or the scale is of a picture of another size.
+        ScaleError: the pixel size is no number above 0, or in an unknown unit.
     """
     for found in _said(data, path):
         return found.scale(_size(data))
@@ -66,13 +65,13 @@ def _of_tiff(data: bytes) -> Iterator[PixelSize]:
                 yield found
     except ScaleError:
         raise
-    # Whether it is an image at all, the handler says.
+    # The handler refuses a file that is no image.
     except (tifffile.TiffFileError, *DAMAGED):
         return
 
 
 def _size(data: bytes) -> Size | None:
-    """Width and height of the image; None where they cannot be read."""
+    """Reads width and height of the image, px; None where the file cannot be read."""
     import tifffile  # noqa: PLC0415
 
     try:

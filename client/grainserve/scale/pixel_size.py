@@ -1,4 +1,4 @@
-"""The pixel size that one source in a file gives, and whether that is a scale."""
+"""The pixel size that one source in a file gives, and the check that it is a scale."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from grainserve.errors import ScaleConflict
 from grainserve.scale.units import Scale
 
 UNEQUAL = 0.005
-"""Pixels whose sides differ by more than this share are not square."""
+"""Largest difference between the sides of a square pixel, as a share of the longer side."""
 
 PANEL = 0.2
-"""Microscopes say the size of a picture without the panel of data under it, which adds less than this share to it."""
+"""Largest height of the panel of data under a picture, as a share of the picture's height.
+
+The size that a microscope writes into a file does not include the panel.
+"""
 
 Size = tuple[int, int]
 
@@ -21,10 +24,10 @@ class PixelSize:
     """The sides of a pixel, as a source gives them.
 
     Attributes:
-        source: its name.
+        source: name of the source.
         x, y: sides of a pixel, µm.
-        size: width and height in px of the picture that it says this of; None where it names none.
-        panel: whether the picture may have a panel of data under it that the size does not count.
+        size: width and height of the picture that the source describes, px; None where it names none.
+        panel: whether the picture may have a panel of data under it that `size` does not include.
     """
 
     source: str
@@ -34,13 +37,16 @@ class PixelSize:
     panel: bool = False
 
     def scale(self, size: Size | None) -> Scale:
-        """The scale of a picture of this size, px; None where it is not known.
+        """Returns the scale of a picture.
+
+        Args:
+            size: width and height of the picture, px; None where they are unknown.
 
         Raises:
-            ScaleConflict: the source is of a picture of another size, or its pixels are not square.
+            ScaleConflict: the source describes a picture of another size, or its pixels are not square.
             ScaleError: a pixel's side is no number above 0.
         """
-        # One lying on its side, or with its panel cut off, is still as large as its pixels say.
+        # Turning a picture on its side or cutting its panel off does not change the size of its pixels.
         if self.size and size and not (self._fits(size) or self._fits((size[1], size[0]))):
             raise ScaleConflict(
                 f"{self.source} is of a picture of {self.size[0]} × {self.size[1]} px, and this one has {size[0]} × "
@@ -62,5 +68,13 @@ class PixelSize:
 def pixel_size(
     source: str, x: float | None, y: float | None = None, size: Size | None = None, panel: bool = False
 ) -> PixelSize | None:
-    """Makes the sides of a pixel; None where a source gives none. Where it gives one side, pixels are square."""
+    """Makes a `PixelSize`; returns None where the source gives no side.
+
+    Args:
+        source: name of the source.
+        x: horizontal side of a pixel, µm; None where the source gives none.
+        y: vertical side, µm; None makes pixels square.
+        size: as in `PixelSize`.
+        panel: as in `PixelSize`.
+    """
     return None if x is None else PixelSize(source, x, x if y is None else y, size, panel)

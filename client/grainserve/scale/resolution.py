@@ -1,4 +1,7 @@
-"""The resolution tags of TIFF, PNG and JPEG: of a microscope at times, mostly of a printer, a screen or a scanner."""
+"""Reads the resolution tags of TIFF, PNG and JPEG.
+
+Some are a microscope's; most are a printer's, a screen's or a scanner's, and no scale.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,25 @@ from grainserve.scale.tiff_page import image_page
 INCH_UM = 25_400.0
 
 PRINTED_UM = 10.0
-"""Pixels this large or larger (2540 dpi and less) are of printing or a screen: programs write 72, 96, 300 or 600 dpi
-into every file. Microscopes that use these tags write finer ones."""
+"""Pixels of this size or larger, µm (2540 dpi and less), belong to printing or a screen: programs write 72, 96, 300 or
+600 dpi into every file. Microscopes that use these tags write finer pixels."""
 
 SCANNED_UM = 1.25
-"""Pixels this large or larger (20,320 dpi and less) are of a film scanner, at 2700 to 19,200 dpi, where they are said
-in inches; and in centimetres, as many microscopes do, where they come to a round number of dpi."""
+"""Pixels of this size or larger, µm (20,320 dpi and less), belong to a film scanner, which has 2700 to 19,200 dpi. This
+holds for tags per inch; for tags per centimetre, which many microscopes write, only where the dpi are a round number.
+"""
 
 ROUND_DPI, NEARLY = 50, 1e-4
-"""Scanners' resolutions are multiples of this, to within this share where they were rounded to px per cm."""
+"""Scanners' resolutions are multiples of `ROUND_DPI`, to within the share `NEARLY`, since px per cm are rounded."""
 
 FINEST_UM = 1e-3
-"""Pixels finer than a nanometre are no resolution but a tag without sense, such as 2³² − 1 dpi."""
+"""Least pixel size, µm. A tag that gives a finer one makes no sense, such as 2³² − 1 dpi."""
 
 JPEG_LARGEST = 65_535
 """The largest number that JPEG's tags hold."""
 
 UNITS_PER_INCH = {2: 1.0, 3: 2.54}
-"""By TIFF's ResolutionUnit: inch, centimetre; 1 is no unit."""
+"""TIFF's ResolutionUnit → units per inch: 2 is the inch, 3 the centimetre; 1 means no unit."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Density:
     """The resolution that a file's tags give.
 
     Attributes:
-        kind: of file.
+        kind: kind of file: `TIFF`, `PNG`, `JPEG`, ….
         x, y: pixels per inch, across and down.
-        metric: whether it was said per centimetre.
+        metric: whether the tags give pixels per centimetre.
     """
 
     kind: str
@@ -52,7 +56,7 @@ class Density:
 
     @property
     def why_not(self) -> str:
-        """The reason why it is not taken for a scale; empty where it is taken."""
+        """Reason why the resolution is not taken as a scale; empty where it is taken."""
         sides = [INCH_UM / each if each > 0 else math.inf for each in (self.x, self.y)]
         if not all(math.isfinite(each) for each in (self.x, self.y, *sides)) or min(sides) < FINEST_UM:
             return f"its {self.kind} resolution tags say {max(self.x, self.y):.0f} dpi, which makes no sense"
@@ -67,12 +71,12 @@ class Density:
 
 
 def is_scanned(um: float) -> bool:
-    """Whether pixels this large may be a scanner's or a printer's, where they are said in inches."""
+    """Tells whether pixels of a size, µm, may be a scanner's or a printer's, for tags that give pixels per inch."""
     return um >= SCANNED_UM
 
 
 def resolution(data: bytes) -> PixelSize | None:
-    """The size of pixels by the resolution tags; None where there are none, or they are not taken."""
+    """Returns the pixel size by a file's resolution tags; None without tags, and where they are no scale."""
     found = density(data)
     if found is None or found.why_not:
         return None
@@ -80,19 +84,19 @@ def resolution(data: bytes) -> PixelSize | None:
 
 
 def not_taken(data: bytes) -> str:
-    """Says why the resolution tags are not taken for a scale; empty where there are none or they are taken."""
+    """Says why the resolution tags are no scale; empty without tags, and where they are one."""
     found = density(data)
     return found.why_not if found else ""
 
 
 def density(data: bytes) -> Density | None:
-    """Reads the resolution tags; None where they say nothing: 0, or the 1 that is written where there is no unit."""
+    """Reads the resolution tags; None where they are missing, 0, or 1, which programs write when there is no unit."""
     found = _of_tiff(data) if is_tiff(data) else _of_others(data)
     return None if found is None or max(found.x, found.y) <= 1 else found
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as a TIFF or BigTIFF does."""
+    """Tells whether a file is a TIFF or BigTIFF by its first four bytes."""
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -106,7 +110,7 @@ def _of_others(data: bytes) -> Density | None:
 
 
 def _of_tiff(data: bytes) -> Density | None:
-    # tifffile reads the tags of pixel types that Pillow knows none of.
+    # tifffile also reads the tags of files whose pixel type Pillow does not know.
     import tifffile  # noqa: PLC0415
 
     try:

@@ -1,4 +1,4 @@
-"""Stacks of runs: rectangles that stand out from what lies above and below them."""
+"""Finds stacks of runs: rectangles that stand out from the pixels above and below them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONTRAST = 48
-"""A bar differs from what lies above and below it by at least this many levels of 255 in one colour channel."""
+"""Least difference of a bar from the pixels above and below it, levels of 255 in one colour channel."""
 
 STEP, SPREAD = 2, 1.5
-"""From row to row a rectangle's ends move by at most so many px; over all its rows their standard deviation is less."""
+"""Largest move of a rectangle's ends from row to row, px, and limit of their standard deviation over all rows, px."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Rows y0 ≤ y < y1, in which a run goes from about x0 up to x1, without it."""
+    """A rectangle of runs: rows y0 ≤ y < y1, columns about x0 ≤ x < x1, px."""
 
     x0: int
     x1: int
@@ -25,34 +25,38 @@ class Stack:
 
     @property
     def length(self) -> int:
-        """Along the rows, px."""
+        """Length along the rows, px."""
         return self.x1 - self.x0
 
     @property
     def thickness(self) -> int:
-        """Across them, px."""
+        """Thickness across the rows, px."""
         return self.y1 - self.y0
 
 
 def standing_out(plane: NDArray[np.uint8], thickness: int) -> NDArray[np.bool_]:
-    """Where a plane is brighter than both above and below within a thickness (a white top-hat, thresholded).
+    """Finds pixels brighter than those both above and below them (a white top-hat, thresholded).
 
     Args:
-        plane: H × W, uint8; one colour channel, or what it lacks to 255 for dark bars.
-        thickness: px; thicker things do not stand out, nor does what lies at the frame.
+        plane: H × W, uint8; one colour channel, or 255 minus it to find dark bars.
+        thickness: largest thickness that stands out, px; what touches the frame's upper or lower edge does not.
 
     Returns:
         H × W, bool.
     """
-    # Bright beyond the frame: what lies at it is then part of something thick.
+    # Bright padding makes what touches the edge part of something thick.
     padded = np.pad(plane, ((thickness, thickness), (0, 0)), constant_values=255)
     opened = _over_rows(np.maximum, _over_rows(np.minimum, padded, thickness + 1), thickness + 1)
-    found: NDArray[np.bool_] = plane - opened >= CONTRAST  # an opening is nowhere above what it is of
+    found: NDArray[np.bool_] = plane - opened >= CONTRAST  # no underflow: an opening is nowhere brighter than its plane
     return found
 
 
 def _over_rows(choose: np.ufunc, plane: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """The least or largest of each `count` successive rows, (H − count + 1) × W, by windows twice as long each time."""
+    """Takes the minimum or maximum of each `count` successive rows, by windows that double in length.
+
+    Returns:
+        (H − count + 1) × W.
+    """
     reached = 1
     while reached < count:
         step = min(reached, count - reached)
@@ -62,10 +66,15 @@ def _over_rows(choose: np.ufunc, plane: NDArray[np.uint8], count: int) -> NDArra
 
 
 def stacks(mask: NDArray[np.bool_], shortest: int) -> NDArray[np.int64]:
-    """Runs of at least `shortest` px along the rows that begin and end together in neighbouring rows.
+    """Joins runs that begin and end together in neighbouring rows.
+
+    Args:
+        mask: H × W, bool.
+        shortest: least length of a run along the row, px.
 
     Returns:
-        n × 4: x0, x1, y0, y1 of each `Stack`; a large picture of a texture has a million of them.
+        n × 4, int64: x0, x1, y0, y1 of each stack; no `Stack` objects, since a large picture of a texture has a million
+        stacks.
     """
     from scipy import ndimage  # noqa: PLC0415
     from scipy.sparse import coo_array  # noqa: PLC0415
@@ -79,7 +88,7 @@ def stacks(mask: NDArray[np.bool_], shortest: int) -> NDArray[np.int64]:
     row, start, end = row[long], start[long], end[long]
     if not row.size:
         return np.empty((0, 4), np.int64)
-    # Runs of a row lie apart, so at most one of the next row begins within STEP of where this one does.
+    # Runs of a row lie apart, so at most one run of the next row begins within STEP of this one.
     wide = mask.shape[1] + 2 * STEP + 1
     below = np.searchsorted(row * wide + start, (row + 1) * wide + start - STEP)
     here = np.flatnonzero(below < row.size)

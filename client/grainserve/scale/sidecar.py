@@ -1,4 +1,4 @@
-"""The text file that a microscope writes beside an image."""
+"""Reads the text file that a microscope writes beside an image."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from grainserve.scale.pixel_size import PixelSize, Size, pixel_size
 from grainserve.scale.units import size_um
 
 LONGEST = 65_536
-"""Bytes that are read of a text file."""
+"""Bytes of a text file that are read at most."""
 
 
 def sidecar_size(image: Path) -> PixelSize | None:
-    """Reads the text file that a JEOL or Hitachi microscope writes beside each image, under its name.
+    """Reads the pixel size from the text file that a JEOL or Hitachi microscope writes beside an image.
+
+    Args:
+        image: path of the image; the text file has the same name with the suffix `.txt` or `.TXT`.
+
+    Returns:
+        Pixel size; None where there is no such file, or it gives none.
 
     Raises:
-        ScaleError: a size in it cannot be read, or is in a unit that is not known.
+        ScaleError: a size in the file cannot be read, or is in an unknown unit.
     """
     for path in (image.with_suffix(".txt"), image.with_suffix(".TXT")):
         if path.is_file():
@@ -28,7 +34,7 @@ def sidecar_size(image: Path) -> PixelSize | None:
 
 
 def decoded(data: bytes) -> str:
-    """The text in a file of unknown encoding: UTF-16 and UTF-8 with or without their mark, Japanese, else Western."""
+    """Decodes text of unknown encoding: UTF-16 and UTF-8 with or without byte order mark, Shift JIS, else Latin-1."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF16_LE, "utf-16"),
@@ -37,7 +43,7 @@ def decoded(data: bytes) -> str:
         if data.startswith(mark):
             return data.decode(encoding, errors="replace")
     if b"\0" in data:
-        # Letters of English are a zero and a byte in UTF-16, the zero in front where the high byte is.
+        # In UTF-16 an English letter is a zero byte and another byte; big-endian has the zero in front.
         return data.decode("utf-16-be" if data.startswith(b"\0") else "utf-16-le", errors="replace")
     try:
         return data.decode("utf-8")
@@ -49,7 +55,7 @@ def _jeol(text: str, source: str) -> PixelSize | None:
     bar, marker = _value(text, r"\$\$SM_MICRON_BAR[ \t]"), _value(text, r"\$\$SM_MICRON_MARKER[ \t]")
     if not bar or not marker:
         return None
-    px, um = size_um(source, bar, "µm"), size_um(source, marker)  # the bar is in px; it is read as a number is
+    px, um = size_um(source, bar, "µm"), size_um(source, marker)  # the bar is in px; µm keeps its number
     if not px or um is None:
         return None
     return pixel_size(source, um / px, size=_size(_value(text, r"\$CM_FULL_SIZE[ \t]")), panel=True)
@@ -64,7 +70,7 @@ def _hitachi(text: str, source: str) -> PixelSize | None:
 
 
 def _value(text: str, key: str) -> str | None:
-    """Finds the text behind a key at the beginning of a line."""
+    """Returns the text that follows a key at the start of a line."""
     found = re.search(rf"^[ \t]*{key}(.*)$", text, re.MULTILINE)
     return found[1].strip() if found else None
 

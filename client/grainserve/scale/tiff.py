@@ -37,7 +37,7 @@ def _imagej(source: str, tiff: TiffFile) -> PixelSize | None:
         return None
     x = size_um(source, 1 / density[0], unit)
     y = size_um(source, 1 / density[1], str(written.get("yunit", unit)))
-    # ImageJ keeps the dpi of what it opened as a scale in inches.
+    # ImageJ keeps the dpi of the file it opened as a scale in inches.
     if x is not None and unit_um(unit) == unit_um("inch") and is_scanned(x):
         return None
     return pixel_size(source, x, y)
@@ -89,7 +89,7 @@ def _aperio(source: str, tiff: TiffFile) -> PixelSize | None:
     found = re.search(r"\|\s*MPP\s*=\s*([^|\s]+)", first.description) if first.is_svs else None
     if found is None:
         return None
-    # The size scanned comes first, then that of the part kept, then that of this level.
+    # The scanned size comes first, then the size of the part that was kept, then that of this level.
     sizes = [(int(width), int(height)) for width, height in re.findall(r"(\d+)x(\d+)", first.description)]
     known = (first.imagewidth, first.imagelength)
     return pixel_size(source, size_um(source, found[1], "µm"), size=known if known in sizes or not sizes else sizes[0])
@@ -105,7 +105,7 @@ READERS: Mapping[str, Callable[[str, TiffFile], PixelSize | None]] = {
     "MetaMorph description": _metamorph,
     "Aperio description": _aperio,
 }
-"""A reader for each source, in the order they are believed."""
+"""Name of a source → its reader; sources in front win."""
 
 
 def _size(width: Any, height: Any) -> Size | None:
@@ -113,6 +113,6 @@ def _size(width: Any, height: Any) -> Size | None:
 
 
 def _ratio(value: Any) -> float:
-    """A TIFF rational."""
+    """Returns a TIFF rational as a number; 0 where its denominator is 0."""
     above, below = value
     return float(above) / float(below) if below else 0.0

@@ -1,4 +1,4 @@
-"""The page of a TIFF whose scale counts."""
+"""Finds the page of a TIFF that is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REDUCED_OR_MASK = 0b101
 
 
 def image_page(file: TiffFile) -> TiffPage:
-    """Finds the page that is measured: the first that is no smaller copy or mask of another, as `reading.tiff` does."""
+    """Returns the first page that is no smaller copy or mask of another, as `reading.tiff` does; else the first one."""
     for each in file.pages:
         page = each.aspage()
         if not page.subfiletype & REDUCED_OR_MASK:

@@ -1,4 +1,4 @@
-"""Lengths and the scales made of them."""
+"""Lengths, their units, and scales."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from grainserve.errors import ScaleError
 
 AGREEMENT = 0.03
-"""Two scales further apart than this share disagree: a bar drawn by hand is rarely off by more."""
+"""Largest difference between two scales that agree, as a share: a bar drawn by hand is rarely off by more."""
 
 FINEST, COARSEST = 1e-6, 1e6
-"""µm per px: a picometre, less than an electron microscope's pixel, and a metre."""
+"""Limits of a scale, µm per px: a picometre, finer than an electron microscope's pixel, and a metre."""
 
 _PREFIXES = {
     "Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "": 0,
@@ -35,7 +35,7 @@ SYMBOLS = {
     "pc": 3.0856775814913673e22,
     "pt": 25_400 / 72,
 }
-"""Micrometres in OME's units, by symbol, where upper and lower case differ (mm, Mm), with the µ as u."""
+"""Symbol of a unit of OME → micrometres. Upper and lower case differ (mm, Mm); µ is written as u."""
 
 NAMES = {
     **{f"{word}{metre}": 10.0 ** (power + 6) for word, power in _WORDS.items() for metre in ("meter", "metre")},
@@ -49,12 +49,12 @@ NAMES = {
     "yard": 914_400.0,
     "mile": 1.609344e9,
 }
-"""Micrometres in units written out, one of them, in lower case."""
+"""Name of a unit, in the singular and in lower case → micrometres."""
 
 _PLURALS = {"inches": "inch", "feet": "foot"}
 
 NO_LENGTH = ("", "pixel", "pixels", "px", "none", "null", "reference frame")
-"""What programs write for a unit where sizes are not known in one."""
+"""Texts that programs write in place of a unit when they know no scale."""
 
 NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 
@@ -64,11 +64,11 @@ THOUSANDS = re.compile(r"[1-9]\d{0,2},\d{3}")
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a pixel is, and how that is known.
+    """The scale of an image, and its source.
 
     Attributes:
-        um_per_px: micrometres along the side of a pixel.
-        source: where it is from, in words, as the result will say it.
+        um_per_px: side of a pixel, µm.
+        source: where the scale comes from, in words for the result.
     """
 
     um_per_px: float
@@ -81,7 +81,7 @@ class Scale:
             )
 
     def agrees_with(self, other: Scale) -> bool:
-        """Whether both say the same, to within 3 %."""
+        """Tells whether two scales are equal to within 3 %."""
         return abs(math.log(self.um_per_px / other.um_per_px)) <= AGREEMENT
 
     def __str__(self) -> str:
@@ -89,11 +89,11 @@ class Scale:
 
 
 def unit_um(name: str) -> float | None:
-    """Micrometres in a unit of length, by its symbol or its name in English; None where it is none that is known.
+    """Returns the micrometres in a unit of length, given by symbol or English name; None for an unknown unit.
 
-    Symbols are taken as they are written first, since OME's `Mm` is a megametre; then in lower case.
+    Looks a symbol up as written first, since OME's `Mm` is a megametre, and then in lower case.
     """
-    # ImageJ writes µ as \\u00B5. NFKC makes one letter of the micro sign and the Greek one, of Å and the ångström sign.
+    # ImageJ writes µ as \\u00B5. NFKC unifies the micro sign with the Greek letter, and the ångström sign with Å.
     plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), name)
     plain = unicodedata.normalize("NFKC", plain).strip().replace("μ", "u")
     lower = plain.lower()
@@ -105,18 +105,18 @@ def unit_um(name: str) -> float | None:
 
 
 def size_um(source: str, value: object, unit: str = "") -> float | None:
-    """A length that a file says, in µm.
+    """Reads a length from a file's metadata.
 
     Args:
-        source: what says it, for errors.
-        value: a number, or text of one with a decimal point or comma and an exponent, which a unit may follow.
-        unit: its unit where the text has none.
+        source: name of the source, for errors.
+        value: number, or text of a number with decimal point or comma, exponent and unit, all optional.
+        unit: unit where the text has none.
 
     Returns:
-        None where there is no value, or its unit says that it is no length, such as `pixel`.
+        Length in µm; None where there is no value, or its unit is none of length, such as `pixel`.
 
     Raises:
-        ScaleError: the unit is not known, or the number cannot be read to its end.
+        ScaleError: the unit is unknown, or the text is no number.
     """
     text = "" if value is None else str(value).strip()
     if not text:
@@ -137,12 +137,12 @@ def size_um(source: str, value: object, unit: str = "") -> float | None:
 
 
 def number(text: str) -> float:
-    """A number with a decimal point or comma."""
+    """Parses a number with a decimal point or comma."""
     return float(text.replace(",", "."))
 
 
 def lengths_um(text: str) -> list[float]:
-    """The lengths with a unit that a text holds, µm: "bar 0.5 mm" → [500.0]; not "1,000 µm", which is two things."""
+    """Finds the lengths with a unit in a text, µm: "bar 0.5 mm" → [500.0]. Skips "1,000 µm", which is ambiguous."""
     return [
         number(digits) * (unit_um(unit.lower()) or 0.0)
         for digits, unit in LENGTH.findall(text)
@@ -151,7 +151,7 @@ def lengths_um(text: str) -> list[float]:
 
 
 def length_text(um: float) -> str:
-    """A length in the unit that keeps its number short: nm, µm, mm or cm."""
+    """Writes a length in the unit that keeps its number short: nm, µm, mm or cm."""
     for name, size in (("cm", 1e4), ("mm", 1e3), ("µm", 1.0)):
         if um >= size:
             return f"{um / size:.4g} {name}"

@@ -1,7 +1,8 @@
 """Confidence intervals by resampling: the bootstrap's expanded percentile intervals (Hesterberg 2015).
 
-Plain percentile intervals are too narrow where there is little to draw from; expanded as Student's t is wider than the
-normal distribution, nominal 95 % of ten images hold the truth in 95 % of cases instead of 91 % (docs/statistics.md).
+Plain percentile intervals are too narrow for a few images. The expansion widens them as Student's t is wider than the
+normal distribution. From ten images, nominal 95 % intervals then hold the truth in 95 % of cases instead of 91 %
+(docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from numpy.typing import NDArray
 from grainserve.stats.interval import Interval
 
 ENOUGH_IMAGES = 5
-"""From this many images on, whole images are drawn: grains of one image are more alike than those of two."""
+"""Least number of images to draw whole images from: grains of one image are more alike than grains of two."""
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals were made.
+    """Settings of the bootstrap that makes intervals.
 
     Attributes:
-        by: `image` where whole images are drawn, which counts how they differ; `grain` with fewer than five images,
-            where intervals hold for the places that were imaged.
-        resamples: how many samples are drawn; 0 makes no intervals.
-        level: of confidence, in (0, 1).
-        seed: of the random numbers: the same seed gives the same intervals.
+        by: what is drawn. `image` draws whole images, so that intervals include how images differ; `grain`, with fewer
+            than five images, draws grains, and intervals hold for the places imaged only.
+        resamples: number of resamples; 0 makes no intervals.
+        level: confidence level, in (0, 1).
+        seed: seed of the random numbers; the same seed gives the same intervals.
     """
 
     by: Literal["image", "grain"]
@@ -39,15 +40,15 @@ class Resampling:
     def intervals(
         self, estimate: Callable[[NDArray[np.float64]], NDArray[np.float64]], image: NDArray[np.int64], images: int
     ) -> list[Interval]:
-        """Bootstraps k figures at once.
+        """Makes the intervals of k figures at once.
 
         Args:
-            estimate: k figures of the grains, each of them taken as often as the n numbers given to it say.
-            image: n, the image of each grain, below `images`.
-            images: how many there are.
+            estimate: function that computes the k figures, given how often each of the n grains was drawn.
+            image: n, int64; index of each grain's image.
+            images: number of images.
 
         Returns:
-            k intervals; without ends where a figure came out as NaN, or there are fewer than two to draw from.
+            k intervals; without ends where a figure came out as NaN, or fewer than two images or grains can be drawn.
         """
         values = estimate(np.ones(image.size))
         units = images if self.by == "image" else image.size
@@ -62,14 +63,14 @@ class Resampling:
         ]
 
     def _tail(self, units: int) -> float:
-        """The share of resamples beyond each end of an interval."""
+        """Returns the share of resamples beyond each end of an interval."""
         from scipy.special import ndtr, stdtrit  # noqa: PLC0415 - a dispatcher needs none of it
 
         student = stdtrit(units - 1, (1 - self.level) / 2)
         return float(ndtr(np.sqrt(units / (units - 1)) * student))
 
     def _draws(self, image: NDArray[np.int64], units: int) -> Iterator[NDArray[np.float64]]:
-        """How often each of the n grains is in each resample of as many units as there are."""
+        """Yields for each resample how often each of the n grains was drawn; `units` counts the images or grains."""
         random = np.random.default_rng(self.seed)
         for _ in range(self.resamples):
             times = np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)

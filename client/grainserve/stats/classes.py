@@ -1,4 +1,4 @@
-"""Names that sedimentology has for sizes and for the shapes of their distributions."""
+"""Sedimentology's names for grain sizes and for the shapes of their distributions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WENTWORTH = (
     ("cobble", 256.0),
     ("boulder", float("inf")),
 )
-"""Classes of Wentworth (1922, J. Geol. 30), fine to coarse, each up to (and without) a size in mm."""
+"""Classes of Wentworth (1922, J. Geol. 30), fine to coarse, each with its exclusive upper limit, mm."""
 
-# Folk & Ward (1957, J. Sediment. Petrol. 27): upper limits, and one name more than limits. "Moderately well sorted"
-# (0.50 to 0.71) came later, with Folk (1968).
+# Upper limits of Folk & Ward (1957, J. Sediment. Petrol. 27), and the names; the last class has no limit. "Moderately
+# well sorted" (0.50 to 0.71) is missing, since Folk added it in 1968.
 _SORTING = (
     (0.35, 0.50, 1.00, 2.00, 4.00),
     (
@@ -60,29 +60,34 @@ _KURTOSIS = (
 
 
 def wentworth(millimetres: float) -> str:
-    """The class of a size."""
+    """Returns the Wentworth class of a size, mm."""
     return WENTWORTH[bisect_right([limit for _, limit in WENTWORTH[:-1]], millimetres)][0]
 
 
 def wentworth_shares(millimetres: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, float]:
-    """The share of each class, fine to coarse, of n sizes with n weights."""
+    """Returns the weighted share of each Wentworth class, fine to coarse.
+
+    Args:
+        millimetres: n, sizes, mm.
+        weights: n.
+    """
     classes = np.searchsorted([limit for _, limit in WENTWORTH[:-1]], millimetres, side="right")
     shares = np.bincount(classes, weights, minlength=len(WENTWORTH)) / weights.sum()
     return {name: float(share) for (name, _), share in zip(WENTWORTH, shares, strict=True)}
 
 
 def sorting_class(sorting: float) -> str | None:
-    """Name of an inclusive graphic standard deviation, None where it is NaN."""
+    """Returns the name of an inclusive graphic standard deviation; None for NaN."""
     return _name(sorting, *_SORTING)
 
 
 def skewness_class(skewness: float) -> str | None:
-    """Name of an inclusive graphic skewness: positive has its tail towards the fine sizes."""
+    """Returns the name of an inclusive graphic skewness, positive with a tail of fine sizes; None for NaN."""
     return _name(skewness, *_SKEWNESS)
 
 
 def kurtosis_class(kurtosis: float) -> str | None:
-    """Name of a graphic kurtosis."""
+    """Returns the name of a graphic kurtosis; None for NaN."""
     return _name(kurtosis, *_KURTOSIS)
 
 

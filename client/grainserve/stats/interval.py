@@ -12,8 +12,8 @@ class Interval:
 
     Attributes:
         value: the estimate.
-        low: lower end; None where no interval can be given, as from one grain or one field.
-        high: upper end, None as `low`.
+        low: lower end; None without an interval, as from one grain or one field.
+        high: upper end; None without an interval.
     """
 
     value: float
@@ -21,7 +21,11 @@ class Interval:
     high: float | None = None
 
     def map(self, function: Callable[[float], float]) -> Interval:
-        """The same interval on another scale, by a monotonic function; a falling one swaps the ends."""
+        """Maps value and interval to another scale.
+
+        Args:
+            function: monotonic function; a falling one swaps the ends.
+        """
         if self.low is None or self.high is None:
             return Interval(function(self.value))
         low, high = sorted((function(self.low), function(self.high)))

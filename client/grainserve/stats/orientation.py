@@ -1,4 +1,4 @@
-"""Preferred orientation: angles that repeat after 180°."""
+"""Preferred orientation of grains: statistics of angles that repeat after 180°."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grainserve.results.size_curve import Weighting
 from grainserve.stats.sample import Sample
 
 EQUANT = 1.2
-"""Grains with a smaller aspect ratio have no orientation to speak of, and are left out."""
+"""Least aspect ratio of a grain that counts: a rounder one has no clear orientation."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Orientation:
     """Statistics of axial data by doubled angles (Mardia & Jupp 2000).
 
     Attributes:
-        weighting: what each grain counts.
-        grains: how many are in it.
-        equant: how many of the others were left out as nearly equant.
-        mean: degrees counter-clockwise from +x in [0, 180); None without grains.
+        weighting: `number` (each grain counts one) or `area` (each counts its area).
+        grains: number of grains that were measured.
+        equant: number of grains left out as nearly equant.
+        mean: mean orientation, degrees counter-clockwise from +x in [0, 180); None without grains.
         resultant: R̄ = |Σ w e^{2iθ}|/Σw: 0 for no preferred direction, 1 for all alike; None without grains.
-        p_value: of R̄ or more among grains of random orientation (Rayleigh test; with weights, of the (Σw)²/Σw²
-            grains that they are worth); None without grains.
-        rose: share of the grains in each of equal bins from 0° to 180°. A rose diagram shows each twice, at θ and
-            θ + 180°.
+        p_value: probability of this R̄ or a larger one among grains of random orientation (Rayleigh test, for the
+            (Σw)²/Σw² grains that the weights are worth); None without grains.
+        rose: share of the grains in each of equal bins from 0° to 180°. A rose diagram shows each share twice, at θ
+            and θ + 180°.
     """
 
     weighting: Weighting
@@ -42,10 +42,10 @@ def orientation(sample: Sample, weighting: Weighting, *, edge_correction: bool, 
     """Measures preferred orientation.
 
     Args:
-        sample: its grains.
-        weighting: what each grain counts.
-        edge_correction: as `Sample.stands_for`.
-        bins: of the rose, over 180°.
+        sample: sample to measure.
+        weighting: `number` (each grain counts one) or `area` (each counts its area).
+        edge_correction: whether to correct for the frame, as in `Sample.stands_for`.
+        bins: number of bins of the rose, over 180°.
     """
     weights = sample.weights(weighting, edge_correction=edge_correction)
     long = (weights > 0) & np.isfinite(sample.orientation) & (sample.aspect_ratio >= EQUANT)
@@ -68,5 +68,5 @@ def orientation(sample: Sample, weighting: Weighting, *, edge_correction: bool, 
 
 
 def _rayleigh(n: float, resultant: float) -> float:
-    """P of the resultant of n random directions being longer (Zar 1999, eq. 27.4)."""
+    """Returns the probability that n random directions have a longer resultant (Zar 1999, eq. 27.4)."""
     return float(min(np.exp(np.sqrt(1 + 4 * n + 4 * (n**2) * (1 - resultant**2)) - (1 + 2 * n)), 1.0))

@@ -1,4 +1,4 @@
-"""The sizes of a sample's grains, by number or by area, with intervals."""
+"""Sizes of a sample's grains, by number or by area, with intervals."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from grainserve.stats.sample import Sample
 Floats = NDArray[np.float64]
 
 PERCENTS = (5, 10, 16, 25, 50, 75, 84, 90, 95)
-"""The percentiles that are told unless others are asked for."""
+"""Percents p of the D_p that are given by default."""
 
 GRAPHIC = (5, 16, 25, 50, 75, 84, 95)
-"""Those that Folk & Ward's measures are made of."""
+"""Percents that Folk & Ward's measures are computed from."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,11 @@ class FolkWard:
     Attributes:
         mean: Mz = (φ16 + φ50 + φ84)/3.
         sorting: σ_I = (φ84 − φ16)/4 + (φ95 − φ5)/6.6.
-        skewness: Sk_I = (φ16 + φ84 − 2φ50)/(2(φ84 − φ16)) + (φ5 + φ95 − 2φ50)/(2(φ95 − φ5)); NaN where sizes
-            are equal from D16 to D84.
-        kurtosis: K_G = (φ95 − φ5)/(2.44(φ75 − φ25)); NaN where they are from D25 to D75.
-        sorting_class: its name, as `classes.sorting_class`.
-        skewness_class: its name; None where there is no skewness.
-        kurtosis_class: its name; None where there is no kurtosis.
+        skewness: Sk_I = (φ16 + φ84 − 2φ50)/(2(φ84 − φ16)) + (φ5 + φ95 − 2φ50)/(2(φ95 − φ5)); NaN where D16 = D84.
+        kurtosis: K_G = (φ95 − φ5)/(2.44(φ75 − φ25)); NaN where D25 = D75.
+        sorting_class: name of the sorting, by `classes.sorting_class`.
+        skewness_class: name of the skewness; None where it is NaN.
+        kurtosis_class: name of the kurtosis; None where it is NaN.
     """
 
     mean: Interval
@@ -53,9 +52,9 @@ class LogNormal:
     """The log-normal distribution with the weighted mean and variance of ln d.
 
     Attributes:
-        geometric_mean: exp of the mean of ln d, in the sample's unit; its median.
+        geometric_mean: exp of the mean of ln d, in the sample's unit; the median of the fit.
         geometric_sd: exp of the standard deviation of ln d, no unit.
-        ks_distance: the largest difference between the fit's cumulative curve and the grains' (Kolmogorov–Smirnov).
+        ks_distance: largest difference between the cumulative curves of fit and grains (Kolmogorov–Smirnov), 0 to 1.
     """
 
     geometric_mean: Interval
@@ -70,12 +69,11 @@ class Population:
     Attributes:
         weighting: `number` (each grain counts one) or `area` (each counts its area).
         mean: arithmetic mean.
-        percentiles: D_p by percent, D5 … D95 unless others were asked for: the size that p % of the grains are finer
-            than.
-        phi: φ = −log₂(d/mm) of each of them; None without a scale, as all that follows but the fit.
-        folk_ward: graphic measures.
-        wentworth: share of each class of Wentworth (1922), fine to coarse.
-        log_normal: fit.
+        percentiles: percent p → D_p, the size that p % of the grains are finer than; D5 … D95 by default.
+        phi: percent → φ = −log₂(D_p/mm); None without a scale.
+        folk_ward: graphic measures; None without a scale.
+        wentworth: share of each class of Wentworth (1922), fine to coarse; None without a scale.
+        log_normal: log-normal fit.
     """
 
     weighting: Weighting
@@ -98,11 +96,11 @@ def population(
     """Measures the sizes of a sample.
 
     Args:
-        sample: its grains.
-        weighting: what each grain counts.
-        resampling: how intervals are made.
-        edge_correction: as `Sample.stands_for`.
-        percents: k percents, whose D_p are told.
+        sample: sample to measure.
+        weighting: `number` (each grain counts one) or `area` (each counts its area).
+        resampling: settings of the bootstrap.
+        edge_correction: whether to correct for the frame, as in `Sample.stands_for`.
+        percents: percents p of the D_p to compute, in (0, 100).
     """
     weights = sample.weights(weighting, edge_correction=edge_correction)
     used = np.flatnonzero(weights)
@@ -138,7 +136,7 @@ def population(
 
 
 def phi(micrometres: float) -> float:
-    """φ = −log₂(d/mm) (Krumbein 1934)."""
+    """Returns φ = −log₂(d/mm) of a size (Krumbein 1934)."""
     return float(-np.log2(micrometres / 1000))
 
 
@@ -149,13 +147,25 @@ def _exp(value: float) -> float:
 def _figures(
     weighting: Weighting, sizes: Floats, logs: Floats, weights: Floats, times: Floats, *, percents: Sequence[float]
 ) -> Floats:
-    """Mean, mean and standard deviation of ln d, k D_p, and the four of Folk & Ward, of n sizes ascending."""
+    """Computes the figures that intervals are made of.
+
+    Args:
+        weighting: what the cumulative curve counts.
+        sizes: n, ascending.
+        logs: n, ln of the sizes.
+        weights: n, what each grain counts.
+        times: n, how often each grain was drawn.
+        percents: k percents.
+
+    Returns:
+        k + 7: mean size, mean and standard deviation of ln d, k D_p, and Folk & Ward's four measures.
+    """
     drawn = times > 0
     if not drawn.any():
         return np.full(3 + len(percents) + 4, np.nan)
     size, log, weight = sizes[drawn], logs[drawn], weights[drawn] * times[drawn]
     share = weight / weight.sum()
-    # No matrix products: of over 10,000 numbers BLAS starts threads for each, which costs more than it saves.
+    # No matrix products: for more than 10,000 numbers BLAS starts threads each time, which costs more than it saves.
     log_mean = (share * log).sum()
     log_sd = np.sqrt((share * (log - log_mean) ** 2).sum())
     found = cumulative(size, weight, weighting).percentiles((*percents, *GRAPHIC))
@@ -164,7 +174,10 @@ def _figures(
 
 
 def _graphic(percentiles: Floats) -> Floats:
-    """Mz, σ_I, Sk_I and K_G of the D_p of `GRAPHIC` in µm: φ_p, counted from the coarse end, is that of D_(100−p)."""
+    """Computes Mz, σ_I, Sk_I and K_G from the D_p of `GRAPHIC`, µm.
+
+    φ_p counts from the coarse end, so it is the φ of D_(100−p).
+    """
     p5, p16, p25, p50, p75, p84, p95 = -np.log2(percentiles[::-1] / 1000)
     return np.array(
         [
@@ -177,7 +190,7 @@ def _graphic(percentiles: Floats) -> Floats:
 
 
 def _ratio(part: float, whole: float) -> float:
-    """NaN where sizes are so alike that there is nothing to divide by."""
+    """Divides; NaN where `whole` is 0, because sizes are equal."""
     return part / whole if whole else float("nan")
 
 

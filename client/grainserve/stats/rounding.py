@@ -1,4 +1,4 @@
-"""Numbers as text: as many digits as the interval around them supports."""
+"""Writes numbers as text, with as many digits as the interval around them supports."""
 
 from __future__ import annotations
 
@@ -12,30 +12,35 @@ DIGITS = 3
 
 
 def number_text(value: float | None, decimals: int | None = None) -> str:
-    """A number, to `DIGITS` significant digits or to given decimals (negative ones round to tens, hundreds, …)."""
+    """Writes a number.
+
+    Args:
+        value: number; None, NaN and infinity give `ABSENT`.
+        decimals: decimals to round to, where −1 rounds to tens; None rounds to `DIGITS` significant digits.
+    """
     if value is None or not math.isfinite(value):
         return ABSENT
     if decimals is None:
         decimals = 0 if value == 0 else DIGITS - 1 - math.floor(math.log10(abs(value)))
-        decimals = max(0, decimals)  # without an interval, whole digits are not rounded away
+        decimals = max(0, decimals)  # without an interval, never round to tens
     text = f"{round(value, decimals):.{max(0, decimals)}f}"
     return "0" + text[2:] if text.startswith("-0") and float(text) == 0 else text.replace("-", "−")
 
 
 def p_value_text(value: float | None) -> str:
-    """A p-value: `0.163`, `< 0.001`."""
+    """Writes a p-value: `0.163`, `< 0.001`."""
     return "< 0.001" if value is not None and value < 0.001 else number_text(value, 3)
 
 
 def interval_decimals(low: float | None, high: float | None) -> int | None:
-    """Decimals at which an interval's width has two significant digits; None where there is no width."""
+    """Returns the decimals that give an interval's width two significant digits; None without a width."""
     if low is None or high is None or not math.isfinite(high - low) or high <= low:
         return None
     return 1 - math.floor(math.log10(high - low))
 
 
 def interval_text(value: float | None, low: float | None, high: float | None) -> str:
-    """`41.2 [39.8, 42.6]`; the value alone where there is no interval."""
+    """Writes a value with its interval: `41.2 [39.8, 42.6]`; the value alone without an interval."""
     decimals = interval_decimals(low, high)
     if value is None or not math.isfinite(value) or decimals is None:
         return number_text(value)

@@ -19,24 +19,24 @@ Floats = NDArray[np.float64]
 class Sample:
     """The n grains of the m images of one sample.
 
-    Images may differ in size and, where all have one, in scale. Nothing is averaged image by image: every figure of a
-    sample is one of its pooled grains.
+    Images may differ in size and scale, but either all have a scale or none has. Every figure of a sample is computed
+    from its pooled grains, never as a mean over images.
 
     Attributes:
-        name: what it is called.
-        unit: of lengths: `µm` where every image has a scale, `px` where none has.
-        images: m names of images, their ids unless others were given.
-        frames: m × 2, width and height of what was measured of each image, in `unit`.
+        name: name of the sample.
+        unit: unit of lengths: `µm` where every image has a scale, `px` where none has.
+        images: m names of images, by default their ids.
+        frames: m × 2, width and height of each image's measured frame, in `unit`.
         image: n, index into `images`.
         diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
         area: n, in `unit`².
-        inclusion: n, the probability that a frame placed at random over the grain holds it whole; 0 for one as long as
+        inclusion: n, probability that a frame placed at random over the grain holds it whole; 0 for a grain as long as
             its frame.
         touches_edge: n, whether the frame cuts the grain.
-        below_detection: n, whether it is under 10 px across, where diameters are of low precision.
-        orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where there is no major axis to speak of.
-        aspect_ratio: n, major over minor axis; NaN where there is none.
-        results: the m results that it was made from.
+        below_detection: n, whether the grain is under 10 px across, where diameters have low precision.
+        orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where a grain has no clear major axis.
+        aspect_ratio: n, major over minor axis; NaN where a grain has none.
+        results: m results that the grains come from.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Sample:
 
         Args:
             results: one or more results of the same sample.
-            name: what to call it; None is the first image's.
-            images: what to call the images; None are their ids.
+            name: name of the sample; None takes the first image's name.
+            images: names of the images; None takes their ids.
 
         Raises:
-            MixedScales: some of the results have a scale and some have not.
-            NoResults: there are none.
+            MixedScales: some results have a scale and some have none.
+            NoResults: no result is given.
         """
         pooled = tuple(results)
         if not pooled:
@@ -110,11 +110,13 @@ class Sample:
         return float(self.area.sum() / self.frames.prod(axis=1).sum())
 
     def stands_for(self, *, edge_correction: bool) -> Floats:
-        """How many grains of the population each one stands for, n; 0 leaves it out.
+        """Returns how many grains of the population each of the n grains stands for; 0 leaves a grain out.
 
-        With the correction of Miles (1974) and Lantuéjoul (1978), as in ISO 13322-1: a grain that the frame cuts
-        counts nothing, and a whole one 1/P, since a large grain is less likely to be whole than a small one. Without,
-        every grain counts one, and those cut are as large as what is seen of them.
+        Args:
+            edge_correction: whether to apply the correction of Miles (1974) and Lantuéjoul (1978), as ISO 13322-1
+                does. With it, a grain that the frame cuts counts 0, and a whole grain 1/`inclusion`, since a large
+                grain is less likely to be whole than a small one. Without it, every grain that has a diameter counts
+                1, and a cut grain has its visible size.
         """
         sized = np.isfinite(self.diameter)
         if not edge_correction:
@@ -125,6 +127,11 @@ class Sample:
         return counts
 
     def weights(self, weighting: Weighting, *, edge_correction: bool) -> Floats:
-        """What each grain counts, n: how many it stands for, times its area where it counts by area."""
+        """Returns what each of the n grains counts: how many it stands for, multiplied by its area for `area`.
+
+        Args:
+            weighting: `number` or `area`.
+            edge_correction: whether to correct for the frame, as in `stands_for`.
+        """
         counts = self.stands_for(edge_correction=edge_correction)
         return counts if weighting == "number" else counts * self.area

@@ -1,4 +1,4 @@
-"""What is said of a sample."""
+"""The statistics of a sample, and their JSON."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from grainserve.stats.sample import Sample
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """One image of a sample, to see how alike they are; the sample's figures are not means of these.
+    """Figures of one image of a sample, to compare images; the sample's figures are not their means.
 
     Attributes:
-        image: its id.
-        grains: how many it has.
-        at_edge: how many of them the frame cuts.
-        d50_number: D50 by number in the sample's unit, corrected as the sample's is; None without grains.
-        d50_area: D50 by area.
+        image: name of the image.
+        grains: number of grains.
+        at_edge: number of grains that the frame cuts.
+        d50_number: D50 by number in the sample's unit, corrected for the frame as the sample is; None without grains.
+        d50_area: D50 by area, in the same way.
     """
 
     image: str
@@ -47,21 +47,21 @@ class Summary:
     """The statistics of a sample.
 
     Attributes:
-        name: the sample's.
-        unit: of lengths, `µm` or `px`.
-        grains: how many there are.
-        used: how many of them sizes are taken from: with the edge correction, those that are whole.
-        at_edge: how many the frame cuts.
-        below_detection: how many are under 10 px across; they count, but their sizes are of low precision.
+        name: name of the sample.
+        unit: unit of lengths, `µm` or `px`.
+        grains: number of grains.
+        used: number of grains that sizes are taken from; with the edge correction, the whole ones.
+        at_edge: number of grains that the frame cuts.
+        below_detection: number of grains under 10 px across; they count, but their sizes have low precision.
         coverage: share of the frames that grains cover.
         edge_correction: whether sizes are corrected for the frame (Miles–Lantuéjoul).
-        resampling: how intervals were made.
-        number: sizes, each grain counting one.
-        area: sizes, each grain counting its area.
-        orientation: preferred orientation, each grain counting one.
-        images: each image by itself.
-        grain_size_numbers: ASTM grain sizes that were asked for.
-        largest_grain: ASTM E930, where a grain size was asked for.
+        resampling: settings of the bootstrap.
+        number: sizes by number: each grain counts one.
+        area: sizes by area: each grain counts its area.
+        orientation: preferred orientation by number.
+        images: figures of each image.
+        grain_size_numbers: requested ASTM grain sizes.
+        largest_grain: largest grain by ASTM E930; None where no ASTM grain size was requested.
     """
 
     name: str
@@ -81,16 +81,16 @@ class Summary:
     largest_grain: LargestGrain | None = None
 
     def population(self, weighting: Weighting) -> Population:
-        """Sizes by number or by area."""
+        """Returns the sizes by number or by area."""
         return self.number if weighting == "number" else self.area
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: names in camelCase like a result's, intervals as value, low and high, NaN as null."""
+        """Returns the content of the JSON: names in camelCase, intervals as value, low and high, NaN as None."""
         plain: dict[str, Any] = _plain(self)
         return plain
 
     def to_json(self, path: str | PathLike[str]) -> None:
-        """Writes it as JSON."""
+        """Writes the summary as JSON."""
         text = json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False, indent=1)
         Path(path).write_text(text, encoding="utf-8")
 
@@ -108,20 +108,21 @@ def summarise(
     """Measures a sample.
 
     Args:
-        sample: its grains.
-        edge_correction: whether grains that the frame cuts are left out and the others weighted by 1/P.
-        resamples: of the bootstrap; 0 makes no intervals.
-        level: of confidence, in (0, 1).
-        seed: of its random numbers.
-        astm: grain sizes to add, of `grainserve.stats.astm.METHODS`; each image is a field.
-        percentiles: the percents p whose D_p are told, each over 0 and under 100.
+        sample: sample to measure.
+        edge_correction: whether to leave out grains that the frame cuts and weight the others by 1/P, where P is the
+            probability that a frame holds the grain whole.
+        resamples: number of resamples of the bootstrap; 0 makes no intervals.
+        level: confidence level, in (0, 1).
+        seed: seed of the bootstrap's random numbers.
+        astm: methods of ASTM grain size to add, of `grainserve.stats.astm.METHODS`; each image is a field.
+        percentiles: percents p of the D_p to compute, in (0, 100).
 
     Raises:
-        InvalidOption: a percentile is not between 0 and 100, or is named twice, or there are none.
-        MasksMissing: a grain size was asked for, and results hold no masks.
-        NoGrains: the sample has none that sizes could be taken from.
-        NoScale: a grain size was asked for, and the sample has no scale.
-        NothingCounted: a grain size was asked for, and an image has no grain that its method could count.
+        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an ASTM method is unknown.
+        MasksMissing: `astm` names a method, and results hold no masks.
+        NoGrains: the sample has no grain that sizes can be taken from.
+        NoScale: `astm` names a method, and the sample has no scale.
+        NothingCounted: an image has no grain that a method of `astm` can count.
     """
     percents = checked_percents(percentiles)
     counts = sample.stands_for(edge_correction=edge_correction)
@@ -149,10 +150,13 @@ def summarise(
 
 
 def checked_percents(percentiles: Sequence[float]) -> tuple[float, ...]:
-    """The percents asked for, ascending, whole ones as whole numbers.
+    """Checks percents and sorts them; whole numbers become int.
+
+    Args:
+        percentiles: percents.
 
     Raises:
-        InvalidOption: one is not between 0 and 100, or is named twice, or there are none.
+        InvalidOption: a percent is not in (0, 100) or given twice, or none is given.
     """
     if not percentiles or not all(0 < each < 100 for each in percentiles) or len(set(percentiles)) < len(percentiles):
         said = ", ".join(f"{each:g}" for each in percentiles) or "none"

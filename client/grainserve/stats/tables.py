@@ -1,4 +1,4 @@
-"""A summary as the terminal shows it."""
+"""Prints a summary to the terminal."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Co
     """Prints a summary.
 
     Args:
-        summary: what to print.
-        weightings: which sizes to show.
-        console: where.
+        summary: summary to print.
+        weightings: weightings of the sizes to show.
+        console: console to print to.
     """
     _print_head(summary, console)
     console.print(_sizes(summary, weightings))

@@ -1,1 +1,1 @@
-"""GCS: objects with generation preconditions, the server's clock, checkpoints."""
+"""Google Cloud Storage (GCS): objects with generation preconditions, the server's clock, checkpoints."""

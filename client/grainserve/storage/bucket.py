@@ -1,7 +1,7 @@
 """Objects in a GCS bucket, with generation preconditions and typed errors.
 
-Works the same against production and an emulator (`STORAGE_EMULATOR_HOST`, read by google-cloud-storage itself).
-Only generation preconditions are used: the emulator does not enforce metageneration ones.
+It works the same against production and an emulator (`STORAGE_EMULATOR_HOST`, read by google-cloud-storage itself). It
+uses generation preconditions only: the emulator does not enforce metageneration ones.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ from grainserve.storage.clock import ServerClock, written_at
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
 CONNECTIONS = 64
-"""Kept open at once: each thread of a dispatcher or gateway has one."""
+"""Connections kept open at once: each thread of a dispatcher or gateway has one."""
 NO_ROOM = ("no space left", "disk quota", "enospc")
-"""How a full disk reads in the emulator's answers."""
+"""Words in the emulator's answers that tell of a full disk."""
 PROBES, PROBE_BYTES = "probes/", 2**20
 PART = 2**20
-"""Bytes of an object that is read in parts."""
+"""Size of the parts that an object is read in, bytes."""
 READS = 3
-"""How often an object is read that comes with the wrong checksum."""
+"""Times an object is read if it arrives with the wrong checksum."""
 
 
 class PreconditionFailed(StorageError):
-    """The object is not at the generation it had to be at: another writer was first."""
+    """The object is not at the expected generation: another writer was first."""
 
     code = "precondition_failed"
 
 
 def connect() -> storage.Client:
-    """Makes a client from the environment; it reads STORAGE_EMULATOR_HOST and credentials itself."""
-    # Else a thread of the library asks for the bucket's own metadata, for traces nobody reads: a call that object roles
-    # do not allow, retried for two minutes behind the back of whoever was told that GCS does not answer.
+    """Makes a google-cloud-storage client, which reads STORAGE_EMULATOR_HOST and credentials from the environment."""
+    # Else a thread of the library asks for the bucket's metadata, for traces that nobody reads. Roles for objects do
+    # not allow that call, and it is retried for two minutes, even after the caller was told that GCS does not answer.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     if emulator := os.environ.get(EMULATOR):
         check_address(emulator, EMULATOR)
     client = storage.Client()
-    client._http.max_redirects = 0  # GCS never redirects; whoever does would have images and tokens sent elsewhere
+    client._http.max_redirects = 0  # GCS never redirects; a redirect would send images and tokens elsewhere
     return client
 
 
 def check_emulator() -> None:
-    """Asks the emulator once, where there is to be one: one that does not run is known at once, without patience.
+    """Asks the emulator once, if there should be one, so that a missing one is known without retries.
 
     Raises:
-        StorageUnreachable: it does not answer.
-        InvalidConfiguration: its address is none.
+        StorageUnreachable: the emulator does not answer.
+        InvalidConfiguration: its address is no address.
     """
     emulator = os.environ.get(EMULATOR)
     if emulator:
@@ -74,12 +74,12 @@ def check_emulator() -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """An object that is there.
+    """An object that exists, without its bytes.
 
     Attributes:
-        name: its name.
-        generation: what it is now, by GCS's number.
-        written: when that was written, GCS's time.
+        name: object name.
+        generation: current generation of the object.
+        written: when this generation was written, GCS's time.
     """
 
     name: str
@@ -89,12 +89,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's bytes and the generation they belong to.
+    """An object's bytes and their generation.
 
     Attributes:
         data: the bytes.
-        generation: theirs.
-        written: when it was written, GCS's time, UTC, to a second; None where storage does not say.
+        generation: generation of these bytes.
+        written: when they were written, GCS's time, UTC, to a second; None where storage does not say.
     """
 
     data: bytes
@@ -107,9 +107,9 @@ class Opened:
     """An object to be read in parts, all of one generation.
 
     Attributes:
-        size: bytes.
-        parts: PART bytes each, but for the last one, which comes if the CRC32C of all is the object's. Each is asked
-            for when it is taken, and may raise StorageError.
+        size: size of the object, bytes.
+        parts: the object's bytes, PART at a time. Each part is fetched when it is taken, and may raise StorageError.
+            The last part, which may be shorter, comes only if the CRC32C of all parts is the object's.
     """
 
     size: int
@@ -117,24 +117,24 @@ class Opened:
 
 
 class Bucket:
-    """One bucket.
+    """One GCS bucket.
 
     Args:
         name: the bucket's name.
-        client: a google-cloud-storage client; made from the environment when not given.
-        patience: seconds a call is retried before GCS counts as unreachable.
+        client: google-cloud-storage client; None makes one from the environment.
+        patience: seconds for which a call is retried before GCS counts as unreachable.
 
     Attributes:
-        clock: GCS's, known from the first answer on.
+        clock: GCS's clock, known from the first answer on.
     """
 
     def __init__(self, name: str, client: storage.Client | None = None, *, patience: float = 20.0) -> None:
         self.name = name
         self.clock = ServerClock()
-        self._heard = threading.local()  # what this thread's last answer said beside its bytes
+        self._heard = threading.local()  # `written`, from this thread's last answer
         with self._translated("reading credentials"):
             self.client = client or connect()
-            # The library keeps the headers of its answers to itself; its requests session does not.
+            # The library does not pass on the headers of its answers; a hook of its requests session sees them.
             self.client._http.hooks["response"].append(self._hear)
             for scheme in ("https://", "http://"):
                 self.client._http.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS))
@@ -148,7 +148,7 @@ class Bucket:
         """Writes an object that must not exist yet; returns its generation.
 
         Raises:
-            PreconditionFailed: it exists. A retried write whose first answer was lost ends here too.
+            PreconditionFailed: the object exists. A retried write whose first answer was lost ends here too.
         """
         return self._write(name, data, content_type, 0)
 
@@ -163,7 +163,7 @@ class Bucket:
     def read(self, name: str) -> Stored | None:
         """Returns the object, or None where GCS says that there is none.
 
-        What anybody else says in GCS's place, a balancer's page for one, says nothing about the object.
+        Only GCS's own answer counts: a page from a load balancer in its place says nothing about the object.
         """
         blob = self._bucket.blob(name)
         with self._translated(f"reading {name}"):
@@ -172,7 +172,7 @@ class Bucket:
                     data = blob.download_as_bytes(checksum="crc32c", **self._call)
                 except api.NotFound:
                     return None
-                except DataCorruption:  # on its way, as a rule: the library notices, and leaves it to us to ask again
+                except DataCorruption:  # damaged on its way, as a rule; the library notices, but does not ask again
                     if not left:
                         raise
                 else:
@@ -181,7 +181,7 @@ class Bucket:
         return Stored(data, int(blob.generation), self._heard.written)
 
     def open(self, name: str) -> Opened | None:
-        """Opens an object that may be too large to hold; None where there is none."""
+        """Opens an object that may be too large for memory; returns None where there is none."""
         with self._translated(f"looking up {name}"):
             blob = self._bucket.get_blob(name, **self._call)
         if blob is None:
@@ -190,7 +190,7 @@ class Bucket:
         return Opened(size, self._parts(name, size, int(blob.generation), blob.crc32c))
 
     def _parts(self, name: str, size: int, generation: int, whole: str) -> Iterator[bytes]:
-        blob = self._bucket.blob(name)  # anew: the one looked up would be read wherever its answer's link leads
+        blob = self._bucket.blob(name)  # a new one: the one looked up would be read from the link in its answer
         checksum = google_crc32c.Checksum()
         for start in range(0, size, PART):
             end = min(start + PART, size)
@@ -212,7 +212,7 @@ class Bucket:
             yield data
 
     def find(self, name: str) -> Found | None:
-        """Looks an object up, without its bytes; None where GCS says that there is none."""
+        """Looks an object up without reading its bytes; returns None where GCS says that there is none."""
         blob = self._bucket.blob(name)
         with self._translated(f"looking up {name}"):
             try:
@@ -222,11 +222,11 @@ class Bucket:
         return _found(blob)
 
     def exists(self, name: str) -> bool:
-        """Whether the object exists."""
+        """Tells whether the object exists."""
         return self.find(name) is not None
 
     def delete(self, name: str, generation: int) -> None:
-        """Deletes an object that is at this generation; one that is gone, or was written again, stays as it is."""
+        """Deletes an object at this generation; an object that is gone, or was written again, stays as it is."""
         with self._translated(f"deleting {name}"):
             try:
                 self._bucket.blob(name).delete(if_generation_match=generation, **self._call)
@@ -234,17 +234,17 @@ class Bucket:
                 return
 
     def names(self, prefix: str, *, start: str = "", limit: int | None = None) -> Iterator[str]:
-        """Yields the names of the objects under a prefix, as `entries` does."""
+        """Yields the names of the objects under a prefix; see `entries`."""
         return (found.name for found in self.entries(prefix, start=start, limit=limit))
 
     def entries(self, prefix: str, *, start: str = "", end: str = "", limit: int | None = None) -> Iterator[Found]:
-        """Yields the objects under a prefix, in order of their names, 1000 a call.
+        """Yields the objects under a prefix, in order of their names, 1000 per call.
 
         Args:
             prefix: what the names begin with.
-            start: names before this one are left out; GCS does not look at them.
-            end: so are this one and those after it.
-            limit: how many at most; one call for up to 1000.
+            start: lowest name to yield; GCS skips the names before it.
+            end: lowest name to leave out; all names after it are left out, too.
+            limit: largest number of objects; up to 1000 need one call.
         """
         with self._translated(f"listing {prefix}"):
             found = self.client.list_blobs(
@@ -260,7 +260,10 @@ class Bucket:
                 yield _found(blob)
 
     def folders(self, prefix: str) -> list[str]:
-        """Returns what follows the prefix up to the next slash, each once: one call for up to 1000 of them."""
+        """Returns the folders under a prefix, sorted: the part of the names after it, up to the next slash.
+
+        Each folder comes once. One call brings up to 1000 of them.
+        """
         with self._translated(f"listing {prefix}"):
             found = self.client.list_blobs(
                 self._bucket, prefix=prefix, delimiter="/", fields="prefixes,nextPageToken", **self._call
@@ -272,7 +275,7 @@ class Bucket:
     def _hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
         if response.ok and not _answers(response):
             response.close()
-            # Tried again like one that was lost: the library would take it at its word, or stumble over it.
+            # Retried like a lost answer: the library would believe this one, or fail on it.
             raise requests.ConnectionError(f"what came was no answer to {response.request.method} {response.url}")
         self.clock.hear(response)
         self._heard.written = written_at(response)
@@ -293,10 +296,10 @@ class Bucket:
         return int(blob.generation)
 
     def check_room(self) -> None:
-        """Tries a small write where the last one found no room; reading goes on in a full storage.
+        """Tries a small write if the last write found no room: reads go on when storage is full.
 
         Raises:
-            StorageFull: there is still none.
+            StorageFull: there is still no room.
         """
         if self._full:
             name = f"{PROBES}{uuid.uuid4().hex}"
@@ -310,7 +313,12 @@ class Bucket:
 
 @contextmanager
 def translated(action: str, bucket: str) -> Iterator[None]:
-    """Turns the errors of google-cloud-storage into this package's, saying what to do."""
+    """Turns the errors of google-cloud-storage into this package's, which say what to do.
+
+    Args:
+        action: what is being done, for the message.
+        bucket: name of the bucket, for the message.
+    """
     try:
         yield
     except api.NotFound:
@@ -348,10 +356,10 @@ def _found(blob: storage.Blob) -> Found:
 
 
 def _answers(success: requests.Response) -> bool:
-    """Checks that a success answers what was asked, as far as GCS's answers tell.
+    """Tells whether a success answers what was asked, as far as GCS's answers show.
 
-    The bytes of an object come with its generation; what is known of an object, with its name and generation; a listing
-    is of the names asked for. Redirects and the steps of a large upload say nothing.
+    The bytes of an object come with its generation. An object's metadata comes with its name and generation. A listing
+    has only names under the prefix asked for. Redirects and the steps of a large upload show nothing.
     """
     url = urlsplit(success.url)
     asked = parse_qs(url.query)
@@ -374,7 +382,7 @@ def _answers(success: requests.Response) -> bool:
 
 
 def _is_worth_another(error: Exception) -> bool:
-    """Whether a call is tried again: GCS has too much to do, did not answer, or it was not GCS that answered."""
+    """Tells whether to retry a call: GCS is overloaded, did not answer, or was not the one that answered."""
     answer = getattr(error, "response", None)
     if isinstance(answer, requests.Response) and answer.status_code == 404:
         return not _is_own_404(answer)
@@ -382,10 +390,10 @@ def _is_worth_another(error: Exception) -> bool:
 
 
 def _is_own_404(answer: requests.Response) -> bool:
-    """Whether a 404 is GCS's, or its emulator's, word that there is no such object or bucket.
+    """Tells whether a 404 is the word of GCS, or of its emulator, that there is no such object or bucket.
 
-    It is JSON; to a question for an object's bytes it is a line of text, the emulator's being shorter than GCS's. GCS
-    numbers its answers in a header.
+    Such an answer is JSON. If an object's bytes were asked for, it is a line of text instead, and the emulator's line
+    is shorter than GCS's. GCS also puts an id into a header of each answer.
     """
     real = (urlsplit(answer.url).hostname or "").endswith(".googleapis.com")
     if real and "X-GUploader-UploadID" not in answer.headers:
@@ -403,7 +411,7 @@ def _no_room(error: BaseException) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason that has words: google-cloud-storage and urllib3 wrap it, some of them in nothing."""
+    """Returns the innermost reason that has words: google-cloud-storage and urllib3 wrap it, some without words."""
     reasons: list[BaseException] = []
     inner: BaseException | None = error
     while inner is not None and inner not in reasons:
@@ -416,18 +424,18 @@ def _cause(error: BaseException) -> str:
 
 
 def _answered(error: BaseException) -> str | None:
-    """Finds GCS's own words in the answer that the library turned into this error; None where there are none."""
+    """Returns GCS's own words from the answer that the library turned into this error; None where there are none."""
     answer = getattr(error, "response", None)
     if not isinstance(answer, requests.Response):
         return None
     try:
         return str(answer.json()["error"]["message"])[:200] or None
-    except (ValueError, LookupError, TypeError):  # a proxy's, say
+    except (ValueError, LookupError, TypeError):  # a proxy's answer, say
         return None
 
 
 def _first_line(error: BaseException) -> str:
-    """Words an error: an answer's in GCS's own words, since the library's are about status codes."""
+    """Describes an error in one line, in GCS's own words where it answered: the library's are about status codes."""
     answer = getattr(error, "response", None)
     said = str(error)
     if isinstance(answer, requests.Response) and answer.text:
@@ -436,7 +444,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _body(answer: requests.Response) -> str:
-    """The message of an error's body: JSON, from GCS and its emulator, or text, from what lies between."""
+    """Returns the message in an error's body: JSON from GCS and its emulator, or text from a proxy."""
     try:
         return str(answer.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Checkpoints up into the weights bucket, checked by CRC32C on both sides."""
+"""Uploads checkpoints to the weights bucket; a CRC32C on both sides checks them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Checkpoint:
 
     Attributes:
         uri: `gs://bucket/name`, for a model config.
-        generation: which upload of that name.
-        crc32c: base64, as GCS gives it.
-        uploaded: False where the same bytes were there already.
+        generation: generation of the object: which upload of that name it is.
+        crc32c: CRC32C, base64, as GCS gives it.
+        uploaded: whether it was uploaded; False where the same bytes were there already.
     """
 
     uri: str
@@ -49,16 +49,16 @@ def push(
     """Uploads a checkpoint, unless the same bytes are there under this name.
 
     Args:
-        file: the checkpoint.
-        bucket: the weights bucket.
-        name: object name; the file's name when not given.
-        create_bucket: create the bucket where there is none.
-        progress: called with the bytes sent so far.
+        file: path of the checkpoint.
+        bucket: name of the weights bucket.
+        name: object name; None for the file's name.
+        create_bucket: whether to create the bucket where there is none.
+        progress: called with the number of bytes sent so far.
 
     Raises:
-        InvalidConfiguration: no such file, or it is empty.
+        InvalidConfiguration: the file is missing or empty.
         BucketNotFound: there is no bucket and `create_bucket` is off.
-        StorageError: the upload failed or arrived damaged; a damaged one is deleted.
+        StorageError: the upload failed or arrived damaged; a damaged upload is deleted.
     """
     name = name or file.name
     checksum = file_crc32c(file)
@@ -72,7 +72,7 @@ def push(
         blob = place.blob(name, chunk_size=CHUNK)
         with file.open("rb") as stream:
             source = _Counted(stream, progress) if progress else stream
-            # Not over what another put there meanwhile.
+            # Does not overwrite what another put there meanwhile.
             expected = 0 if there is None else int(there.generation)
             try:
                 blob.upload_from_file(
@@ -94,10 +94,10 @@ def push(
 
 
 def file_crc32c(file: Path) -> str:
-    """CRC32C of a file, base64 of its four big-endian bytes as GCS gives it.
+    """Returns the CRC32C of a file: base64 of its four big-endian bytes, as GCS gives it.
 
     Raises:
-        InvalidConfiguration: no such file, or it is empty.
+        InvalidConfiguration: the file is missing or empty.
     """
     checksum, size = google_crc32c.Checksum(), 0
     try:
@@ -120,7 +120,7 @@ def _bucket(client: storage.Client, name: str, create: bool) -> storage.Bucket:
 
 
 class _Counted(io.BufferedIOBase):
-    """A file that tells how far it has been read; a retried chunk is read again and counted once."""
+    """A file that reports how far it has been read; a retried chunk is read again and counted once."""
 
     def __init__(self, stream: IO[bytes], progress: Callable[[int], None]) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The time of the storage server, which all dispatchers share whatever their own clocks say."""
+"""The storage server's clock, which all dispatchers share whatever their own clocks say."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Any
 import requests
 
 MEMORY = 600.0
-"""Seconds for which bounds are gathered before those of the time before are forgotten: quartz drifts by some 50 parts
-in a million."""
+"""Length of a window of bounds, s. The bounds of this window and of the one before count; older ones are forgotten, as
+quartz drifts by some 50 parts in a million."""
 JUMP = 5.0
-"""Seconds by which one answer may move the clock, beyond what its way explains."""
+"""Seconds by which one answer may move the clock, beyond what the answer's travel time explains."""
 AGREE = 3
-"""Answers in a row that must agree before they move it further: a clock of ours that stood still, as in a laptop that
-slept, makes all of them disagree with what was known; a proxy's wrong date comes among right ones."""
+"""Answers in a row that must agree before they move the clock further. If our clock stood still, as in a laptop that
+slept, all answers disagree with what was known; a proxy's wrong date comes among right ones."""
 
 
 class ServerClock:
-    """GCS's clock, read off the `Date` of its answers.
+    """GCS's clock, read from the `Date` of its answers.
 
-    `Date` is cut to whole seconds and old when it is read, so each one is a lower bound of the difference between
-    GCS's clock and ours, and the greatest of the last minutes counts: the time given is never ahead of GCS's and
-    less than a second (and the way of one answer) behind it. Only what storage itself says counts (`is_storages`), and
-    `AGREE` answers in a row must say it where it is far from what is known.
+    `Date` is cut to whole seconds and is old when it is read. So each `Date` gives a lower bound of the difference
+    between GCS's clock and ours, and the greatest bound of the last minutes counts. The time given is never ahead of
+    GCS's, and is behind it by less than a second plus the travel time of one answer. Only storage's own answers count
+    (`is_storages`). A date far from what is known counts only when `AGREE` answers in a row agree on it.
 
     Args:
-        local: a clock that no one sets, s.
+        local: monotonic clock, s.
     """
 
     def __init__(self, local: Callable[[], float] = time.monotonic) -> None:
         self._local = local
         self._lock = threading.Lock()
-        self._bounds = [-math.inf, -math.inf]  # the greatest of this window and of the one before, s
+        self._bounds = [-math.inf, -math.inf]  # greatest bound of this window and of the one before, s
         self._since = local()
-        self._rivals: list[float] = []  # the bounds of the last answers, where they were far from what is known
+        self._rivals: list[float] = []  # bounds of the last answers, if far from what is known, s
 
     def hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """Takes note of an answer; a hook of `requests`. One without a date tells nothing."""
+        """Takes the date of an answer; a hook for `requests`. An answer without a date is ignored."""
         if not is_storages(response):
             return
         date = _time(response.headers.get("Date"))
@@ -58,7 +58,7 @@ class ServerClock:
             self._bounds[0] = max(self._bounds[0], bound)
 
     def _agreed(self, bound: float, way: float) -> float | None:
-        """The bound to take note of, or None while it is one answer's word against what is known."""
+        """Returns the bound to take; None while too few answers speak against what is known."""
         known = max(self._bounds)
         if known == -math.inf or bound - JUMP <= known <= bound + 1 + way + JUMP:
             self._rivals.clear()
@@ -67,12 +67,12 @@ class ServerClock:
         if len(self._rivals) < AGREE:
             return None
         agreed = max(self._rivals)
-        self._bounds = [-math.inf, -math.inf]  # as far off as those
+        self._bounds = [-math.inf, -math.inf]  # all known bounds are as far off
         self._rivals.clear()
         return agreed
 
     def now(self) -> datetime:
-        """GCS's time, UTC.
+        """Returns GCS's time, UTC.
 
         Raises:
             RuntimeError: GCS has not answered yet.
@@ -85,10 +85,10 @@ class ServerClock:
 
 
 def is_storages(response: requests.Response) -> bool:
-    """Tells storage's own successes from other answers.
+    """Tells whether an answer is a success of storage's own.
 
-    Refusals and redirects come from whatever lies between as well. Of successes, all of GCS's and the emulator's are
-    JSON or bear headers of GCS's.
+    Refusals and redirects may also come from whatever lies between. All successes of GCS and of the emulator are JSON
+    or have GCS's headers.
     """
     if not 200 <= (response.status_code or 0) < 300:
         return False
@@ -97,7 +97,7 @@ def is_storages(response: requests.Response) -> bool:
 
 
 def written_at(response: requests.Response) -> datetime | None:
-    """When the object that this answer brings was written, GCS's time, UTC; None where it does not say."""
+    """Returns when the object in this answer was written, GCS's time, UTC; None where the answer does not say."""
     return _time(response.headers.get("Last-Modified"))
 
 

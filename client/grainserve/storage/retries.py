@@ -1,4 +1,4 @@
-"""Another try at what somebody else's change thwarted: bounded, and later each time."""
+"""Retries of actions that another writer's change thwarted: bounded, with growing pauses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 from grainserve.errors import StorageError
 
 MOST = 10
-"""Tries before it is given up: who loses as often is up against something other than colleagues."""
+"""Tries before an action is given up: after so many, more than other dispatchers stands in its way."""
 SHORTEST, LONGEST = 0.01, 0.5
-"""Pauses between tries, s; they double."""
+"""Shortest and longest pause between tries, s; each pause is twice the last one."""
 
 _chance = random.Random()
 
 
 class Retries:
-    """Counts the tries at one thing.
+    """A count of the tries at one action.
 
     Args:
-        action: what is tried, for the error.
+        action: what is tried, for the error's message.
     """
 
     def __init__(self, action: str) -> None:
@@ -27,10 +27,10 @@ class Retries:
         self._lost = 0
 
     def again(self) -> None:
-        """Waits before the next try, with jitter so that rivals do not march in step.
+        """Counts a try that failed and waits before the next one, with jitter so that rivals do not march in step.
 
         Raises:
-            StorageError: there were enough.
+            StorageError: there were enough tries.
         """
         self._lost += 1
         if self._lost >= MOST:

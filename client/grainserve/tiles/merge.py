@@ -1,13 +1,13 @@
-"""What several tiles saw → each grain once.
+"""Merges what several tiles saw, so that each grain is counted once.
 
-Every tile sees what lies in the overlaps too, so most grains there are seen twice, by chance a little differently.
+Every tile also sees what lies in its overlaps. So most grains there are seen twice, by chance a little differently.
 
 1. A grain that a tile's inner edge cuts is left to the neighbour that sees the whole of it.
-2. Sightings in different tiles that agree (IoU ≥ 0.5) are one grain, whose place is the mean of their places.
-3. The tile that owns the place has the say: its sighting is the grain, measured in that tile, and what it did not see
-   is no grain. To take whatever any tile saw would find more grains in overlaps than elsewhere.
-4. Of two grains left that claim the same pixels because their tiles disagree, the better one stays, unless the claim
-   is small. No mask is trimmed: mask and measurements stay those of one tile, together.
+2. Sightings in different tiles that agree (IoU ≥ 0.5) are one grain. Its place is the mean of their places.
+3. The tile that owns the place decides: its sighting is the grain, measured in that tile, and what it did not see is no
+   grain. To take whatever any tile saw would find more grains in overlaps than elsewhere.
+4. Two of the grains left may claim the same pixels because their tiles disagree. The better one stays; the other one
+   stays, too, if the claim is small. No mask is trimmed: mask and measurements stay those of one tile, together.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from grainserve.results.masks import Window
 from grainserve.tiles.layout import Layout
 
 SAME = 0.5
-"""IoU from which on two sightings are of one grain: above one half a grain has one partner at most."""
+"""IoU from which on two sightings are of one grain. Above one half, a grain has one partner at most."""
 
 CLAIM = 0.25
-"""Share of a grain that better ones may have too. Outlines drawn twice differ by a pixel: a strip along a third of the
-outline is 13 % of a grain of 10 px."""
+"""Share of a grain's pixels that better grains may claim, too. Outlines drawn twice differ by a pixel: a strip along a
+third of the outline is 13 % of a grain of 10 px."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Sighting:
 
     Attributes:
         tile: index of the tile.
-        window: its mask in the image.
-        grain: as the tile's result has it.
+        window: mask in the image.
+        grain: the grain's entry in the tile's result.
     """
 
     tile: int
@@ -49,18 +49,18 @@ class Sighting:
 
     @cached_property
     def box(self) -> Box:
-        """Bounding box in the image."""
+        """Bounding box in the image, px."""
         height, width = self.window.patch.shape
         return Box(self.window.x, self.window.y, width, height)
 
     @cached_property
     def area(self) -> int:
-        """Pixel count."""
+        """Number of pixels."""
         return self.window.area
 
     @property
     def score(self) -> float:
-        """0 to 1."""
+        """Score of the mask, 0 to 1."""
         return float(self.grain["score"])
 
 
@@ -69,11 +69,11 @@ class Merged:
     """The grains of an image.
 
     Attributes:
-        grains: in reading order of their first pixels.
-        agreement: share of the grains that other tiles saw as well, of those that lay whole in other tiles; None where
-            none did.
-        shared: pixels that two grains claim.
-        too_large: extents, px, of what is cut in every tile that sees it, piece by piece: larger than the overlap.
+        grains: grains in reading order of their first pixels.
+        agreement: share of the grains that other tiles saw as well, among those that lay whole in other tiles; None
+            where none did.
+        shared: number of pixels that two grains claim.
+        too_large: extents, px, of pieces that every tile that sees them cuts: their grains are larger than the overlap.
     """
 
     grains: list[Sighting]
@@ -87,8 +87,8 @@ def merge(layout: Layout, sightings: Sequence[Sighting], *, overlapping: bool = 
 
     Args:
         layout: the tiles.
-        sightings: of all tiles.
-        overlapping: whether grains of one tile may overlap (mode `masks`); nothing then conflicts.
+        sightings: sightings of all tiles.
+        overlapping: whether grains of one tile may overlap (mode `masks`); then nothing conflicts.
     """
     whole = [each for each in sightings if not layout.cuts(layout.tiles[each.tile], each.box)]
     meetings = list(_meetings(layout, whole))
@@ -111,7 +111,7 @@ def merge(layout: Layout, sightings: Sequence[Sighting], *, overlapping: bool = 
 
 
 def _chosen(layout: Layout, sightings: Sequence[Sighting], group: Sequence[int]) -> int | None:
-    """Which sighting of a grain counts; None where the tile that has the say did not see it."""
+    """Returns the sighting of a grain that counts; None where the tile that owns its place did not see it."""
     x, y = np.mean([sightings[index].box.centre for index in group], axis=0)
     owner = layout.owner((float(x), float(y)))
     best = max(group, key=lambda index: (sightings[index].tile == owner, sightings[index].score))
@@ -122,7 +122,7 @@ def _chosen(layout: Layout, sightings: Sequence[Sighting], group: Sequence[int])
 
 
 def _meetings(layout: Layout, sightings: Sequence[Sighting]) -> Iterator[tuple[int, int, int]]:
-    """Pairs of sightings in different tiles that have pixels in common, and how many."""
+    """Yields pairs of sightings in different tiles that have pixels in common, and how many."""
     of_tile: dict[int, list[int]] = defaultdict(list)
     for index, each in enumerate(sightings):
         of_tile[each.tile].append(index)
@@ -146,7 +146,7 @@ def _meet(one: Box, other: Box) -> bool:
 
 
 def _agreeing(sightings: Sequence[Sighting], meetings: Sequence[tuple[int, int, int]]) -> list[list[int]]:
-    """Groups of sightings of one grain, a tile at most once in each; the pairs that agree best come first."""
+    """Groups the sightings of one grain, a tile at most once in each group; the pairs that agree best come first."""
     pairs = []
     for first, second, common in meetings:
         iou = common / (sightings[first].area + sightings[second].area - common)
@@ -165,7 +165,7 @@ def _agreeing(sightings: Sequence[Sighting], meetings: Sequence[tuple[int, int, 
 def _without_conflicts(
     sightings: Sequence[Sighting], grains: Sequence[int], meetings: Sequence[tuple[int, int, int]]
 ) -> tuple[list[int], int]:
-    """Drops grains of which better ones have more than a small share; also counts the pixels still claimed twice."""
+    """Drops grains if better ones claim more than a small share of them; counts the pixels still claimed twice."""
     rivals: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for first, second, common in meetings:
         rivals[first].append((second, common))

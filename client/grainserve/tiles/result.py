@@ -1,4 +1,4 @@
-"""The results of tiles → one result of the image."""
+"""Merges the results of tiles into one result of the image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 
 MAKERS = ("model", "version", "checkpoint", "precision", "classifier")
-"""What of the metadata says who measured; the tiles of one image have it in common."""
+"""Metadata fields that say who measured; the tiles of one image have them in common."""
 
 
 def odd_ones(results: Sequence[ResultData]) -> tuple[list[int], str]:
-    """Indices of the tiles that others measured than the latest, and what those differ in.
+    """Finds the tiles whose makers (`MAKERS`) differ from the latest tile's.
 
     A version is asked for by name, but the checkpoint behind it may be replaced while the tiles are measured.
+
+    Returns:
+        The indices of these tiles, and the name of the field that differs; empty where all tiles agree.
     """
     latest = max(results, key=lambda result: str(result.metadata["timestamp"])).metadata
     for what in MAKERS:
@@ -42,18 +45,18 @@ def merged_result(
     frame: Box,
     framing: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Puts the tiles' results together into one that follows the schema.
+    """Merges the tiles' results into one that follows the schema.
 
     Args:
-        layout: the tiles of the frame.
-        results: theirs, in its order, with masks.
-        image: `metadata.image` of the whole.
-        warnings: of the image's own.
-        frame: the part of the image that was cut into tiles.
-        framing: the options that asked for it, if any.
+        layout: layout of the tiles in the frame.
+        results: results of the tiles, in the layout's order, with masks.
+        image: `metadata.image` of the whole image.
+        warnings: warnings about the whole image.
+        frame: part of the image that was cut into tiles.
+        framing: options that asked for the frame, if any.
 
     Raises:
-        TilesDisagree: not all were measured by the same model, version and checkpoint.
+        TilesDisagree: not all tiles were measured by the same model, version and checkpoint.
     """
     odd, what = odd_ones(results)
     if odd:
@@ -93,12 +96,15 @@ def merged_result(
 def assembled(
     tiles: Mapping[str, Any], pixels: Iterable[NDArray[np.uint8]], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """The image (H × W × 3, uint8) from the pixels of its tiles; black where nothing was measured.
+    """Puts an image together from the pixels of its tiles; black where nothing was measured.
 
     Args:
-        tiles: `metadata.tiles` of its result.
-        pixels: of each tile, in that order.
-        size: the image's height and width.
+        tiles: `metadata.tiles` of the image's result.
+        pixels: pixels of each tile, h × w × 3, uint8, in the order of `tiles`.
+        size: height and width of the image, px.
+
+    Returns:
+        H × W × 3, uint8.
     """
     image = np.zeros((*size, 3), np.uint8)
     for box, part in zip(tiles["boxes"], pixels, strict=True):
@@ -115,14 +121,14 @@ def _sightings(layout: Layout, results: Sequence[ResultData]) -> list[Sighting]:
 
 
 def _moved(box: Box, frame: Box) -> Box:
-    """A box of the frame, placed in the image."""
+    """Returns a box of the frame, placed in the image."""
     return Box(box.x + frame.x, box.y + frame.y, box.width, box.height)
 
 
 def _grain(
     layout: Layout, sighting: Sighting, number: int, um_per_px: float | None, *, frame: Box, size: tuple[int, int]
 ) -> dict[str, Any]:
-    """A grain as the image has it: where it lies is of the image, what it measures is of the tile."""
+    """Returns a grain's entry in the image's result: its places are those in the image, its measurements the tile's."""
     tile, properties = _moved(layout.tiles[sighting.tile], frame), sighting.grain["properties"]
     x, y = properties["centroid"]["x"] + tile.x, properties["centroid"]["y"] + tile.y
     window = Window(sighting.window.x + frame.x, sighting.window.y + frame.y, sighting.window.patch)

@@ -1,4 +1,4 @@
-"""A large image → pixels to cut tiles from."""
+"""Decodes a large image into pixels to cut tiles from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Source:
 
     Attributes:
         pixels: H × W × 3, uint8, RGB, upright: the only thing held at the image's full size.
-        description: what the result's `metadata.image` says of it.
-        warnings: what was changed on the way.
+        description: `metadata.image` of the result.
+        warnings: what decoding changed, in words.
     """
 
     pixels: NDArray[np.uint8]
@@ -27,10 +27,10 @@ class Source:
 
 
 def read(image: ImageSource) -> Source:
-    """Decodes a large image once for all its tiles, as the handler would: deep levels get one stretch throughout.
+    """Decodes a large image once for all its tiles, as the handler would; deep levels get one stretch throughout.
 
     Raises:
-        InvalidImage: it cannot be read, or holds several images.
+        InvalidImage: the image cannot be read, or the file holds several images.
     """
     read = ImageFile.of(image)
     picture = read.picture

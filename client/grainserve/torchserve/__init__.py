@@ -1,1 +1,1 @@
-"""TorchServe over HTTP: inference and management."""
+"""TorchServe's HTTP APIs: inference and management."""

@@ -1,7 +1,7 @@
-"""Answers of a server over HTTP, read within bounds: whoever answers in its place chooses how much there is.
+"""Reads a server's HTTP answers within bounds: whoever answers in its place may send any amount.
 
-An answer is taken as it comes: none is asked to be compressed, and one that is compressed all the same is never
-unpacked, so that a few bytes stay few.
+No request asks for compression. An answer that is compressed all the same is never unpacked, so that a few bytes stay
+few.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from urllib3.exceptions import HTTPError
 from grainserve.bounded_json import parse
 
 LARGEST = 64 * 2**20
-"""Bytes of an answer. TorchServe sends no more (config.properties, `max_response_size`), and our handler 48 MiB."""
+"""Largest answer that is read, bytes. TorchServe sends no more (config.properties, `max_response_size`), and our
+handler 48 MiB."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Answer:
     """An answer over HTTP.
 
     Attributes:
-        status: HTTP's.
-        reason: the words after it.
-        url: what was asked.
-        body: its bytes; None where there were more than LARGEST.
+        status: HTTP status.
+        reason: words after the status.
+        url: URL that was asked.
+        body: bytes of the answer; None where there were more than LARGEST.
     """
 
     status: int
@@ -35,10 +36,10 @@ class Answer:
     body: bytes | None
 
     def json(self) -> Any:
-        """The body's JSON, as `parse` reads it.
+        """Parses the body as JSON; see `bounded_json.parse`.
 
         Raises:
-            ValueError: it is none, or there is too much of it.
+            ValueError: the body is no JSON, or there is too much of it.
         """
         if self.body is None:
             raise ValueError(f"it has more than {LARGEST} bytes")
@@ -46,19 +47,19 @@ class Answer:
 
 
 def ask(method: str, url: str, timeout: tuple[float, float], **extra: Any) -> Answer:
-    """Asks once, over a connection of its own, and follows no redirect.
+    """Sends one request, over a connection of its own, and follows no redirect.
 
     Args:
-        method: HTTP's.
-        url: whom.
-        timeout: seconds to connect, and to wait for the next bytes of the answer.
-        extra: of the request, as `requests.request` takes it.
+        method: HTTP method.
+        url: URL to ask.
+        timeout: seconds to connect, and seconds to wait for the next bytes of the answer.
+        extra: further arguments of `requests.request`.
 
     Raises:
-        requests.RequestException: there was no whole answer.
+        requests.RequestException: no whole answer came.
     """
     headers = {"Accept-Encoding": "identity"} | extra.pop("headers", {})
-    # Nor elsewhere: whoever answers in a server's place could have the image sent to wherever he likes.
+    # No redirects: whoever answers in a server's place could have the image sent anywhere.
     asked = requests.request(method, url, timeout=timeout, headers=headers, allow_redirects=False, stream=True, **extra)
     with asked as response:
         body = bytearray()

@@ -1,6 +1,6 @@
-"""TorchServe over HTTP: inference.
+"""TorchServe's inference API over HTTP.
 
-What each status and body means is in `_error`; the facts are TorchServe 0.12's. A 503 alone says nothing: full queue,
+`_error` says what each status and body means; the facts are TorchServe 0.12's. A 503 alone says nothing: a full queue,
 no worker and a failing handler all answer 503, and only the body's `type` tells them apart.
 """
 
@@ -33,23 +33,24 @@ from grainserve.torchserve.answers import Answer
 from grainserve.torchserve.management import Management
 
 ELSEWHERE = (401, 403, 404, 421)
-"""What the handler never answers, but a gateway of ours does, whose errors look alike."""
+"""Statuses that the handler never answers with, but a gateway of ours does; the errors of both look alike."""
 LONGEST = 1000
-"""Characters of foreign words: they go into the job's record, and anybody may have written them."""
+"""Characters that are kept of foreign words: they go into the job's record, and anybody may have written them."""
 
 
 class TorchServe:
-    """A TorchServe.
+    """A TorchServe server.
 
     Args:
         inference: URL of the inference API.
-        management: URL of the management API; None where it cannot be reached, as it should be from other machines.
+        management: URL of the management API; None where it cannot be reached. Other machines should not be able to
+            reach it.
         connect_timeout: seconds to make a connection.
-        read_timeout: seconds to wait for an answer; queueing inside TorchServe counts.
+        read_timeout: seconds to wait for an answer; the time in TorchServe's queue counts.
 
     Attributes:
         inference: URL of the inference API.
-        management: its management API, or None.
+        management: the management API; None where it cannot be reached.
     """
 
     def __init__(
@@ -78,11 +79,22 @@ class TorchServe:
     ) -> dict[str, Any]:
         """Sends one image and waits for its result.
 
+        Args:
+            model: name of the model.
+            version: model version; None for the default one.
+            image: bytes of the image file.
+            options: checked options.
+            image_id: image id that the result must have.
+            traceparent: W3C trace that the request belongs to; None for none.
+
+        Returns:
+            The result, checked against its schema.
+
         Raises:
-            ImageRejected: 4xx, the image or an option is at fault.
-            TorchServeBusy, TorchServeUnreachable: nothing was started.
-            WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed, an answer that is no result of
-                this image included.
+            ImageRejected: the image or an option is at fault (4xx).
+            TorchServeBusy, TorchServeUnreachable: no work was started.
+            WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed; HandlerFailed also for an answer
+                that is no result of this image.
         """
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
         headers = {"Content-Type": "application/json"} | ({trace.HEADER: traceparent} if traceparent else {})
@@ -94,19 +106,19 @@ class TorchServe:
         return _result(response, image_id)
 
     def ping(self) -> None:
-        """Checks that the inference API answers at all.
+        """Checks that the inference API answers.
 
         Raises:
-            TorchServeUnreachable: it does not.
+            TorchServeUnreachable: it does not answer, or redirects elsewhere.
         """
         answer = self._request("GET", "/ping", self._short_timeout)
         if 300 <= answer.status < 400:
             raise TorchServeUnreachable(f"{answer.url} is no inference API: it redirects elsewhere")
 
     def _request(self, method: str, path: str, seconds: float, **extra: Any) -> Answer:
-        # A connection of its own, as requests does it: behind a Kubernetes Service connections are what is spread over
-        # replicas, and kept ones would never reach a replica that came later. No retries below us: a request sent twice
-        # is work done twice.
+        # Each request has a connection of its own: a Kubernetes Service spreads connections over replicas, and a kept
+        # one would never reach a replica that came later. Nothing below us retries: a request sent twice is work done
+        # twice.
         timeout = (self._connect_timeout, seconds)
         try:
             return answers.ask(method, self.inference + path, timeout, **extra)
@@ -119,7 +131,7 @@ class TorchServe:
 
 
 def _body(image: bytes, options: Mapping[str, Any], image_id: str) -> bytes:
-    """A request as it is sent. The steps to it, of 32 MiB each for the largest image, are not kept while it waits."""
+    """Returns the body of a request. Its steps, of 32 MiB each for the largest image, are freed before the wait."""
     body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
     return json.dumps(body, allow_nan=False).encode()
 
@@ -132,7 +144,13 @@ def _never_sent(error: requests.exceptions.RequestException) -> bool:
 
 
 def _result(response: Answer, image_id: str) -> dict[str, Any]:
-    """The result that an answer is, by its whole schema, and of that image: two answers may have been exchanged."""
+    """Returns the result in an answer, checked against its whole schema.
+
+    Its image id is checked, too: two answers may have been exchanged.
+
+    Raises:
+        HandlerFailed: the answer is no result of this image.
+    """
     try:
         answer: dict[str, Any] = response.json()
         validate_result(answer)
@@ -201,6 +219,6 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
 
 
 def _words(body: Mapping[str, Any], name: str, otherwise: str) -> str:
-    """A text of an answer, cut where words end to be any."""
+    """Returns a text of an answer, cut to LONGEST characters; `otherwise` where there is none."""
     found = body.get(name)
     return found[:LONGEST] if isinstance(found, str) else otherwise

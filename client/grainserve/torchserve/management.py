@@ -1,4 +1,4 @@
-"""TorchServe's management API: which versions there are, and what changes them.
+"""TorchServe's management API: lists the versions of models, and changes them.
 
 What each call does was measured on TorchServe 0.12 and is held by `tests/contract`.
 """
@@ -30,8 +30,8 @@ class Worker:
     """A worker process.
 
     Attributes:
-        pid: its process id; None until it has one.
-        ready: whether it takes requests.
+        pid: process id; None until the worker has one.
+        ready: whether the worker takes requests.
     """
 
     pid: int | None
@@ -43,14 +43,14 @@ class Version:
     """A registered version of a model.
 
     Attributes:
-        model: its model.
-        version: its name.
-        default: whether requests that name no version go to it.
+        model: name of the model.
+        version: name of the version.
+        default: whether requests without a version go to this one.
         archive: file name in the model store.
-        workers: those that it has.
-        wanted: workers that it should have.
-        waiting: requests in its queue.
-        free: requests that its queue still takes.
+        workers: workers that the version has.
+        wanted: number of workers that it should have.
+        waiting: number of requests in its queue.
+        free: number of requests that its queue still takes.
     """
 
     model: str
@@ -64,12 +64,12 @@ class Version:
 
     @property
     def workers_ready(self) -> int:
-        """How many of its workers take requests; `/ping` does not tell: it is healthy while models still load."""
+        """Number of workers that take requests; `/ping` does not tell: it is healthy while models still load."""
         return sum(worker.ready for worker in self.workers)
 
     @property
     def complete(self) -> bool:
-        """Whether all its workers are there and take requests."""
+        """Whether all wanted workers are there and take requests."""
         return len(self.workers) >= max(1, self.wanted) and self.workers_ready == len(self.workers)
 
 
@@ -77,8 +77,8 @@ class Management:
     """The management API of one TorchServe.
 
     Args:
-        url: its address, on loopback as a rule.
-        seconds: to wait for an answer that needs no worker.
+        url: URL of the API, on loopback as a rule.
+        seconds: seconds to wait for an answer that needs no worker.
     """
 
     def __init__(self, url: str, seconds: float = 30.0) -> None:
@@ -86,7 +86,7 @@ class Management:
         self._seconds = seconds
 
     def models(self) -> list[str]:
-        """Names of all registered models."""
+        """Returns the names of all registered models."""
         names: list[str] = []
         token: str | None = None
         while True:
@@ -98,7 +98,7 @@ class Management:
                 return names
 
     def versions(self, model: str) -> dict[str, Version]:
-        """All versions of a model, by name; none when it is not registered."""
+        """Returns all versions of a model, by name; none if the model is not registered."""
         try:
             default = str(self._call(f"describe {model}", "GET", f"/models/{model}")[0]["modelVersion"])
             every = self._call(f"describe {model}", "GET", f"/models/{model}/all")
@@ -107,14 +107,18 @@ class Management:
         return {str(entry["modelVersion"]): _version(entry, default) for entry in every}
 
     def version(self, model: str, version: str) -> Version | None:
-        """One version, or None."""
+        """Returns one version of a model, or None."""
         return self.versions(model).get(version)
 
     def ready(self, model: str, version: str | None) -> bool:
-        """Whether a version (None: the default one) has a worker that takes requests.
+        """Tells whether a version has a worker that takes requests.
+
+        Args:
+            model: name of the model.
+            version: name of the version; None for the default one.
 
         Raises:
-            ModelNotFound: it is not registered.
+            ModelNotFound: the version is not registered.
         """
         found = self.default_version(model) if version is None else self.version(model, version)
         if found is None:
@@ -122,7 +126,7 @@ class Management:
         return found.workers_ready > 0
 
     def default_version(self, model: str) -> Version:
-        """The version that requests without one go to.
+        """Returns the version that requests without a version go to.
 
         Raises:
             ModelNotFound: the model is not registered.
@@ -133,7 +137,7 @@ class Management:
         raise ModelNotFound(model, None)
 
     def load(self) -> tuple[int, int]:
-        """How many workers take requests, and how many requests wait for one, over all default versions."""
+        """Returns how many workers take requests and how many requests wait for one, over all default versions."""
         workers = waiting = 0
         for model in self.models():
             for entry in self._call(f"describe {model}", "GET", f"/models/{model}"):
@@ -146,37 +150,42 @@ class Management:
         """Begins to load an archive of the model store; returns before its workers are there.
 
         Args:
-            archive: a file name. Never a gs:// address, of which TorchServe takes the last part for a file name.
+            archive: file name, never a gs:// address: TorchServe would take its last part for a file name.
 
         Raises:
             ManagementRefused: there is no such file, or the version is registered already (409).
         """
-        # The default is to wait, in a thread that inference needs.
+        # By default TorchServe waits for them, in a thread that inference needs.
         parameters = {"url": archive, "synchronous": "false"}
         self._call(f"register {archive}", "POST", "/models", parameters)
 
     def scale(self, model: str, version: str, workers: int) -> None:
-        """Sets the number of a version's workers; returns before they are there. Those that go lose what they do."""
+        """Sets a version's number of workers; returns before they are there. Workers that go lose their requests."""
         number = str(workers)
         parameters = {"min_worker": number, "max_worker": number, "synchronous": "false"}
         self._call(f"scale {model} {version}", "PUT", f"/models/{model}/{version}", parameters)
 
     def set_default(self, model: str, version: str) -> None:
-        """Sends requests that name no version to this one, whether it has workers or not."""
+        """Sends requests without a version to this one, whether it has workers or not."""
         self._call(f"make {model} {version} the default", "PUT", f"/models/{model}/{version}/set-default")
 
     def delete(self, model: str, version: str) -> None:
-        """Takes a version away; what is in its queue or in work gets no answer. The default one can go last only."""
+        """Removes a version; requests in its queue or at work get no answer. The default version can only go last."""
         # Waits for the workers to end: unregister_model_timeout.
         self._call(f"delete {model} {version}", "DELETE", f"/models/{model}/{version}", seconds=150.0)
 
     def pass_through(self, model: str, version: str, seconds: float) -> dict[str, Any]:
-        """Sends a question through a version's queue and waits for what its handler says of itself.
+        """Sends a question through a version's queue and returns what its handler says of itself.
 
-        It is answered by a worker when all that was queued before it has been taken.
+        A worker answers it when all requests that were queued before it have been taken.
+
+        Args:
+            model: name of the model.
+            version: name of the version.
+            seconds: longest wait for the answer, s.
 
         Raises:
-            ManagementRefused: no worker, or no answer in time.
+            ManagementRefused: there is no worker, or no answer came in time.
         """
         path, what = f"/models/{model}/{version}", f"ask the workers of {model} {version}"
         answer = self._call(what, "GET", path, {"customized": "true"}, seconds)
@@ -231,6 +240,9 @@ def _version(entry: dict[str, Any], default: str) -> Version:
 
 
 def _pid(worker: dict[str, Any]) -> int | None:
-    """A worker's process id. One that has not started has -1, which to `kill` means every process there is."""
+    """Returns a worker's process id; None before the worker starts.
+
+    TorchServe says -1 then, which `kill` takes for every process there is.
+    """
     pid = int(worker.get("pid") or 0)
     return pid if pid > 0 else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import label_rules, seed_choices
-from grain_handler import labels
+from grain_handler.grains import label_map
 from tests.unit.benchmarks.test_seed_choices import small
 
 
@@ -19,9 +19,9 @@ def test_each_rule_changes_one_number_and_leaves_nothing_behind(
     monkeypatch.setattr(label_rules, "TRIED", {"CLUSTER_COVER": (0.6,), "KEPT_SHARE": (1.1,)})
     out = tmp_path / "rules.json"
     monkeypatch.setattr("sys.argv", ["label_rules.py", "--out", str(out)])
-    before = labels.CLUSTER_COVER, labels.KEPT_SHARE
+    before = label_map.CLUSTER_COVER, label_map.KEPT_SHARE
     assert label_rules.main() == 0
-    assert before == (labels.CLUSTER_COVER, labels.KEPT_SHARE)
+    assert before == (label_map.CLUSTER_COVER, label_map.KEPT_SHARE)
     rules = json.loads(out.read_text())["rules"]
     assert list(rules) == ["as served", "CLUSTER_COVER 0.6", "KEPT_SHARE 1.1"]
     assert all(row["f1"] > 0.5 for row in rules["as served"])
@@ -33,5 +33,5 @@ def test_the_table_says_what_the_number_is_now() -> None:
     lines = label_rules.table({"as served": rows, "TIE 0.1": rows}).splitlines()
     assert lines[2:] == [
         "| as served | 1.000 | 10 % | – | – |",
-        f"| `TIE` 0.1, not {labels.TIE} | 1.000 | 10 % | – | – |",
+        f"| `TIE` 0.1, not {label_map.TIE} | 1.000 | 10 % | – | – |",
     ]

@@ -18,7 +18,7 @@ from benchmarks.against_stock.scenarios import Scenario, all_scenarios, quick
 from benchmarks.against_stock.stages import StageClock
 from benchmarks.against_stock.subjects import Subject
 from grain_handler.masks import Mask
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
 
 PICTURE = Picture("squares", np.zeros((100, 200, 3), np.uint8), grains=2)
 GRAINS = [Mask(x, 10, np.ones((20, 20), bool), 0.9, 0.95) for x in (10, 60)]

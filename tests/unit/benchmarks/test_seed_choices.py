@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import seed_choices
 from benchmarks.scored.images import Known
-from grain_handler import seeded, seeds
+from grain_handler.sam import seed_prompter, seeds
 from training.synthetic import synthesize
 
 
@@ -28,9 +28,9 @@ def test_each_choice_changes_one_thing_and_leaves_nothing_behind(
     out = tmp_path / "choices.json"
     wanted = ["as served", "no enlarged crops", "confidence 0.3"]
     monkeypatch.setattr("sys.argv", ["seed_choices.py", "--out", str(out), "--only", *wanted])
-    before = seeded.ENLARGED, seeded.WINDOWS, seeds.find.__defaults__
+    before = seed_prompter.ENLARGED, seed_prompter.WINDOWS, seeds.find.__defaults__
     assert seed_choices.main() == 0
-    assert (seeded.ENLARGED, seeded.WINDOWS, seeds.find.__defaults__) == before
+    assert (seed_prompter.ENLARGED, seed_prompter.WINDOWS, seeds.find.__defaults__) == before
     results = json.loads(out.read_text())
     prompts = {name: rows[0]["prompts"] for name, rows in results["choices"].items()}
     assert list(prompts) == wanted

@@ -12,10 +12,10 @@ from PIL import Image
 
 from benchmarks import seeds as benchmark
 from benchmarks.scored.images import Known
-from grain_handler import models
-from grain_handler.automask import MaskGenerator
-from grain_handler.options import Options
+from grain_handler.sam import models
+from grain_handler.sam.automask import MaskGenerator
 from grain_handler.segment import mask_settings
+from grain_handler.wire.options import Options
 from tools.problem import Problem
 from training.serving import Served
 

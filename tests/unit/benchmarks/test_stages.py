@@ -9,7 +9,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from torch.profiler import record_function
 
 from benchmarks.against_stock.stages import STAGES, StageClock, watch_marks, watch_stock
-from grain_handler.models import build_sam_tiny
+from grain_handler.sam.models import build_sam_tiny
 
 
 @pytest.fixture

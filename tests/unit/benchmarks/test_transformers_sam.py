@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.against_stock.transformers_sam import renamed, takes
-from grain_handler.models import REGISTRY, build_sam_tiny
+from grain_handler.sam.models import REGISTRY, build_sam_tiny
 
 PRINT_LAYOUT = """
 import torch

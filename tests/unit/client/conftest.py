@@ -14,6 +14,7 @@ from grainserve.storage.bucket import Bucket
 from tests.faults.proxy import Proxy
 from tests.unit.client.fake_torchserve import FakeTorchServe
 from tests.unit.client.made import make_image
+from tests.unit.client.memory_bucket import MemoryBucket
 from tools.ports import choose_free
 from tools.stack import Emulator
 
@@ -43,8 +44,16 @@ def bucket_name(gcs: storage.Client, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def store(bucket_name: str) -> JobStore:
-    return JobStore(Bucket(bucket_name))
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    """A fresh bucket: in memory, but at the emulator for a test that reaches for the emulator in another way, too."""
+    if "gcs" in request.fixturenames:
+        return Bucket(request.getfixturevalue("bucket_name"))
+    return MemoryBucket()
+
+
+@pytest.fixture
+def store(bucket: Bucket) -> JobStore:
+    return JobStore(bucket)
 
 
 @pytest.fixture

@@ -300,7 +300,7 @@ def test_secrets_that_are_made_by_hand_are_in_the_instructions() -> None:
 def test_the_queue_of_a_pod_is_shorter_than_the_patience_of_dispatchers() -> None:
     every = load("cpu")
     queue = int(re.findall(r"^job_queue_size=(\d+)$", config(every)["config.properties"], re.MULTILINE)[0])
-    slowest = 90  # seconds for an image of 1024 px on two cores, by README
+    slowest = 90  # seconds for an image of 1024 px on two cores, by docs/capacity.md
     assert (queue + 1) * slowest < 600
     grace = spec(every, "torchserve")["terminationGracePeriodSeconds"]
     assert (queue + 1) * slowest < grace

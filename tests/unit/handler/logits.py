@@ -11,7 +11,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 from torch.nn import functional as F
 
-from grain_handler.upsampling import Upsampler
+from grain_handler.sam.upsampling import Upsampler
 
 CPU = torch.device("cpu")
 ROUNDING = 1e-5

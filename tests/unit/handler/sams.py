@@ -12,8 +12,8 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from torch import nn
 from torch.nn import functional as F
 
-from grain_handler.models import load
-from grain_handler.weights import Checkpoint
+from grain_handler.sam.models import load
+from grain_handler.storage.weights import Checkpoint
 
 WEIGHTS = Path(__file__).parents[3] / "weights" / "sam_tiny.pth"
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grain_handler.tiny_encoder import CODE_STRIDE, OFFSET_UNIT, SEED_CHANNELS
+from grain_handler.sam.tiny_encoder import CODE_STRIDE, OFFSET_UNIT, SEED_CHANNELS
 
 
 def perfect(labels: NDArray[np.int32]) -> Tensor:

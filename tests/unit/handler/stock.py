@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from grain_handler.masks import Mask
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
 from tests.unit.handler.exact import in_double
 
 LOGIT_ROUNDING = 5e-6

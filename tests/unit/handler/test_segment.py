@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from grain_handler.decode import DecodedImage
 from grain_handler.masks import Mask
-from grain_handler.options import Options
-from grain_handler.request import Request
 from grain_handler.segment import Found, mask_settings, measure
+from grain_handler.wire.image import DecodedImage
+from grain_handler.wire.options import Options
+from grain_handler.wire.request import Request
 from tests.unit.handler.pictures import gradient
 
 IMAGE = DecodedImage(gradient(), "PNG", "RGB", 1)

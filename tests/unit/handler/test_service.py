@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from grain_handler import compiled, service
-from grain_handler.automask import Embedding
-from grain_handler.classify import Classifier, given
+from grain_handler import service
 from grain_handler.errors import ClassifierError
+from grain_handler.grains.classify import Classifier, given
 from grain_handler.masks import Mask
-from grain_handler.models import build_sam_tiny
-from grain_handler.request import Request, parse
+from grain_handler.sam import compiled
+from grain_handler.sam.automask import Embedding
+from grain_handler.sam.models import build_sam_tiny
 from grain_handler.segment import Segmentation
-from grain_handler.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
+from grain_handler.wire.request import Request, parse
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
 from tests.unit.labelled import as_properties, draw, make_classifier
@@ -108,7 +108,7 @@ def test_an_answer_says_where_its_scale_is_from(ask: Ask, options: dict[str, obj
 
 
 def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "grain_handler.logs")
+    caplog.set_level("INFO", "grain_handler.worker.logs")
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = [
         {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"},
@@ -123,7 +123,7 @@ def test_a_trace_is_in_the_answer_and_in_the_log(ask: Ask, caplog: pytest.LogCap
 
 
 def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "grain_handler.logs")
+    caplog.set_level("INFO", "grain_handler.worker.logs")
 
     def step(request: Request) -> Segmentation:
         if request.image_id == "broken":
@@ -143,7 +143,7 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCapt
     assert codes == ["internal_error", "out_of_memory", "internal_error", "not_an_image"]
     assert "ZeroDivision" not in answers[1]["error"]["message"]
 
-    logged = [json.loads(record.message) for record in caplog.records if record.name == "grain_handler.logs"]
+    logged = [json.loads(record.message) for record in caplog.records if record.name == "grain_handler.worker.logs"]
     told = {(line["imageId"], line["status"]) for line in logged if line["event"] == "answered"}
     assert told == {("first", 200), ("broken", 500), ("hungry", 507), ("nan", 500), ("last", 200), ("request-5", 415)}
     faults = {line["imageId"]: line["traceback"] for line in logged if line["event"] == "fault"}
@@ -222,28 +222,50 @@ def test_a_worker_with_a_file_that_is_no_classifier_does_not_start(checkpoint: P
         service.GrainHandler().initialize(Context(checkpoint, classifier=str(checkpoint)))
 
 
-def test_an_image_is_measured_while_the_next_ones_masks_are_made(
+def test_masks_are_found_in_inference_and_measured_in_postprocess_in_the_order_of_the_batch(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = service.GrainHandler()
     handler.initialize(Context(checkpoint))
-    second_begun = threading.Event()
+    steps: list[tuple[str, str]] = []
 
     def find(_generator: object, request: Request, _embedding: object) -> Segmentation:
-        if request.image_id == "second":
-            second_begun.set()
+        steps.append(("find", request.image_id))
         return found(request)
 
     def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
-        assert second_begun.wait(timeout=20), "measuring must not hold up the next image"
+        steps.append(("measure", segmentation.request.image_id))
         return segmentation
 
     monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
     monkeypatch.setattr(service, "find_masks", find)
     monkeypatch.setattr(service, "measure", measure)
-    rows = [{"image": PNG, "imageId": name} for name in (b"first", b"second")]
-    bodies = handler.handle(rows, handler.context)
+    made = handler.inference(handler.preprocess([{"image": PNG, "imageId": name} for name in (b"first", b"second")]))
+    assert steps == [("find", "first"), ("find", "second")]
+    bodies = handler.postprocess(made)
+    assert steps[2:] == [("measure", "first"), ("measure", "second")]
     assert [json.loads(body)["metadata"]["imageId"] for body in bodies] == ["first", "second"]
+
+
+def test_a_fault_in_measuring_is_its_own_images(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context(checkpoint)
+    handler = service.GrainHandler()
+    handler.initialize(context)
+    faults = {"broken": ZeroDivisionError("a fault of ours"), "hungry": MemoryError("no array")}
+
+    def measure(segmentation: Segmentation, _classifier: object) -> Segmentation:
+        if fault := faults.get(segmentation.request.image_id):
+            raise fault
+        return segmentation
+
+    monkeypatch.setattr(handler.generator, "embed", lambda images: torch.zeros(len(images), 1))
+    monkeypatch.setattr(service, "find_masks", lambda _generator, request, embedding: found(request))
+    monkeypatch.setattr(service, "measure", measure)
+    rows = [{"image": PNG, "imageId": name} for name in (b"first", b"broken", b"hungry", b"last")]
+    answers = [json.loads(body) for body in handler.handle(rows, context)]
+    assert context.statuses == {0: 200, 1: 500, 2: 507, 3: 200}
+    assert [answers[i]["error"]["code"] for i in (1, 2)] == ["internal_error", "out_of_memory"]
+    assert [answers[i]["metadata"]["imageId"] for i in (0, 3)] == ["first", "last"]
 
 
 def test_a_broken_device_ends_the_worker(ask: Ask) -> None:

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from grain_handler import models, service
+from grain_handler import service
+from grain_handler.sam import models
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded
 from training.synthetic import synthesize

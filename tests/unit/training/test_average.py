@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tests.unit.training.scripts import untrained
 from tools.problem import Problem
 from training import average

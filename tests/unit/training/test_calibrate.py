@@ -10,7 +10,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from grain_handler.models import build_sam_tiny
+from grain_handler.sam.models import build_sam_tiny
 from tests.unit.training.scripts import untrained
 from tools.mar import ROOT
 from training import calibrate, forward

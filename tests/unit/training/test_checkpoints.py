@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grain_handler import weights
+from grain_handler.storage import weights
 from tools.mar import ROOT
 from tools.problem import Problem
 from training.checkpoints import STATE, claim, digest, fetch

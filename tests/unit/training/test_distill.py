@@ -10,7 +10,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from grain_handler.models import REGISTRY
+from grain_handler.sam.models import REGISTRY
 from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
 from tools.problem import Problem
 from training import distill

@@ -15,8 +15,9 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from grain_handler import models, weights
-from grain_handler.models import build_sam_tiny
+from grain_handler.sam import models
+from grain_handler.sam.models import build_sam_tiny
+from grain_handler.storage import weights
 from tests.unit.training.scripts import interrupt, log, rock, served, small_vit, untrained
 from tools.mar import ROOT
 from tools.problem import Problem

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from benchmarks.scored.images import photographs
-from grain_handler.decode import decode
+from grain_handler.wire.image import read_image
 from tests.unit.handler.pictures import gradient
 from tools.problem import Problem
 from training import distill
@@ -107,7 +107,7 @@ def test_what_is_learnt_from_and_scored_looks_as_it_is_served(
 ) -> None:
     PICTURES[kind](tmp_path / "a.png")
     Image.fromarray(np.ones((80, 60), np.uint16)).save(tmp_path / "a_labels.png")
-    assert (look(tmp_path) == decode((tmp_path / "a.png").read_bytes()).pixels).all()
+    assert (look(tmp_path) == read_image((tmp_path / "a.png").read_bytes()).pixels).all()
 
 
 def test_pictures_of_results_are_not_images(tmp_path: Path) -> None:

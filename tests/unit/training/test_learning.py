@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.modeling import Sam
 
-from grain_handler.models import build_sam_tiny, load
-from grain_handler.tiny_encoder import SEED_CHANNELS
-from grain_handler.weights import Checkpoint
+from grain_handler.sam.models import build_sam_tiny, load
+from grain_handler.sam.tiny_encoder import SEED_CHANNELS
+from grain_handler.storage.weights import Checkpoint
 from training.crops import UNKNOWN, Batch, CropStream
 from training.forward import decode, meant, windows
 from training.losses import (

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from grain_handler import models, service
-from grain_handler.tiny_encoder import OFFSET_UNIT
+from grain_handler import service
+from grain_handler.sam import models
+from grain_handler.sam.tiny_encoder import OFFSET_UNIT
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded, gradient
 from tests.unit.training.scripts import interrupt, log, rock, small_vit, untrained

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from grain_handler import models, seed_head, weights
+from grain_handler.sam import models, seed_head
+from grain_handler.storage import weights
 from tests.unit.training.scripts import small_vit, untrained
 from tools.problem import Problem
 from training.serving import Served

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from grain_handler.masks import Mask
-from grain_handler.options import Options
-from grain_handler.settings import MaskSettings
+from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.wire.options import Options
 from tests.unit.training.scripts import rock
 from training import thresholds
 from training.serving import Served

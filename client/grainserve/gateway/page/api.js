@@ -26,7 +26,7 @@ async function call(path, init = {}) {
   throw new ApiError(response.status, code, message);
 }
 
-/** Stores an image; returns its id. The same idempotency key again makes no second job. */
+/** Stores an image; returns its id. A second call with the same idempotency key makes no second job. */
 export async function upload(file, options, idempotencyKey) {
   const query = new URLSearchParams(Object.entries(options).filter(([, value]) => value !== ""));
   const headers = { "Content-Type": "application/octet-stream", "Idempotency-Key": idempotencyKey };
@@ -34,18 +34,18 @@ export async function upload(file, options, idempotencyKey) {
   return (await response.json()).imageId;
 }
 
-/** The result, or where the job is: {state, attempts, position}. */
+/** Returns {state: "done", result}, or how far the job is: {state, attempts, position}. */
 export async function look(imageId) {
   const response = await call(`/image-analysis?imageId=${imageId}`);
   return response.status === 200 ? { state: "done", result: await response.json() } : response.json();
 }
 
-/** The image's bytes. */
+/** Returns the image file. */
 export async function image(imageId) {
   return (await call(`/images/${imageId}`)).blob();
 }
 
-/** The result as a file: csv, json, overlay or sizes. */
+/** Returns the result as a file of the format csv, json, overlay or sizes. */
 export async function file(imageId, format) {
   return (await call(`/image-analysis?imageId=${imageId}&format=${format}`)).blob();
 }

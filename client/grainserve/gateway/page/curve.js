@@ -2,7 +2,7 @@
 
 const LEFT = 46, RIGHT = 624, TOP = 14, BOTTOM = 258;
 
-/** Sizes in ascending order, each with the share that is finer (half of its own weight counts as finer). */
+/** Returns the sizes in ascending order, each with the share that is finer, half of the grain's own weight included. */
 export function sizeCurve(grains, size, weight) {
   const sorted = grains.map((grain) => [size(grain), weight(grain)]).filter(([d, w]) => d > 0 && w > 0);
   sorted.sort((a, b) => a[0] - b[0]);
@@ -14,7 +14,7 @@ export function sizeCurve(grains, size, weight) {
   });
 }
 
-/** The size that a share is finer than, linear between grains. */
+/** Returns the size below which the given share lies, interpolated linearly between grains. */
 export function percentile(curve, share) {
   if (!curve.length) return NaN;
   const i = curve.findIndex(([, finer]) => finer >= share);
@@ -24,7 +24,7 @@ export function percentile(curve, share) {
   return d0 + ((share - f0) / (f1 - f0)) * (d1 - d0);
 }
 
-/** Draws number- and area-weighted curves over a logarithmic size axis. */
+/** Draws the number-weighted and the area-weighted curve over a logarithmic size axis. */
 export function drawCurve(svg, number, area, unit) {
   svg.replaceChildren();
   if (!number.length) return;
@@ -50,7 +50,7 @@ export function drawCurve(svg, number, area, unit) {
   add(svg, "text", { x: LEFT + 50, y: TOP + 32 }, "finer by area");
 }
 
-/** Round sizes within a range: 1, 2, 5 × 10ⁿ, or all digits where those are few. */
+/** Returns round sizes within a range: 1, 2, 5 × 10ⁿ; with fewer than four of these, all digits × 10ⁿ. */
 function ticks(low, high, digits = [1, 2, 5]) {
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {

@@ -17,7 +17,7 @@ const COLUMNS = [
 ];
 const EXTENSION = { csv: "csv", json: "json", overlay: "overlay.png", sizes: "sizes.png" };
 
-let images = store.load(); // so that they are there after a reload
+let images = store.load(); // the list survives a reload of the page
 let shown = null;
 
 // Images in, jobs watched ---------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ async function submit(file) {
   list();
   try {
     const options = given();
-    // One key for all tries: a lost answer makes no second job.
+    // All tries share one key, so that a lost answer makes no second job.
     entry.imageId = await patiently(() => api.upload(file, options, (entry.key ??= randomKey())));
     entry.state = "queued";
     keep();
@@ -39,7 +39,7 @@ async function submit(file) {
   }
 }
 
-/** The options of the form; a decimal comma is one. What is no number is said, not sent without. */
+/** Returns the options of the form; accepts decimal commas. Throws where a field holds no number. */
 function given() {
   const form = new FormData(find("#options"));
   const number = (name, title, whole) => {
@@ -56,14 +56,14 @@ function given() {
   };
 }
 
-/** 128 random bits. Not crypto.randomUUID, which only pages over HTTPS have. */
+/** Returns 128 random bits as hex digits. Not crypto.randomUUID, which only pages over HTTPS have. */
 function randomKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Tries again while the gateway or its storage does not answer, more slowly each time. */
+/** Asks again while the gateway or its storage does not answer, after longer and longer pauses. */
 async function patiently(ask) {
-  let waiting = null; // what this request has said of its waiting: only that goes when it is over
+  let waiting = null; // the message that this request has shown; messages of others stay when it is answered
   for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
     try {
       const answer = await ask();
@@ -87,7 +87,7 @@ async function watch(entry) {
   }
 }
 
-/** The job has failed, or was never one; anything else, such as a missing key, is only said. */
+/** Marks the entry as failed, if its upload or its job failed. Other errors, such as a missing key, are only shown. */
 function fail(entry, error) {
   if (entry.imageId && ![404, 410].includes(error.status)) return say(`${entry.name}: ${error.message}`);
   Object.assign(entry, { state: "failed", reason: error.message });
@@ -98,20 +98,20 @@ function fail(entry, error) {
   } else keep();
 }
 
-/** Puts this tab's images among those of the others; what is not uploaded yet, or never will be, is this tab's alone. */
+/** Merges this tab's images with those of other tabs. Images without an id are not uploaded; they stay in this tab. */
 function keep(gone = []) {
   images = [...images.filter((entry) => !entry.imageId), ...store.merge(images, gone)];
   list();
 }
 
-/** Shows a message until another one, and returns it. */
+/** Shows a message until the next one; returns it. */
 function say(text) {
   find("#message").textContent = text;
   find("#message").hidden = false;
   return text;
 }
 
-/** Takes a message away, unless another has come since. */
+/** Hides a message, unless another one has replaced it. */
 function clear(text) {
   if (find("#message").textContent === text) find("#message").hidden = true;
 }
@@ -143,7 +143,7 @@ async function show(entry) {
     try {
       context.drawImage(await createImageBitmap(blob), 0, 0, width * scale, height * scale);
     } catch {
-      context.fillRect(0, 0, width * scale, height * scale); // a TIFF, which browsers do not show: outlines on black
+      context.fillRect(0, 0, width * scale, height * scale); // browsers show no TIFF: draw the outlines on black
     }
     shown.lines = outlines(shown.map, scale);
     mark(0);
@@ -151,7 +151,7 @@ async function show(entry) {
     find("#view").hidden = false;
     list();
   } catch (error) {
-    say(`${entry.name}: ${error.message}`); // the job is done all the same
+    say(`${entry.name}: ${error.message}`); // the entry stays as it is: its job is done
   }
 }
 
@@ -184,13 +184,13 @@ function describe() {
   );
 }
 
-/** Three significant digits; what was not measured is a dash. */
+/** Returns a number with three significant digits; a dash for a missing value. */
 function short(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)));
 }
 
-/** Outlines all grains, and fills one. */
+/** Outlines all grains and fills the one with this id; 0: none. */
 function mark(id) {
   if (!shown || shown.marked === id) return;
   shown.marked = id;
@@ -223,7 +223,7 @@ find("#marked").addEventListener("mousemove", (event) => {
   if (!id) return;
   const grain = result.segmentedObjects.find((each) => each.id === id);
   const row = find(`#grains tr[data-id="${id}"]`);
-  // Not scrollIntoView: it would also scroll the page, and the picture away from under the pointer.
+  // Not scrollIntoView: it would also scroll the page, and so move the picture away from under the pointer.
   find(".table").scrollTop = row.offsetTop - find(".table").clientHeight / 2;
   const value = (index) => short(COLUMNS[index][1](grain, unit === "µm"));
   tip.textContent = `grain ${id}\n${value(2)} ${unit} across, ${value(1)} ${unit}²\naxes ${value(3)} × ${value(4)} ${unit}, ${value(5)}°`;

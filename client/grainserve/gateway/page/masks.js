@@ -1,6 +1,9 @@
-// COCO run-length masks → one label map, and its outlines.
+// Turns COCO run-length masks into one label map, and the label map into outlines.
 
-/** Unpacks run lengths: five bits a character, sign in the last; from the fourth on, differences to two before. */
+/**
+ * Unpacks run lengths: five bits a character, the sign in a number's last character. From the fourth number on, each is
+ * the difference to the number two places before.
+ */
 export function runLengths(counts) {
   const runs = [];
   let value = 0, shift = 0;
@@ -16,7 +19,10 @@ export function runLengths(counts) {
   return runs;
 }
 
-/** Labels (row by row) of a result's grains; the largest is painted first, so that one inside another stays visible. */
+/**
+ * Returns the label map of a result, row by row. Larger grains are painted first, so that a grain inside another stays
+ * visible.
+ */
 export function labelMap(result) {
   const { width, height } = result.metadata.image;
   const labels = new Int32Array(width * height);
@@ -32,7 +38,7 @@ export function labelMap(result) {
   return { labels, width, height };
 }
 
-/** The outlines of all grains, or of one, `scale` times as large as the image. */
+/** Returns the outlines of all grains, or of the one labelled `only`, enlarged by `scale`. */
 export function outlines(map, scale, only = 0, box = { x: 0, y: 0, width: map.width, height: map.height }) {
   const { labels, width, height } = map, lines = new Path2D();
   const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : labels[y * width + x]);
@@ -47,7 +53,7 @@ export function outlines(map, scale, only = 0, box = { x: 0, y: 0, width: map.wi
   return lines;
 }
 
-/** One grain's pixels. */
+/** Returns the pixels of the grain labelled `only`, enlarged by `scale`. */
 export function area(map, scale, only, box) {
   const fill = new Path2D();
   for (let y = box.y; y < box.y + box.height; y++) {

@@ -1,16 +1,16 @@
 // The list of this browser's images, which all its tabs share.
 
 const KEPT = "grainserve-images";
-const FORGOTTEN = "grainserve-forgotten"; // ids that a tab took off the list, so that no other puts them back
+const FORGOTTEN = "grainserve-forgotten"; // ids that a tab took off the list; no other tab may put them back
 const MOST = 50;
 
-/** What is kept under a name; an empty list where that is nothing, or not what this page wrote. */
+/** Returns the valid entries kept under a name; none if nothing is kept or this page did not write it. */
 function read(name, valid) {
   try {
     const kept = JSON.parse(localStorage.getItem(name) ?? "[]");
     return Array.isArray(kept) ? kept.filter(valid) : [];
   } catch {
-    return []; // not JSON, or a browser that keeps nothing for us
+    return []; // not JSON, or the browser blocks storage
   }
 }
 
@@ -18,20 +18,20 @@ function write(name, entries) {
   try {
     localStorage.setItem(name, JSON.stringify(entries));
   } catch {
-    // a browser that keeps nothing: the list lasts as long as the page
+    // the browser blocks storage: the list lasts as long as the page
   }
 }
 
 const isEntry = (entry) =>
   entry !== null && typeof entry === "object" && typeof entry.imageId === "string" && typeof entry.name === "string" && typeof entry.state === "string";
 
-/** Whether a job has come to an end, of which nothing new is to be heard. */
+/** Tells whether an entry's job has ended, so that its state changes no more. */
 export const ended = (entry) => ["done", "failed"].includes(entry.state);
 
-/** The entries of all tabs, the latest first. */
+/** Returns the entries of all tabs, the latest first. */
 export const load = () => read(KEPT, isEntry);
 
-/** Puts a tab's entries among those of the others and returns all; `gone` are ids to take off the list. */
+/** Merges a tab's entries with those of the other tabs and returns all; takes the ids in `gone` off the list. */
 export function merge(own, gone = []) {
   const forgotten = [...new Set([...read(FORGOTTEN, (id) => typeof id === "string"), ...gone])].slice(-200);
   const kept = load();
@@ -49,7 +49,7 @@ export function merge(own, gone = []) {
   return lasting;
 }
 
-/** Calls back when another tab has changed the list. */
+/** Calls back whenever another tab has changed the list. */
 export function onChange(callback) {
   addEventListener("storage", (event) => event.key === KEPT && callback());
 }

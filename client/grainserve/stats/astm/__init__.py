@@ -1,4 +1,4 @@
-"""Grain size by the test methods of ASTM E112 and E930, of fields that grains fill."""
+"""Grain size by the test methods of ASTM E112 and E930, for fields that grains fill."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from grainserve.stats.sample import Sample
 Labels = NDArray[np.int32]
 
 LEAST_FILLED = 0.8
-"""Of the frame: where grains cover less, they do not fill it as ASTM E112 takes them to."""
+"""Least share of the frame that grains must cover: ASTM E112 assumes that they fill it."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Field:
     """One field of view.
 
     Attributes:
-        labels: H × W, int32: the grain of each pixel; 0 for a boundary that was drawn between grains.
-        um_per_px: scale.
-        name: what errors call it.
+        labels: H × W, int32; grain of each pixel, 0 on a boundary drawn between grains.
+        um_per_px: scale, µm per px.
+        name: name of the field in errors.
     """
 
     labels: Labels
@@ -61,17 +61,18 @@ METHODS = (*_BY_AREA, *_BY_LENGTH)
 
 
 def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
-    """The average grain size of one or more fields.
+    """Measures the average grain size of n fields.
 
-    Fields count alike, as in E112: the density is the mean of theirs, its interval t·s/√n of them at 95 %.
+    All fields count alike, as in E112: the density is the mean of the fields' densities, and its 95 % interval is
+    ± t·s/√n.
 
     Args:
         method: one of `METHODS`.
-        fields: n of them.
+        fields: n fields.
 
     Raises:
-        InvalidOption: there is no such method.
-        NothingCounted: a field has no grain that the method could count.
+        InvalidOption: the method is unknown.
+        NothingCounted: a field has no grain that the method can count.
     """
     if method not in METHODS:
         raise InvalidOption(f"there is no method {method!r} of ASTM E112: give one of {', '.join(METHODS)}")
@@ -100,13 +101,17 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
 
 
 def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSizeNumber, ...]:
-    """The average grain size of a sample, each of its images a field, by several methods.
+    """Measures the average grain size of a sample by several methods; each image is a field.
+
+    Args:
+        sample: sample to measure.
+        methods: names out of `METHODS`.
 
     Raises:
-        InvalidOption: there is no such method.
+        InvalidOption: a method is unknown.
         MasksMissing: results hold no masks.
-        NoScale: they have no scale.
-        NothingCounted: an image has no grain that a method could count.
+        NoScale: a result has no scale.
+        NothingCounted: an image has no grain that a method can count.
     """
     fields = []
     for result in sample.results:
@@ -117,7 +122,7 @@ def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSiz
 
 
 def largest_grain(sample: Sample) -> LargestGrain:
-    """The largest grain seen (ASTM E930), whole or cut by the frame.
+    """Finds the largest grain of a sample (ASTM E930), whole or cut by the frame.
 
     Raises:
         NoScale: the sample has no scale.
@@ -143,7 +148,7 @@ def label_grains(boundaries: NDArray[np.bool_]) -> Labels:
     from scipy import ndimage  # noqa: PLC0415
 
     labels = np.zeros(boundaries.shape, np.int32)
-    ndimage.label(~boundaries, output=labels)  # by sides: a boundary one pixel thin may go from corner to corner
+    ndimage.label(~boundaries, output=labels)  # 4-connected: a boundary 1 px thin may touch at corners only
     return labels
 
 

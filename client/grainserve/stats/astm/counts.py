@@ -1,4 +1,4 @@
-"""Counting grains and intercepts in one field, as ASTM E112 does it."""
+"""Counts grains and intercepts in one field, as ASTM E112 does."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from grainserve.stats.astm.paths import Path
 Labels = NDArray[np.int32]
 
 STEP = 1.0
-"""Px. A line that runs along a rastered boundary crosses its steps over and over: shorter runs of a label are no grain.
+"""Least length of a run of one label along a test line that counts as a grain, px.
 
-Of hexagons 30 px across, mean intercepts read 19 % short with these steps counted and 1 % long without
-(docs/statistics.md).
+A line that runs along a rastered boundary crosses the steps of the pixels again and again. For hexagons 30 px across,
+the mean intercept reads 19 % short with these crossings and 1 % long without them (docs/statistics.md).
 """
 
 
 def mean_area(labels: Labels) -> tuple[float, float]:
-    """Grains that are whole, and their area in px²."""
+    """Counts whole grains.
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
+
+    Returns:
+        Count, and the total area of the grains, px².
+    """
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     areas[_on_frame(labels)] = 0
@@ -29,7 +36,14 @@ def mean_area(labels: Labels) -> tuple[float, float]:
 
 
 def rectangle(labels: Labels) -> tuple[float, float]:
-    """Grains in the frame, those that it cuts as ½, those at its corners as ¼; and its area in px² (Saltykov)."""
+    """Counts the grains in the frame: cut grains as ½, grains at its corners as ¼ (Saltykov).
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
+
+    Returns:
+        Count, and the frame's area, px².
+    """
     corners = set(labels[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()) - {0}
     cut = set(_on_frame(labels).tolist()) - {0}
     everything = np.unique(labels[labels > 0]).size
@@ -38,7 +52,14 @@ def rectangle(labels: Labels) -> tuple[float, float]:
 
 
 def jeffries(labels: Labels) -> tuple[float, float]:
-    """Grains in the largest circle in the middle of the frame, those that it cuts as ½; and its area in px²."""
+    """Counts the grains in the largest circle in the middle of the frame: grains that the circle cuts as ½.
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
+
+    Returns:
+        Count, and the circle's area, px².
+    """
     height, width = labels.shape
     radius = min(height, width) / 2
     rows, columns = np.ogrid[:height, :width]
@@ -49,9 +70,16 @@ def jeffries(labels: Labels) -> tuple[float, float]:
 
 
 def intercepts(labels: Labels, paths: Iterable[Path]) -> tuple[float, float]:
-    """Grains that test lines cut, and the length of the lines in grains, in px.
+    """Counts the grains that test lines cut.
 
-    A grain that a line ends in counts ½, so that in a field full of grains this is the number of boundaries crossed.
+    A grain in which a line ends counts ½, so that in a field full of grains the count is that of boundaries crossed.
+
+    Args:
+        labels: H × W, int32; 0 on boundaries.
+        paths: test lines.
+
+    Returns:
+        Count, and the length of the lines inside grains, px.
     """
     counted = [_intercepts(labels[path.rows, path.columns], path) for path in paths]
     return float(sum(count for count, _ in counted)), float(sum(length for _, length in counted))
@@ -71,10 +99,10 @@ def _intercepts(label: Labels, path: Path) -> tuple[float, float]:
 
 
 def _starts(label: Labels) -> NDArray[np.intp]:
-    """Where runs of one label begin."""
+    """Returns the indices at which runs of one label start."""
     return np.flatnonzero(np.diff(label, prepend=-1))
 
 
 def _on_frame(labels: Labels) -> Labels:
-    """Labels of pixels on the frame, 0 with them where there is background."""
+    """Returns the labels of the pixels at the frame's edges, including 0 where there is background."""
     return np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))

@@ -14,14 +14,14 @@ class GrainSizeNumber:
 
     Attributes:
         method: name in `METHODS`.
-        g: G; its interval is that of the mean density, at 95 %, over fields.
+        g: G, with the 95 % interval that the densities of the fields give.
         g_iso: G of ISO 643 = G − 0.045.
-        density: what it was counted from: grains per mm² (N_A), or intercepts per mm of test line in grains (N_L).
+        density: mean number of grains per mm² (N_A), or of intercepts per mm of test line in grains (N_L).
         density_unit: `mm⁻²` or `mm⁻¹`.
         mean_size: 1/density: the mean area of grains in mm², or their mean lineal intercept in mm.
-        count: grains or intercepts counted in all.
-        fields: how many were counted in.
-        relative_accuracy: %RA = 100·CI/mean of the density; E112 takes 10 % or less as acceptable. None with one field.
+        count: grains or intercepts counted in all fields.
+        fields: number of fields.
+        relative_accuracy: %RA = 100·CI/mean of the density; E112 accepts 10 % or less. None with one field.
     """
 
     method: str
@@ -40,11 +40,11 @@ class LargestGrain:
     """The largest grain in a plane (ASTM E930, "ALA": as large as).
 
     Attributes:
-        g: the grain size number of its area.
-        area: mm².
-        image: id of the image that it is in.
-        grain: its id there.
-        touches_edge: whether the frame cuts it, so that it is larger than that and G is lower.
+        g: grain size number of its area.
+        area: visible area, mm².
+        image: name of its image.
+        grain: id of the grain in that image.
+        touches_edge: whether the frame cuts the grain, so that its true area is larger and its true G lower.
     """
 
     g: float
@@ -55,15 +55,15 @@ class LargestGrain:
 
 
 def g_from_area_density(per_mm2: float) -> float:
-    """G of N_A grains per mm² (ASTM E112, planimetric); −∞ of none."""
+    """Returns G of N_A grains per mm² (ASTM E112, planimetric); −∞ for 0."""
     return 3.321928 * log10(per_mm2) - 2.954 if per_mm2 else -inf
 
 
 def g_from_line_density(per_mm: float) -> float:
-    """G of N_L intercepts per mm (ASTM E112, intercept; ℓ̄ = 1/N_L); −∞ of none."""
+    """Returns G of N_L intercepts per mm (ASTM E112, intercept; ℓ̄ = 1/N_L); −∞ for 0."""
     return 6.643856 * log10(per_mm) - 3.288 if per_mm else -inf
 
 
 def iso(g: float) -> float:
-    """G of ISO 643 of that of ASTM E112."""
+    """Converts G of ASTM E112 to G of ISO 643."""
     return g - 0.045

@@ -1,4 +1,4 @@
-"""Test lines and circles, cut where they go from pixel to pixel."""
+"""Test lines and circles, cut into one piece for each pixel they cross."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DIRECTIONS = (0.0, 45.0, 90.0, 135.0)
-"""Of a grid's lines, degrees counter-clockwise from +x: four, since grains may be elongated."""
+"""Directions of a grid's lines, degrees counter-clockwise from +x: four, since grains may be elongated."""
 
 LINES_ACROSS = 10
-"""Of a grid, over the shorter side of the frame."""
+"""Number of a grid's lines over the shorter side of the frame."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A test line or circle as the n pieces of it that lie in one pixel each.
+    """A test line or circle, cut into n pieces that lie in one pixel each.
 
     Attributes:
-        rows: n, the pixel's row.
-        columns: n, its column.
-        lengths: n, in px.
-        closed: whether the last piece is followed by the first.
+        rows: n, row of the pixel.
+        columns: n, column of the pixel.
+        lengths: n, length of the piece, px.
+        closed: whether the first piece follows the last, as on a circle.
     """
 
     rows: NDArray[np.intp]
@@ -36,7 +36,7 @@ class Path:
 
 
 def line(x0: float, y0: float, x1: float, y1: float) -> Path:
-    """A straight line between two points inside the frame, in px from its top left corner."""
+    """Makes a straight line between two points inside the frame, px from its top left corner."""
     length = hypot(x1 - x0, y1 - y0)
     cuts = np.concatenate([[0.0, 1.0], _crossings(x0, x1), _crossings(y0, y1)])
     cuts = np.unique(cuts[(cuts >= 0) & (cuts <= 1)])
@@ -45,7 +45,7 @@ def line(x0: float, y0: float, x1: float, y1: float) -> Path:
 
 
 def circle(x: float, y: float, radius: float) -> Path:
-    """A circle around a point, inside the frame."""
+    """Makes a circle that lies inside the frame, px from its top left corner."""
     across = np.arange(ceil(x - radius), x + radius)
     down = np.arange(ceil(y - radius), y + radius)
     right = np.arccos(np.clip((across - x) / radius, -1, 1))
@@ -57,7 +57,7 @@ def circle(x: float, y: float, radius: float) -> Path:
 
 
 def line_grid(height: int, width: int) -> Iterator[Path]:
-    """Parallel lines through the whole frame in each of four directions, a tenth of its shorter side apart."""
+    """Makes parallel lines through a frame, px, in each of four directions, a tenth of its shorter side apart."""
     apart = min(height, width) / LINES_ACROSS
     reach = ceil(hypot(height, width) / 2 / apart)
     for direction in DIRECTIONS:
@@ -70,17 +70,18 @@ def line_grid(height: int, width: int) -> Iterator[Path]:
 
 
 def three_circles(height: int, width: int) -> Iterator[Path]:
-    """Abrams' three concentric circles, diameters 3 : 2 : 1, the largest one px narrower than the frame."""
+    """Makes Abrams' three concentric circles, diameters 3 : 2 : 1; the largest is 1 px narrower than the frame."""
     radius = (min(height, width) - 1) / 2
     for part in (3, 2, 1):
         yield circle(width / 2, height / 2, radius * part / 3)
 
 
 def pattern(height: int, width: int) -> Iterator[Path]:
-    """The figure of E112 in the middle of the frame: three circles, two diagonals, a horizontal and a vertical line.
+    """Makes the figure of E112 in the middle of the frame: three circles and four lines.
 
-    Lines and circles are 500 mm long each in the figure: circles of 79.58, 53.05 and 26.53 mm diameter, diagonals of
-    150 mm, the other two of 100 mm below and left of them. The frame's shorter side is 110 mm.
+    In the figure, the circles have 79.58, 53.05 and 26.53 mm diameter, the two diagonals 150 mm, the horizontal line
+    below and the vertical line left of them 100 mm each: 500 mm of circles and 500 mm of lines. The figure is scaled so
+    that 110 mm become the frame's shorter side.
     """
     mm = min(height, width) / 110
     x, y = width / 2, height / 2
@@ -94,13 +95,13 @@ def pattern(height: int, width: int) -> Iterator[Path]:
 
 
 def _path(x: Floats, y: Floats, lengths: Floats, *, closed: bool) -> Path:
-    real = lengths > 1e-9  # rounding cuts twice where a path goes through a pixel's corner
+    real = lengths > 1e-9  # rounding may cut a path twice at a pixel's corner
     rows, columns = (np.floor(each[real]).astype(np.intp) for each in (y, x))
     return Path(rows, columns, lengths[real], closed)
 
 
 def _crossings(start: float, end: float) -> Floats:
-    """Where between 0 and 1 a line along one axis meets the borders of pixels."""
+    """Returns where a line crosses the borders of pixels along one axis, as shares of its length, 0 to 1."""
     if start == end:
         return np.empty(0)
     low, high = sorted((start, end))
@@ -108,7 +109,17 @@ def _crossings(start: float, end: float) -> Floats:
 
 
 def _clipped(point: Floats, along: Floats, width: int, height: int) -> tuple[float, float, float, float] | None:
-    """Ends of the part of a line that is in the frame (Liang & Barsky 1984), None where it is outside."""
+    """Clips a line to the frame (Liang & Barsky 1984).
+
+    Args:
+        point: x, y of a point on the line, px.
+        along: direction of the line, a unit vector.
+        width: width of the frame, px.
+        height: height of the frame, px.
+
+    Returns:
+        x0, y0, x1, y1, px; None where less than 1 px lies in the frame.
+    """
     low, high = -np.inf, np.inf
     for position, slope, limit in zip(point, along, (width, height), strict=True):
         if abs(slope) < 1e-12:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from grain_handler import classify, weights
+from grain_handler.grains import classify
+from grain_handler.storage import weights
 from grainserve.classifier.labelled import FEATURES, Labelled
 from grainserve.classifier.model import UNKNOWN, Classifier, fitted_temperature, load, named, softened
 from grainserve.classifier.train import train

@@ -13,6 +13,8 @@ from grainserve.jobs.markers import Ticket
 from grainserve.jobs.store import Claim, JobStore
 from tests.unit.client.cli.test_application import run, words
 
+pytestmark = pytest.mark.usefixtures("bucket_name")  # commands find the bucket by its name
+
 
 def submit(store: JobStore, submitter: str = "lab") -> str:
     return store.submit(b"image", model="sam_tiny", version=None, options={}, submitter=submitter)

@@ -69,11 +69,11 @@ def ended(store: JobStore, image_id: str) -> bool:
 
 
 @pytest.fixture
-def quick_store(bucket_name: str) -> JobStore:
+def quick_store(bucket: Bucket) -> JobStore:
     """A store whose clock runs a thousand times faster, so that pauses between attempts pass at once."""
     begun = datetime.now(UTC)
     return JobStore(
-        Bucket(bucket_name),
+        bucket,
         lease=timedelta(hours=1),
         now=lambda: begun + (datetime.now(UTC) - begun) * 1000,
     )

@@ -14,11 +14,6 @@ from grainserve.jobs.markers import Markers, Ticket
 from grainserve.storage.bucket import Bucket, Found
 
 
-@pytest.fixture
-def bucket(bucket_name: str) -> Bucket:
-    return Bucket(bucket_name)
-
-
 def mark(bucket: Bucket, submitter: str, count: int) -> set[Ticket]:
     chance = random.Random(submitter)
     tickets = {Ticket(submitter, f"{chance.getrandbits(128):032x}") for _ in range(count)}
@@ -65,7 +60,7 @@ def test_a_look_costs_a_call_for_the_submitters_and_one_or_two_for_each(
     assert all("maxResults=6" in call for call in calls if "delimiter" not in call)
 
 
-def test_of_many_submitters_only_as_many_are_asked_for_as_it_takes(bucket: Bucket) -> None:
+def test_of_many_submitters_only_as_many_are_asked_for_as_it_takes(bucket_name: str, bucket: Bucket) -> None:
     submitters = {f"lab-{number}" for number in range(9)}
     for submitter in submitters:
         mark(bucket, submitter, 6)

@@ -20,8 +20,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(bucket_name: str, clock: Clock) -> JobStore:
-    return JobStore(Bucket(bucket_name), now=clock)
+def store(bucket: Bucket, clock: Clock) -> JobStore:
+    return JobStore(bucket, now=clock)
 
 
 @pytest.mark.parametrize("change", ["renew", "release", "attempt_failed", "reject", "postpone"])

@@ -48,8 +48,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(bucket_name: str, clock: Clock) -> JobStore:
-    return JobStore(Bucket(bucket_name), now=clock)
+def store(bucket: Bucket, clock: Clock) -> JobStore:
+    return JobStore(bucket, now=clock)
 
 
 def submit(store: JobStore, key: str | None = None, image: bytes = b"image", submitter: str = "lab") -> str:

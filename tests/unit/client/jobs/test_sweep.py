@@ -24,12 +24,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def bucket(gcs: storage.Client, bucket_name: str) -> storage.Bucket:
+def objects(gcs: storage.Client, bucket_name: str) -> storage.Bucket:
     return gcs.bucket(bucket_name)
 
 
 @pytest.fixture
-def damaged(store: JobStore, bucket: storage.Bucket) -> dict[str, str]:
+def damaged(store: JobStore, objects: storage.Bucket) -> dict[str, str]:
     """Image ids of a bucket that needs repair, by what became of them."""
     ids = {what: submit(store) for what in ("lost", "ran", "done", "failed", "late", "ended", "queued", "gone")}
     orphan = "f" * 32
@@ -40,13 +40,13 @@ def damaged(store: JobStore, bucket: storage.Bucket) -> dict[str, str]:
         elif what != "ran":
             store.finish(taken, make_result(ids[what]))
     for what in ("lost", "ran"):
-        bucket.blob(f"pending/lab/{ids[what]}").delete()
-    bucket.blob(f"jobs/{ids['gone']}.json").delete()
-    bucket.blob(f"pending/lab/{ids['ended']}").upload_from_string(b"")
+        objects.blob(f"pending/lab/{ids[what]}").delete()
+    objects.blob(f"jobs/{ids['gone']}.json").delete()
+    objects.blob(f"pending/lab/{ids['ended']}").upload_from_string(b"")
     for image_id in (ids["late"], orphan):
-        bucket.blob(f"results/{image_id}.json").upload_from_string(json.dumps(make_result(image_id)))
-    bucket.blob("jobs/a b.json").upload_from_string(b"{}")
-    bucket.blob(f"jobs/{'e' * 32}.json").upload_from_string(b"{}")
+        objects.blob(f"results/{image_id}.json").upload_from_string(json.dumps(make_result(image_id)))
+    objects.blob("jobs/a b.json").upload_from_string(b"{}")
+    objects.blob(f"jobs/{'e' * 32}.json").upload_from_string(b"{}")
     return ids | {"orphan": orphan}
 
 
@@ -85,7 +85,7 @@ def test_steps_from_anywhere_come_round(
     repaired(damaged, store, names)
 
 
-def test_jobs_that_are_done_cost_two_listings(store: JobStore) -> None:
+def test_jobs_that_are_done_cost_two_listings(bucket_name: str, store: JobStore) -> None:
     for _ in range(5):
         image_id = submit(store)
         store.finish(claimed(store, image_id), {})

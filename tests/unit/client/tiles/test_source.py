@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from grain_handler.decode import decode
+from grain_handler.wire.image import read_image
 from grainserve.errors import InvalidImage
 from grainserve.images import ImageFile, image_bytes
 from grainserve.tiles.source import read
@@ -39,7 +39,7 @@ DEEP = CHANCE.integers(300, 40_000, (600, 5), np.uint16)
     ids=["colour", "transparent", "deep", "deep TIFF", "float", "one grey"],
 )
 def test_pixels_are_those_that_the_handler_sees(data: bytes) -> None:
-    seen, source = decode(data), read(data)
+    seen, source = read_image(data), read(data)
     np.testing.assert_array_equal(source.pixels, seen.pixels)
     assert source.warnings == seen.warnings
     height, width = seen.pixels.shape[:2]

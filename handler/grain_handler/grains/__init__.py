@@ -1,0 +1,1 @@
+"""Masks to grains: the label map, measurements, classes."""

@@ -1,0 +1,189 @@
+"""Label map → measurements of each grain.
+
+scikit-image's region properties are the measurements, where it has them in reasonable time. The rest is ours: it lacks
+least calipers and texture, and takes seconds for hulls and intensities.
+
+Lengths are in px, areas in px², angles in degrees; `_um` and `_um2` twins are added when a scale is known. A quantity
+that does not exist (the aspect ratio of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import regionprops_table
+
+from grain_handler.grains import texture
+from grain_handler.grains.hull import convex_areas, feret_diameters, hull_sides
+from grain_handler.grains.intensities import intensities
+from grain_handler.grains.runs import find_runs
+from grain_handler.masks import Mask
+
+Properties = dict[str, Any]
+
+REGION_PROPERTIES = (
+    "bbox",
+    "area",
+    "perimeter_crofton",  # in four directions
+    "equivalent_diameter_area",
+    "axis_major_length",
+    "axis_minor_length",
+    "orientation",
+    "centroid",
+    "eccentricity",
+)
+"""What scikit-image measures."""
+
+ROUNDING = 1e-6
+"""Of an ellipse: scikit-image rounds moments, and an axis is the root of one. A minor axis shorter than this share of
+the major one is a line's, which has none; an eccentricity under this is a disc's or a square's, which is 0."""
+
+LOW_PRECISION_DIAMETER = 10.0
+"""Below this equivalent diameter, px, the pixel grid decides as much as the grain does."""
+
+NO_MAJOR_AXIS = 1.02
+"""Under this ratio of the axes the direction of the longer one is an accident of the pixels."""
+
+PARTS = {
+    "boundingBox": ("x", "y", "width", "height"),
+    "centroid": ("x", "y"),
+    "centroid_um": ("x", "y"),
+}
+"""Keys whose value is an object."""
+
+AREAS = ("area", "holeArea")
+LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
+"""Keys with a twin in µm², in µm."""
+
+
+def measure_labels(
+    labels: NDArray[np.int32], image: NDArray[np.uint8], hole_areas: Sequence[int], um_per_px: float | None
+) -> list[Properties]:
+    """Measures every grain of a label map.
+
+    Args:
+        labels: H × W, int32; 0 is no grain, labels are 1…n without gaps. Up to 1024 × 1024 px.
+        image: H × W × 3, uint8, RGB, for intensities.
+        hole_areas: n counts of hole pixels that were filled, px.
+        um_per_px: Scale, µm per px, or None.
+
+    Returns:
+        One dict a grain, in the order of the labels.
+
+    Raises:
+        ValueError: There is a gap in the labels.
+    """
+    return _measure(labels, image, hole_areas, um_per_px, origin=(0, 0), frame=labels.shape)
+
+
+def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) -> Properties:
+    """Measures one mask by itself, as `measure_labels` does a grain; for masks that may overlap."""
+    labels, around = mask.patch.astype(np.int32), image[mask.window()]
+    (properties,) = _measure(labels, around, [mask.hole_area], um_per_px, origin=(mask.y, mask.x), frame=image.shape)
+    return properties
+
+
+def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Properties:
+    """The measurements of a grain of a frame whose first pixel is at (x, y) of its image, as the image has them."""
+    if x == y == 0:
+        return properties
+    box, centroid = properties["boundingBox"], properties["centroid"]
+    places: Properties = {
+        "boundingBox": box | {"x": box["x"] + x, "y": box["y"] + y},
+        "centroid": {"x": centroid["x"] + x, "y": centroid["y"] + y},
+    }
+    if um_per_px is not None:
+        places["centroid_um"] = {axis: value * um_per_px for axis, value in places["centroid"].items()}
+    return properties | places
+
+
+def _measure(
+    labels: NDArray[np.int32],
+    image: NDArray[np.uint8],
+    hole_areas: Sequence[int],
+    um_per_px: float | None,
+    *,
+    origin: tuple[int, int],
+    frame: tuple[int, ...],
+) -> list[Properties]:
+    """Measures a map whose first pixel is at `origin` (row, column) of the frame (height, width)."""
+    if not labels.any():
+        return []
+    runs = find_runs(labels)
+    region: dict[str, NDArray[Any]] = regionprops_table(labels, properties=REGION_PROPERTIES)
+    y0, x0, y1, x1 = (region[f"bbox-{i}"] for i in range(4))
+    area = region["area"].astype(np.int64)
+    major, minor, eccentricity, orientation = _ellipses(region)
+    perimeter, diameter = region["perimeter_crofton"], region["equivalent_diameter_area"]
+    mean, deviation = intensities(runs, area, image)
+    right, left = hull_sides(runs)
+    feret = feret_diameters(right, left, x1 - x0, y1 - y0)
+    y, x = origin
+    height, width = frame[:2]
+    measured: dict[str, NDArray[Any]] = {
+        "boundingBox": np.stack([x0 + x, y0 + y, x1 - x0, y1 - y0], axis=-1),
+        "area": area,
+        "holeArea": np.asarray(hole_areas),
+        "perimeter": perimeter,
+        "equivalentDiameter": diameter,
+        "majorAxisLength": major,
+        "minorAxisLength": minor,
+        "orientation": orientation,
+        "orientationFromX": np.where(major > NO_MAJOR_AXIS * minor, (orientation + 90) % 180, np.nan),
+        "centroid": np.stack([region["centroid-1"] + x, region["centroid-0"] + y], axis=-1),
+        "feretMax": feret.most,
+        "feretMin": feret.least,
+        "feretAngle": feret.angle,
+        "circularity": _ratio(4 * math.pi * area, perimeter**2),
+        "aspectRatio": _ratio(major, minor),
+        "roundness": _ratio(4 * area, math.pi * major**2),
+        "solidity": area / convex_areas(right, left, y0, y1 - y0),
+        "eccentricity": eccentricity,
+        "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),
+        "lowPrecision": diameter < LOW_PRECISION_DIAMETER,
+        "meanIntensity": mean,
+        "intensityStd": deviation,
+    }
+    if um_per_px is not None:
+        measured |= {f"{name}_um2": measured[name] * um_per_px**2 for name in AREAS}
+        measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
+    columns = {name: _values(name, values) for name, values in measured.items()}
+    columns["texture"] = texture.describe(labels, image)
+    return [dict(zip(columns, grain, strict=True)) for grain in zip(*columns.values(), strict=True)]
+
+
+def _ellipses(region: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float64], ...]:
+    """Full axes, eccentricity and orientation of the ellipses with the grains' second moments; n each, px and degrees.
+
+    The orientation is from the row axis to the major axis, in (−90, 90]; −45 where no axis is the longer one.
+    """
+    major, minor, eccentricity = (region[name] for name in ("axis_major_length", "axis_minor_length", "eccentricity"))
+    round_ = eccentricity < ROUNDING
+    # Rounded, so that a grain that lies along the rows has 90, and neither −90 nor a little less than 90; and no −0.
+    angle = np.round(np.degrees(region["orientation"]), 9) + 0.0
+    return (
+        major,
+        np.where(minor > ROUNDING * major, minor, 0),
+        np.where(round_, 0, eccentricity),
+        np.where(round_, -45, np.where(angle == -90, 90, angle)),
+    )
+
+
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+    """NaN where there is none."""
+    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+    return ratio
+
+
+def _values(name: str, values: NDArray[Any]) -> list[Any]:
+    """What the n grains have under a key, as JSON has it."""
+    if name in PARTS:
+        return [dict(zip(PARTS[name], parts, strict=True)) for parts in values.tolist()]
+    listed: list[Any] = values.tolist()
+    if values.dtype == np.float64 and np.isnan(values).any():
+        return [None if math.isnan(value) else value for value in listed]
+    return listed

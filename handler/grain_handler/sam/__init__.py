@@ -1,0 +1,1 @@
+"""Segment Anything: models, automatic masks, seeds, precision."""

@@ -1,0 +1,1 @@
+"""Files from the bucket: checkpoints, fetched and verified."""

@@ -1,0 +1,182 @@
+"""One TorchServe request row → image and options, or a typed error."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grain_handler.errors import (
+    EmptyBody,
+    ExplanationsUnsupported,
+    InvalidBase64,
+    InvalidJson,
+    InvalidOption,
+    MissingImage,
+    NotAnImage,
+    RequestError,
+)
+from grain_handler.wire.frame import Frame, frame_of
+from grain_handler.wire.image import DecodedImage, read_image
+from grain_handler.wire.options import Options, parse_options, shown
+
+IMAGE_FIELDS = ("image", "body", "data")
+"""Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
+IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that can be worked on.
+
+    Attributes:
+        image_id: Given by the client, else TorchServe's request id.
+        image: The decoded image.
+        options: The effective options.
+        trace_id: The trace that its sender named, if any.
+    """
+
+    image_id: str
+    image: DecodedImage
+    options: Options
+    trace_id: str | None = None
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The part of the image that is measured."""
+        height, width = self.image.pixels.shape[:2]
+        return frame_of(self.options, width, height)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """Its pixels, H × W × 3, uint8, RGB."""
+        return np.ascontiguousarray(self.image.pixels[self.frame.slices])
+
+
+def parse(
+    row: Mapping[str, Any], headers: Mapping[str, str], request_id: str, defaults: Mapping[str, Any]
+) -> Request | RequestError:
+    """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
+
+    Args:
+        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form may
+            call its fields so as well, as TorchServe's own examples call the image's.
+        headers: The request's headers; names in any case.
+        request_id: TorchServe's id of the request.
+        defaults: The model config's defaults for options.
+
+    Returns:
+        The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
+    """
+    image_id = request_id
+    headers = {name.lower(): value for name, value in headers.items()}
+    try:
+        if headers.get("explain") == "True":
+            raise ExplanationsUnsupported("grains have no explanations: POST the image to /predictions instead")
+        field = next((name for name in IMAGE_FIELDS if name in row), "image")
+        body, beside = row.get(field), {name: value for name, value in row.items() if name != field}
+        if is_json := isinstance(body, dict) and field != "image":
+            fields = body
+        else:
+            fields = {name: _text(name, value) for name, value in beside.items() if name not in IMAGE_FIELDS}
+        image_id = _image_id(fields.get("imageId"), request_id)
+        if unread := next((name for name in beside if is_json or name in IMAGE_FIELDS), None):
+            raise InvalidOption(f"{shown(unread)}: the request's {field!r} is all that is read: leave this field out")
+        if is_json:
+            image = _from_base64(fields)
+        elif field == "image" or beside:
+            image = _from_field(row, field)
+        else:
+            image = _from_raw(body, headers.get("content-type", ""))
+        options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
+        request = Request(
+            image_id=image_id,
+            options=parse_options(options, defaults, text=not is_json),
+            image=read_image(image),
+            trace_id=trace_id(headers),
+        )
+        request.frame  # noqa: B018 - one that does not fit the image is an error of the request
+        return request
+    except RequestError as error:
+        error.image_id = image_id
+        # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
+        # refusal would stay until Python's collector comes by.
+        error.__context__ = None
+        return error.with_traceback(None)
+
+
+def trace_id(headers: Mapping[str, str]) -> str | None:
+    """The trace id, 32 hexadecimal digits, of a request's `traceparent` header; names in any case."""
+    given = next((value for name, value in headers.items() if name.lower() == "traceparent"), "")
+    found = TRACE.fullmatch(given.strip())
+    return found[1] if found else None
+
+
+def _from_raw(body: Any, content_type: str) -> bytes:
+    # Not in what follows the type: the boundary of a form is made of random letters.
+    if "json" in content_type.partition(";")[0].lower() or not isinstance(body, bytes | bytearray | memoryview | str):
+        raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
+    if isinstance(body, str):
+        if not body:
+            raise EmptyBody("the body is empty: send the image's bytes")
+        raise NotAnImage("the body is text: send the image's bytes, without a text Content-Type")
+    return bytes(body)
+
+
+def _from_base64(fields: Mapping[str, Any]) -> bytes:
+    """The image of a JSON: base64, on one line or wrapped, or a data: URI of it."""
+    encoded = fields.get("image")
+    if encoded is None:
+        raise MissingImage('the JSON has no "image": put the image there in base64')
+    if not isinstance(encoded, str):
+        raise InvalidBase64('"image" is not a string: put the image there in base64')
+    try:
+        letters = encoded.encode("ascii").translate(None, b" \t\r\n")
+        if letters[:5].lower() == b"data:":
+            head, _, letters = letters.partition(b",")
+            if not head.lower().endswith(b";base64"):
+                raise ValueError("a data: URI that is not base64")
+        return base64.b64decode(letters, validate=True)
+    except ValueError as error:  # binascii.Error, or letters that are not ASCII
+        raise InvalidBase64(
+            f'"image" is not base64 ({error}): send the standard alphabet, wrapped or in a data: URI'
+        ) from None
+
+
+def _from_field(row: Mapping[str, Any], name: str) -> bytes:
+    if name not in row:
+        raise MissingImage('the form has no field "image": put the image file there')
+    value = row[name]
+    if isinstance(value, str):  # TorchServe's, of a part that said it was text
+        raise NotAnImage(f'"{name}" is text: send the image file there, without a text Content-Type')
+    return _bytes(name, value)
+
+
+def _text(name: str, value: Any) -> str:
+    try:
+        return value if isinstance(value, str) else _bytes(name, value).decode()
+    except UnicodeDecodeError:
+        raise InvalidOption(f"{shown(name)}: the field is not UTF-8 text") from None
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    """A part's bytes. One that says it is JSON comes as its value, and `bytes` of a number is as many zeros."""
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise InvalidOption(f"{shown(name)}: the field says it is JSON: send it without a Content-Type")
+    return bytes(value)
+
+
+def _image_id(given: Any, request_id: str) -> str:
+    if given is None:
+        return request_id
+    if not isinstance(given, str) or not IMAGE_ID.fullmatch(given):
+        raise InvalidOption(f"imageId: {shown(given)} is not 1 to 128 letters, digits, '-' or '_'")
+    return given

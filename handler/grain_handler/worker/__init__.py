@@ -1,0 +1,1 @@
+"""The TorchServe worker: model config, device, logs, metrics, faults."""

@@ -1,0 +1,98 @@
+"""What a worker is told: its model config, its device, its version."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from grain_handler.sam.precision import resolve
+from grain_handler.worker.device import choose
+
+SECTION = "grainserve"
+"""The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
+
+
+class ModelConfig(BaseModel):
+    """One model version, as served.
+
+    Attributes:
+        model: Name in the registry of SAM modules.
+        checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
+        defaults: Options that replace stock SAM's for this model.
+        precision: What the model computes in, and what it does: see `precision`. Never `auto` once read.
+        encoder_package: `gs://` URI or path of the image encoder compiled ahead of time (see `compiled`), with
+            `${NAME}` as above; None runs the encoder as it is.
+        classifier: `gs://` URI or path of a classifier of grains (see `classify`), with `${NAME}` as above; None gives
+            every grain the request's label.
+        seeds: `gs://` URI or path of a seed head (see `seed_head`), with `${NAME}` as above, for a model that
+            predicts no seeds itself; None refuses it `points: seeds`.
+        memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
+        max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
+            over that kills the worker.
+        name: TorchServe model name.
+        version: TorchServe model version.
+        device: Where the model runs.
+        cache: Folder that keeps verified copies of checkpoints.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    model: str
+    checkpoint: str
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    encoder_package: str | None = None
+    classifier: str | None = None
+    seeds: str | None = None
+    memory_mib: int | None = Field(default=None, ge=1)
+    max_answer_bytes: int = 48 * 1024 * 1024
+    name: str
+    version: str
+    device: torch.device
+    cache: Path
+
+    @classmethod
+    def read(cls, context: Any) -> ModelConfig:
+        """Reads the config of this worker from TorchServe's context.
+
+        Raises:
+            ValueError: If the YAML lacks our section or an environment variable it names is not set.
+            DeviceError: If there must be a GPU and there is none.
+        """
+        told = context.model_yaml_config or {}
+        section = told.get(SECTION)
+        if section is None:
+            raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
+        files = ("checkpoint", "encoder_package", "classifier", "seeds")
+        named = {key: expand(section[key]) for key in files if section.get(key)}
+        cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
+        device = choose(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))
+        config = cls(
+            **{**section, **named},
+            name=context.manifest["model"]["modelName"],
+            version=context.manifest["model"]["modelVersion"],
+            device=device,
+            cache=Path(cache),
+        )
+        return config.model_copy(update={"precision": resolve(config.precision, device)})
+
+
+def expand(text: str) -> str:
+    """Replaces `${NAME}` by the environment variable NAME.
+
+    Raises:
+        ValueError: If a variable is not set; the message names it.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if not os.environ.get(name):
+            raise ValueError(f"{text}: the environment variable {name} is not set")
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

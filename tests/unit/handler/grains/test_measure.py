@@ -1,0 +1,111 @@
+"""Single grains, one property at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from grain_handler.grains.measure import measure_labels, measure_mask
+from grain_handler.masks import Mask, crop_to_content
+
+FRAME = 300
+
+
+def shape(inside: Any) -> NDArray[np.bool_]:
+    """Rasterises `inside(x, y)`, (x, y) from a centre off the pixel grid, y up."""
+    y, x = np.mgrid[0:FRAME, 0:FRAME]
+    return np.asarray(inside(x - 150.3, -(y - 149.6)), bool)
+
+
+def measured(frame: NDArray[np.bool_], um_per_px: float | None = None) -> dict[str, Any]:
+    image = np.zeros((*frame.shape, 3), np.uint8)
+    (properties,) = measure_labels(frame.astype(np.int32), image, [0], um_per_px)
+    return properties
+
+
+def test_axis_parallel_rectangle_is_exact() -> None:
+    frame = np.zeros((50, 60), bool)
+    frame[10:30, 5:45] = True
+    found = measured(frame)
+    assert found["boundingBox"] == {"x": 5, "y": 10, "width": 40, "height": 20}
+    assert found["area"] == 800
+    assert found["solidity"] == 1
+    assert found["centroid"] == {"x": 24.5, "y": 19.5}
+    assert found["feretMax"] == pytest.approx(math.hypot(40, 20))
+    assert found["feretMin"] == pytest.approx(20)
+    assert not found["touchesEdge"]
+
+
+def test_a_disc_has_no_direction() -> None:
+    y, x = np.mgrid[0:101, 0:101]
+    assert measured((x - 50) ** 2 + (y - 50) ** 2 <= 40**2)["orientationFromX"] is None
+
+
+@pytest.mark.parametrize("window", [np.s_[0:5, 3:9], np.s_[3:9, 0:5], np.s_[15:20, 3:9], np.s_[3:9, 25:30]])
+def test_touching_the_frame(window: Any) -> None:
+    frame = np.zeros((20, 30), bool)
+    frame[window] = True
+    assert measured(frame)["touchesEdge"]
+
+
+def test_one_pixel_has_nulls_not_nan() -> None:
+    frame = np.zeros((5, 5), bool)
+    frame[2, 2] = True
+    found = measured(frame)
+    assert found["area"] == 1
+    assert found["lowPrecision"]
+    assert found["aspectRatio"] is None
+    assert found["feretMax"] == pytest.approx(math.sqrt(2))
+    assert not any(isinstance(value, float) and not math.isfinite(value) for value in found.values())
+
+
+def test_scale_adds_twins_and_changes_nothing_else() -> None:
+    frame = shape(lambda x, y: x**2 / 900 + y**2 / 400 <= 1)
+    plain, scaled = measured(frame), measured(frame, um_per_px=2.5)
+    assert {name: scaled[name] for name in plain} == plain
+    assert scaled["area_um2"] == pytest.approx(plain["area"] * 6.25)
+    assert scaled["feretMax_um"] == pytest.approx(plain["feretMax"] * 2.5)
+    assert scaled["centroid_um"]["x"] == pytest.approx(plain["centroid"]["x"] * 2.5)
+    assert not any(name.endswith(("_um", "_um2")) for name in plain)
+
+
+def test_intensities_are_of_each_channel() -> None:
+    labels = np.zeros((10, 10), np.int32)
+    labels[:5], labels[5:] = 1, 2
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[:5] = (10, 20, 30)
+    image[5:, ::2] = (100, 0, 50)
+    first, second = measure_labels(labels, image, [0, 0], None)
+    assert (first["meanIntensity"], first["intensityStd"]) == ([10, 20, 30], [0, 0, 0])
+    assert (second["meanIntensity"], second["intensityStd"]) == ([50, 0, 25], [50, 0, 25])
+
+
+def test_a_mask_by_itself_is_measured_like_a_grain() -> None:
+    frame = shape(lambda x, y: (x - 20) ** 2 / 900 + y**2 / 400 <= 1)
+    image = np.random.default_rng(0).integers(0, 256, (FRAME, FRAME, 3)).astype(np.uint8)
+    (as_grain,) = measure_labels(frame.astype(np.int32), image, [0], 2.0)
+    as_mask = measure_mask(Mask(*crop_to_content(frame), 1, 1), image, 2.0)
+    assert as_mask.keys() == as_grain.keys()
+    for name, value in as_grain.items():
+        if isinstance(value, dict):
+            assert as_mask[name] == pytest.approx(value), name
+        else:
+            assert as_mask[name] == (pytest.approx(value) if value is not None else None), name
+
+
+def test_a_single_row_has_a_direction_and_no_aspect_ratio() -> None:
+    found = measured(np.pad(np.ones((1, 7), bool), 2))
+    assert found["feretMax"] == pytest.approx(math.hypot(7, 1))
+    assert found["feretMin"] == 1
+    assert min(found["feretAngle"], 180 - found["feretAngle"]) < 9
+    assert found["orientationFromX"] == 0
+    assert found["minorAxisLength"] == 0
+    assert found["aspectRatio"] is None
+
+
+def test_an_image_without_grains() -> None:
+    assert measure_labels(np.zeros((4, 5), np.int32), np.zeros((4, 5, 3), np.uint8), [], 1.5) == []
