@@ -47,6 +47,8 @@ ENOUGH = 0.9
 """The share of a module's unexplained mutants that its tests must notice."""
 
 _CLIENT, _TESTS = "client/grainserve", "tests/unit/client"
+_GRAINS, _GRAIN_TESTS = "handler/grain_handler/grains", "tests/unit/handler/grains"
+_MEASURING = ("test_measure", "test_measure_shapes", "test_measure_definitions")
 _STORE = [f"{_TESTS}/jobs/test_{name}.py" for name in ("job", "store", "records", "idempotency", "resubmission")]
 _ASTM = [f"{_TESTS}/stats/test_astm.py"]
 MODULES: dict[str, list[str]] = {
@@ -69,6 +71,11 @@ MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/dispatch/leases.py": [f"{_TESTS}/dispatch/test_leases.py"],
     f"{_CLIENT}/storage/clock.py": [f"{_TESTS}/storage/test_clock.py"],
     f"{_CLIENT}/gateway/keys.py": ["tests/unit/gateway/test_keys.py"],
+    f"{_GRAINS}/label_map.py": [f"{_GRAIN_TESTS}/test_label_map.py"],
+    f"{_GRAINS}/measure.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
+    f"{_GRAINS}/hull.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
+    f"{_GRAINS}/intensities.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
+    f"{_GRAINS}/texture.py": [f"{_GRAIN_TESTS}/test_texture.py"],
 }
 """Each module with the tests that must notice a change of it."""
 
@@ -316,7 +323,9 @@ def _show(tried: list[Mutant]) -> None:
     table = Table("module", "mutants", "noticed", "explained", "share")
     for module, row in summary(tried).items():
         counts = (str(row[each]) for each in ("mutants", "noticed", "explained"))
-        table.add_row(module.removeprefix(f"{_CLIENT}/"), *counts, f"{row['share']:.0%}")
+        table.add_row(
+            module.removeprefix(f"{_CLIENT}/").removeprefix("handler/grain_handler/"), *counts, f"{row['share']:.0%}"
+        )
     Console().print(table)
 
 
