@@ -137,7 +137,7 @@ WHOLE = block(5, 25, 5, 25)  # 400 px
 def found_in(*masks: tuple[NDArray[np.bool_], float], **limits: float) -> list[int]:
     """The areas of the grains, in their order."""
     labels = grains(*(mask_of(frame, score) for frame, score in masks), **limits)  # type: ignore[arg-type]
-    return np.bincount(labels.ravel())[1:].tolist()
+    return [int(area) for area in np.bincount(labels.ravel())[1:]]
 
 
 def test_a_grain_and_its_near_copy_are_no_cluster() -> None:
