@@ -23,7 +23,7 @@ export UV_HTTP_TIMEOUT ?= 300
 export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-scaleout swap-show \
-	accuracy render image-test fuzz sbom audit lock clean
+	accuracy render image-test fuzz mutants sbom audit lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -67,6 +67,9 @@ test-faults: setup ## Pull every plug: kills at each step, then 200 random sched
 
 fuzz: setup ## Send 100,000 hostile inputs to the decoder, the gateway's uploads and the client (10 minutes; another seed each time)
 	@$(RUN) -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
+
+mutants: setup ## Change one thing at a time in the modules that answers rest on; the tests must notice (hours; MODULE=, SAMPLE=40)
+	@$(RUN) -m tools.mutants $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 sbom: setup ## List what is in each image, with its licence: docs/sbom-*.cdx.json (CycloneDX; needs the internet)
 	@$(RUN) -m tools.sbom docs

@@ -60,7 +60,7 @@ def orientation(sample: Sample, weighting: Weighting, *, edge_correction: bool, 
         weighting,
         int(np.count_nonzero(long)),
         equant,
-        float(np.degrees(np.angle(vector)) / 2 % 180),
+        float(np.degrees(np.angle(vector)) / 2 % 180) % 180,  # a hair below 0 comes out as 180 itself
         resultant,
         _rayleigh(1 / float(weights @ weights), resultant),
         tuple(counts.tolist()),

@@ -197,7 +197,7 @@ def _ratio(part: float, whole: float) -> float:
 def _ks_distance(sizes: Floats, weights: Floats, log_mean: float, log_sd: float) -> float:
     from scipy.special import ndtr  # noqa: PLC0415 - a dispatcher needs none of it
 
-    if not log_sd > 0:
+    if not log_sd > 1e-12:  # equal sizes, but for rounding
         return float("nan")
     fitted = ndtr((np.log(sizes) - log_mean) / log_sd)
     upto = np.cumsum(weights) / weights.sum()

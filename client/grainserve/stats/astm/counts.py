@@ -91,9 +91,9 @@ def _intercepts(label: Labels, path: Path) -> tuple[float, float]:
     runs = label[starts][np.add.reduceat(path.lengths, starts) >= STEP]
     runs = runs[_starts(runs)]
     if path.closed:
-        if runs.size > 1 and runs[0] == runs[-1]:
+        if runs.size and runs[0] == runs[-1]:  # the last goes on in the first; alone it meets nothing
             runs = runs[1:]
-        return float(np.count_nonzero(runs)) if runs.size > 1 else 0.0, length
+        return float(np.count_nonzero(runs)), length
     ends = sum(end > 0 for end in (runs[0], runs[-1])) if runs.size else 0
     return float(np.count_nonzero(runs)) - ends / 2, length
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from grainserve import Result
-from grainserve.errors import InvalidOption, MasksMissing, NothingCounted
+from grainserve.errors import InvalidOption, MasksMissing, NoScale, NothingCounted
 from grainserve.stats import Sample, summarise
-from grainserve.stats.astm import METHODS, Field, grain_size_number, label_grains, paths
+from grainserve.stats.astm import (
+    METHODS,
+    Field,
+    grain_size_number,
+    grain_size_numbers,
+    label_grains,
+    largest_grain,
+    paths,
+)
 from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
-from grainserve.stats.astm.number import g_from_area_density, g_from_line_density
+from grainserve.stats.astm.number import g_from_area_density, g_from_line_density, iso
 from tests.unit.client.made import make_result
 from tests.unit.client.stats.samples import grid_of_squares, hexagons
 
@@ -238,3 +248,265 @@ def test_g_of_the_nist_steel_is_that_of_the_reference(method: str, reference: fl
     with Image.open(STEEL) as image:
         labels = label_grains(np.asarray(image) > 0)
     assert grain_size_number(method, [Field(labels, 50 / 222)]).g.value == pytest.approx(reference, abs=0.3)
+
+
+# By hand --------------------------------------------------------------------------------------------------------------
+
+
+def pieces(path: paths.Path) -> list[tuple[int, int, float]]:
+    return list(zip(path.rows.tolist(), path.columns.tolist(), path.lengths.tolist(), strict=True))
+
+
+def by_pixel(path: paths.Path) -> dict[tuple[int, int], float]:
+    found: dict[tuple[int, int], float] = {}
+    for row, column, length in pieces(path):
+        found[row, column] = found.get((row, column), 0) + length
+    return found
+
+
+def walked(x: NDArray[np.float64], y: NDArray[np.float64], length: float) -> dict[tuple[int, int], float]:
+    """The same of a path that is walked in n small steps."""
+    counts = np.bincount(np.floor(y).astype(int) * 100 + np.floor(x).astype(int))
+    return {divmod(pixel, 100): float(counts[pixel] * length / x.size) for pixel in np.flatnonzero(counts).tolist()}
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.5, 1.5, 3.25, 1.5), [(1, 0, 0.5), (1, 1, 1.0), (1, 2, 1.0), (1, 3, 0.25)]),
+        ((2.5, 3.5, 2.5, 1.75), [(3, 2, 0.5), (2, 2, 1.0), (1, 2, 0.25)]),
+        ((0.0, 0.0, 4.0, 2.0), [(row, column, math.sqrt(5) / 2) for row, column in ((0, 0), (0, 1), (1, 2), (1, 3))]),
+    ],
+)
+def test_a_line_is_cut_where_it_enters_a_pixel(
+    ends: tuple[float, float, float, float], expected: list[tuple[int, int, float]]
+) -> None:
+    found = paths.line(*ends)
+    np.testing.assert_allclose(pieces(found), expected)
+    assert not found.closed
+
+
+STEPS = (np.arange(50_000) + 0.5) / 50_000
+INSIDE = st.floats(0.01, 19.99)
+
+
+@settings(max_examples=30)
+@given(INSIDE, INSIDE, INSIDE, INSIDE)
+def test_a_line_is_as_long_in_each_pixel_as_one_that_is_walked(x0: float, y0: float, x1: float, y1: float) -> None:
+    length = math.hypot(x1 - x0, y1 - y0)
+    expected = walked(x0 + STEPS * (x1 - x0), y0 + STEPS * (y1 - y0), length)
+    found = by_pixel(paths.line(x0, y0, x1, y1))
+    for pixel in {*expected, *found}:
+        assert found.get(pixel, 0) == pytest.approx(expected.get(pixel, 0), abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "radius"), [(10.0, 10.0, 5.0), (10.5, 9.5, 7.4), (10.3, 9.2, 7.9), (6.1, 12.7, 0.7), (8.0, 12.0, 0.3)]
+)
+def test_a_circle_is_as_long_in_each_pixel_as_one_that_is_walked(x: float, y: float, radius: float) -> None:
+    around = 2 * math.pi * STEPS
+    expected = walked(x + radius * np.cos(around), y + radius * np.sin(around), 2 * math.pi * radius)
+    circle = paths.circle(x, y, radius)
+    found = by_pixel(circle)
+    for pixel in {*expected, *found}:
+        assert found.get(pixel, 0) == pytest.approx(expected.get(pixel, 0), abs=3e-3)
+    assert circle.lengths.sum() == pytest.approx(2 * math.pi * radius)
+    steps = np.abs(np.diff(circle.rows)) + np.abs(np.diff(circle.columns))
+    assert steps.max(initial=0) <= 2, "from pixel to pixel, over a corner at most"
+    assert circle.closed
+
+
+def test_a_grid_has_ten_lines_across_and_as_many_in_four_directions_as_the_frame_holds() -> None:
+    """In 110 × 110 px, 11 px apart: 5.5, 16.5, … from the middle; a slanted one at distance d is 2·(55√2 − d) long."""
+    level, rising, upright, falling = np.split(np.array(list(paths.line_grid(110, 110)), object), [10, 24, 34])
+    assert [(set(path.rows), path.columns.size) for path in level] == [({row}, 110) for row in range(5, 110, 11)]
+    assert sorted((set(path.columns), path.rows.size) for path in upright) == [
+        ({column}, 110) for column in range(5, 110, 11)
+    ]
+    slanted = sorted(2 * (55 * math.sqrt(2) - 5.5 * odd) for odd in (1, 3, 5, 7, 9, 11, 13) for _ in range(2))
+    for diagonals in (rising, falling):
+        assert sorted(path.lengths.sum() for path in diagonals) == pytest.approx(slanted)
+    for diagonals, turn in ((rising, -1), (falling, 1)):
+        for path in diagonals:
+            assert np.sign((path.rows[-1] - path.rows[0]) * (path.columns[-1] - path.columns[0])) == turn
+
+
+def test_a_grid_is_as_close_as_the_shorter_side_says() -> None:
+    """In a frame of 100 × 60 px lines are 6 px apart: ten along it, and 3, 9, … 45 from the middle sixteen across."""
+    for height, width in ((60, 100), (100, 60)):
+        lengths = [round(path.lengths.sum(), 6) for path in paths.line_grid(height, width)]
+        assert (lengths.count(100), lengths.count(60)) == (10, 16)
+
+
+def test_a_corner_less_than_a_pixel_across_has_no_line() -> None:
+    """A slanted line at a distance d from the middle, whose corner is at r, is 2·(r − d) long, or goes from side to
+    side."""
+    for height, width in ((10, 11), (7, 9), (13, 31)):
+        lengths = [path.lengths.sum() for path in paths.line_grid(height, width)]
+        assert min(lengths) >= 1
+        apart = min(height, width) / 10
+        reach = (height + width) / math.sqrt(8)
+        distances = [(index + 0.5) * apart for index in range(100) if (index + 0.5) * apart < reach]
+        chords = [min(2 * (reach - each), min(height, width) * math.sqrt(2)) for each in distances]
+        slanted = 4 * sum(chord >= 1 for chord in chords)
+        across = 10 + 2 * sum((index + 0.5) * apart < max(height, width) / 2 for index in range(100))
+        assert len(lengths) == slanted + across
+
+
+def centre_of(path: paths.Path) -> tuple[float, float]:
+    weights = path.lengths / path.lengths.sum()
+    return float(((path.columns + 0.5) * weights).sum()), float(((path.rows + 0.5) * weights).sum())
+
+
+def test_three_circles_are_in_the_middle_and_3_to_2_to_1() -> None:
+    circles = list(paths.three_circles(61, 90))
+    assert [path.lengths.sum() for path in circles] == pytest.approx([60 * math.pi, 40 * math.pi, 20 * math.pi])
+    for path in circles:
+        assert centre_of(path) == pytest.approx((45, 30.5), abs=0.3)
+
+
+def test_the_pattern_of_e112_is_in_the_middle_of_the_frame() -> None:
+    """With a shorter side of 110 px a millimetre is one; the middle is at (65, 55)."""
+    *circles, falling, rising, level, upright = paths.pattern(110, 130)
+    assert [path.lengths.sum() for path in circles] == pytest.approx([250.01, 166.66, 83.35], abs=0.01)
+    for path in circles:
+        assert centre_of(path) == pytest.approx((65, 55), abs=0.3)
+    for path, first, last in ((falling, (1, 11), (108, 118)), (rising, (108, 11), (1, 118))):
+        assert path.lengths.sum() == pytest.approx(150)
+        assert [(path.rows[end], path.columns[end]) for end in (0, -1)] == [first, last]
+    assert (set(level.rows), level.columns[0], level.columns[-1]) == ({105}, 15, 114)
+    assert (set(upright.columns), upright.rows[0], upright.rows[-1]) == ({15}, 5, 104)
+    assert (level.lengths.sum(), upright.lengths.sum()) == pytest.approx((100, 100))
+
+
+def marked(*pixels: tuple[int, int]) -> NDArray[np.int32]:
+    """A map of 7 × 7 px with a grain of one pixel at each of these places."""
+    labels = np.zeros((7, 7), np.int32)
+    for label, pixel in enumerate(pixels, start=1):
+        labels[pixel] = label
+    return labels
+
+
+SIDES = (0, 3), (6, 3), (3, 0), (3, 6)
+NEXT_TO_THEM = (1, 3), (5, 3), (3, 1), (3, 5)
+CORNERS = (0, 0), (0, 6), (6, 0), (6, 6)
+
+
+def test_grains_on_the_frame_are_not_whole() -> None:
+    assert mean_area(marked(*SIDES, *NEXT_TO_THEM, *CORNERS)) == (4, 4)
+    assert mean_area(marked(*SIDES)) == (0, 0)
+
+
+def test_grains_on_the_frame_are_halves_and_those_at_its_corners_quarters() -> None:
+    assert rectangle(marked(*NEXT_TO_THEM)) == (4, 49)
+    assert rectangle(marked(*SIDES)) == (2, 49)
+    assert rectangle(marked(*CORNERS)) == (1, 49)
+    assert rectangle(marked(*SIDES, *NEXT_TO_THEM, *CORNERS)) == (7, 49)
+    assert rectangle(np.ones((7, 7), np.int32)) == (0.25, 49)
+
+
+def test_jeffries_circle_is_in_the_middle_of_a_longer_frame() -> None:
+    """In 7 × 11 px the circle of radius 3.5 is around (5.5, 3.5): four pixels are in it, two on the frame."""
+    labels = np.zeros((7, 11), np.int32)
+    within, at_sides, outside = ((3, 2), (3, 8), (1, 5), (3, 5)), ((0, 5), (6, 5)), ((3, 1), (3, 9), (0, 2))
+    for label, pixel in enumerate((*within, *at_sides, *outside), start=1):
+        labels[pixel] = label
+    assert jeffries(labels) == pytest.approx((4 + 2 / 2, math.pi * 3.5**2))
+    labels[3, 1] = labels[3, 2]  # it reaches out
+    assert jeffries(labels)[0] == 3 + 3 / 2
+    assert jeffries(labels.T)[0] == 3 + 3 / 2
+
+
+def test_a_circle_may_begin_where_a_grain_does() -> None:
+    """It begins on the right, in the middle of its height; here a boundary is there, and in the halves above none."""
+    labels = np.ones((100, 100), np.int32)
+    labels[50:] = 2
+    assert intercepts(labels, [paths.circle(50, 50, 40)])[0] == 2
+    labels[50:, :50] = 3
+    assert intercepts(labels, [paths.circle(50, 50, 40)])[0] == 3
+    labels[:50] = 0
+    assert intercepts(labels, [paths.circle(50, 50, 40)]) == pytest.approx((2, 40 * math.pi))
+    assert intercepts(np.zeros((100, 100), np.int32), [paths.circle(50, 50, 40)]) == (0, 0)
+
+
+def test_a_grain_of_one_pixel_counts_and_a_shorter_run_does_not() -> None:
+    labels = np.arange(1, 10, dtype=np.int32).reshape(3, 3)
+    assert intercepts(labels, [paths.line(0, 0.5, 3, 0.5)]) == (2, 3)
+    assert intercepts(labels, [paths.line(1.2, 1.5, 1.7, 1.5)]) == pytest.approx((0, 0.5))
+
+
+def test_a_line_that_ends_on_a_boundary_has_no_half_there() -> None:
+    labels = np.array([[0, 0, 1, 1, 2, 2, 0, 0]], np.int32)
+    assert intercepts(labels, [paths.line(0, 0.5, 8, 0.5)]) == (2, 4)
+    assert intercepts(labels, [paths.line(2, 0.5, 8, 0.5)]) == (1.5, 4)
+    assert intercepts(labels, [paths.line(2, 0.5, 6, 0.5)]) == (1, 4)
+
+
+def test_of_nothing_g_is_without_end() -> None:
+    assert (g_from_area_density(0), g_from_line_density(0)) == (-math.inf, -math.inf)
+    assert g_from_area_density(1) == -2.954
+    assert g_from_area_density(10) == pytest.approx(3.321928 - 2.954, abs=1e-12)
+    assert g_from_line_density(1) == -3.288
+    assert g_from_line_density(10) == pytest.approx(6.643856 - 3.288, abs=1e-12)
+    assert iso(3.0) == 2.955
+
+
+def test_intercepts_per_mm_by_hand() -> None:
+    """Upright bands 20 px wide at 5 µm per px: 10 per mm along level lines, 0 along upright ones."""
+    labels = np.tile(np.repeat(np.arange(1, 11, dtype=np.int32), 20), (200, 1))
+    found = grain_size_number("intercept-lines", [Field(labels, 5.0)] * 2)
+    assert found.density_unit == "mm⁻¹"
+    count, length = intercepts(labels, paths.line_grid(200, 200))
+    assert (found.count, found.fields) == (2 * count, 2)
+    assert found.density.value == pytest.approx(count / (length * 0.005))
+    assert found.mean_size == pytest.approx(1 / found.density.value)
+    assert found.g.value == g_from_line_density(found.density.value)
+    assert found.relative_accuracy == pytest.approx(0, abs=1e-9)
+
+
+def test_two_fields_have_an_interval_by_hand() -> None:
+    """N_A of 3 and 5 per mm²: 4 ± 12.7062·√2/√2."""
+    fields = []
+    for count in (3, 5):
+        labels = np.zeros((100, 100), np.int32)
+        labels[10, 10 : 10 + 2 * count : 2] = np.arange(1, count + 1)
+        fields.append(Field(labels, 10.0))
+    found = grain_size_number("planimetric-rectangle", fields)
+    assert found.density.value == 4
+    assert found.density.low == 0.0
+    assert found.density.high == pytest.approx(4 + 12.7062, abs=1e-4)
+    assert found.density_unit == "mm⁻²"
+
+
+def test_grains_that_meet_at_corners_are_two() -> None:
+    boundaries = np.eye(4, dtype=bool)
+    labels = label_grains(boundaries)
+    assert labels.dtype == np.int32
+    assert (labels[boundaries] == 0).all()
+    assert len({labels[0, 3], labels[3, 0], 0}) == 3
+    assert labels.max() == 2
+
+
+def test_the_largest_grain_of_a_sample_by_hand() -> None:
+    """Of two equal images at 2 µm per px the largest disc, of radius 12 px, is the second grain of the first."""
+    sample = Sample.of([Result(make_result(name, um_per_px=2.0)) for name in ("a", "b")])
+    pixels = sample.results[0].grains[1].area
+    found = largest_grain(sample)
+    assert (found.image, found.grain, found.touches_edge) == ("a", 2, False)
+    assert found.area == pytest.approx(pixels * 4e-6, rel=1e-12)
+    area = sample.area.copy()
+    area[7] = 1e9
+    found = largest_grain(dataclasses.replace(sample, area=area))
+    assert (found.image, found.grain, found.touches_edge) == ("b", 4, True)
+    assert found.area == pytest.approx(1e3, rel=1e-12)
+    with pytest.raises(NoScale, match="an ASTM grain size"):
+        largest_grain(Sample.of([Result(make_result("a"))]))
+
+
+def test_each_image_of_a_sample_is_a_field_cut_to_its_frame() -> None:
+    results = [Result(make_result(name, um_per_px=scale)) for name, scale in (("a", 2.0), ("b", 4.0))]
+    (found,) = grain_size_numbers(Sample.of(results), ["mean-area"])
+    fields = [Field(each.label_map[each.frame.slices], each.um_per_px or 0) for each in results]
+    assert found == grain_size_number("mean-area", fields)
+    with pytest.raises(NothingCounted, match="image empty"):
+        grain_size_numbers(Sample.of([Result(make_result("empty", um_per_px=1.0, masks=[]))]), ["mean-area"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -74,3 +76,78 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
         found = population(sample, "number", Resampling("grain", 200, seed=seed), edge_correction=True).percentiles[50]
         held += found.low is not None and found.high is not None and found.low <= truth <= found.high
     assert 0.90 <= held / 200 <= 0.99
+
+
+# By hand ------------------------------------------------------------------------------------------------------------
+
+
+class Rising:
+    """An estimate that says how often it was asked, and keeps what it was given: its resamples are 1, 2, 3, …"""
+
+    def __init__(self) -> None:
+        self.given: list[NDArray[np.float64]] = []
+
+    def __call__(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.given.append(times)
+        return np.array([len(self.given) - 1.0])
+
+
+@pytest.mark.parametrize("by", ["grain", "image"])
+def test_the_ends_are_percentiles_expanded_as_students_t(by: Literal["grain", "image"]) -> None:
+    """Of ten units: t₉ at 2.5 % is −2.262157, times √(10/9) it is −2.384524, below which lie 0.8551 % of a normal."""
+    image, images = (np.zeros(10, np.int64), 1) if by == "grain" else (np.repeat(np.arange(10), 3), 10)
+    (found,) = Resampling(by, resamples=1001).intervals(Rising(), image, images)
+    assert found.value == 0.0
+    assert (found.low, found.high) == pytest.approx((1 + 8.551, 1001 - 8.551), abs=0.01)
+
+
+def test_a_lower_level_is_a_narrower_interval() -> None:
+    """Of ten units at 50 %: t₉ is −0.702722, expanded −0.740734, below which lie 22.943 %."""
+    (found,) = Resampling("grain", 1001, level=0.5).intervals(Rising(), np.zeros(10, np.int64), 1)
+    assert (found.low, found.high) == pytest.approx((1 + 229.43, 1001 - 229.43), abs=0.05)
+
+
+def test_a_resample_has_as_many_grains_as_the_sample() -> None:
+    estimate = Rising()
+    Resampling("grain", 50).intervals(estimate, np.repeat(np.arange(3), 4), 3)
+    whole, *drawn = estimate.given
+    assert whole.tolist() == [1.0] * 12
+    assert len(drawn) == 50
+    assert {times.sum() for times in drawn} == {12.0}
+    assert any(len(set(times[:4])) > 1 for times in drawn), "grains of one image are drawn apart"
+    assert np.mean(drawn, axis=0) == pytest.approx(np.ones(12), abs=0.6)
+
+
+def test_a_resample_of_images_takes_all_grains_of_an_image_as_often() -> None:
+    estimate, image = Rising(), np.array([0, 0, 0, 1, 2, 2])
+    Resampling("image", 1000).intervals(estimate, image, 4)  # the fourth has no grains
+    for times in estimate.given[1:]:
+        of_image = [set(times[image == index]) for index in range(3)]
+        assert all(len(each) == 1 for each in of_image)
+        assert sum(sum(each) for each in of_image) <= 4
+    assert any(times.sum() == 0 for times in estimate.given[1:]), "the fourth image four times"
+
+
+def test_nothing_is_drawn_where_there_is_one_unit_or_no_resample_is_asked_for() -> None:
+    for by, resamples, image, images in (
+        ("grain", 50, [0], 1),
+        ("image", 50, [0, 0, 0], 1),
+        ("grain", 0, [0, 0, 0], 1),
+    ):
+        estimate = Rising()
+        (found,) = Resampling(by, resamples).intervals(estimate, np.array(image), images)  # type: ignore[arg-type]
+        assert (found.low, found.high) == (None, None)
+        assert len(estimate.given) == 1
+
+
+def test_a_figure_that_came_out_as_nan_has_no_interval_and_the_others_have_theirs() -> None:
+    def estimate(times: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([times[0] or np.nan, times.max()])
+
+    first, other = Resampling("grain", 200).intervals(estimate, np.zeros(5, np.int64), 1)
+    assert (first.value, first.low, first.high) == (1.0, None, None)
+    assert other.low is not None
+
+
+def test_unless_asked_otherwise_there_are_two_thousand_resamples_at_95_percent() -> None:
+    assert Resampling("grain") == Resampling("grain", resamples=2000, level=0.95, seed=0)

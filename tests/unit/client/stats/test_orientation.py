@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,3 +67,63 @@ def test_turning_all_grains_turns_the_mean(angles: list[float], turn: float) -> 
     if one.resultant > 1e-3:
         difference = (other.mean - one.mean - turn) % 180
         assert min(difference, 180 - difference) == pytest.approx(0, abs=1e-3)
+
+
+def test_rayleigh_by_hand() -> None:
+    """Zar (1999), eq. 27.4: P = exp(√(1 + 4n + 4(n² − R²)) − (1 + 2n)); of 0°, 0°, 0°, 90°: n = 4, R = 3 − 1."""
+    found = measured([0.0, 0.0, 0.0, 90.0])
+    assert found.resultant == pytest.approx(0.5)
+    assert found.p_value == pytest.approx(np.exp(np.sqrt(65) - 9))
+    assert found.p_value == pytest.approx(0.3916, abs=1e-4)
+    assert measured([0.0, 90.0]).p_value == pytest.approx(1.0)
+
+
+def test_by_area_a_grain_counts_its_area() -> None:
+    """Areas 1 : 4 at right angles: R̄ = 0.8 − 0.2, and they are worth (Σw)²/Σw² = 25/17 grains."""
+    sample = make_sample([10.0, 20.0], angles=[0.0, 90.0])
+    found = orientation(sample, "area", edge_correction=True)
+    assert found.mean == pytest.approx(90)
+    assert found.resultant == pytest.approx(0.6)
+    assert found.p_value == pytest.approx(0.6589, abs=1e-4)
+    assert (found.rose[0], found.rose[9]) == pytest.approx((0.2, 0.8))
+    assert (found.weighting, found.grains, found.equant) == ("area", 2, 0)
+
+
+def test_the_mean_is_between_0_and_180() -> None:
+    assert measured([170.0, 172.0]).mean == pytest.approx(171)
+    assert measured([80.0, 84.0]).mean == pytest.approx(82)
+
+
+def test_an_axis_at_180_degrees_is_one_at_0() -> None:
+    assert measured([180.0]).rose[0] == 1.0
+    assert measured([180.0]).mean == pytest.approx(measured([0.0]).mean)
+
+
+def test_grains_a_fifth_longer_than_wide_have_an_orientation() -> None:
+    found = measured([10.0, 20.0], aspect_ratios=[1.2, 1.199])
+    assert (found.grains, found.equant) == (1, 1)
+    assert found.mean == pytest.approx(10)
+
+
+def test_a_grain_that_the_frame_cuts_is_in_no_count() -> None:
+    sample = make_sample([10.0] * 4, angles=[10.0, 50.0, 90.0, 90.0], aspect_ratios=[2.0, 2.0, 1.0, 1.0])
+    cut = dataclasses.replace(sample, touches_edge=np.array([False, True, False, True]))
+    found = orientation(cut, "number", edge_correction=True)
+    assert (found.grains, found.equant) == (1, 1)
+    assert found.mean == pytest.approx(10)
+    nothing = orientation(dataclasses.replace(cut, aspect_ratio=np.ones(4)), "number", edge_correction=True)
+    assert (nothing.grains, nothing.equant) == (0, 2)
+
+
+def test_the_rose_has_as_many_bins_as_asked_for() -> None:
+    sample = make_sample([10.0] * 2, angles=[0.0, 179.0])
+    assert orientation(sample, "number", edge_correction=True, bins=4).rose == (0.5, 0.0, 0.0, 0.5)
+    equant = make_sample([10.0], aspect_ratios=[1.0])
+    assert orientation(equant, "number", edge_correction=True, bins=4).rose == (0.0,) * 4
+    assert len(orientation(equant, "number", edge_correction=True).rose) == 18
+
+
+def test_each_bin_of_the_rose_is_ten_degrees_from_its_lower_limit_on() -> None:
+    for index in range(18):
+        for angle in (10 * index, 10 * index + 9.99):
+            assert np.flatnonzero(measured([float(angle)]).rose).tolist() == [index]

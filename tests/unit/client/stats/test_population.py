@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats as reference
 
 from grainserve.results.size_curve import size_curve
@@ -187,3 +189,84 @@ def test_grains_that_are_there_twice_change_nothing_in_the_mean(sizes: list[floa
 def test_an_interval_on_a_falling_scale_swaps_its_ends() -> None:
     found = Interval(250.0, 125.0, 500.0).map(phi)
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.0, 3.0))
+
+
+# By hand ------------------------------------------------------------------------------------------------------------
+
+
+def test_unless_asked_otherwise_nine_percentiles_are_told() -> None:
+    assert list(measured([10.0, 20.0]).percentiles) == [5, 10, 16, 25, 50, 75, 84, 90, 95]
+
+
+def test_two_grains_by_number_and_by_area() -> None:
+    """10 and 20 µm: areas 1 : 4. Means 15 and (10 + 4·20)/5; means of ln d differ by (1/2 and 4/5) ln 2 from ln 10."""
+    number, area = measured([20.0, 10.0]), measured([20.0, 10.0], "area")
+    assert (number.weighting, area.weighting) == ("number", "area")
+    assert (number.mean.value, area.mean.value) == pytest.approx((15, 18))
+    assert number.log_normal.geometric_mean.value == pytest.approx(10 * math.sqrt(2))
+    assert area.log_normal.geometric_mean.value == pytest.approx(10 * 2**0.8)
+    assert number.log_normal.geometric_sd.value == pytest.approx(math.sqrt(2))
+    assert area.log_normal.geometric_sd.value == pytest.approx(2**0.4)
+
+
+def test_ks_distance_by_hand() -> None:
+    """ln d is z = −1 and 1 by number: Φ is 0.1587 where the grains' curve steps from 0 to 0.5. By area, 1 : 4, z is
+    −2 and 0.5: Φ is 0.6915 at the step from 0.2 to 1. With 4 : 1 it is 0.3085 at the step from 0 to 0.8."""
+    assert measured([10.0, 20.0]).log_normal.ks_distance == pytest.approx(0.5 - 0.15866, abs=1e-5)
+    assert measured([10.0, 20.0], "area").log_normal.ks_distance == pytest.approx(0.69146 - 0.2, abs=1e-5)
+    turned = dataclasses.replace(make_sample([10.0, 20.0]), area=np.array([4.0, 1.0]))
+    found = population(turned, "area", NONE, edge_correction=True)
+    assert found.log_normal.ks_distance == pytest.approx(0.8 - 0.30854, abs=1e-5)
+
+
+def test_a_tail_of_coarse_grains_is_negative_skewness() -> None:
+    found = measured(np.concatenate([normal_in_phi(0, 0.3, 800), normal_in_phi(-3, 0.5, 200)])).folk_ward
+    assert found is not None
+    assert found.skewness.value < -0.3
+    assert found.skewness_class == "very negative-skewed"
+
+
+def test_each_measure_of_folk_and_ward_by_hand() -> None:
+    """φ 5, 16, 25, 50, 75, 84, 95 = −1.5, −0.5, 0.25, 1, 2, 3.5, 5.5: no two differences are alike."""
+    at = {0: -1.5, 5: -1.5, 16: -0.5, 25: 0.25, 50: 1.0, 75: 2.0, 84: 3.5, 95: 5.5, 100: 5.5}
+    n = 20_000
+    found = measured(1000 * 2.0 ** -np.interp((np.arange(n) + 0.5) / n * 100, list(at), list(at.values()))).folk_ward
+    assert found is not None
+    assert found.mean.value == pytest.approx(4 / 3, abs=1e-3)
+    assert found.sorting.value == pytest.approx(4 / 4 + 7 / 6.6, abs=1e-3)
+    assert found.skewness.value == pytest.approx(1 / 8 + 2 / 14, abs=1e-3)
+    assert found.kurtosis.value == pytest.approx(7 / (2.44 * 1.75), abs=1e-3)
+    assert found.kurtosis_class == "very leptokurtic"
+
+
+class Drawn(Resampling):
+    """A resampling of one resample, which is given; each figure is told as it says."""
+
+    def intervals(self, estimate: Any, image: NDArray[np.int64], images: int) -> list[Interval]:
+        return [Interval(float(value)) for value in estimate(np.arange(image.size) % 3.0)]
+
+
+@given(SIZES.map(sorted))
+def test_a_grain_drawn_twice_is_two_and_one_that_is_not_drawn_is_none(sizes: list[float]) -> None:
+    drawn = population(make_sample(sizes), "area", Drawn("grain"), edge_correction=True)
+    repeated = measured([size for index, size in enumerate(sizes) for _ in range(index % 3)], "area")
+    assert drawn.mean.value == pytest.approx(repeated.mean.value)
+    assert drawn.log_normal.geometric_mean.value == pytest.approx(repeated.log_normal.geometric_mean.value)
+    assert min(sizes[1:]) <= drawn.percentiles[5].value <= drawn.percentiles[95].value <= max(sizes)
+
+
+def test_what_is_not_drawn_leaves_no_trace_in_the_percentiles() -> None:
+    """Of 1, 2, 3 and 10 µm are drawn none, one, two and none: 1/6 is finer than 2 µm, and 2/3 than 3 µm."""
+    drawn = population(make_sample([1.0, 2.0, 3.0, 10.0]), "number", Drawn("grain"), edge_correction=True)
+    assert drawn.percentiles[5].value == 2.0
+    assert drawn.percentiles[50].value == pytest.approx(2 + (1 / 2 - 1 / 6) / (2 / 3 - 1 / 6))
+    assert drawn.percentiles[95].value == 3.0
+
+
+def test_where_a_resample_may_hold_no_grain_there_is_no_interval() -> None:
+    """Two images, one of them empty: a quarter of the resamples are that one twice."""
+    sample = dataclasses.replace(make_sample([10.0, 20.0, 30.0]), images=("full", "empty"), frames=np.full((2, 2), 1e9))
+    found = population(sample, "number", Resampling("image", 50), edge_correction=True, percents=(50,))
+    assert (found.mean.value, found.mean.low, found.mean.high) == (20.0, None, None)
+    assert found.folk_ward is not None
+    assert (found.percentiles[50].low, found.folk_ward.kurtosis.high) == (None, None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -118,3 +119,62 @@ def test_corrected_for_the_frame_a_mean_is_nearer_the_truth_than_with_or_without
     assert seen.mean() < truth - 4
     assert seen[weights > 0].mean() < truth - 4
     assert np.average(seen, weights=weights) == pytest.approx(truth, abs=2)
+
+
+# By hand ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_scale_lengths_are_the_pixels_of_the_results() -> None:
+    sample = Sample.of([result("a", None)], name="dune", images=["first"])
+    assert (sample.name, sample.images, sample.unit) == ("dune", ("first",), "px")
+    assert sample.diameter.tolist() == [each.properties["equivalentDiameter"] for each in result("a", None).grains]
+    assert sample.area.tolist() == [each.properties["area"] for each in result("a", None).grains]
+    assert sample.frames.tolist() == [[WIDTH, HEIGHT]]
+    assert len(sample.results) == 1
+
+
+def test_a_sample_is_called_after_its_first_image_unless_it_is_named() -> None:
+    assert Sample.of([result("a"), result("b")]).name == "a"
+    assert Sample.of([result("a"), result("b")], images=["x", "y"]).name == "x"
+    assert Sample.of([result("a")], name="").name == ""
+
+
+def test_all_that_a_grain_is_comes_from_its_result() -> None:
+    data = make_result(um_per_px=2.0)
+    data["segmentedObjects"][1]["properties"] |= {"orientationFromX": 33.0, "aspectRatio": 1.7, "lowPrecision": True}
+    sample = Sample.of([Result(data)])
+    assert sample.orientation.tolist() == [120.0, 33.0, 120.0, 120.0]
+    assert sample.aspect_ratio.tolist() == [1.2, 1.7, 1.2, 1.2]
+    assert sample.below_detection.tolist() == [False, True, False, False]
+    assert sample.touches_edge.tolist() == [False, False, False, True]
+
+
+def test_which_images_lack_a_scale_is_said() -> None:
+    with pytest.raises(MixedScales, match="2 of the sample's images have no scale \\(a, c\\)"):
+        Sample.of([result("a", None), result("b"), result("c", None)])
+
+
+def test_a_grain_without_a_size_counts_nothing() -> None:
+    sample = make_sample([10.0, np.nan, 20.0])
+    for edge_correction in (True, False):
+        assert sample.stands_for(edge_correction=edge_correction).tolist() == [1, 0, 1]
+
+
+def test_corrected_a_whole_grain_counts_one_over_its_chance_and_a_cut_one_nothing() -> None:
+    sample = dataclasses.replace(
+        make_sample([10.0, 20.0, 30.0]),
+        inclusion=np.array([0.8, 0.5, 0.0]),
+        touches_edge=np.array([False, False, True]),
+    )
+    assert sample.stands_for(edge_correction=True).tolist() == [1.25, 2.0, 0.0]
+    assert sample.stands_for(edge_correction=False).tolist() == [1.0, 1.0, 1.0]
+    assert sample.weights("number", edge_correction=True).tolist() == [1.25, 2.0, 0.0]
+    areas = np.pi / 4 * np.array([10.0, 20.0, 30.0]) ** 2
+    assert sample.weights("area", edge_correction=True) == pytest.approx(areas * [1.25, 2, 0])
+    assert sample.weights("area", edge_correction=False) == pytest.approx(areas)
+
+
+def test_a_sample_without_any_grain_has_arrays_of_none() -> None:
+    empty = Sample.of([Result(make_result(masks=[], um_per_px=2.0))])
+    assert (empty.inclusion.shape, empty.frames.tolist()) == ((0,), [[2 * WIDTH, 2 * HEIGHT]])
+    assert empty.coverage == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grainserve.storage.bucket import Bucket
-from grainserve.storage.clock import AGREE, JUMP, MEMORY, ServerClock
+from grainserve.storage.clock import AGREE, JUMP, MEMORY, ServerClock, is_storages, written_at
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -167,3 +167,88 @@ def test_a_bucket_hears_the_time_from_its_answers(bucket_name: str) -> None:
     bucket = Bucket(bucket_name)
     assert list(bucket.names("")) == []
     assert abs(bucket.clock.now() - datetime.now(UTC)) < timedelta(seconds=3)
+
+
+# By hand --------------------------------------------------------------------------------------------------------------
+
+
+def shown(*seconds: float, way: float = 0.0, then: int = 1) -> float:
+    """What a clock shows, in seconds after noon, that heard of noon and then of these, the last of them so often."""
+    clock = ServerClock(Local())
+    clock.hear(answer(NOON))
+    for each in [*seconds, *seconds[-1:] * (then - 1)]:
+        clock.hear(answer(NOON + timedelta(seconds=each), way=way))
+    return (clock.now() - NOON).total_seconds()
+
+
+def test_one_answer_may_set_the_clock_five_seconds_on_and_no_more() -> None:
+    assert (shown(1), shown(5), shown(6)) == (1, 5, 0)
+
+
+def test_three_answers_in_a_row_set_it_anywhere() -> None:
+    assert (shown(6, then=2), shown(6, then=3), shown(-7, then=2), shown(-7, then=3)) == (0, 6, 0, -7)
+
+
+def test_an_answer_may_be_late_by_its_way_and_a_second_and_five() -> None:
+    """However often one says so that is not later than that, it is no news."""
+    assert (shown(-6, then=9), shown(-8, way=2.0, then=9)) == (0, 0)
+    assert shown(-9, way=2.0, then=3) == -9
+
+
+def test_answers_agree_that_are_five_seconds_apart_and_the_latest_time_counts() -> None:
+    assert (shown(100, 105, 105), shown(105, 100, 100), shown(100, 106, 106)) == (105, 105, 0)
+    assert shown(100, 106, 106, 106) == 106
+
+
+def test_after_it_was_set_anywhere_a_wrong_answer_sets_it_no_further() -> None:
+    assert shown(100, 100, 100, 200, 200) == 100
+    assert shown(100, 100, 0, 100) == 0, "not in a row"
+
+
+def test_what_was_known_is_forgotten_a_window_after_the_one_it_was_heard_in() -> None:
+    """Here it turns out to be three seconds ahead, as of a clock of ours that runs fast."""
+
+    def ahead(*times: float) -> float:
+        local = Local()
+        clock = ServerClock(local)
+        clock.hear(answer(NOON))
+        for time in times:
+            local.time = Local.time + time
+            clock.hear(answer(NOON + timedelta(seconds=round(time) - 3)))
+        return (clock.now() - NOON).total_seconds() - times[-1]
+
+    assert ahead(MEMORY - 10) == 0
+    assert ahead(MEMORY + 10) == 0
+    assert ahead(MEMORY + 10, 2 * MEMORY) == 0
+    assert ahead(MEMORY + 10, 2 * MEMORY + 30) == -3
+    assert ahead(2 * MEMORY - 10) == 0
+    assert ahead(2 * MEMORY + 10) == -3
+
+
+@pytest.mark.parametrize(("status", "its_own"), [(199, False), (200, True), (299, True), (300, False), (None, False)])
+def test_only_successes_are_storages(status: int | None, its_own: bool) -> None:
+    response = answer(NOON)
+    response.status_code = status  # type: ignore[assignment]
+    assert is_storages(response) == its_own
+
+
+def test_an_answer_is_storages_by_its_headers_or_as_json() -> None:
+    bare = answer(NOON, kind="text/plain")
+    assert not is_storages(bare)
+    bare.headers["x-goog-hash"] = "crc32c=AAAAAA=="
+    assert is_storages(bare)
+    untyped = answer(NOON)
+    del untyped.headers["Content-Type"]
+    assert not is_storages(untyped)
+    assert is_storages(answer(NOON, kind="application/json; charset=UTF-8"))
+
+
+def test_when_an_object_was_written_is_said_in_utc() -> None:
+    response = answer(None)
+    assert written_at(response) is None
+    response.headers["Last-Modified"] = "Sat, 21 Nov 2026 14:00:00 +0200"
+    assert written_at(response) == NOON
+    response.headers["Last-Modified"] = "Sat, 21 Nov 2026 12:00:00 -0000"  # no zone is told
+    found = written_at(response)
+    assert found == NOON
+    assert found.tzinfo is not None

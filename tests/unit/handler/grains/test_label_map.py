@@ -127,3 +127,117 @@ def test_invariants_of_every_label_map(masks: list[Mask], min_area: int, fractio
         assert ndimage.label(region)[1] == 1
     again = label_map(masks[::-1], SIDE, SIDE, min_area, fraction)
     assert (again.labels == found.labels).all()
+
+
+# By hand --------------------------------------------------------------------------------------------------------------
+
+WHOLE = block(5, 25, 5, 25)  # 400 px
+
+
+def found_in(*masks: tuple[NDArray[np.bool_], float], **limits: float) -> list[int]:
+    """The areas of the grains, in their order."""
+    labels = grains(*(mask_of(frame, score) for frame, score in masks), **limits)  # type: ignore[arg-type]
+    return [int(area) for area in np.bincount(labels.ravel())[1:]]
+
+
+def test_a_grain_and_its_near_copy_are_no_cluster() -> None:
+    """Both cover 0.75 of the whole, and would be a cluster's grains. Near copies agree by more than 0.8."""
+    grain = block(5, 25, 5, 20)
+    for copy in (block(5, 25, 6, 21), block(5, 24, 5, 20), block(5, 22, 5, 20)):
+        assert found_in((WHOLE, 0.9), (grain, 0.9), (copy, 0.89)) == [400]
+    not_so_near = block(5, 21, 5, 20)  # 240 of 300 px: 0.8
+    assert found_in((WHOLE, 0.9), (grain, 0.9), (not_so_near, 0.89)) == [300]
+
+
+def test_of_near_copies_only_the_better_one_counts_whichever_is_larger() -> None:
+    larger, smaller = block(5, 15, 5, 15), block(5, 15, 5, 14)
+    assert found_in((larger, 0.9), (smaller, 0.5)) == [100]
+    assert found_in((larger, 0.5), (smaller, 0.9)) == [90]
+
+
+def test_a_mask_lies_in_another_from_85_percent_on() -> None:
+    """A little better, so that it is painted first unless it is a part."""
+    assert found_in((WHOLE, 0.9), (block(10, 15, 8, 28), 0.93)) == [400]  # 17 of 20 columns
+    assert found_in((WHOLE, 0.9), (block(10, 14, 9, 28), 0.93)) == [336, 76]  # 16 of 19
+
+
+def test_a_cluster_is_covered_by_70_percent() -> None:
+    """Of 200 px the grains have 140."""
+    cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 12), block(5, 15, 14, 21)
+    assert found_in((cluster, 0.9), (left, 0.9), (right, 0.9)) == [70, 70]
+    right[5, 20] = False
+    assert found_in((cluster, 0.9), (left, 0.9), (right, 0.9)) == [200]
+
+
+def test_what_two_grains_of_a_cluster_both_have_covers_it_once() -> None:
+    """Of 20 columns they have 8 each, and 12 together."""
+    cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 13), block(5, 15, 9, 17)
+    assert found_in((cluster, 0.9), (left, 0.9), (right, 0.9)) == [200]
+
+
+def test_one_part_however_large_makes_no_cluster() -> None:
+    assert found_in((WHOLE, 0.9), (block(5, 25, 5, 20), 0.94)) == [400]
+
+
+def test_a_cluster_goes_by_the_score_of_its_grains_weighted_by_area() -> None:
+    """100 px of 0.8 and 40 px of 0.5 have 0.714: up to 0.764 the cluster of 200 px gives way."""
+    cluster, large, small = block(5, 15, 5, 25), block(5, 15, 5, 15), block(5, 15, 16, 20)
+    assert found_in((cluster, 0.76), (large, 0.8), (small, 0.5)) == [100, 40]
+    assert found_in((cluster, 0.77), (large, 0.8), (small, 0.5)) == [200]
+
+
+def test_a_part_goes_up_to_a_score_of_005_more_than_its_grains() -> None:
+    part = block(8, 12, 8, 12)
+    assert found_in((WHOLE, 0.9), (part, 0.949)) == [400]
+    assert sorted(found_in((WHOLE, 0.9), (part, 0.951))) == [16, 384]
+
+
+def test_a_part_that_went_is_no_cluster_of_its_own_parts() -> None:
+    part, left, right = block(8, 18, 8, 22), block(8, 18, 8, 14), block(8, 18, 16, 22)
+    assert found_in((WHOLE, 0.9), (part, 0.9), (left, 0.9), (right, 0.9)) == [400]
+
+
+def test_a_grain_keeps_half_of_itself_at_least() -> None:
+    better = block(5, 15, 5, 15)
+    assert found_in((better, 0.9), (block(5, 15, 10, 20), 0.5)) == [100, 50]
+    worse = block(5, 15, 10, 20)
+    worse[5, 19] = False  # 99 px, of which 49 are left
+    assert found_in((better, 0.9), (worse, 0.5)) == [100]
+
+
+def test_size_limits_hold_what_they_name_and_hold_for_what_is_left() -> None:
+    grain = block(5, 15, 5, 15)
+    assert found_in((grain, 0.9), min_area=100) == [100]
+    assert found_in((grain, 0.9), min_area=101) == []
+    assert found_in((grain, 0.9), max_area_fraction=100 / SIDE**2) == [100]
+    assert found_in((grain, 0.9), max_area_fraction=99 / SIDE**2) == []
+    overlapped = (block(5, 15, 11, 21), 0.5)  # 60 px are left of it
+    assert found_in((grain, 0.9), overlapped, min_area=60) == [100, 60]
+    assert found_in((grain, 0.9), overlapped, min_area=61) == [100]
+
+
+def test_a_mask_without_a_pixel_is_no_grain_even_without_a_limit() -> None:
+    empty = Mask(0, 0, np.zeros((0, 0), bool), 0.9, 1.0)
+    assert clean(empty) is empty
+    assert label_map([empty, mask_of(block(1, 2, 1, 2))], SIDE, SIDE, 0, 1.0).labels.sum() == 1
+
+
+def test_a_speck_above_and_left_of_a_grain_does_not_move_it() -> None:
+    cleaned = clean(mask_of(block(5, 15, 5, 15) | block(2, 3, 1, 2)))
+    assert (cleaned.x, cleaned.y, cleaned.patch.shape, cleaned.hole_area) == (5, 5, (10, 10), 0)
+
+
+def test_pieces_that_meet_at_a_corner_are_two() -> None:
+    assert clean(mask_of(block(5, 10, 5, 10) | block(10, 14, 10, 14))).area == 25
+
+
+def test_of_what_a_better_grain_leaves_the_largest_piece_is_the_grain() -> None:
+    """A band through the middle: 3 of 10 columns, 2 left of it and 5 right."""
+    assert found_in((block(5, 15, 7, 10), 0.9), (block(5, 15, 5, 15), 0.5), min_area=1) == [30, 50]
+
+
+def test_grains_of_one_row_are_in_the_order_of_their_first_pixels() -> None:
+    first, late = block(5, 10, 12, 14), block(6, 10, 2, 20) & ~block(5, 10, 11, 15)
+    late |= block(5, 6, 20, 21) | block(6, 7, 20, 21)
+    labels = grains(mask_of(late, 0.9), mask_of(first, 0.5))
+    assert labels[5, 12] == 1
