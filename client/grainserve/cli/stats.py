@@ -27,6 +27,9 @@ def stats(
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
+    gradistat: Annotated[
+        bool, typer.Option("--gradistat", help="Add moments, modes, size classes and textural group as GRADISTAT does.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
@@ -59,7 +62,7 @@ def stats(
         shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
         if out is not None:
             summary.to_json(out)
-        print_summary(summary, shown, console)
+        print_summary(summary, shown, console, gradistat=gradistat)
         if out is not None:
             console.print(f"all of it is in {escape(str(out))}")
 
@@ -70,5 +73,6 @@ def add_to(app: typer.Typer) -> None:
         epilog="Examples:\n\n"
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
         "grainserve stats results/sand_*.json --percentiles 10,30,50,60\n\n"
+        "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

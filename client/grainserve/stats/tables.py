@@ -12,21 +12,34 @@ from rich.table import Table
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
+from grainserve.stats.gradistat import Gradistat
+from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import FolkWard
 from grainserve.stats.rounding import interval_text, number_text, p_value_text
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
+_METHODS = {
+    "arithmetic": "moments, arithmetic",
+    "geometric": "moments, geometric",
+    "logarithmic": "moments, φ",
+    "folk_ward_geometric": "Folk & Ward, geometric",
+    "folk_ward_logarithmic": "Folk & Ward, φ",
+}
+_MEASURES = ("mean", "sorting", "skewness", "kurtosis")
 
 
-def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Console) -> None:
+def print_summary(
+    summary: Summary, weightings: Sequence[Weighting], console: Console, *, gradistat: bool = False
+) -> None:
     """Prints a summary.
 
     Args:
         summary: summary to print.
         weightings: weightings of the sizes to show.
         console: console to print to.
+        gradistat: whether to print what GRADISTAT tells as well.
     """
     _print_head(summary, console)
     console.print(_sizes(summary, weightings))
@@ -34,6 +47,12 @@ def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Co
     if summary.number.folk_ward:
         console.print(_folk_ward(summary, weightings))
         console.print(_wentworth(summary, weightings))
+    if gradistat:
+        described = {f"by {each}": summary.population(each).gradistat for each in weightings}
+        console.print(_measures(described, summary.unit))
+        console.print(_spread(described, summary.unit))
+        if summary.number.gradistat.texture:
+            console.print(_texture(described))
     _print_orientation(summary, console)
     if len(summary.images) > 1:
         console.print(_images(summary))
@@ -114,6 +133,54 @@ def _wentworth(summary: Summary, weightings: Sequence[Weighting]) -> Table:
     for name in reversed(summary.number.wentworth or {}):
         if any(each[name] for each in shares):
             table.add_row(name, *(f"{each[name]:.1%}" for each in shares))
+    return table
+
+
+def _measures(described: dict[str, Gradistat], unit: str) -> Table:
+    table = _table("GRADISTAT (2001)", *described)
+    for method, title in _METHODS.items():
+        measured = [getattr(each, method) for each in described.values()]
+        if measured[0] is None:
+            continue
+        lengths = ("mean",) if "geometric" in method else ("mean", "sorting")
+        for name in _MEASURES:
+            own_unit = f" ({'φ' if title.endswith('φ') else unit})" if name in lengths else ""
+            table.add_row(f"{title}: {name}{own_unit}", *(_measure(each, name) for each in measured))
+    return table
+
+
+def _measure(measures: Measures, name: str) -> str:
+    value: Interval = getattr(measures, name)
+    return "\n".join(filter(None, (_interval(value), getattr(measures, f"{name}_class"))))
+
+
+def _spread(described: dict[str, Gradistat], unit: str) -> Table:
+    table = _table("spread and modes", *described)
+    for name, title in (
+        ("d90_over_d10", "D90/D10"),
+        ("d90_minus_d10", f"D90 − D10 ({unit})"),
+        ("d75_over_d25", "D75/D25"),
+        ("d75_minus_d25", f"D75 − D25 ({unit})"),
+        ("trask_sorting", "sorting √(D75/D25) (Trask)"),
+    ):
+        table.add_row(title, *(_interval(getattr(each.spread, name)) for each in described.values()))
+    modes = [each.modes for each in described.values()]
+    table.add_row(
+        f"modes ({unit}), highest first", *(", ".join(number_text(peak.size) for peak in each.peaks) for each in modes)
+    )
+    table.add_row("their kernel's bandwidth (φ)", *(number_text(each.bandwidth) for each in modes))
+    return table
+
+
+def _texture(described: dict[str, Gradistat]) -> Table:
+    table = _table("Folk (1954), GRADISTAT's classes", *described)
+    textures = [each.texture for each in described.values() if each.texture]
+    table.add_row("textural group", *(each.group for each in textures))
+    for name in ("gravel", "sand", "mud"):
+        table.add_row(name, *(f"{getattr(each, name):.1%}" for each in textures))
+    for name in reversed(textures[0].classes):
+        if any(each.classes[name] for each in textures):
+            table.add_row(f"  {name}", *(f"{each.classes[name]:.1%}" for each in textures))
     return table
 
 

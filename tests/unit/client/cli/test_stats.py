@@ -77,6 +77,27 @@ def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> No
     assert "resamples" not in text
 
 
+def test_gradistat_s_figures_are_shown_when_asked_for(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--gradistat", "--resamples", 50, "--json", tmp_path / "sand.txt")
+    assert code == 0, text
+    for part in (
+        "moments, arithmetic: mean (µm)",
+        "moments, φ: sorting (φ)",
+        "Folk & Ward, geometric: skewness",
+        "D90/D10",
+        "modes (µm), highest first",
+        "textural group",
+        "very coarse sand",
+    ):
+        assert part in text, part
+    written = json.loads((tmp_path / "sand.txt").read_text())["area"]["gradistat"]
+    assert written["texture"]["group"] in text
+    assert written["geometric"]["sortingClass"] in text
+    assert set(written["geometric"]["mean"]) == {"value", "low", "high"}
+    assert written["modes"]["peaks"][0]["height"] == 1
+    assert "GRADISTAT" not in run(*files, "--resamples", 0)[1]
+
+
 def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "all.json"
     code, text = run(*files, "--percentiles", "60, 10,2.5", "--resamples", 0, "--json", out)
