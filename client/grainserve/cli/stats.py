@@ -11,6 +11,8 @@ from rich.markup import escape
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
 from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents
 from grainserve.cli.terminal import console, reported
+from grainserve.errors import InvalidOption
+from grainserve.exports.workbook import check_library, write_workbook
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.sample import Sample
@@ -34,7 +36,11 @@ def stats(
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap: the same seed gives the same intervals.")] = 0,
-    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all of it as JSON.")] = None,
+    to: Annotated[
+        Literal["xlsx"] | None, typer.Option("--to", help="Write grains and statistics as a workbook, at --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The workbook's file.")] = None,
 ) -> None:
     """Say how large the grains of a sample are: percentiles with intervals, classes, orientation, ASTM grain size.
 
@@ -42,6 +48,10 @@ def stats(
     With five images or more, intervals count how images differ as well.
     """
     with reported():
+        if (to is None) != (out is None):
+            raise InvalidOption("--to and --out go together: --to xlsx --out FILE")
+        if out is not None:
+            check_library()
         files = results_in(results)
         images = [path.stem for path in files]
         pooled = [Result.from_json(path) for path in files]
@@ -60,11 +70,13 @@ def stats(
             percentiles=percents(percentiles),
         )
         shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
+        if json is not None:
+            summary.to_json(json)
         if out is not None:
-            summary.to_json(out)
+            write_workbook(summary, pooled, images, out)
         print_summary(summary, shown, console, gradistat=gradistat)
-        if out is not None:
-            console.print(f"all of it is in {escape(str(out))}")
+        for written in filter(None, (json, out)):
+            console.print(f"all of it is in {escape(str(written))}")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,5 +86,6 @@ def add_to(app: typer.Typer) -> None:
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
         "grainserve stats results/sand_*.json --percentiles 10,30,50,60\n\n"
         "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
+        "grainserve stats results/sand_*.json --to xlsx --out sand.xlsx\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

@@ -12,7 +12,7 @@ from rich.table import Table
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
-from grainserve.stats.gradistat import Gradistat
+from grainserve.stats.gradistat import METHODS, Gradistat
 from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import FolkWard
@@ -20,13 +20,6 @@ from grainserve.stats.rounding import interval_text, number_text, p_value_text
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
-_METHODS = {
-    "arithmetic": "moments, arithmetic",
-    "geometric": "moments, geometric",
-    "logarithmic": "moments, φ",
-    "folk_ward_geometric": "Folk & Ward, geometric",
-    "folk_ward_logarithmic": "Folk & Ward, φ",
-}
 _MEASURES = ("mean", "sorting", "skewness", "kurtosis")
 
 
@@ -138,7 +131,7 @@ def _wentworth(summary: Summary, weightings: Sequence[Weighting]) -> Table:
 
 def _measures(described: dict[str, Gradistat], unit: str) -> Table:
     table = _table("GRADISTAT (2001)", *described)
-    for method, title in _METHODS.items():
+    for method, title in METHODS.items():
         measured = [getattr(each, method) for each in described.values()]
         if measured[0] is None:
             continue

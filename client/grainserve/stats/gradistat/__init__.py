@@ -18,6 +18,15 @@ from grainserve.stats.interval import Interval
 
 Floats = NDArray[np.float64]
 
+METHODS = {
+    "arithmetic": "moments, arithmetic",
+    "geometric": "moments, geometric",
+    "logarithmic": "moments, φ",
+    "folk_ward_geometric": "Folk & Ward, geometric",
+    "folk_ward_logarithmic": "Folk & Ward, φ",
+}
+"""The attributes of `Gradistat` that are measures, and their titles."""
+
 
 @dataclass(frozen=True)
 class Gradistat:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from grainserve import Result
@@ -96,6 +97,22 @@ def test_gradistat_s_figures_are_shown_when_asked_for(files: list[Path], tmp_pat
     assert set(written["geometric"]["mean"]) == {"value", "low", "high"}
     assert written["modes"]["peaks"][0]["height"] == 1
     assert "GRADISTAT" not in run(*files, "--resamples", 0)[1]
+
+
+def test_grains_and_statistics_are_written_as_a_workbook(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--name", "=sand", "--to", "xlsx", "--out", tmp_path / "sand.xlsx", "--resamples", 0)
+    assert code == 0, text
+    assert "all of it is in" in text
+    book = load_workbook(tmp_path / "sand.xlsx")
+    assert [row[0].value for row in book["grains"]][:2] == ["image", "north"]
+    assert book["sample"]["B2"].value == "'=sand"
+
+
+@pytest.mark.parametrize("option", [("--to", "xlsx"), ("--out", "sand.xlsx")])
+def test_a_workbook_needs_both_options(option: tuple[str, str], files: list[Path]) -> None:
+    code, text = run(*files, *option)
+    assert code == 2
+    assert "--to xlsx --out FILE" in text
 
 
 def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
