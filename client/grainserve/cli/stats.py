@@ -9,13 +9,14 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
-from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents
+from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents, spacing
 from grainserve.cli.terminal import console, reported
 from grainserve.errors import InvalidOption
 from grainserve.exports.workbook import check_library, write_workbook
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
-from grainserve.stats.sample import Sample
+from grainserve.stats.grid import on_grid
+from grainserve.stats.sample import Sample, Size
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
 
@@ -29,6 +30,17 @@ def stats(
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
+    size: Annotated[
+        Size, typer.Option(help="What a grain's size is: its equivalent diameter, or its ellipse's minor axis.")
+    ] = "diameter",
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPACING|auto",
+            help="Count only the grains under the nodes of a grid (Wolman), this far apart, in µm where there is a "
+            "scale; auto takes a twelfth of the image's width.",
+        ),
+    ] = None,
     gradistat: Annotated[
         bool, typer.Option("--gradistat", help="Add moments, modes, size classes and textural group as GRADISTAT does.")
     ] = False,
@@ -59,7 +71,9 @@ def stats(
             console.print(
                 f"[yellow]warning:[/] {repeated} of {len(pooled)} results repeat an image: its grains count twice"
             )
-        sample = Sample.of(pooled, name or sample_name(results), images)
+        sample = Sample.of(pooled, name or sample_name(results), images, size)
+        if grid is not None:
+            sample = on_grid(sample, spacing(grid))
         summary = summarise(
             sample,
             edge_correction=edge_correction,
@@ -69,7 +83,8 @@ def stats(
             astm=methods(astm),
             percentiles=percents(percentiles),
         )
-        shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
+        both: tuple[Weighting, ...] = ("number",) if sample.grid else ("number", "area")
+        shown = both if weighting == "both" else (weighting,)
         if json is not None:
             summary.to_json(json)
         if out is not None:
@@ -86,6 +101,7 @@ def add_to(app: typer.Typer) -> None:
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
         "grainserve stats results/sand_*.json --percentiles 10,30,50,60\n\n"
         "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
+        "grainserve stats results/sand_*.json --size b-axis --grid auto\n\n"
         "grainserve stats results/sand_*.json --to xlsx --out sand.xlsx\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

@@ -100,6 +100,8 @@ def _sample(summary: Summary) -> Iterator[Row]:
     yield ("what", "value")
     yield ("sample", summary.name)
     yield ("unit of lengths", summary.unit)
+    yield ("size", summary.size)
+    yield ("only grains under a grid's nodes", summary.grid)
     yield ("images", len(summary.images))
     yield ("grains", summary.grains)
     yield ("grains that sizes are taken from", summary.used)

@@ -20,7 +20,7 @@ from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
 from grainserve.stats.population import PERCENTS, Population, population
-from grainserve.stats.sample import Sample
+from grainserve.stats.sample import Sample, Size
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Summary:
         images: figures of each image.
         grain_size_numbers: requested ASTM grain sizes.
         largest_grain: largest grain by ASTM E930; None where no ASTM grain size was requested.
+        size: what a grain's size is: `diameter` (the equivalent one) or `b-axis`.
+        grid: whether only the grains under a grid's nodes were counted.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Summary:
     images: tuple[ImageFigures, ...]
     grain_size_numbers: tuple[GrainSizeNumber, ...] = ()
     largest_grain: LargestGrain | None = None
+    size: Size = "diameter"
+    grid: bool = False
 
     def population(self, weighting: Weighting) -> Population:
         """Returns the sizes by number or by area."""
@@ -110,7 +114,7 @@ def summarise(
     Args:
         sample: sample to measure.
         edge_correction: whether to leave out grains that the frame cuts and weight the others by 1/P, where P is the
-            probability that a frame holds the grain whole.
+            probability that a frame holds the grain whole. A grid keeps away from the frame, and is not corrected.
         resamples: number of resamples of the bootstrap; 0 makes no intervals.
         level: confidence level, in (0, 1).
         seed: seed of the bootstrap's random numbers.
@@ -118,13 +122,17 @@ def summarise(
         percentiles: percents p of the D_p to compute, in (0, 100).
 
     Raises:
-        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an ASTM method is unknown.
+        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, an ASTM method is unknown, or
+            one is to be taken of a grid.
         MasksMissing: `astm` names a method, and results hold no masks.
         NoGrains: the sample has no grain that sizes can be taken from.
         NoScale: `astm` names a method, and the sample has no scale.
         NothingCounted: an image has no grain that a method of `astm` can count.
     """
     percents = checked_percents(percentiles)
+    if astm and sample.grid:
+        raise InvalidOption("ASTM E112 counts all grains: leave the grid out")
+    edge_correction = edge_correction and not sample.grid
     counts = sample.stands_for(edge_correction=edge_correction)
     if not counts.any():
         raise NoGrains(sample.name, len(sample))
@@ -146,6 +154,8 @@ def summarise(
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
         grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
+        size=sample.size,
+        grid=sample.grid,
     )
 
 

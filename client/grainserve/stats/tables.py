@@ -67,6 +67,8 @@ def _print_head(summary: Summary, console: Console) -> None:
         else f"sizes of {summary.used}, {summary.at_edge} of them cut by the frame; no edge correction",
         soft_wrap=True,
     )
+    if summary.grid:
+        console.print("grid by number: the grains under the nodes of a grid, each once", soft_wrap=True)
     if summary.below_detection:
         console.print(
             f"[yellow]warning:[/] {_grains(summary.below_detection)} under 10 px across: sizes there are of low "
@@ -79,7 +81,7 @@ def _print_head(summary: Summary, console: Console) -> None:
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
-    table = _table("diameter")
+    table = _table(summary.size)
     shown = [summary.population(each) for each in weightings]
     for weighting, each in zip(weightings, shown, strict=True):
         table.add_column(f"by {weighting} ({summary.unit})", justify="right")

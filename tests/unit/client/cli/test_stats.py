@@ -115,6 +115,19 @@ def test_a_workbook_needs_both_options(option: tuple[str, str], files: list[Path
     assert "--to xlsx --out FILE" in text
 
 
+def test_b_axes_under_a_grid(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--size", "b-axis", "--grid", "300", "--resamples", 0, "--json", tmp_path / "sand.txt")
+    assert code == 0, text
+    assert "grid by number" in text
+    assert "b-axis by number (µm)" in text
+    assert "by area (µm)" not in text.partition("log-normal")[0]
+    written = json.loads((tmp_path / "sand.txt").read_text())
+    assert (written["size"], written["grid"], written["edgeCorrection"]) == ("b-axis", True, False)
+    assert run(*files, "--grid", "auto", "--resamples", 0)[0] == 0
+    code, text = run(*files, "--grid", "wide")
+    assert (code, "--grid is 'wide'" in text) == (2, True)
+
+
 def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "all.json"
     code, text = run(*files, "--percentiles", "60, 10,2.5", "--resamples", 0, "--json", out)
