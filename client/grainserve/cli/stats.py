@@ -16,6 +16,7 @@ from grainserve.exports.workbook import check_library, write_workbook
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.grid import on_grid
+from grainserve.stats.piezometers import PIEZOMETERS
 from grainserve.stats.sample import Sample, Size
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
@@ -44,6 +45,19 @@ def stats(
     gradistat: Annotated[
         bool, typer.Option("--gradistat", help="Add moments, modes, size classes and textural group as GRADISTAT does.")
     ] = False,
+    unfold: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BINS", min=2, help="Add the sizes of grains from those of sections (Saltykov, two-step)."
+        ),
+    ] = None,
+    piezometer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MINERAL:NAME",
+            help=f"Add the differential stress of recrystallised grains: {', '.join(PIEZOMETERS)}. May be repeated.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
@@ -82,6 +96,8 @@ def stats(
             seed=seed,
             astm=methods(astm),
             percentiles=percents(percentiles),
+            piezometers=piezometer or (),
+            unfold=unfold,
         )
         both: tuple[Weighting, ...] = ("number",) if sample.grid else ("number", "area")
         shown = both if weighting == "both" else (weighting,)
@@ -103,5 +119,6 @@ def add_to(app: typer.Typer) -> None:
         "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
         "grainserve stats results/sand_*.json --size b-axis --grid auto\n\n"
         "grainserve stats results/sand_*.json --to xlsx --out sand.xlsx\n\n"
+        "grainserve stats results/rock.json --unfold 12 --piezometer quartz:Holyoke --piezometer quartz:Cross\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

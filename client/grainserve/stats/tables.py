@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,8 +16,10 @@ from grainserve.stats.astm.number import GrainSizeNumber
 from grainserve.stats.gradistat import METHODS, Gradistat
 from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
+from grainserve.stats.piezometers import Stress
 from grainserve.stats.population import FolkWard
 from grainserve.stats.rounding import interval_text, number_text, p_value_text
+from grainserve.stats.stereology import Unfolding
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
@@ -49,6 +52,13 @@ def print_summary(
     _print_orientation(summary, console)
     if len(summary.images) > 1:
         console.print(_images(summary))
+    if summary.unfolding:
+        _print_unfolding(summary.unfolding, summary.unit, console)
+    if summary.stresses:
+        console.print(_stresses(summary.stresses))
+        console.print(
+            "intervals are those of the mean size alone, without the calibration's uncertainty", soft_wrap=True
+        )
     if summary.grain_size_numbers:
         console.print(_astm(summary.grain_size_numbers))
         _print_largest(summary, console)
@@ -197,6 +207,40 @@ def _images(summary: Summary) -> Table:
     for each in summary.images:
         d50 = ["" if value is None else number_text(value) for value in (each.d50_number, each.d50_area)]
         table.add_row(escape(each.image), str(each.grains), str(each.at_edge), *d50)
+    return table
+
+
+def _print_unfolding(unfolding: Unfolding, unit: str, console: Console) -> None:
+    found = unfolding.saltykov
+    table = _table(f"Saltykov: diameter ({unit})", "share of grains", "of grains per volume", "finer, by volume")
+    columns = zip(
+        found.edges[:-1],
+        found.edges[1:],
+        found.shares,
+        found.shares_per_volume,
+        found.finer_by_volume,
+        strict=True,
+    )
+    for low, high, *shares in columns:
+        table.add_row(f"{number_text(low)} to {number_text(high)}", *(f"{each:.1%}" for each in shares))
+    console.print(table)
+    if fit := unfolding.two_step:
+        console.print(
+            f"two-step method: geometric mean {number_text(fit.geometric_mean)} ± "
+            f"{number_text(3 * fit.geometric_mean_error)} {unit}, multiplicative standard deviation "
+            f"{number_text(fit.shape)} ± {number_text(3 * fit.shape_error)} (3 standard errors), {fit.bins} bins",
+            soft_wrap=True,
+        )
+    else:
+        console.print("two-step method: no log-normal distribution fits", soft_wrap=True)
+
+
+def _stresses(found: Sequence[Stress]) -> Table:
+    table = _table("piezometer", "mean size (µm)", "stress (MPa)", "in plane strain (MPa)")
+    for each in found:
+        kind = "RMS" if each.piezometer.mean == "rms" else "mean"
+        plane = each.stress.map(lambda value: value * 2 / sqrt(3))
+        table.add_row(each.piezometer.key, f"{kind} {_interval(each.size)}", _interval(each.stress), _interval(plane))
     return table
 
 

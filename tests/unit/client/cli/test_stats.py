@@ -115,6 +115,21 @@ def test_a_workbook_needs_both_options(option: tuple[str, str], files: list[Path
     assert "--to xlsx --out FILE" in text
 
 
+def test_sections_unfolded_and_stresses(files: list[Path], tmp_path: Path) -> None:
+    wanted = ("--unfold", 5, "--piezometer", "quartz:Holyoke", "--piezometer", "calcite:Barnhoorn")
+    code, text = run(*files, *wanted, "--resamples", 0, "--json", tmp_path / "rock.txt")
+    assert code == 0, text
+    for part in ("Saltykov: diameter (µm)", "two-step method: ", "quartz:Holyoke RMS ", "calcite:Barnhoorn mean "):
+        assert part in text, part
+    written = json.loads((tmp_path / "rock.txt").read_text())
+    assert len(written["unfolding"]["saltykov"]["shares"]) == 5
+    assert written["stresses"][0]["piezometer"]["name"] == "Holyoke"
+    assert written["stresses"][0]["stress"]["value"] > 0
+    code, text = run(*files, "--piezometer", "quartz:Nobody")
+    assert (code, "no piezometer 'quartz:Nobody'" in text) == (2, True)
+    assert run(*files, "--grid", "auto", "--unfold", 5)[0] == 2
+
+
 def test_b_axes_under_a_grid(files: list[Path], tmp_path: Path) -> None:
     code, text = run(*files, "--size", "b-axis", "--grid", "300", "--resamples", 0, "--json", tmp_path / "sand.txt")
     assert code == 0, text
