@@ -160,7 +160,7 @@ def summarise(
         resampling=resampling,
         number=population(sample, "number", resampling, edge_correction=edge_correction, percents=percents),
         area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
-        orientation=orientation(sample, "number", edge_correction=edge_correction),
+        orientation=orientation(sample, "number", edge_correction=edge_correction, resampling=resampling),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
         grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,

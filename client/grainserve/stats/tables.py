@@ -194,8 +194,11 @@ def _print_orientation(summary: Summary, console: Console) -> None:
     if found.mean is None or found.resultant is None or found.p_value is None:
         console.print("orientation: no elongated grains")
         return
+    ends = ""
+    if (interval := found.mean_interval) and interval.low is not None and interval.high is not None:
+        ends = f" ({summary.resampling.level:.0%}: {interval.low:.0f}° to {interval.high:.0f}°)"
     console.print(
-        f"orientation: mean {found.mean:.0f}° from +x, R̄ {found.resultant:.2f}, Rayleigh p "
+        f"orientation: mean {found.mean:.0f}° from +x{ends}, R̄ {found.resultant:.2f}, Rayleigh p "
         f"{p_value_text(found.p_value)}, of {_grains(found.grains)} ({found.equant} nearly equant left out)",
         soft_wrap=True,
     )

@@ -46,7 +46,7 @@ def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], t
         "well sorted",
         "very coarse sand",
         "north",
-        "orientation: mean 120° from +x",
+        "orientation: mean 120° from +x (95%: 120° to 120°)",
     ):
         assert part in text, part
     written = json.loads((tmp_path / "sand.txt").read_text())
