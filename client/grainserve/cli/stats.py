@@ -9,11 +9,15 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
-from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents
+from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents, spacing
 from grainserve.cli.terminal import console, reported
+from grainserve.errors import InvalidOption
+from grainserve.exports.workbook import check_library, write_workbook
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
-from grainserve.stats.sample import Sample
+from grainserve.stats.grid import on_grid
+from grainserve.stats.piezometers import PIEZOMETERS
+from grainserve.stats.sample import Sample, Size
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
 
@@ -27,13 +31,44 @@ def stats(
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
+    size: Annotated[
+        Size, typer.Option(help="What a grain's size is: its equivalent diameter, or its ellipse's minor axis.")
+    ] = "diameter",
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPACING|auto",
+            help="Count only the grains under the nodes of a grid (Wolman), this far apart, in µm where there is a "
+            "scale; auto takes a twelfth of the image's width.",
+        ),
+    ] = None,
+    gradistat: Annotated[
+        bool, typer.Option("--gradistat", help="Add moments, modes, size classes and textural group as GRADISTAT does.")
+    ] = False,
+    unfold: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BINS", min=2, help="Add the sizes of grains from those of sections (Saltykov, two-step)."
+        ),
+    ] = None,
+    piezometer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MINERAL:NAME",
+            help=f"Add the differential stress of recrystallised grains: {', '.join(PIEZOMETERS)}. May be repeated.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap; 0: no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap; the same seed, the same intervals.")] = 0,
-    out: Annotated[
+    json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write all statistics as JSON.")
     ] = None,
+    to: Annotated[
+        Literal["xlsx"] | None, typer.Option("--to", help="Write grains and statistics as a workbook, at --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The workbook's file.")] = None,
 ) -> None:
     """Print how large the grains of a sample are: percentiles with intervals, classes, orientation, ASTM grain size.
 
@@ -41,6 +76,10 @@ def stats(
     With five images or more, the intervals also cover how images differ.
     """
     with reported():
+        if (to is None) != (out is None):
+            raise InvalidOption("--to and --out go together: --to xlsx --out FILE")
+        if out is not None:
+            check_library()
         files = results_in(results)
         images = [path.stem for path in files]
         pooled = [Result.from_json(path) for path in files]
@@ -48,7 +87,9 @@ def stats(
             console.print(
                 f"[yellow]warning:[/] {repeated} of {len(pooled)} results repeat an image: its grains count twice"
             )
-        sample = Sample.of(pooled, name or sample_name(results), images)
+        sample = Sample.of(pooled, name or sample_name(results), images, size)
+        if grid is not None:
+            sample = on_grid(sample, spacing(grid))
         summary = summarise(
             sample,
             edge_correction=edge_correction,
@@ -57,13 +98,18 @@ def stats(
             seed=seed,
             astm=methods(astm),
             percentiles=percents(percentiles),
+            piezometers=piezometer or (),
+            unfold=unfold,
         )
-        shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
+        both: tuple[Weighting, ...] = ("number",) if sample.grid else ("number", "area")
+        shown = both if weighting == "both" else (weighting,)
+        if json is not None:
+            summary.to_json(json)
         if out is not None:
-            summary.to_json(out)
-        print_summary(summary, shown, console)
-        if out is not None:
-            console.print(f"all of it is in {escape(str(out))}")
+            write_workbook(summary, pooled, images, out)
+        print_summary(summary, shown, console, gradistat=gradistat)
+        for written in filter(None, (json, out)):
+            console.print(f"all of it is in {escape(str(written))}")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -72,5 +118,9 @@ def add_to(app: typer.Typer) -> None:
         epilog="Examples:\n\n"
         "grainserve stats results/sand_*.json --name 'sand, north' --json sand.json\n\n"
         "grainserve stats results/sand_*.json --percentiles 10,30,50,60\n\n"
+        "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
+        "grainserve stats results/sand_*.json --size b-axis --grid auto\n\n"
+        "grainserve stats results/sand_*.json --to xlsx --out sand.xlsx\n\n"
+        "grainserve stats results/rock.json --unfold 12 --piezometer quartz:Holyoke --piezometer quartz:Cross\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

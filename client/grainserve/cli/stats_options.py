@@ -54,6 +54,20 @@ def percents(text: str | None) -> tuple[float, ...]:
         ) from None
 
 
+def spacing(text: str) -> float | None:
+    """The spacing of a grid that was asked for; None for `auto`.
+
+    Raises:
+        InvalidOption: the text is neither `auto` nor a number.
+    """
+    if text == "auto":
+        return None
+    try:
+        return number(text)
+    except ValueError:
+        raise InvalidOption(f"--grid is {text!r}; it must be auto or a distance such as 250") from None
+
+
 def methods(astm: Sequence[str] | None) -> tuple[str, ...]:
     """Returns the methods of ASTM E112 that were asked for.
 

@@ -8,6 +8,9 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+Classes = tuple[tuple[str, float], ...]
+"""Names of size classes, fine to coarse, each with its exclusive upper limit, mm; the last limit is infinite."""
+
 WENTWORTH = (
     ("clay", 1 / 256),
     ("silt", 1 / 16),
@@ -59,9 +62,27 @@ _KURTOSIS = (
 )
 
 
+def size_class(millimetres: float, classes: Classes) -> str:
+    """Returns the class of a size, mm."""
+    return classes[bisect_right([limit for _, limit in classes[:-1]], millimetres)][0]
+
+
+def class_shares(millimetres: NDArray[np.float64], weights: NDArray[np.float64], classes: Classes) -> dict[str, float]:
+    """Returns the weighted share of each size class, fine to coarse.
+
+    Args:
+        millimetres: n, sizes, mm.
+        weights: n.
+        classes: k classes.
+    """
+    found = np.searchsorted([limit for _, limit in classes[:-1]], millimetres, side="right")
+    shares = np.bincount(found, weights, minlength=len(classes)) / weights.sum()
+    return {name: float(share) for (name, _), share in zip(classes, shares, strict=True)}
+
+
 def wentworth(millimetres: float) -> str:
     """Returns the Wentworth class of a size, mm."""
-    return WENTWORTH[bisect_right([limit for _, limit in WENTWORTH[:-1]], millimetres)][0]
+    return size_class(millimetres, WENTWORTH)
 
 
 def wentworth_shares(millimetres: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, float]:
@@ -71,25 +92,30 @@ def wentworth_shares(millimetres: NDArray[np.float64], weights: NDArray[np.float
         millimetres: n, sizes, mm.
         weights: n.
     """
-    classes = np.searchsorted([limit for _, limit in WENTWORTH[:-1]], millimetres, side="right")
-    shares = np.bincount(classes, weights, minlength=len(WENTWORTH)) / weights.sum()
-    return {name: float(share) for (name, _), share in zip(WENTWORTH, shares, strict=True)}
+    return class_shares(millimetres, weights, WENTWORTH)
 
 
 def sorting_class(sorting: float) -> str | None:
     """Returns the name of an inclusive graphic standard deviation; None for NaN."""
-    return _name(sorting, *_SORTING)
+    return named(sorting, *_SORTING)
 
 
 def skewness_class(skewness: float) -> str | None:
     """Returns the name of an inclusive graphic skewness, positive with a tail of fine sizes; None for NaN."""
-    return _name(skewness, *_SKEWNESS)
+    return named(skewness, *_SKEWNESS)
 
 
 def kurtosis_class(kurtosis: float) -> str | None:
     """Returns the name of a graphic kurtosis; None for NaN."""
-    return _name(kurtosis, *_KURTOSIS)
+    return named(kurtosis, *_KURTOSIS)
 
 
-def _name(value: float, limits: tuple[float, ...], names: tuple[str, ...]) -> str | None:
+def named(value: float, limits: tuple[float, ...], names: tuple[str, ...]) -> str | None:
+    """Returns the name of a value; None for NaN.
+
+    Args:
+        value: value.
+        limits: k upper limits, inclusive, ascending.
+        names: k + 1 names or more.
+    """
     return names[bisect_left(limits, value)] if isfinite(value) else None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grainserve.results.size_curve import Weighting, cumulative
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.classes import kurtosis_class, skewness_class, sorting_class, wentworth_shares
+from grainserve.stats.gradistat import Gradistat, gradistat
 from grainserve.stats.interval import Interval
 from grainserve.stats.sample import Sample
 
@@ -74,6 +75,7 @@ class Population:
         folk_ward: graphic measures; None without a scale.
         wentworth: share of each class of Wentworth (1922), fine to coarse; None without a scale.
         log_normal: log-normal fit.
+        gradistat: what GRADISTAT tells: moments, modes, ratios, its size classes, textural group.
     """
 
     weighting: Weighting
@@ -83,6 +85,7 @@ class Population:
     folk_ward: FolkWard | None
     wentworth: dict[str, float] | None
     log_normal: LogNormal
+    gradistat: Gradistat
 
 
 def population(
@@ -113,8 +116,17 @@ def population(
         log_mean.map(_exp), log_sd.map(_exp), _ks_distance(sizes, weights, log_mean.value, log_sd.value)
     )
     by_percent = dict(zip(percents, percentiles, strict=True))
+    described = gradistat(
+        sizes,
+        weights,
+        weighting,
+        graphic=None if sample.unit == "px" else graphic,
+        resampling=resampling,
+        image=sample.image[order],
+        images=len(sample.images),
+    )
     if sample.unit == "px":
-        return Population(weighting, mean, by_percent, None, None, None, log_normal)
+        return Population(weighting, mean, by_percent, None, None, None, log_normal, described)
     mz, sorting, skewness, kurtosis = graphic
     return Population(
         weighting,
@@ -132,6 +144,7 @@ def population(
         ),
         wentworth_shares(sizes / 1000, weights),
         log_normal,
+        described,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,11 @@ from grainserve.results.data import ResultData
 from grainserve.results.size_curve import Weighting
 
 Floats = NDArray[np.float64]
+
+Size = Literal["diameter", "b-axis"]
+"""What a grain's size is: the equivalent diameter, or the minor axis of the ellipse with its second moments."""
+
+_KEYS: dict[Size, str] = {"diameter": "equivalentDiameter", "b-axis": "minorAxisLength"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Sample:
         images: m names of images, by default their ids.
         frames: m × 2, width and height of each image's measured frame, in `unit`.
         image: n, index into `images`.
-        diameter: n, equivalent diameter in `unit`; NaN where a grain has none.
+        diameter: n, size in `unit`: what `size` says; NaN where a grain has none.
         area: n, in `unit`².
         inclusion: n, probability that a frame placed at random over the grain holds it whole; 0 for a grain as long as
             its frame.
@@ -37,6 +43,8 @@ class Sample:
         orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where a grain has no clear major axis.
         aspect_ratio: n, major over minor axis; NaN where a grain has none.
         results: m results that the grains come from.
+        size: what a grain's size is.
+        grid: whether only the grains under a grid's nodes are in the sample.
     """
 
     name: str
@@ -52,15 +60,24 @@ class Sample:
     orientation: Floats
     aspect_ratio: Floats
     results: tuple[ResultData, ...] = ()
+    size: Size = "diameter"
+    grid: bool = False
 
     @classmethod
-    def of(cls, results: Iterable[ResultData], name: str | None = None, images: Sequence[str] | None = None) -> Sample:
+    def of(
+        cls,
+        results: Iterable[ResultData],
+        name: str | None = None,
+        images: Sequence[str] | None = None,
+        size: Size = "diameter",
+    ) -> Sample:
         """Pools the grains of images.
 
         Args:
             results: one or more results of the same sample.
             name: name of the sample; None takes the first image's name.
             images: names of the images; None takes their ids.
+            size: what a grain's size is. A grain without a minor axis over 0 has no b-axis.
 
         Raises:
             MixedScales: some results have a scale and some have none.
@@ -85,13 +102,14 @@ class Sample:
         def column(key: str) -> Floats:
             return np.array([each[key] for each in grains], dtype=np.float64)
 
+        sizes = column(_KEYS[size]) * per_px[image]
         return cls(
             name=names[0] if name is None else name,
             unit="µm" if scaled else "px",
             images=names,
             frames=frames * per_px[:, None],
             image=image,
-            diameter=column("equivalentDiameter") * per_px[image],
+            diameter=np.where(sizes > 0, sizes, np.nan),
             area=column("area") * per_px[image] ** 2,
             inclusion=(1 - boxes / frames[image]).prod(axis=1),  # (1 − F_h/Z₁)(1 − F_v/Z₂)
             touches_edge=np.array([each["touchesEdge"] for each in grains], dtype=bool),
@@ -99,6 +117,7 @@ class Sample:
             orientation=column("orientationFromX"),
             aspect_ratio=column("aspectRatio"),
             results=pooled,
+            size=size,
         )
 
     def __len__(self) -> int:

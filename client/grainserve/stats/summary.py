@@ -19,8 +19,10 @@ from grainserve.stats.astm import grain_size_numbers, largest_grain
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
+from grainserve.stats.piezometers import Stress, stresses
 from grainserve.stats.population import PERCENTS, Population, population
-from grainserve.stats.sample import Sample
+from grainserve.stats.sample import Sample, Size
+from grainserve.stats.stereology import Unfolding, unfolding
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Summary:
         images: figures of each image.
         grain_size_numbers: requested ASTM grain sizes.
         largest_grain: largest grain by ASTM E930; None where no ASTM grain size was requested.
+        size: what a grain's size is: `diameter` (the equivalent one) or `b-axis`.
+        grid: whether only the grains under a grid's nodes were counted.
+        stresses: differential stresses by the piezometers that were asked for.
+        unfolding: sizes of grains from those of their sections; None where it was not asked for.
     """
 
     name: str
@@ -79,6 +85,10 @@ class Summary:
     images: tuple[ImageFigures, ...]
     grain_size_numbers: tuple[GrainSizeNumber, ...] = ()
     largest_grain: LargestGrain | None = None
+    size: Size = "diameter"
+    grid: bool = False
+    stresses: tuple[Stress, ...] = ()
+    unfolding: Unfolding | None = None
 
     def population(self, weighting: Weighting) -> Population:
         """Returns the sizes by number or by area."""
@@ -104,27 +114,35 @@ def summarise(
     seed: int = 0,
     astm: Sequence[str] = (),
     percentiles: Sequence[float] = PERCENTS,
+    piezometers: Sequence[str] = (),
+    unfold: int | None = None,
 ) -> Summary:
     """Measures a sample.
 
     Args:
         sample: sample to measure.
         edge_correction: whether to leave out grains that the frame cuts and weight the others by 1/P, where P is the
-            probability that a frame holds the grain whole.
+            probability that a frame holds the grain whole. A grid keeps away from the frame, and is not corrected.
         resamples: number of resamples of the bootstrap; 0 makes no intervals.
         level: confidence level, in (0, 1).
         seed: seed of the bootstrap's random numbers.
         astm: methods of ASTM grain size to add, of `grainserve.stats.astm.METHODS`; each image is a field.
         percentiles: percents p of the D_p to compute, in (0, 100).
+        piezometers: calibrations of differential stress to add, of `grainserve.stats.piezometers.PIEZOMETERS`.
+        unfold: number of bins to unfold the sizes of sections by; None does not.
 
     Raises:
-        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an ASTM method is unknown.
+        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, an ASTM method or a piezometer is
+            unknown, or one of them or `unfold` is asked for of a grid.
         MasksMissing: `astm` names a method, and results hold no masks.
         NoGrains: the sample has no grain that sizes can be taken from.
-        NoScale: `astm` names a method, and the sample has no scale.
+        NoScale: `astm` or `piezometers` names one, and the sample has no scale.
         NothingCounted: an image has no grain that a method of `astm` can count.
     """
     percents = checked_percents(percentiles)
+    if sample.grid and (astm or piezometers or unfold is not None):
+        raise InvalidOption("ASTM E112, piezometers and unfolding want all grains: leave the grid out")
+    edge_correction = edge_correction and not sample.grid
     counts = sample.stands_for(edge_correction=edge_correction)
     if not counts.any():
         raise NoGrains(sample.name, len(sample))
@@ -142,10 +160,14 @@ def summarise(
         resampling=resampling,
         number=population(sample, "number", resampling, edge_correction=edge_correction, percents=percents),
         area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
-        orientation=orientation(sample, "number", edge_correction=edge_correction),
+        orientation=orientation(sample, "number", edge_correction=edge_correction, resampling=resampling),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
         grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
+        size=sample.size,
+        grid=sample.grid,
+        stresses=stresses(sample, piezometers, resampling, edge_correction=edge_correction) if piezometers else (),
+        unfolding=None if unfold is None else unfolding(sample, unfold, edge_correction=edge_correction),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,21 +13,29 @@ from rich.table import Table
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
+from grainserve.stats.gradistat import METHODS, Gradistat
+from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
+from grainserve.stats.piezometers import Stress
 from grainserve.stats.population import FolkWard
 from grainserve.stats.rounding import interval_text, number_text, p_value_text
+from grainserve.stats.stereology import Unfolding
 from grainserve.stats.summary import Summary
 
 _GRAPHIC = {"mean": "mean Mz (φ)", "sorting": "sorting σ (φ)", "skewness": "skewness Sk", "kurtosis": "kurtosis K"}
+_MEASURES = ("mean", "sorting", "skewness", "kurtosis")
 
 
-def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Console) -> None:
+def print_summary(
+    summary: Summary, weightings: Sequence[Weighting], console: Console, *, gradistat: bool = False
+) -> None:
     """Prints a summary.
 
     Args:
         summary: summary to print.
         weightings: weightings of the sizes to show.
         console: console to print to.
+        gradistat: whether to print what GRADISTAT tells as well.
     """
     _print_head(summary, console)
     console.print(_sizes(summary, weightings))
@@ -34,9 +43,22 @@ def print_summary(summary: Summary, weightings: Sequence[Weighting], console: Co
     if summary.number.folk_ward:
         console.print(_folk_ward(summary, weightings))
         console.print(_wentworth(summary, weightings))
+    if gradistat:
+        described = {f"by {each}": summary.population(each).gradistat for each in weightings}
+        console.print(_measures(described, summary.unit))
+        console.print(_spread(described, summary.unit))
+        if summary.number.gradistat.texture:
+            console.print(_texture(described))
     _print_orientation(summary, console)
     if len(summary.images) > 1:
         console.print(_images(summary))
+    if summary.unfolding:
+        _print_unfolding(summary.unfolding, summary.unit, console)
+    if summary.stresses:
+        console.print(_stresses(summary.stresses))
+        console.print(
+            "intervals are those of the mean size alone, without the calibration's uncertainty", soft_wrap=True
+        )
     if summary.grain_size_numbers:
         console.print(_astm(summary.grain_size_numbers))
         _print_largest(summary, console)
@@ -55,6 +77,8 @@ def _print_head(summary: Summary, console: Console) -> None:
         else f"sizes of {summary.used}, {summary.at_edge} of them cut by the frame; no edge correction",
         soft_wrap=True,
     )
+    if summary.grid:
+        console.print("grid by number: the grains under the nodes of a grid, each once", soft_wrap=True)
     if summary.below_detection:
         console.print(
             f"[yellow]warning:[/] {_grains(summary.below_detection)} under 10 px across: sizes there are of low "
@@ -67,7 +91,7 @@ def _print_head(summary: Summary, console: Console) -> None:
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
-    table = _table("diameter")
+    table = _table(summary.size)
     shown = [summary.population(each) for each in weightings]
     for weighting, each in zip(weightings, shown, strict=True):
         table.add_column(f"by {weighting} ({summary.unit})", justify="right")
@@ -117,13 +141,64 @@ def _wentworth(summary: Summary, weightings: Sequence[Weighting]) -> Table:
     return table
 
 
+def _measures(described: dict[str, Gradistat], unit: str) -> Table:
+    table = _table("GRADISTAT (2001)", *described)
+    for method, title in METHODS.items():
+        measured = [getattr(each, method) for each in described.values()]
+        if measured[0] is None:
+            continue
+        lengths = ("mean",) if "geometric" in method else ("mean", "sorting")
+        for name in _MEASURES:
+            own_unit = f" ({'φ' if title.endswith('φ') else unit})" if name in lengths else ""
+            table.add_row(f"{title}: {name}{own_unit}", *(_measure(each, name) for each in measured))
+    return table
+
+
+def _measure(measures: Measures, name: str) -> str:
+    value: Interval = getattr(measures, name)
+    return "\n".join(filter(None, (_interval(value), getattr(measures, f"{name}_class"))))
+
+
+def _spread(described: dict[str, Gradistat], unit: str) -> Table:
+    table = _table("spread and modes", *described)
+    for name, title in (
+        ("d90_over_d10", "D90/D10"),
+        ("d90_minus_d10", f"D90 − D10 ({unit})"),
+        ("d75_over_d25", "D75/D25"),
+        ("d75_minus_d25", f"D75 − D25 ({unit})"),
+        ("trask_sorting", "sorting √(D75/D25) (Trask)"),
+    ):
+        table.add_row(title, *(_interval(getattr(each.spread, name)) for each in described.values()))
+    modes = [each.modes for each in described.values()]
+    table.add_row(
+        f"modes ({unit}), highest first", *(", ".join(number_text(peak.size) for peak in each.peaks) for each in modes)
+    )
+    table.add_row("their kernel's bandwidth (φ)", *(number_text(each.bandwidth) for each in modes))
+    return table
+
+
+def _texture(described: dict[str, Gradistat]) -> Table:
+    table = _table("Folk (1954), GRADISTAT's classes", *described)
+    textures = [each.texture for each in described.values() if each.texture]
+    table.add_row("textural group", *(each.group for each in textures))
+    for name in ("gravel", "sand", "mud"):
+        table.add_row(name, *(f"{getattr(each, name):.1%}" for each in textures))
+    for name in reversed(textures[0].classes):
+        if any(each.classes[name] for each in textures):
+            table.add_row(f"  {name}", *(f"{each.classes[name]:.1%}" for each in textures))
+    return table
+
+
 def _print_orientation(summary: Summary, console: Console) -> None:
     found = summary.orientation
     if found.mean is None or found.resultant is None or found.p_value is None:
         console.print("orientation: no elongated grains")
         return
+    ends = ""
+    if (interval := found.mean_interval) and interval.low is not None and interval.high is not None:
+        ends = f" ({summary.resampling.level:.0%}: {interval.low:.0f}° to {interval.high:.0f}°)"
     console.print(
-        f"orientation: mean {found.mean:.0f}° from +x, R̄ {found.resultant:.2f}, Rayleigh p "
+        f"orientation: mean {found.mean:.0f}° from +x{ends}, R̄ {found.resultant:.2f}, Rayleigh p "
         f"{p_value_text(found.p_value)}, of {_grains(found.grains)} ({found.equant} nearly equant left out)",
         soft_wrap=True,
     )
@@ -135,6 +210,40 @@ def _images(summary: Summary) -> Table:
     for each in summary.images:
         d50 = ["" if value is None else number_text(value) for value in (each.d50_number, each.d50_area)]
         table.add_row(escape(each.image), str(each.grains), str(each.at_edge), *d50)
+    return table
+
+
+def _print_unfolding(unfolding: Unfolding, unit: str, console: Console) -> None:
+    found = unfolding.saltykov
+    table = _table(f"Saltykov: diameter ({unit})", "share of grains", "of grains per volume", "finer, by volume")
+    columns = zip(
+        found.edges[:-1],
+        found.edges[1:],
+        found.shares,
+        found.shares_per_volume,
+        found.finer_by_volume,
+        strict=True,
+    )
+    for low, high, *shares in columns:
+        table.add_row(f"{number_text(low)} to {number_text(high)}", *(f"{each:.1%}" for each in shares))
+    console.print(table)
+    if fit := unfolding.two_step:
+        console.print(
+            f"two-step method: geometric mean {number_text(fit.geometric_mean)} ± "
+            f"{number_text(3 * fit.geometric_mean_error)} {unit}, multiplicative standard deviation "
+            f"{number_text(fit.shape)} ± {number_text(3 * fit.shape_error)} (3 standard errors), {fit.bins} bins",
+            soft_wrap=True,
+        )
+    else:
+        console.print("two-step method: no log-normal distribution fits", soft_wrap=True)
+
+
+def _stresses(found: Sequence[Stress]) -> Table:
+    table = _table("piezometer", "mean size (µm)", "stress (MPa)", "in plane strain (MPa)")
+    for each in found:
+        kind = "RMS" if each.piezometer.mean == "rms" else "mean"
+        plane = each.stress.map(lambda value: value * 2 / sqrt(3))
+        table.add_row(each.piezometer.key, f"{kind} {_interval(each.size)}", _interval(each.stress), _interval(plane))
     return table
 
 

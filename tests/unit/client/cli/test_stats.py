@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from grainserve import Result
@@ -45,7 +46,7 @@ def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], t
         "well sorted",
         "very coarse sand",
         "north",
-        "orientation: mean 120° from +x",
+        "orientation: mean 120° from +x (95%: 120° to 120°)",
     ):
         assert part in text, part
     written = json.loads((tmp_path / "sand.txt").read_text())
@@ -75,6 +76,71 @@ def test_one_weighting_without_correction_nor_intervals(files: list[Path]) -> No
     assert "by area" in text
     assert "by number" not in text
     assert "resamples" not in text
+
+
+def test_gradistat_s_figures_are_shown_when_asked_for(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--gradistat", "--resamples", 50, "--json", tmp_path / "sand.txt")
+    assert code == 0, text
+    for part in (
+        "moments, arithmetic: mean (µm)",
+        "moments, φ: sorting (φ)",
+        "Folk & Ward, geometric: skewness",
+        "D90/D10",
+        "modes (µm), highest first",
+        "textural group",
+        "very coarse sand",
+    ):
+        assert part in text, part
+    written = json.loads((tmp_path / "sand.txt").read_text())["area"]["gradistat"]
+    assert written["texture"]["group"] in text
+    assert written["geometric"]["sortingClass"] in text
+    assert set(written["geometric"]["mean"]) == {"value", "low", "high"}
+    assert written["modes"]["peaks"][0]["height"] == 1
+    assert "GRADISTAT" not in run(*files, "--resamples", 0)[1]
+
+
+def test_grains_and_statistics_are_written_as_a_workbook(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--name", "=sand", "--to", "xlsx", "--out", tmp_path / "sand.xlsx", "--resamples", 0)
+    assert code == 0, text
+    assert "all of it is in" in text
+    book = load_workbook(tmp_path / "sand.xlsx")
+    assert [row[0].value for row in book["grains"]][:2] == ["image", "north"]
+    assert book["sample"]["B2"].value == "'=sand"
+
+
+@pytest.mark.parametrize("option", [("--to", "xlsx"), ("--out", "sand.xlsx")])
+def test_a_workbook_needs_both_options(option: tuple[str, str], files: list[Path]) -> None:
+    code, text = run(*files, *option)
+    assert code == 2
+    assert "--to xlsx --out FILE" in text
+
+
+def test_sections_unfolded_and_stresses(files: list[Path], tmp_path: Path) -> None:
+    wanted = ("--unfold", 5, "--piezometer", "quartz:Holyoke", "--piezometer", "calcite:Barnhoorn")
+    code, text = run(*files, *wanted, "--resamples", 0, "--json", tmp_path / "rock.txt")
+    assert code == 0, text
+    for part in ("Saltykov: diameter (µm)", "two-step method: ", "quartz:Holyoke RMS ", "calcite:Barnhoorn mean "):
+        assert part in text, part
+    written = json.loads((tmp_path / "rock.txt").read_text())
+    assert len(written["unfolding"]["saltykov"]["shares"]) == 5
+    assert written["stresses"][0]["piezometer"]["name"] == "Holyoke"
+    assert written["stresses"][0]["stress"]["value"] > 0
+    code, text = run(*files, "--piezometer", "quartz:Nobody")
+    assert (code, "no piezometer 'quartz:Nobody'" in text) == (2, True)
+    assert run(*files, "--grid", "auto", "--unfold", 5)[0] == 2
+
+
+def test_b_axes_under_a_grid(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(*files, "--size", "b-axis", "--grid", "300", "--resamples", 0, "--json", tmp_path / "sand.txt")
+    assert code == 0, text
+    assert "grid by number" in text
+    assert "b-axis by number (µm)" in text
+    assert "by area (µm)" not in text.partition("log-normal")[0]
+    written = json.loads((tmp_path / "sand.txt").read_text())
+    assert (written["size"], written["grid"], written["edgeCorrection"]) == ("b-axis", True, False)
+    assert run(*files, "--grid", "auto", "--resamples", 0)[0] == 0
+    code, text = run(*files, "--grid", "wide")
+    assert (code, "--grid is 'wide'" in text) == (2, True)
 
 
 def test_percentiles_of_one_s_own_choice(files: list[Path], tmp_path: Path) -> None:

@@ -29,6 +29,25 @@ def test_a_sample_has_the_measurements_of_its_results_in_one_unit() -> None:
     assert sample.coverage == pytest.approx(sum(grain.area for grain in result().grains) / (WIDTH * HEIGHT))
 
 
+def test_sizes_are_b_axes_where_asked_for() -> None:
+    sample = Sample.of([result("a", 2.0)], size="b-axis")
+    axes = [grain.properties["minorAxisLength"] * 2 for grain in result().grains]
+    np.testing.assert_allclose(sample.diameter, axes)
+    np.testing.assert_allclose(sample.area, Sample.of([result("a", 2.0)]).area)
+    found = summarise(sample, edge_correction=False, resamples=0)
+    assert found.size == "b-axis"
+    assert found.number.mean.value == pytest.approx(np.mean(axes))
+
+
+def test_a_grain_without_a_b_axis_has_no_size() -> None:
+    made = make_result()
+    made["segmentedObjects"][0]["properties"]["minorAxisLength"] = 0.0
+    made["segmentedObjects"][1]["properties"]["minorAxisLength"] = None
+    sample = Sample.of([Result(made)], size="b-axis")
+    assert np.isnan(sample.diameter).tolist() == [True, True, False, False]
+    assert summarise(sample, edge_correction=False, resamples=0).used == 2
+
+
 def test_scaled_and_unscaled_images_are_not_pooled() -> None:
     with pytest.raises(MixedScales, match="1 of the sample's images have no scale \\(b\\)"):
         Sample.of([result("a"), result("b", None)])
