@@ -9,10 +9,11 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
-from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents
+from grainserve.cli.stats_options import Astm, AstmGaps, EdgeCorrection, Percentiles, methods, percents
 from grainserve.cli.terminal import console, reported
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
+from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.sample import Sample
 from grainserve.stats.summary import summarise
 from grainserve.stats.tables import print_summary
@@ -27,6 +28,7 @@ def stats(
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
+    astm_gaps: AstmGaps = GAP_PX,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 makes no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of confidence.")] = 0.95,
@@ -55,6 +57,7 @@ def stats(
             seed=seed,
             astm=methods(astm),
             percentiles=percents(percentiles),
+            astm_gaps=astm_gaps,
         )
         shown: tuple[Weighting, ...] = ("number", "area") if weighting == "both" else (weighting,)
         if out is not None:

@@ -9,6 +9,7 @@ from grainserve.reports.qc import coverage
 from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
 from grainserve.stats import Interval, Summary
+from grainserve.stats.astm.words import gaps_closed
 from grainserve.stats.population import PERCENTS, FolkWard, Population
 from grainserve.stats.rounding import ABSENT, interval_text, number_text
 
@@ -95,7 +96,8 @@ def grain_size_table(summary: Summary) -> Table | None:
         for each in summary.grain_size_numbers
     )
     return Table(
-        "ASTM E112 grain size numbers; %RA is the relative accuracy over fields, 10 % or less is acceptable.",
+        f"ASTM E112 grain size numbers, {gaps_closed(summary.grain_size_numbers)}; %RA is the relative accuracy over "
+        "fields, 10 % or less is acceptable.",
         ("method", "G", "G (ISO 643)", "counted", "fields", "%RA"),
         rows,
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from grainserve.errors import InvalidOption, NoGrains
 from grainserve.results.size_curve import Weighting, size_curve
 from grainserve.stats.astm import grain_size_numbers, largest_grain
+from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
@@ -104,6 +105,7 @@ def summarise(
     seed: int = 0,
     astm: Sequence[str] = (),
     percentiles: Sequence[float] = PERCENTS,
+    astm_gaps: int = GAP_PX,
 ) -> Summary:
     """Measures a sample.
 
@@ -116,9 +118,11 @@ def summarise(
         seed: seed of the bootstrap's random numbers.
         astm: methods of ASTM grain size to add, of `grainserve.stats.astm.METHODS`; each image is a field.
         percentiles: percents p of the D_p to compute, in (0, 100).
+        astm_gaps: width of the widest gap between grains that is closed before ASTM methods count, px; 0 closes none.
 
     Raises:
-        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an ASTM method is unknown.
+        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an ASTM method is unknown,
+            or `astm_gaps` is under 0.
         MasksMissing: `astm` names a method, and results hold no masks.
         NoGrains: the sample has no grain that sizes can be taken from.
         NoScale: `astm` names a method, and the sample has no scale.
@@ -144,7 +148,7 @@ def summarise(
         area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
         orientation=orientation(sample, "number", edge_correction=edge_correction),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
-        grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
+        grain_size_numbers=grain_size_numbers(sample, astm, gaps=astm_gaps) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
     )
 

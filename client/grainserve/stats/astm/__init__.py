@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, NoScale, NothingCounted
 from grainserve.stats.astm import counts, paths
+from grainserve.stats.astm.gaps import GAP_PX, close_gaps
 from grainserve.stats.astm.number import (
     GrainSizeNumber,
     LargestGrain,
@@ -22,9 +23,6 @@ from grainserve.stats.interval import Interval
 from grainserve.stats.sample import Sample
 
 Labels = NDArray[np.int32]
-
-LEAST_FILLED = 0.8
-"""Least share of the frame that grains must cover: ASTM E112 assumes that they fill it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ METHODS = (*_BY_AREA, *_BY_LENGTH)
 """Names of the methods."""
 
 
-def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
+def grain_size_number(method: str, fields: Sequence[Field], *, gaps: int = GAP_PX) -> GrainSizeNumber:
     """Measures the average grain size of n fields.
 
     All fields count alike, as in E112: the density is the mean of the fields' densities, and its 95 % interval is
@@ -69,13 +67,29 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
     Args:
         method: one of `METHODS`.
         fields: n fields.
+        gaps: width of the widest gap between grains that is closed first, px; 0 closes none.
 
     Raises:
-        InvalidOption: the method is unknown.
+        InvalidOption: the method is unknown, or `gaps` is under 0.
         NothingCounted: a field has no grain that the method can count.
     """
-    if method not in METHODS:
-        raise InvalidOption(f"there is no method {method!r} of ASTM E112: give one of {', '.join(METHODS)}")
+    return fields_grain_size_numbers((method,), fields, gaps=gaps)[0]
+
+
+def fields_grain_size_numbers(
+    methods: Sequence[str], fields: Sequence[Field], *, gaps: int = GAP_PX
+) -> tuple[GrainSizeNumber, ...]:
+    """Measures the average grain size of n fields by several methods, as `grain_size_number` does by one."""
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise InvalidOption(f"there is no method {unknown[0]!r} of ASTM E112: give one of {', '.join(METHODS)}")
+    if gaps < 0:
+        raise InvalidOption(f"gaps to close are {gaps} px wide; give 0 or more")
+    closed = [replace(field, labels=close_gaps(field.labels, gaps)) for field in fields]
+    return tuple(_measured(method, closed, gaps) for method in methods)
+
+
+def _measured(method: str, fields: Sequence[Field], gaps: int) -> GrainSizeNumber:
+    """Measures fields in which gaps are closed."""
     by_area = method in _BY_AREA
     count = _BY_AREA[method] if by_area else _BY_LENGTH[method]
     total, densities = 0.0, []
@@ -97,18 +111,21 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
         count=total,
         fields=len(densities),
         relative_accuracy=None if density.high is None else 100 * (density.high / density.value - 1),
+        gaps_closed_px=gaps,
+        coverage=sum(np.count_nonzero(each.labels) for each in fields) / sum(each.labels.size for each in fields),
     )
 
 
-def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSizeNumber, ...]:
+def grain_size_numbers(sample: Sample, methods: Sequence[str], *, gaps: int = GAP_PX) -> tuple[GrainSizeNumber, ...]:
     """Measures the average grain size of a sample by several methods; each image is a field.
 
     Args:
         sample: sample to measure.
         methods: names out of `METHODS`.
+        gaps: width of the widest gap between grains that is closed first, px; 0 closes none.
 
     Raises:
-        InvalidOption: a method is unknown.
+        InvalidOption: a method is unknown, or `gaps` is under 0.
         MasksMissing: results hold no masks.
         NoScale: a result has no scale.
         NothingCounted: an image has no grain that a method can count.
@@ -118,7 +135,7 @@ def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSiz
         if result.um_per_px is None:
             raise NoScale("an ASTM grain size")
         fields.append(Field(result.label_map[result.frame.slices], result.um_per_px, f"image {result.image_id}"))
-    return tuple(grain_size_number(method, fields) for method in methods)
+    return fields_grain_size_numbers(methods, fields, gaps=gaps)
 
 
 def largest_grain(sample: Sample) -> LargestGrain:

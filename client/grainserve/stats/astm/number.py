@@ -22,6 +22,8 @@ class GrainSizeNumber:
         count: grains or intercepts counted in all fields.
         fields: number of fields.
         relative_accuracy: %RA = 100·CI/mean of the density; E112 accepts 10 % or less. None with one field.
+        gaps_closed_px: width of the widest gap between grains that was closed before counting, px.
+        coverage: share of the fields that grains cover, gaps closed.
     """
 
     method: str
@@ -33,6 +35,8 @@ class GrainSizeNumber:
     count: float
     fields: int
     relative_accuracy: float | None
+    gaps_closed_px: int
+    coverage: float
 
 
 @dataclass(frozen=True)

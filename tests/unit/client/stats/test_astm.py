@@ -14,11 +14,19 @@ from PIL import Image
 from grainserve import Result
 from grainserve.errors import InvalidOption, MasksMissing, NothingCounted
 from grainserve.stats import Sample, summarise
-from grainserve.stats.astm import METHODS, Field, grain_size_number, label_grains, paths
+from grainserve.stats.astm import (
+    METHODS,
+    Field,
+    fields_grain_size_numbers,
+    grain_size_number,
+    label_grains,
+    paths,
+)
 from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
+from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.astm.number import g_from_area_density, g_from_line_density
 from tests.unit.client.made import make_result
-from tests.unit.client.stats.samples import grid_of_squares, hexagons
+from tests.unit.client.stats.samples import grid_of_squares, hexagons, voronoi, with_gaps
 
 STEEL = Path(__file__).parents[4].parent / "shared" / "data" / "e112" / "steel_boundaries.tif"
 
@@ -84,8 +92,8 @@ def test_a_slanted_line_crosses_as_many_squares_as_their_borders_say(degrees: fl
     )
     count, length = intercepts(labels, [paths.line(x0, y0, x1, y1)])
     assert length == pytest.approx(300)
-    # A square of which a corner shorter than a pixel is crossed counts as none.
-    assert crossed - _short_corners((x0, y0), (x1, y1), (right, down)) == count
+    # Where less than half a pixel of a square's corner is cut, the line passes through a junction: 1½, not 2.
+    assert crossed - _short_corners((x0, y0), (x1, y1), (right, down)) / 2 == count
 
 
 def _direction(degrees: float) -> tuple[float, float]:
@@ -93,12 +101,12 @@ def _direction(degrees: float) -> tuple[float, float]:
 
 
 def _short_corners(start: tuple[float, float], end: tuple[float, float], shift: tuple[int, int]) -> int:
-    """How many pieces between two borders, or a border and an end, are shorter than a pixel."""
+    """How many pieces between two borders are shorter than half a pixel."""
     at = [0.0, 300.0]
     for a, b, offset in zip(start, end, shift, strict=True):
         first, last = math.floor((a + offset) / 20) + 1, math.floor((b + offset) / 20)
         at += [(border * 20 - offset - a) / (b - a) * 300 for border in range(first, last + 1)]
-    return sum(length < 1 for length in np.diff(sorted(at)))
+    return sum(length < 0.5 for length in np.diff(sorted(at))[1:-1])
 
 
 def test_rows_of_hexagons_are_crossed_once_or_twice_a_hexagon() -> None:
@@ -238,3 +246,73 @@ def test_g_of_the_nist_steel_is_that_of_the_reference(method: str, reference: fl
     with Image.open(STEEL) as image:
         labels = label_grains(np.asarray(image) > 0)
     assert grain_size_number(method, [Field(labels, 50 / 222)]).g.value == pytest.approx(reference, abs=0.3)
+
+
+def test_a_line_along_a_rastered_boundary_crosses_it_once() -> None:
+    """Boundary and line both rise a tenth: the pixels' steps cross the line again and again."""
+    rows, columns = np.mgrid[:60, :200]
+    labels = np.where(rows + 0.5 < 20 + (columns + 0.5) / 10, 1, 2).astype(np.int32)
+    assert len(set(labels[paths.line(0, 20, 200, 40.5).rows, paths.line(0, 20, 200, 40.5).columns].tolist())) == 2
+    assert intercepts(labels, [paths.line(0, 19, 200, 42)])[0] == 1
+    assert intercepts(labels, [paths.line(0, 22, 200, 38)])[0] == 1
+
+
+def test_a_corner_that_a_line_cuts_counts_and_a_junction_counts_one_and_a_half() -> None:
+    """Three grains meet at (40, 40): one on the left, two on the right, one above the other."""
+    labels = np.ones((80, 80), np.int32)
+    labels[:40, 40:], labels[40:, 40:] = 2, 3
+
+    def crossed(y_at_the_corner: float) -> float:
+        return intercepts(labels, [paths.line(20, y_at_the_corner - 10, 60, y_at_the_corner + 10)])[0]
+
+    assert crossed(36.0) == 2  # 8 px within grain 2
+    assert crossed(39.6) == 2  # 0.9 px
+    assert crossed(39.9) == 1.5  # 0.2 px: the junction, as far as the raster tells
+    assert crossed(40.1) == 1
+
+
+def test_a_grain_that_a_line_grazes_counts_a_half() -> None:
+    labels = np.ones((40, 40), np.int32)
+    labels[20:, 10:30] = 2
+    assert intercepts(labels, [paths.line(0, 20.5, 40, 20.5)])[0] == 0.5
+    assert intercepts(labels, [paths.line(0, 19.5, 40, 19.5)])[0] == 0
+    assert intercepts(labels, [paths.line(0, 21.5, 40, 21.5)])[0] == 2
+
+
+def test_large_grains_count_more_in_the_mean_area_as_they_are_whole_more_rarely() -> None:
+    """60 × 60 px squares are whole in (1 − 0.6)², 10 × 10 px ones in (1 − 0.1)² of frames of 100 × 100 px."""
+    labels = np.zeros((100, 100), np.int32)
+    labels[5:65, 5:65], labels[80:90, 80:90] = 1, 2
+    count, area = mean_area(labels)
+    large, small = 1 / 0.4**2, 1 / 0.9**2
+    assert area / count == pytest.approx((3600 * large + 100 * small) / (large + small))
+
+
+@pytest.fixture(scope="module")
+def fine() -> dict[str, float]:
+    """G of four sections by each method, from pixels so small that a raster does nothing."""
+    return voronoi_g(4)
+
+
+def voronoi_g(pixels: int, gap: int = 0, gaps: int = GAP_PX) -> dict[str, float]:
+    """G of the same four sections, whose cells are 25 µm, from pixels of 1/`pixels` µm."""
+    sections = [voronoi(np.random.default_rng(seed), 300 * pixels, 25 * pixels) for seed in range(4)]
+    fields = [Field(with_gaps(section, gap), 1 / pixels) for section in sections]
+    return {each.method: each.g.value for each in fields_grain_size_numbers(METHODS, fields, gaps=gaps)}
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+def test_g_is_the_same_whatever_boundaries_are_wide(gap: int, fine: dict[str, float]) -> None:
+    assert voronoi_g(1, gap) == pytest.approx(fine, abs=0.05)
+
+
+def test_gaps_that_stay_open_make_g_too_fine(fine: dict[str, float]) -> None:
+    found = voronoi_g(1, gap=2, gaps=0)
+    off = {method: g - fine[method] for method, g in found.items()}
+    assert min(off["intercept-lines"], off["intercept-circles"], off["mean-area"]) > 0.15
+    assert abs(off["planimetric-rectangle"]) < 0.05
+
+
+def test_gaps_to_close_are_no_negative_width() -> None:
+    with pytest.raises(InvalidOption, match="-1"):
+        grain_size_number("mean-area", [Field(grid_of_squares(60, 60, 20), 1.0)], gaps=-1)
