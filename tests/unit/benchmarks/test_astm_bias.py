@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks import astm_bias
 from grainserve.stats.astm import METHODS
+from tools.mar import ROOT
 
-RESULTS = Path(astm_bias.__file__).parent / "results" / "astm_bias.json"
+RESULTS = astm_bias.RESULTS
 
 
 def test_a_few_sections_make_every_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +39,8 @@ def test_no_method_is_off_by_more_than_a_twentieth() -> None:
     cases = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"]
     assert {(each["method"], each["gap_px"]) for each in cases} == {(m, gap) for m in METHODS for gap in (0, 1, 2)}
     assert [each for each in cases if abs(each["bias"]) > 0.05] == []
+
+
+def test_the_page_has_the_table_of_the_results() -> None:
+    cases = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"]
+    assert astm_bias.page_table(cases) in (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,11 @@ from grainserve.errors import InvalidOption, NoScale, NothingCounted
 from grainserve.stats.astm import counts, paths
 from grainserve.stats.astm.gaps import GAP_PX, close_gaps
 from grainserve.stats.astm.number import (
+    ACCEPTED_ACCURACY,
     GrainSizeNumber,
     LargestGrain,
+    ci95,
+    fields_for,
     g_from_area_density,
     g_from_line_density,
     iso,
@@ -99,7 +101,10 @@ def _measured(method: str, fields: Sequence[Field], gaps: int) -> GrainSizeNumbe
             raise NothingCounted(method, field.name)
         total += counted
         densities.append(counted / (measure * (field.um_per_px / 1000) ** (2 if by_area else 1)))
-    density = _over_fields(densities)
+    fields_seen, mean = len(densities), float(np.mean(densities))
+    s = float(np.std(densities, ddof=1)) if fields_seen > 1 else None
+    half = None if s is None else ci95(s, fields_seen)
+    density = Interval(mean) if half is None else Interval(mean, max(mean - half, 0.0), mean + half)
     g = density.map(g_from_area_density if by_area else g_from_line_density)
     return GrainSizeNumber(
         method=method,
@@ -109,8 +114,11 @@ def _measured(method: str, fields: Sequence[Field], gaps: int) -> GrainSizeNumbe
         density_unit="mm⁻²" if by_area else "mm⁻¹",
         mean_size=1 / density.value,
         count=total,
-        fields=len(densities),
-        relative_accuracy=None if density.high is None else 100 * (density.high / density.value - 1),
+        fields=fields_seen,
+        standard_deviation=s,
+        ci95=half,
+        relative_accuracy=None if half is None else 100 * half / mean,
+        more_fields=None if s is None else max(0, fields_for(ACCEPTED_ACCURACY, mean, s) - fields_seen),
         gaps_closed_px=gaps,
         coverage=sum(np.count_nonzero(each.labels) for each in fields) / sum(each.labels.size for each in fields),
     )
@@ -167,13 +175,3 @@ def label_grains(boundaries: NDArray[np.bool_]) -> Labels:
     labels = np.zeros(boundaries.shape, np.int32)
     ndimage.label(~boundaries, output=labels)  # 4-connected: a boundary 1 px thin may touch at corners only
     return labels
-
-
-def _over_fields(values: Sequence[float]) -> Interval:
-    from scipy.special import stdtrit  # noqa: PLC0415
-
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return Interval(mean)
-    half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / sqrt(n)
-    return Interval(mean, max(mean - half, 0.0), mean + half)

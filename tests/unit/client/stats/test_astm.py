@@ -24,7 +24,7 @@ from grainserve.stats.astm import (
 )
 from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
 from grainserve.stats.astm.gaps import GAP_PX
-from grainserve.stats.astm.number import g_from_area_density, g_from_line_density
+from grainserve.stats.astm.number import ci95, fields_for, g_from_area_density, g_from_line_density
 from tests.unit.client.made import make_result
 from tests.unit.client.stats.samples import grid_of_squares, hexagons, voronoi, with_gaps
 
@@ -190,6 +190,33 @@ def test_fields_have_an_interval_and_a_relative_accuracy() -> None:
 def test_one_field_has_no_interval() -> None:
     found = grain_size_number("mean-area", [Field(grid_of_squares(100, 100, 20, (5, 5)), 1.0)])
     assert (found.g.low, found.relative_accuracy) == (None, None)
+
+
+def test_more_fields_are_what_brings_the_relative_accuracy_to_ten() -> None:
+    """Densities of 2 ± 1 of three fields: %RA is 100 · 2.776/√5 · ½ with five, and so on until it is 10."""
+    wanted = fields_for(10, 2.0, 1.0)
+    assert 100 * ci95(1.0, wanted) / 2 <= 10 < 100 * ci95(1.0, wanted - 1) / 2
+    assert wanted == 99  # (1.96 · 100 · 1 / (10 · 2))² is 96, and t is larger than 1.96
+    assert fields_for(10, 2.0, 0.0) == 2
+    assert ci95(1.0, 5) == pytest.approx(2.776445 / math.sqrt(5))
+    assert ci95(2.0, 2) == pytest.approx(12.706205 * 2 / math.sqrt(2))
+
+
+def test_what_e112_asks_to_be_reported_is_said() -> None:
+    labels = grid_of_squares(160, 200, 20, (10, 10))
+    fields = [Field(labels, scale) for scale in (1.0, 1.1, 0.9)]
+    found = grain_size_number("planimetric-rectangle", fields)
+    densities = [1 / (400e-6 * scale**2) for scale in (1.0, 1.1, 0.9)]
+    assert found.ci95 is not None
+    assert found.relative_accuracy is not None
+    assert found.standard_deviation == pytest.approx(np.std(densities, ddof=1))
+    assert found.ci95 == pytest.approx(4.302653 * np.std(densities, ddof=1) / math.sqrt(3), rel=1e-6)
+    assert found.relative_accuracy == pytest.approx(100 * found.ci95 / np.mean(densities))
+    assert found.relative_accuracy > 10
+    assert found.more_fields == fields_for(10, float(np.mean(densities)), float(np.std(densities, ddof=1))) - 3
+    assert grain_size_number("planimetric-rectangle", fields[:1] * 3).more_fields == 0
+    alone = grain_size_number("planimetric-rectangle", fields[:1])
+    assert (alone.standard_deviation, alone.ci95, alone.more_fields) == (None, None, None)
 
 
 def test_doubling_the_scale_takes_two_off_g() -> None:
