@@ -97,11 +97,15 @@ def raster() -> Iterator[dict[str, Any]]:
         perimeter = 4 * (apart - upper) + 4 * math.hypot(across / 2, 2 * upper - apart)
         true = math.pi * across * apart / perimeter
         found = {}
-        for name, step in (("steps_counted", 0.0), ("steps_left_out", counts.STEP)):
-            with mock.patch.object(counts, "STEP", step):
+        for name, interior in (("steps_counted", _everywhere), ("steps_left_out", counts.interior)):
+            with mock.patch.object(counts, "interior", interior):
                 count, length = counts.intercepts(labels, lines)
             found[name] = length / count
         yield {"across": across, "true": true, **found}
+
+
+def _everywhere(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    return np.ones(labels.shape, bool)
 
 
 def _random_lines(side: int, n: int) -> Iterator[paths.Path]:

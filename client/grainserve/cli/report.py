@@ -11,11 +11,12 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, name_of, results_in, sample_name
-from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents
+from grainserve.cli.stats_options import Astm, AstmGaps, EdgeCorrection, Percentiles, methods, percents
 from grainserve.cli.terminal import console, reported
 from grainserve.errors import InvalidConfiguration
 from grainserve.reports.document import Report
 from grainserve.reports.sources import with_pictures, without_pictures
+from grainserve.stats.astm.gaps import GAP_PX
 
 Out = Annotated[Path, typer.Option(help="File to write: .html, self-contained, or .pdf.")]
 
@@ -34,6 +35,7 @@ def report(
     edge_correction: EdgeCorrection = True,
     percentiles: Percentiles = None,
     astm: Astm = None,
+    astm_gaps: AstmGaps = GAP_PX,
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
 
@@ -49,6 +51,7 @@ def report(
             title=title or sample_name(results),
             edge_correction=edge_correction,
             astm=methods(astm),
+            astm_gaps=astm_gaps,
             percentiles=percents(percentiles),
         )
         _write(made, out, kind)

@@ -9,12 +9,13 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
-from grainserve.cli.stats_options import Astm, EdgeCorrection, Percentiles, methods, percents, spacing
+from grainserve.cli.stats_options import Astm, AstmGaps, EdgeCorrection, Percentiles, methods, percents, spacing
 from grainserve.cli.terminal import console, reported
 from grainserve.errors import InvalidOption
 from grainserve.exports.workbook import check_library, write_workbook
 from grainserve.result import Result
 from grainserve.results.size_curve import Weighting
+from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.grid import on_grid
 from grainserve.stats.piezometers import PIEZOMETERS
 from grainserve.stats.sample import Sample, Size
@@ -31,6 +32,7 @@ def stats(
     ] = "both",
     percentiles: Percentiles = None,
     astm: Astm = None,
+    astm_gaps: AstmGaps = GAP_PX,
     size: Annotated[
         Size, typer.Option(help="What a grain's size is: its equivalent diameter, or its ellipse's minor axis.")
     ] = "diameter",
@@ -100,6 +102,7 @@ def stats(
             percentiles=percents(percentiles),
             piezometers=piezometer or (),
             unfold=unfold,
+            astm_gaps=astm_gaps,
         )
         both: tuple[Weighting, ...] = ("number",) if sample.grid else ("number", "area")
         shown = both if weighting == "both" else (weighting,)

@@ -29,6 +29,15 @@ Astm = Annotated[
         f"{', '.join(METHODS)}, or {ALL_METHODS}. May be repeated. Each image is a field.",
     ),
 ]
+AstmGaps = Annotated[
+    int,
+    typer.Option(
+        metavar="PX",
+        min=0,
+        help="Before --astm counts, close gaps between grains up to this wide, since E112's boundaries have no width. "
+        "Wider pores and second phases stay; 0 closes none.",
+    ),
+]
 Percentiles = Annotated[
     str | None,
     typer.Option(metavar="P,P,…", help="Percentiles to report, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),

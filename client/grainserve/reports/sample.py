@@ -15,7 +15,8 @@ from grainserve.reports.qc import quality_flags, wide_interval_flag, worst_first
 from grainserve.reports.shapes import shapes_of
 from grainserve.reports.sources import Measured
 from grainserve.stats import Sample, Summary, summarise
-from grainserve.stats.astm import LEAST_FILLED
+from grainserve.stats.astm.gaps import GAP_PX
+from grainserve.stats.astm.words import LEAST_FILLED, not_filled
 from grainserve.stats.population import PERCENTS
 from grainserve.stats.rounding import number_text, p_value_text
 from grainserve.stats.summary import checked_percents
@@ -32,6 +33,7 @@ def sample_report(
     edge_correction: bool = True,
     astm: Sequence[str] = (),
     percentiles: Sequence[float] = PERCENTS,
+    astm_gaps: int = GAP_PX,
     made: datetime | None = None,
 ) -> Report:
     """Makes the report of one sample.
@@ -42,6 +44,7 @@ def sample_report(
         edge_correction: whether to correct sizes for the frame, as in `grainserve.stats.summarise`.
         astm: methods of ASTM E112 grain size to add, of `grainserve.stats.astm.METHODS`.
         percentiles: percents p of the D_p in the table, in (0, 100).
+        astm_gaps: width of the widest gap between grains that is closed before these methods count, px.
         made: time of the report, UTC; None takes the present time.
 
     Raises:
@@ -57,7 +60,7 @@ def sample_report(
     try:
         # The figure needs the usual percentiles in any case.
         every = sorted({*PERCENTS, *told})
-        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every)
+        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every, astm_gaps=astm_gaps)
     except NoGrains as error:
         if len(sample):
             flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
@@ -86,13 +89,12 @@ def footer(made: datetime | None) -> str:
 
 
 def _not_filled(summary: Summary) -> Flag | None:
-    if not summary.grain_size_numbers or summary.coverage >= LEAST_FILLED:
+    words = not_filled(summary.grain_size_numbers)
+    if words is None:
         return None
-    words = (
-        f"Grains cover {summary.coverage:.0%} of the images: ASTM E112 is for grains that fill them, and planimetric G "
-        "is too low here. Gaps of a few px between grains are closed by the option fill."
-    )
-    return Flag("not_filled", "warning", words, {"coverage": summary.coverage, "threshold": LEAST_FILLED})
+    found = summary.grain_size_numbers[0]
+    numbers = {"coverage": found.coverage, "gaps_closed_px": found.gaps_closed_px, "threshold": LEAST_FILLED}
+    return Flag("not_filled", "warning", f"{words[0].upper()}{words[1:]}.", numbers)
 
 
 def _wide(summary: Summary) -> Flag | None:

@@ -9,6 +9,7 @@ from grainserve.reports.qc import coverage
 from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
 from grainserve.stats import Interval, Summary
+from grainserve.stats.astm.words import fields_wanted, gaps_closed, more_fields_text
 from grainserve.stats.population import PERCENTS, FolkWard, Population
 from grainserve.stats.rounding import ABSENT, interval_text, number_text
 
@@ -90,13 +91,18 @@ def grain_size_table(summary: Summary) -> Table | None:
             text(each.g_iso),
             f"{each.count:g}",
             str(each.fields),
+            f"{number_text(each.density.value)} {each.density_unit}",
+            number_text(each.standard_deviation),
+            number_text(each.ci95),
             f"{number_text(each.relative_accuracy)} %" if each.relative_accuracy is not None else ABSENT,
+            more_fields_text(each),
         )
         for each in summary.grain_size_numbers
     )
     return Table(
-        "ASTM E112 grain size numbers; %RA is the relative accuracy over fields, 10 % or less is acceptable.",
-        ("method", "G", "G (ISO 643)", "counted", "fields", "%RA"),
+        f"ASTM E112 grain size numbers, {gaps_closed(summary.grain_size_numbers)}. Mean, s, 95 % CI and the relative "
+        f"accuracy %RA are of grains or intercepts counted, over fields; {fields_wanted(summary.grain_size_numbers)}.",
+        ("method", "G", "G (ISO 643)", "counted", "fields", "mean", "s", "95 % CI", "%RA", "more fields"),
         rows,
     )
 

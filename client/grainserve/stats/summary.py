@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from grainserve.errors import InvalidOption, NoGrains
 from grainserve.results.size_curve import Weighting, size_curve
 from grainserve.stats.astm import grain_size_numbers, largest_grain
+from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.bootstrap import ENOUGH_IMAGES, Resampling
 from grainserve.stats.orientation import Orientation, orientation
@@ -116,6 +117,7 @@ def summarise(
     percentiles: Sequence[float] = PERCENTS,
     piezometers: Sequence[str] = (),
     unfold: int | None = None,
+    astm_gaps: int = GAP_PX,
 ) -> Summary:
     """Measures a sample.
 
@@ -128,12 +130,14 @@ def summarise(
         seed: seed of the bootstrap's random numbers.
         astm: methods of ASTM grain size to add, of `grainserve.stats.astm.METHODS`; each image is a field.
         percentiles: percents p of the D_p to compute, in (0, 100).
+        astm_gaps: width of the widest gap between grains that is closed before ASTM methods count, px; 0 closes none.
         piezometers: calibrations of differential stress to add, of `grainserve.stats.piezometers.PIEZOMETERS`.
         unfold: number of bins to unfold the sizes of sections by; None does not.
 
     Raises:
         InvalidOption: a percentile is not in (0, 100) or given twice, none is given, an ASTM method or a piezometer is
-            unknown, or one of them or `unfold` is asked for of a grid.
+            unknown, one of them or `unfold` is asked for of a grid,
+            or `astm_gaps` is under 0.
         MasksMissing: `astm` names a method, and results hold no masks.
         NoGrains: the sample has no grain that sizes can be taken from.
         NoScale: `astm` or `piezometers` names one, and the sample has no scale.
@@ -162,7 +166,7 @@ def summarise(
         area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
         orientation=orientation(sample, "number", edge_correction=edge_correction, resampling=resampling),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
-        grain_size_numbers=grain_size_numbers(sample, astm) if astm else (),
+        grain_size_numbers=grain_size_numbers(sample, astm, gaps=astm_gaps) if astm else (),
         largest_grain=largest_grain(sample) if astm else None,
         size=sample.size,
         grid=sample.grid,

@@ -11,8 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grainserve.results.size_curve import Weighting
-from grainserve.stats.astm import LEAST_FILLED
-from grainserve.stats.astm.number import GrainSizeNumber
+from grainserve.stats.astm.table import print_grain_sizes
 from grainserve.stats.gradistat import METHODS, Gradistat
 from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
@@ -60,8 +59,7 @@ def print_summary(
             "intervals are those of the mean size alone, without the calibration's uncertainty", soft_wrap=True
         )
     if summary.grain_size_numbers:
-        console.print(_astm(summary.grain_size_numbers))
-        _print_largest(summary, console)
+        print_grain_sizes(summary.grain_size_numbers, summary.largest_grain, console)
 
 
 def _print_head(summary: Summary, console: Console) -> None:
@@ -245,33 +243,6 @@ def _stresses(found: Sequence[Stress]) -> Table:
         plane = each.stress.map(lambda value: value * 2 / sqrt(3))
         table.add_row(each.piezometer.key, f"{kind} {_interval(each.size)}", _interval(each.stress), _interval(plane))
     return table
-
-
-def _astm(numbers: Sequence[GrainSizeNumber]) -> Table:
-    table = _table("ASTM E112", "G", "G (ISO 643)", "counted", "fields", "%RA", "mean size")
-    for each in numbers:
-        area = each.density_unit == "mm⁻²"
-        size = f"{number_text(each.mean_size * 1e6)} µm²" if area else f"{number_text(each.mean_size * 1e3)} µm"
-        accuracy = "" if each.relative_accuracy is None else f"{each.relative_accuracy:.1f}"
-        cells = (f"{each.g_iso.value:.2f}", f"{each.count:g}", str(each.fields), accuracy, size)
-        table.add_row(each.method, _interval(each.g), *cells)
-    return table
-
-
-def _print_largest(summary: Summary, console: Console) -> None:
-    if summary.coverage < LEAST_FILLED:
-        console.print(
-            f"[yellow]warning:[/] grains cover {summary.coverage:.0%}: E112 is for grains that fill the image, and "
-            "planimetric G is too low here",
-            soft_wrap=True,
-        )
-    if largest := summary.largest_grain:
-        cut = ", cut by the frame: it is larger still" if largest.touches_edge else ""
-        console.print(
-            f"largest grain (ASTM E930): G {largest.g:.2f}, {number_text(largest.area * 1e6)} µm², grain "
-            f"{largest.grain} of {largest.image}{cut}",
-            soft_wrap=True,
-        )
 
 
 def _table(*titles: str) -> Table:

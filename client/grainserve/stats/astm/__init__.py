@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import InvalidOption, NoScale, NothingCounted
 from grainserve.stats.astm import counts, paths
+from grainserve.stats.astm.gaps import GAP_PX, close_gaps
 from grainserve.stats.astm.number import (
+    ACCEPTED_ACCURACY,
     GrainSizeNumber,
     LargestGrain,
+    ci95,
+    fields_for,
     g_from_area_density,
     g_from_line_density,
     iso,
@@ -22,9 +25,6 @@ from grainserve.stats.interval import Interval
 from grainserve.stats.sample import Sample
 
 Labels = NDArray[np.int32]
-
-LEAST_FILLED = 0.8
-"""Least share of the frame that grains must cover: ASTM E112 assumes that they fill it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ METHODS = (*_BY_AREA, *_BY_LENGTH)
 """Names of the methods."""
 
 
-def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
+def grain_size_number(method: str, fields: Sequence[Field], *, gaps: int = GAP_PX) -> GrainSizeNumber:
     """Measures the average grain size of n fields.
 
     All fields count alike, as in E112: the density is the mean of the fields' densities, and its 95 % interval is
@@ -69,13 +69,29 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
     Args:
         method: one of `METHODS`.
         fields: n fields.
+        gaps: width of the widest gap between grains that is closed first, px; 0 closes none.
 
     Raises:
-        InvalidOption: the method is unknown.
+        InvalidOption: the method is unknown, or `gaps` is under 0.
         NothingCounted: a field has no grain that the method can count.
     """
-    if method not in METHODS:
-        raise InvalidOption(f"there is no method {method!r} of ASTM E112: give one of {', '.join(METHODS)}")
+    return fields_grain_size_numbers((method,), fields, gaps=gaps)[0]
+
+
+def fields_grain_size_numbers(
+    methods: Sequence[str], fields: Sequence[Field], *, gaps: int = GAP_PX
+) -> tuple[GrainSizeNumber, ...]:
+    """Measures the average grain size of n fields by several methods, as `grain_size_number` does by one."""
+    if unknown := [method for method in methods if method not in METHODS]:
+        raise InvalidOption(f"there is no method {unknown[0]!r} of ASTM E112: give one of {', '.join(METHODS)}")
+    if gaps < 0:
+        raise InvalidOption(f"gaps to close are {gaps} px wide; give 0 or more")
+    closed = [replace(field, labels=close_gaps(field.labels, gaps)) for field in fields]
+    return tuple(_measured(method, closed, gaps) for method in methods)
+
+
+def _measured(method: str, fields: Sequence[Field], gaps: int) -> GrainSizeNumber:
+    """Measures fields in which gaps are closed."""
     by_area = method in _BY_AREA
     count = _BY_AREA[method] if by_area else _BY_LENGTH[method]
     total, densities = 0.0, []
@@ -85,7 +101,10 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
             raise NothingCounted(method, field.name)
         total += counted
         densities.append(counted / (measure * (field.um_per_px / 1000) ** (2 if by_area else 1)))
-    density = _over_fields(densities)
+    fields_seen, mean = len(densities), float(np.mean(densities))
+    s = float(np.std(densities, ddof=1)) if fields_seen > 1 else None
+    half = None if s is None else ci95(s, fields_seen)
+    density = Interval(mean) if half is None else Interval(mean, max(mean - half, 0.0), mean + half)
     g = density.map(g_from_area_density if by_area else g_from_line_density)
     return GrainSizeNumber(
         method=method,
@@ -95,20 +114,26 @@ def grain_size_number(method: str, fields: Sequence[Field]) -> GrainSizeNumber:
         density_unit="mm⁻²" if by_area else "mm⁻¹",
         mean_size=1 / density.value,
         count=total,
-        fields=len(densities),
-        relative_accuracy=None if density.high is None else 100 * (density.high / density.value - 1),
+        fields=fields_seen,
+        standard_deviation=s,
+        ci95=half,
+        relative_accuracy=None if half is None else 100 * half / mean,
+        more_fields=None if s is None else max(0, fields_for(ACCEPTED_ACCURACY, mean, s) - fields_seen),
+        gaps_closed_px=gaps,
+        coverage=sum(np.count_nonzero(each.labels) for each in fields) / sum(each.labels.size for each in fields),
     )
 
 
-def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSizeNumber, ...]:
+def grain_size_numbers(sample: Sample, methods: Sequence[str], *, gaps: int = GAP_PX) -> tuple[GrainSizeNumber, ...]:
     """Measures the average grain size of a sample by several methods; each image is a field.
 
     Args:
         sample: sample to measure.
         methods: names out of `METHODS`.
+        gaps: width of the widest gap between grains that is closed first, px; 0 closes none.
 
     Raises:
-        InvalidOption: a method is unknown.
+        InvalidOption: a method is unknown, or `gaps` is under 0.
         MasksMissing: results hold no masks.
         NoScale: a result has no scale.
         NothingCounted: an image has no grain that a method can count.
@@ -118,7 +143,7 @@ def grain_size_numbers(sample: Sample, methods: Sequence[str]) -> tuple[GrainSiz
         if result.um_per_px is None:
             raise NoScale("an ASTM grain size")
         fields.append(Field(result.label_map[result.frame.slices], result.um_per_px, f"image {result.image_id}"))
-    return tuple(grain_size_number(method, fields) for method in methods)
+    return fields_grain_size_numbers(methods, fields, gaps=gaps)
 
 
 def largest_grain(sample: Sample) -> LargestGrain:
@@ -150,13 +175,3 @@ def label_grains(boundaries: NDArray[np.bool_]) -> Labels:
     labels = np.zeros(boundaries.shape, np.int32)
     ndimage.label(~boundaries, output=labels)  # 4-connected: a boundary 1 px thin may touch at corners only
     return labels
-
-
-def _over_fields(values: Sequence[float]) -> Interval:
-    from scipy.special import stdtrit  # noqa: PLC0415
-
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return Interval(mean)
-    half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / sqrt(n)
-    return Interval(mean, max(mean - half, 0.0), mean + half)

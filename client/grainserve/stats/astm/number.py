@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log10
+from math import floor, inf, log10, sqrt
 
 from grainserve.stats.interval import Interval
 
@@ -21,7 +21,12 @@ class GrainSizeNumber:
         mean_size: 1/density: the mean area of grains in mm², or their mean lineal intercept in mm.
         count: grains or intercepts counted in all fields.
         fields: number of fields.
+        standard_deviation: s of the density over the fields; None with one field.
+        ci95: 95 % CI = t·s/√n, half the width of the density's interval; None with one field.
         relative_accuracy: %RA = 100·CI/mean of the density; E112 accepts 10 % or less. None with one field.
+        more_fields: number of further fields that would bring %RA to 10 %; see `fields_for`. None with one field.
+        gaps_closed_px: width of the widest gap between grains that was closed before counting, px.
+        coverage: share of the fields that grains cover, gaps closed.
     """
 
     method: str
@@ -32,7 +37,16 @@ class GrainSizeNumber:
     mean_size: float
     count: float
     fields: int
+    standard_deviation: float | None
+    ci95: float | None
     relative_accuracy: float | None
+    more_fields: int | None
+    gaps_closed_px: int
+    coverage: float
+
+
+ACCEPTED_ACCURACY = 10.0
+"""Largest %RA that E112 accepts for most purposes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,34 @@ class LargestGrain:
     image: str
     grain: int
     touches_edge: bool
+
+
+def ci95(standard_deviation: float, fields: int) -> float:
+    """Returns the 95 % CI of ASTM E112, t·s/√n, with Student's t of n − 1 degrees of freedom.
+
+    Args:
+        standard_deviation: s over the fields.
+        fields: number of fields n, 2 or more.
+    """
+    from scipy.special import stdtrit  # noqa: PLC0415
+
+    return float(stdtrit(fields - 1, 0.975)) * standard_deviation / sqrt(fields)
+
+
+def fields_for(accuracy: float, mean: float, standard_deviation: float) -> int:
+    """Returns the least number of fields n at which %RA = 100·t·s/(mean·√n) is `accuracy` or less.
+
+    This is E112's formula of %RA, solved for n; s is taken to stay what it is, and t is that of n − 1.
+
+    Args:
+        accuracy: %RA wanted, over 0.
+        mean: mean over the fields measured, over 0.
+        standard_deviation: s over the fields measured.
+    """
+    n = max(2, floor((1.9599 * 100 * standard_deviation / (accuracy * mean)) ** 2))  # t is 1.96 or more
+    while 100 * ci95(standard_deviation, n) / mean > accuracy:
+        n += 1
+    return n
 
 
 def g_from_area_density(per_mm2: float) -> float:

@@ -168,8 +168,22 @@ def test_grain_sizes_of_astm(files: list[Path]) -> None:
     assert code == 0, text
     for part in ("mean-area", "intercept-lines", "%RA", "largest grain (ASTM E930): G", "grains cover 22%"):
         assert part in text, part
+    for title in ("over fields", "counted", "95 %", "%RA", "more"):  # a narrow terminal breaks them
+        assert title in text, title
+    assert "gaps up to 3 px closed" in text
     code, text = run(files[0], "--astm", "hilliard")
     assert (code, "there is no method 'hilliard'" in text) == (2, True)
+
+
+def test_grain_sizes_of_astm_are_in_the_json_with_all_that_e112_asks_for(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "all.json"
+    code, text = run(*files, "--astm", "intercept-lines", "--astm-gaps", 0, "--resamples", 0, "--json", out)
+    assert code == 0, text
+    assert "no gaps closed" in text
+    (found,) = json.loads(out.read_text("utf-8"))["grainSizeNumbers"]
+    assert (found["fields"], found["gapsClosedPx"]) == (2, 0)
+    # Both images are the same one: nothing differs between fields.
+    assert (found["standardDeviation"], found["ci95"], found["relativeAccuracy"], found["moreFields"]) == (0, 0, 0, 0)
 
 
 def test_unscaled_results_have_no_phi(tmp_path: Path) -> None:

@@ -90,3 +90,27 @@ def hexagons(height: int, width: int, across: int, apart: int, offset: tuple[flo
 def _numbered(cells: NDArray[np.int64]) -> NDArray[np.int32]:
     _, labels = np.unique(cells, return_inverse=True)
     return labels.reshape(cells.shape).astype(np.int32) + 1
+
+
+def voronoi(random: np.random.Generator, side: int, cell: float) -> NDArray[np.int32]:
+    """A label map of a Poisson–Voronoi section, `side` px square, whose cells are `cell`² px² large on average."""
+    from scipy.spatial import KDTree  # noqa: PLC0415
+
+    margin = 5 * cell  # seeds beyond the frame have cells within
+    seeds = random.uniform(-margin, side + margin, (random.poisson(((side + 2 * margin) / cell) ** 2), 2))
+    centres = np.moveaxis(np.mgrid[:side, :side], 0, -1) + 0.5
+    _, nearest = KDTree(seeds).query(centres)
+    return _numbered(nearest)
+
+
+def with_gaps(labels: NDArray[np.int32], width: int) -> NDArray[np.int32]:
+    """The labels with boundaries of 0, 1 or 2 px between grains left unlabelled: both sides of a boundary, or one."""
+    free = labels.copy()
+    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    if width > 0:
+        free[:-1][down] = 0
+        free[:, :-1][right] = 0
+    if width > 1:
+        free[1:][down] = 0
+        free[:, 1:][right] = 0
+    return free

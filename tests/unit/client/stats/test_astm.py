@@ -19,6 +19,7 @@ from grainserve.stats import Sample, summarise
 from grainserve.stats.astm import (
     METHODS,
     Field,
+    fields_grain_size_numbers,
     grain_size_number,
     grain_size_numbers,
     label_grains,
@@ -26,9 +27,10 @@ from grainserve.stats.astm import (
     paths,
 )
 from grainserve.stats.astm.counts import intercepts, jeffries, mean_area, rectangle
-from grainserve.stats.astm.number import g_from_area_density, g_from_line_density, iso
+from grainserve.stats.astm.gaps import GAP_PX
+from grainserve.stats.astm.number import ci95, fields_for, g_from_area_density, g_from_line_density, iso
 from tests.unit.client.made import make_result
-from tests.unit.client.stats.samples import grid_of_squares, hexagons
+from tests.unit.client.stats.samples import grid_of_squares, hexagons, voronoi, with_gaps
 
 STEEL = Path(__file__).parents[4].parent / "shared" / "data" / "e112" / "steel_boundaries.tif"
 
@@ -94,8 +96,8 @@ def test_a_slanted_line_crosses_as_many_squares_as_their_borders_say(degrees: fl
     )
     count, length = intercepts(labels, [paths.line(x0, y0, x1, y1)])
     assert length == pytest.approx(300)
-    # A square of which a corner shorter than a pixel is crossed counts as none.
-    assert crossed - _short_corners((x0, y0), (x1, y1), (right, down)) == count
+    # Where less than half a pixel of a square's corner is cut, the line passes through a junction: 1½, not 2.
+    assert crossed - _short_corners((x0, y0), (x1, y1), (right, down)) / 2 == count
 
 
 def _direction(degrees: float) -> tuple[float, float]:
@@ -103,12 +105,12 @@ def _direction(degrees: float) -> tuple[float, float]:
 
 
 def _short_corners(start: tuple[float, float], end: tuple[float, float], shift: tuple[int, int]) -> int:
-    """How many pieces between two borders, or a border and an end, are shorter than a pixel."""
+    """How many pieces between two borders are shorter than half a pixel."""
     at = [0.0, 300.0]
     for a, b, offset in zip(start, end, shift, strict=True):
         first, last = math.floor((a + offset) / 20) + 1, math.floor((b + offset) / 20)
         at += [(border * 20 - offset - a) / (b - a) * 300 for border in range(first, last + 1)]
-    return sum(length < 1 for length in np.diff(sorted(at)))
+    return sum(length < 0.5 for length in np.diff(sorted(at))[1:-1])
 
 
 def test_rows_of_hexagons_are_crossed_once_or_twice_a_hexagon() -> None:
@@ -192,6 +194,33 @@ def test_fields_have_an_interval_and_a_relative_accuracy() -> None:
 def test_one_field_has_no_interval() -> None:
     found = grain_size_number("mean-area", [Field(grid_of_squares(100, 100, 20, (5, 5)), 1.0)])
     assert (found.g.low, found.relative_accuracy) == (None, None)
+
+
+def test_more_fields_are_what_brings_the_relative_accuracy_to_ten() -> None:
+    """Densities of 2 ± 1 of three fields: %RA is 100 · 2.776/√5 · ½ with five, and so on until it is 10."""
+    wanted = fields_for(10, 2.0, 1.0)
+    assert 100 * ci95(1.0, wanted) / 2 <= 10 < 100 * ci95(1.0, wanted - 1) / 2
+    assert wanted == 99  # (1.96 · 100 · 1 / (10 · 2))² is 96, and t is larger than 1.96
+    assert fields_for(10, 2.0, 0.0) == 2
+    assert ci95(1.0, 5) == pytest.approx(2.776445 / math.sqrt(5))
+    assert ci95(2.0, 2) == pytest.approx(12.706205 * 2 / math.sqrt(2))
+
+
+def test_what_e112_asks_to_be_reported_is_said() -> None:
+    labels = grid_of_squares(160, 200, 20, (10, 10))
+    fields = [Field(labels, scale) for scale in (1.0, 1.1, 0.9)]
+    found = grain_size_number("planimetric-rectangle", fields)
+    densities = [1 / (400e-6 * scale**2) for scale in (1.0, 1.1, 0.9)]
+    assert found.ci95 is not None
+    assert found.relative_accuracy is not None
+    assert found.standard_deviation == pytest.approx(np.std(densities, ddof=1))
+    assert found.ci95 == pytest.approx(4.302653 * np.std(densities, ddof=1) / math.sqrt(3), rel=1e-6)
+    assert found.relative_accuracy == pytest.approx(100 * found.ci95 / np.mean(densities))
+    assert found.relative_accuracy > 10
+    assert found.more_fields == fields_for(10, float(np.mean(densities)), float(np.std(densities, ddof=1))) - 3
+    assert grain_size_number("planimetric-rectangle", fields[:1] * 3).more_fields == 0
+    alone = grain_size_number("planimetric-rectangle", fields[:1])
+    assert (alone.standard_deviation, alone.ci95, alone.more_fields) == (None, None, None)
 
 
 def test_doubling_the_scale_takes_two_off_g() -> None:
@@ -436,10 +465,10 @@ def test_a_grain_of_one_pixel_counts_and_a_shorter_run_does_not() -> None:
 
 
 def test_a_line_that_ends_on_a_boundary_has_no_half_there() -> None:
-    labels = np.array([[0, 0, 1, 1, 2, 2, 0, 0]], np.int32)
-    assert intercepts(labels, [paths.line(0, 0.5, 8, 0.5)]) == (2, 4)
-    assert intercepts(labels, [paths.line(2, 0.5, 8, 0.5)]) == (1.5, 4)
-    assert intercepts(labels, [paths.line(2, 0.5, 6, 0.5)]) == (1, 4)
+    labels = np.array([[0, 0, 1, 1, 1, 2, 2, 2, 0, 0]], np.int32)
+    assert intercepts(labels, [paths.line(0, 0.5, 10, 0.5)]) == pytest.approx((2, 6))
+    assert intercepts(labels, [paths.line(2, 0.5, 10, 0.5)]) == pytest.approx((1.5, 6))
+    assert intercepts(labels, [paths.line(2, 0.5, 8, 0.5)]) == pytest.approx((1, 6))
 
 
 def test_of_nothing_g_is_without_end() -> None:
@@ -510,3 +539,73 @@ def test_each_image_of_a_sample_is_a_field_cut_to_its_frame() -> None:
     assert found == grain_size_number("mean-area", fields)
     with pytest.raises(NothingCounted, match="image empty"):
         grain_size_numbers(Sample.of([Result(make_result("empty", um_per_px=1.0, masks=[]))]), ["mean-area"])
+
+
+def test_a_line_along_a_rastered_boundary_crosses_it_once() -> None:
+    """Boundary and line both rise a tenth: the pixels' steps cross the line again and again."""
+    rows, columns = np.mgrid[:60, :200]
+    labels = np.where(rows + 0.5 < 20 + (columns + 0.5) / 10, 1, 2).astype(np.int32)
+    assert len(set(labels[paths.line(0, 20, 200, 40.5).rows, paths.line(0, 20, 200, 40.5).columns].tolist())) == 2
+    assert intercepts(labels, [paths.line(0, 19, 200, 42)])[0] == 1
+    assert intercepts(labels, [paths.line(0, 22, 200, 38)])[0] == 1
+
+
+def test_a_corner_that_a_line_cuts_counts_and_a_junction_counts_one_and_a_half() -> None:
+    """Three grains meet at (40, 40): one on the left, two on the right, one above the other."""
+    labels = np.ones((80, 80), np.int32)
+    labels[:40, 40:], labels[40:, 40:] = 2, 3
+
+    def crossed(y_at_the_corner: float) -> float:
+        return intercepts(labels, [paths.line(20, y_at_the_corner - 10, 60, y_at_the_corner + 10)])[0]
+
+    assert crossed(36.0) == 2  # 8 px within grain 2
+    assert crossed(39.6) == 2  # 0.9 px
+    assert crossed(39.9) == 1.5  # 0.2 px: the junction, as far as the raster tells
+    assert crossed(40.1) == 1
+
+
+def test_a_grain_that_a_line_grazes_counts_a_half() -> None:
+    labels = np.ones((40, 40), np.int32)
+    labels[20:, 10:30] = 2
+    assert intercepts(labels, [paths.line(0, 20.5, 40, 20.5)])[0] == 0.5
+    assert intercepts(labels, [paths.line(0, 19.5, 40, 19.5)])[0] == 0
+    assert intercepts(labels, [paths.line(0, 21.5, 40, 21.5)])[0] == 2
+
+
+def test_large_grains_count_more_in_the_mean_area_as_they_are_whole_more_rarely() -> None:
+    """60 × 60 px squares are whole in (1 − 0.6)², 10 × 10 px ones in (1 − 0.1)² of frames of 100 × 100 px."""
+    labels = np.zeros((100, 100), np.int32)
+    labels[5:65, 5:65], labels[80:90, 80:90] = 1, 2
+    count, area = mean_area(labels)
+    large, small = 1 / 0.4**2, 1 / 0.9**2
+    assert area / count == pytest.approx((3600 * large + 100 * small) / (large + small))
+
+
+@pytest.fixture(scope="module")
+def fine() -> dict[str, float]:
+    """G of four sections by each method, from pixels so small that a raster does nothing."""
+    return voronoi_g(4)
+
+
+def voronoi_g(pixels: int, gap: int = 0, gaps: int = GAP_PX) -> dict[str, float]:
+    """G of the same four sections, whose cells are 25 µm, from pixels of 1/`pixels` µm."""
+    sections = [voronoi(np.random.default_rng(seed), 300 * pixels, 25 * pixels) for seed in range(4)]
+    fields = [Field(with_gaps(section, gap), 1 / pixels) for section in sections]
+    return {each.method: each.g.value for each in fields_grain_size_numbers(METHODS, fields, gaps=gaps)}
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+def test_g_is_the_same_whatever_boundaries_are_wide(gap: int, fine: dict[str, float]) -> None:
+    assert voronoi_g(1, gap) == pytest.approx(fine, abs=0.05)
+
+
+def test_gaps_that_stay_open_make_g_too_fine(fine: dict[str, float]) -> None:
+    found = voronoi_g(1, gap=2, gaps=0)
+    off = {method: g - fine[method] for method, g in found.items()}
+    assert min(off["intercept-lines"], off["intercept-circles"], off["mean-area"]) > 0.15
+    assert abs(off["planimetric-rectangle"]) < 0.05
+
+
+def test_gaps_to_close_are_no_negative_width() -> None:
+    with pytest.raises(InvalidOption, match="-1"):
+        grain_size_number("mean-area", [Field(grid_of_squares(60, 60, 20), 1.0)], gaps=-1)
