@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from grain_handler.grains.classify import Classifier, Named, given
 from grain_handler.grains.gaps import fill_gaps
@@ -14,6 +14,7 @@ from grain_handler.masks import Mask
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.grid_points import adaptive_points_per_side
 from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.sam.prompted import Answered, Asked, MaskPredictor
 from grain_handler.wire.options import Options
 from grain_handler.wire.request import Request
 
@@ -34,6 +35,17 @@ class Found:
 
 
 @dataclass(frozen=True)
+class FoundByPrompts(Found):
+    """SAM's masks of the prompts on one image.
+
+    Attributes:
+        answers: The masks (all of them `masks`, too) of each prompt, the best first; none that is empty.
+    """
+
+    answers: Sequence[Sequence[Answered]] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """What was found in one image.
 
@@ -43,6 +55,7 @@ class Segmentation:
         properties: Their measurements, in the same order and placed so too.
         classes: Their classes, in the same order.
         seconds: Time taken, s.
+        answers: What each prompt was answered, where there were prompts: as many masks in all, in the same order.
     """
 
     request: Request
@@ -50,6 +63,7 @@ class Segmentation:
     properties: Sequence[Properties]
     classes: Sequence[Named]
     seconds: float
+    answers: Sequence[Sequence[Answered]] = ()
 
 
 def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding | None = None) -> Found:
@@ -69,12 +83,42 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
     return Found(request, masks, time.perf_counter() - began)
 
 
+def find_prompted(
+    predictor: MaskPredictor, requests: Sequence[Request], embeddings: Sequence[Embedding]
+) -> list[FoundByPrompts]:
+    """Makes the masks of all prompts on some images together.
+
+    Args:
+        predictor: The model.
+        requests: Images and prompts.
+        embeddings: The images'.
+    """
+    began = time.perf_counter()
+    asked = [
+        Asked(embedding.tokens, request.pixels.shape[:2], request.prompts)
+        for request, embedding in zip(requests, embeddings, strict=True)
+    ]
+    answers = [
+        [[each for each in answer if each.mask.patch.size] for answer in of_image]
+        for of_image in predictor.predict(asked)
+    ]
+    seconds = time.perf_counter() - began
+    return [
+        FoundByPrompts(request, [each.mask for answer in given for each in answer], seconds, answers=given)
+        for request, given in zip(requests, answers, strict=True)
+    ]
+
+
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     """Settles which pixels belong to which object, measures the objects and names their classes."""
     began = time.perf_counter()
     options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
-    if options.mode == "grains":
+    answers = found.answers if isinstance(found, FoundByPrompts) else ()
+    if answers:  # whoever asked for a mask gets it, whatever its size and whatever others overlap it
+        masks = found.masks
+        properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+    elif options.mode == "grains":
         grains = settle(found.masks, options, height, width)
         masks = grains.grains
         holes = [mask.hole_area for mask in masks]
@@ -86,7 +130,8 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     masks = [replace(mask, x=mask.x + frame.x, y=mask.y + frame.y) for mask in masks]
     properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
-    return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
+    seconds = found.seconds + time.perf_counter() - began
+    return Segmentation(found.request, masks, properties, classes, seconds, answers)
 
 
 def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:

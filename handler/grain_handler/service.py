@@ -16,7 +16,8 @@ from grain_handler.grains import classify
 from grain_handler.sam import compiled, models, seed_head
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.memory import keep_freed_memory
-from grain_handler.segment import Found, Segmentation, find_masks, measure
+from grain_handler.sam.prompted import MaskPredictor
+from grain_handler.segment import Found, Segmentation, find_masks, find_prompted, measure
 from grain_handler.storage import weights
 from grain_handler.wire.options import parse_options
 from grain_handler.wire.request import Request, parse, trace_id
@@ -52,6 +53,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             self.seeds = weights.fetch(self.config.seeds, self.config.cache)
             head = seed_head.load(self.seeds, self.config.model, sam)
         self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder, head)
+        self.predictor = MaskPredictor(self.generator)
         if self.defaults.points == "seeds" and not self.generator.predicts_seeds:
             raise CheckpointError(
                 f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
@@ -61,12 +63,12 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
         """Request rows → images and options."""
-        context, defaults = self.context, self.config.defaults
+        context, defaults, checkpoint = self.context, self.config.defaults, self.checkpoint.crc32c
         self.metrics.batch(len(rows))
 
         def read(row: dict[str, Any], i: int) -> Request | RequestError:
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
-            return self.timed("decode", parse, row, headers, request_id, defaults)
+            return self.timed("decode", parse, row, headers, request_id, defaults, checkpoint)
 
         requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # One that failed by a fault of ours has no id of its own.
@@ -75,10 +77,13 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def inference(self, requests: list[Request | RequestError]) -> list[Found | RequestError]:
         """Images → SAM's masks."""
-        embedded = zip(self._embed(requests), self.image_ids, strict=True)
+        embedded = self._embed(requests)
+        prompted = iter(self._answer_prompts(embedded))
         return [
-            attempt(request, partial(self._find_masks, embedding=embedding), image_id)
-            for (request, embedding), image_id in embedded
+            next(prompted)
+            if isinstance(request, Request) and request.prompts
+            else attempt(request, partial(self._find_masks, embedding=embedding), image_id)
+            for (request, embedding), image_id in zip(embedded, self.image_ids, strict=True)
         ]
 
     def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
@@ -92,6 +97,17 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
         return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
+
+    def _answer_prompts(
+        self, embedded: list[tuple[Request | RequestError, Embedding | None]]
+    ) -> list[Found | RequestError]:
+        """What those of the requests that have prompts are answered, together: what goes wrong, all have gone wrong."""
+        asked = [(request, made) for request, made in embedded if isinstance(request, Request) and request.prompts]
+        if not asked:
+            return []
+        step = partial(self.timed, "masks", find_prompted, self.predictor)
+        found = attempt(asked, lambda given: step(*zip(*given, strict=True)), ", ".join(self.image_ids))
+        return [found] * len(asked) if isinstance(found, RequestError) else list(found)
 
     def _find_masks(self, request: Request, embedding: Embedding | None) -> Found:
         return self.timed("masks", find_masks, self.generator, request, embedding)

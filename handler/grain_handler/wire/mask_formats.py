@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from pycocotools import mask as coco
 from grain_handler.masks import Mask
 
 Ring = list[float]
+
+RLE_LETTERS = 5
+"""Of a run: 25 bits."""
 
 
 def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
@@ -45,6 +49,64 @@ def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
     if mask_format == "none":
         return None
     raise ValueError(f"unknown mask format {mask_format!r}")
+
+
+def write_cropped(mask: Mask, height: int, width: int, mask_format: str) -> Any:
+    """Writes a mask cropped to its box: as `write_mask`, but that run lengths say where they lie.
+
+    A PNG lies at the mask's bounding box; polygons are the frame's as ever.
+    """
+    if mask_format == "rle":
+        return write_patch(mask)
+    if mask_format == "png":
+        rows, columns = mask.patch.shape
+        return write_mask(replace(mask, x=0, y=0), rows, columns, mask_format)
+    return write_mask(mask, height, width, mask_format)
+
+
+def write_patch(mask: Mask) -> dict[str, Any]:
+    """COCO compressed RLE of a mask's own rectangle, which says where it lies: {"size", "counts", "x", "y"}."""
+    rle = coco.encode(np.asfortranarray(mask.patch, dtype=np.uint8))
+    return {"size": list(mask.patch.shape), "counts": rle["counts"].decode("ascii"), "x": mask.x, "y": mask.y}
+
+
+def read_rle(counts: str, height: int, width: int) -> NDArray[np.bool_]:
+    """Reads COCO compressed run lengths; pycocotools would write beyond a mask whose runs are too long.
+
+    A number has five bits in a letter, the lowest first, and its sign in its last letter; from the fourth on it is the
+    difference to the run before the last.
+
+    Args:
+        counts: The text.
+        height: Of the mask, px.
+        width: Of the mask, px.
+
+    Returns:
+        height × width, bool.
+
+    Raises:
+        ValueError: It is no run lengths, or not those of a mask of this size.
+    """
+    if len(counts) > height * width + RLE_LETTERS + 1:  # a run of one pixel takes a letter, and only long ones more
+        raise ValueError(f"{len(counts)} letters are more than {height} × {width} px need")
+    letters = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not letters.size or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
+        raise ValueError("these are no COCO run lengths")
+    last = letters < 32
+    first = np.flatnonzero(np.r_[True, last[:-1]])
+    length = np.diff(first, append=letters.size)
+    if length.max() > RLE_LETTERS:
+        raise ValueError("a run is longer than any image")
+    shift = 5 * (np.arange(letters.size) - np.repeat(first, length))
+    numbers = np.add.reduceat((letters & 31) << shift, first)
+    numbers -= np.where(letters[first + length - 1] & 16, 1 << (5 * length), 0)
+    runs = numbers.copy()
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"the runs are not those of {height} × {width} px")
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(width, height).T
 
 
 def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:

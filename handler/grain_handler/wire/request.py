@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,13 +23,17 @@ from grain_handler.errors import (
     NotAnImage,
     RequestError,
 )
+from grain_handler.prompt import Prompt
 from grain_handler.wire.frame import Frame, frame_of
 from grain_handler.wire.image import DecodedImage, read_image
 from grain_handler.wire.options import Options, parse_options, shown
+from grain_handler.wire.prompts import Subject, read_prompts
 
 IMAGE_FIELDS = ("image", "body", "data")
 """Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+NO_OPTIONS = ("image", "imageId", "prompts")
+"""Fields of a request beside its options."""
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 """W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
 
@@ -42,12 +47,16 @@ class Request:
         image: The decoded image.
         options: The effective options.
         trace_id: The trace that its sender named, if any.
+        prompts: What is asked, placed in the frame; none: everything.
+        digest: SHA-256 of the frame's pixels, where there are prompts.
     """
 
     image_id: str
     image: DecodedImage
     options: Options
     trace_id: str | None = None
+    prompts: tuple[Prompt, ...] = ()
+    digest: bytes = b""
 
     @cached_property
     def frame(self) -> Frame:
@@ -61,8 +70,18 @@ class Request:
         return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
+def digest_of(pixels: NDArray[np.uint8]) -> bytes:
+    """SHA-256 of an image's size and pixels (H × W × 3), row by row."""
+    head = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).data).digest()
+
+
 def parse(
-    row: Mapping[str, Any], headers: Mapping[str, str], request_id: str, defaults: Mapping[str, Any]
+    row: Mapping[str, Any],
+    headers: Mapping[str, str],
+    request_id: str,
+    defaults: Mapping[str, Any],
+    checkpoint: str = "",
 ) -> Request | RequestError:
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
@@ -72,6 +91,7 @@ def parse(
         headers: The request's headers; names in any case.
         request_id: TorchServe's id of the request.
         defaults: The model config's defaults for options.
+        checkpoint: CRC32C of the model's checkpoint, which the tokens of masks are of.
 
     Returns:
         The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
@@ -96,14 +116,18 @@ def parse(
             image = _from_field(row, field)
         else:
             image = _from_raw(body, headers.get("content-type", ""))
-        options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
+        options = {name: value for name, value in fields.items() if name not in NO_OPTIONS}
         request = Request(
             image_id=image_id,
             options=parse_options(options, defaults, text=not is_json),
             image=read_image(image),
             trace_id=trace_id(headers),
         )
-        request.frame  # noqa: B018 - one that does not fit the image is an error of the request
+        frame = request.frame  # one that does not fit the image is an error of the request
+        if (given := fields.get("prompts")) is not None:
+            height, width = request.image.pixels.shape[:2]
+            subject = Subject(frame, width, height, digest_of(request.pixels), checkpoint)
+            request = replace(request, prompts=read_prompts(given, subject), digest=subject.digest)
         return request
     except RequestError as error:
         error.image_id = image_id
