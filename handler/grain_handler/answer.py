@@ -107,6 +107,7 @@ def _result(
             "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
             # Only where it was asked for, as the trace id: clients of before 2026-12-01 do not know it.
             **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
+            **({"imageDigest": request.image_digest} if request.prompts else {}),
             # Only where it was asked for: clients of before 2026-11-22 do not know it.
             **({"traceId": request.trace_id} if request.trace_id else {}),
         },

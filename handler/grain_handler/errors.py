@@ -86,6 +86,18 @@ class NoSeeds(RequestError):
     status, code = 422, "no_seeds"
 
 
+class EmbeddingMissing(RequestError):
+    status, code = 404, "embedding_missing"
+
+
+class InvalidDigest(RequestError):
+    status, code = 422, "invalid_digest"
+
+
+class DigestMismatch(RequestError):
+    status, code = 422, "digest_mismatch"
+
+
 class InvalidPrompts(RequestError):
     status, code = 422, "invalid_prompts"
 

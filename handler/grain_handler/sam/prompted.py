@@ -170,7 +170,7 @@ class MaskPredictor:
         """What a prompt takes: the decoder's arrays, its own image tokens, weights of its tokens, its masks twice."""
         cells = len(self.decoder.position[0])
         tokens = MASKS + 2 + points + 2
-        weights = 3 * self.decoder.token_to_image[0].heads * tokens * cells * self.decoder.dtype.itemsize
+        weights: int = 3 * self.decoder.token_to_image[0].heads * tokens * cells * self.decoder.dtype.itemsize
         return self.decoder.bytes_per_prompt * 11 // 8 + weights + 2 * 4 * MASKS * 16 * cells
 
     def _upsampler(self, size: tuple[int, int]) -> Upsampler:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +185,7 @@ def _run_lengths(given: Mapping[str, Any], where: str, subject: Subject) -> Mask
     known = set(given) <= {"size", "counts", "x", "y"}
     if not known or not isinstance(counts, str) or not _numbers(size, 2) or not _numbers(place, 2):
         raise InvalidMask(f"{where}: should be run lengths: size [height, width], counts as text, x and y of a part")
-    measures: list[float] = [*(size or ()), *place]
+    measures = [*size, *place]
     if any(value != int(value) for value in measures):
         raise InvalidMask(f"{where}: size, x and y should be whole numbers of px")
     height, width, x, y = map(int, measures)
@@ -242,7 +242,7 @@ def _written(earlier: Earlier) -> list[tuple[int, dict[str, Any]]]:
     return [*(_written(prompt.mask) if isinstance(prompt.mask, Earlier) else []), (earlier.number, said)]
 
 
-def _numbers(given: Any, count: int) -> bool:
+def _numbers(given: Any, count: int) -> TypeGuard[list[float]]:
     """Whether it is a list of so many finite numbers."""
     if not isinstance(given, list) or len(given) != count:
         return False

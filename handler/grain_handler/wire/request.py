@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grain_handler.errors import (
+    DigestMismatch,
+    EmbeddingMissing,
     EmptyBody,
     ExplanationsUnsupported,
     InvalidBase64,
+    InvalidDigest,
     InvalidJson,
     InvalidOption,
     MissingImage,
@@ -32,7 +35,11 @@ from grain_handler.wire.prompts import Subject, read_prompts
 IMAGE_FIELDS = ("image", "body", "data")
 """Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-NO_OPTIONS = ("image", "imageId", "prompts")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+TENANT_HEADER = "grainserve-tenant"
+"""Whose request it is, as the gateway says: nobody finds another's image by its digest."""
+TENANT = re.compile(r"[A-Za-z0-9_.-]{0,128}")
+NO_OPTIONS = ("image", "imageId", "imageDigest", "prompts")
 """Fields of a request beside its options."""
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 """W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
@@ -49,6 +56,8 @@ class Request:
         trace_id: The trace that its sender named, if any.
         prompts: What is asked, placed in the frame; none: everything.
         digest: SHA-256 of the frame's pixels, where there are prompts.
+        image_digest: SHA-256 of the whole image's pixels, hexadecimal; where there are prompts or embeddings are kept.
+        tenant: Whose request it is; empty where nobody said.
     """
 
     image_id: str
@@ -57,6 +66,8 @@ class Request:
     trace_id: str | None = None
     prompts: tuple[Prompt, ...] = ()
     digest: bytes = b""
+    image_digest: str = ""
+    tenant: str = ""
 
     @cached_property
     def frame(self) -> Frame:
@@ -70,18 +81,23 @@ class Request:
         return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
+Find = Callable[[str, Options, str], DecodedImage | None]
+"""An image that is kept with its embedding: digest, options, tenant → image."""
+
+
 def digest_of(pixels: NDArray[np.uint8]) -> bytes:
     """SHA-256 of an image's size and pixels (H × W × 3), row by row."""
     head = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode()
     return hashlib.sha256(head + np.ascontiguousarray(pixels).data).digest()
 
 
-def parse(
+def parse(  # noqa: PLR0917 - each is one thing
     row: Mapping[str, Any],
     headers: Mapping[str, str],
     request_id: str,
     defaults: Mapping[str, Any],
     checkpoint: str = "",
+    find: Find | None = None,
 ) -> Request | RequestError:
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
@@ -92,6 +108,7 @@ def parse(
         request_id: TorchServe's id of the request.
         defaults: The model config's defaults for options.
         checkpoint: CRC32C of the model's checkpoint, which the tokens of masks are of.
+        find: Finds a kept image by its digest; None: none is kept.
 
     Returns:
         The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
@@ -110,25 +127,32 @@ def parse(
         image_id = _image_id(fields.get("imageId"), request_id)
         if unread := next((name for name in beside if is_json or name in IMAGE_FIELDS), None):
             raise InvalidOption(f"{shown(unread)}: the request's {field!r} is all that is read: leave this field out")
-        if is_json:
+        digest, tenant = _digest(fields.get("imageDigest")), _tenant(headers.get(TENANT_HEADER, ""))
+        if digest and (fields.get("image") is None if is_json else field not in row):
+            image = None
+        elif is_json:
             image = _from_base64(fields)
         elif field == "image" or beside:
             image = _from_field(row, field)
         else:
             image = _from_raw(body, headers.get("content-type", ""))
-        options = {name: value for name, value in fields.items() if name not in NO_OPTIONS}
-        request = Request(
-            image_id=image_id,
-            options=parse_options(options, defaults, text=not is_json),
-            image=read_image(image),
-            trace_id=trace_id(headers),
-        )
-        frame = request.frame  # one that does not fit the image is an error of the request
-        if (given := fields.get("prompts")) is not None:
-            height, width = request.image.pixels.shape[:2]
-            subject = Subject(frame, width, height, digest_of(request.pixels), checkpoint)
-            request = replace(request, prompts=read_prompts(given, subject), digest=subject.digest)
-        return request
+        said = {name: value for name, value in fields.items() if name not in NO_OPTIONS}
+        options = parse_options(said, defaults, text=not is_json)
+        decoded = _find(find, digest, options, tenant) if image is None else read_image(image)
+        height, width = decoded.pixels.shape[:2]
+        frame = frame_of(options, width, height)
+        prompts, of_frame = fields.get("prompts"), b""
+        if image is not None and (digest or find or prompts is not None):
+            found = digest_of(decoded.pixels).hex()
+            if digest and found != digest:
+                raise DigestMismatch(f"imageDigest: the image sent has {found}: send this one, or none")
+            digest = found
+        asked: tuple[Prompt, ...] = ()
+        if prompts is not None:
+            whole = (frame.width, frame.height) == (width, height)
+            of_frame = bytes.fromhex(digest) if whole else digest_of(decoded.pixels[frame.slices])
+            asked = read_prompts(prompts, Subject(frame, width, height, of_frame, checkpoint))
+        return Request(image_id, decoded, options, trace_id(headers), asked, of_frame, digest, tenant)
     except RequestError as error:
         error.image_id = image_id
         # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
@@ -204,3 +228,25 @@ def _image_id(given: Any, request_id: str) -> str:
     if not isinstance(given, str) or not IMAGE_ID.fullmatch(given):
         raise InvalidOption(f"imageId: {shown(given)} is not 1 to 128 letters, digits, '-' or '_'")
     return given
+
+
+def _digest(given: Any) -> str:
+    """The digest that a request names; empty where it names none."""
+    if given is None:
+        return ""
+    if not isinstance(given, str) or not DIGEST.fullmatch(given):
+        raise InvalidDigest(f"imageDigest: {shown(given)} is not 64 hexadecimal digits: send metadata.imageDigest")
+    return given
+
+
+def _tenant(given: str) -> str:
+    if not TENANT.fullmatch(given):
+        raise InvalidOption(f"{TENANT_HEADER}: {shown(given)} is not up to 128 letters, digits, '-', '_' or '.'")
+    return given
+
+
+def _find(find: Find | None, digest: str, options: Options, tenant: str) -> DecodedImage:
+    found = find(digest, options, tenant) if find else None
+    if found is None:
+        raise EmbeddingMissing("imageDigest: this image is not kept, or not with this crop: send the image itself")
+    return found

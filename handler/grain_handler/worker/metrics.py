@@ -43,6 +43,8 @@ class Metrics:
         self._thousands = CachingMetric("grainserve_grains_thousands", "count", [*SERVED], histogram)
         self._errors = CachingMetric("grainserve_errors_total", "count", [*SERVED, "code"], counter)
         self._checkpoints = CachingMetric("grainserve_checkpoints_total", "count", [*SERVED, "source"], counter)
+        self._embeddings = CachingMetric("grainserve_embeddings_total", "count", [*SERVED, "source"], counter)
+        self._redis = CachingMetric("grainserve_redis_total", "count", [*SERVED, "outcome"], counter)
         # Of the whole device: several workers share it, and each would write over the others' figures.
         self._gpu_used = CachingMetric("grainserve_gpu_memory_used_bytes", "bytes", ["gpu"], gauge)
         self._gpu_total = CachingMetric("grainserve_gpu_memory_total_bytes", "bytes", ["gpu"], gauge)
@@ -68,6 +70,14 @@ class Metrics:
     def batch(self, images: int) -> None:
         """A batch has come."""
         self._batch.add_or_update(images, self._served)
+
+    def embedded(self, source: str, images: int) -> None:
+        """Embeddings were computed, or were kept in the process or in Redis."""
+        self._embeddings.add_or_update(images, [*self._served, source])
+
+    def redis(self, outcome: str) -> None:
+        """What came of a look or a write; see `embeddings.shared`."""
+        self._redis.add_or_update(1, [*self._served, outcome])
 
     def answered(self, grains: int) -> None:
         """An image has its answer. The histogram is in thousands: TorchServe's buckets end at 10."""

@@ -32,6 +32,9 @@ class ModelConfig(BaseModel):
         seeds: `gs://` URI or path of a seed head (see `seed_head`), with `${NAME}` as above, for a model that
             predicts no seeds itself; None refuses it `points: seeds`.
         memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
+        embedding_cache_mib: Images with their embeddings that a worker keeps, MiB; 0 keeps none.
+        redis: URL of the Redis in which workers share embeddings, of the environment variable GRAINSERVE_REDIS; None:
+            they do not. Nothing is shared where nothing is kept.
         max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
             over that kills the worker.
         name: TorchServe model name.
@@ -50,6 +53,8 @@ class ModelConfig(BaseModel):
     classifier: str | None = None
     seeds: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
+    embedding_cache_mib: int = Field(default=0, ge=0)
+    redis: str | None = Field(default=None, repr=False)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
     version: str
@@ -78,6 +83,7 @@ class ModelConfig(BaseModel):
             version=context.manifest["model"]["modelVersion"],
             device=device,
             cache=Path(cache),
+            redis=os.environ.get("GRAINSERVE_REDIS") or None,
         )
         return config.model_copy(update={"precision": resolve(config.precision, device)})
 

@@ -79,7 +79,7 @@ def test_positions_are_the_whole_images_where_a_part_is_measured(handler: servic
 def test_a_batch_has_prompts_automatic_masks_and_errors_each_answered_as_if_alone(
     handler: service.GrainHandler,
 ) -> None:
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"prompts": [{"points": [INSIDE]}]},
         {"crop_n_layers": 0},
         {"prompts": [{"points": [[500, 5]]}]},
@@ -125,3 +125,77 @@ def test_a_small_prompted_mask_is_measured_although_grains_of_its_size_are_dropp
     (answer,) = ask(handler, {"prompts": [{"points": [INSIDE]}], "min_area": 9000, "max_area_fraction": 0.001})
     assert answer["segmentedObjects"]
     assert np.all([grain["properties"]["area"] < 9000 for grain in answer["segmentedObjects"]])
+
+
+@pytest.fixture
+def keeping() -> service.GrainHandler:
+    handler = service.GrainHandler()
+    handler.initialize(Context(WEIGHTS, embedding_cache_mib=64))
+    return handler
+
+
+def test_a_kept_image_is_asked_about_by_its_digest_and_encoded_once(
+    keeping: service.GrainHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, encoded_images = keeping.generator.embed, []
+
+    def counted(images: list[Any]) -> Any:
+        encoded_images.append(len(images))
+        return embed(images)
+
+    monkeypatch.setattr(keeping.generator, "embed", counted)
+    prompts = [{"points": [INSIDE]}]
+    (automatic,) = ask(keeping, {"crop_n_layers": 0})
+    (first,) = ask(keeping, {"prompts": prompts})
+    digest = first["metadata"]["imageDigest"]
+    by_digest = {"image": None, "imageDigest": digest}
+    again, everything, same = ask(
+        keeping,
+        by_digest | {"prompts": prompts},
+        by_digest | {"crop_n_layers": 0},
+        {"imageDigest": digest, "prompts": prompts},
+    )
+    assert encoded_images == [1]
+    for one in (again, same):
+        assert one["metadata"]["image"] == first["metadata"]["image"]
+        assert [grain["properties"] for grain in one["segmentedObjects"]] == [
+            grain["properties"] for grain in first["segmentedObjects"]
+        ]
+    assert everything["segmentedObjects"] == automatic["segmentedObjects"]
+
+
+def test_a_digest_that_is_not_kept_lies_or_is_none_is_told(keeping: service.GrainHandler) -> None:
+    ask(keeping, {"crop_n_layers": 0})
+    other = {"imageDigest": "0" * 64}
+    answers = ask(
+        keeping,
+        other | {"image": None},
+        other,
+        {"imageDigest": "0" * 63},
+        {"imageDigest": 7, "image": None},
+    )
+    assert [answer["error"]["code"] for answer in answers] == [
+        "embedding_missing",
+        "digest_mismatch",
+        "invalid_digest",
+        "invalid_digest",
+    ]
+    assert [keeping.context.statuses[i] for i in range(4)] == [404, 422, 422, 422]
+
+
+def test_a_worker_that_keeps_nothing_knows_no_digest(handler: service.GrainHandler) -> None:
+    (answer,) = ask(handler, {"image": None, "imageDigest": "0" * 64})
+    assert answer["error"]["code"] == "embedding_missing"
+
+
+def test_another_tenant_does_not_find_the_image(keeping: service.GrainHandler) -> None:
+    keeping.context.headers = [
+        {"Grainserve-Tenant": "lab-a"},
+        {"Grainserve-Tenant": "lab-b"},
+        {"Grainserve-Tenant": "/"},
+    ]
+    (first,) = ask(keeping, {"prompts": [{"points": [INSIDE]}]})
+    body = {"image": None, "imageDigest": first["metadata"]["imageDigest"], "prompts": [{"points": [INSIDE]}]}
+    answers = ask(keeping, body, body, body)
+    assert "segmentedObjects" in answers[0]
+    assert [answer["error"]["code"] for answer in answers[1:]] == ["embedding_missing", "invalid_option"]

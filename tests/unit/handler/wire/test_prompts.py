@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 from grain_handler import errors
 from grain_handler.masks import Mask
 from grain_handler.prompt import Earlier, Prompt
-from grain_handler.wire import mask_token, prompts
+from grain_handler.wire import mask_token
 from grain_handler.wire.frame import Frame
 from grain_handler.wire.prompts import MAX_EARLIER, Subject, read_prompts, write_mask_token
 from grain_handler.wire.request import Request, parse
@@ -108,7 +108,7 @@ def test_a_mask_of_a_part_says_where_it_lies() -> None:
     assert (read.mask.x, read.mask.y, read.mask.patch.shape) == (50, 30, (4, 6))
 
 
-POINT = {"points": [[1, 1]]}
+POINT: dict[str, Any] = {"points": [[1, 1]]}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_lies_in_the_image_but_not_in_the_part_is_outside() -> None:
     assert refusal([{"mask": rle(np.ones((4, 6))) | {"x": 50, "y": 30}}], PART).code == "invalid_mask"
 
 
-CHAIN = [
+CHAIN: list[dict[str, Any]] = [
     {"points": [[12, 9], [13.1, 10]], "labels": [1, 0], "multimask": True},
     {"box": [11, 6.5, 30, 35]},
     {"points": [[20, 20]]},
@@ -239,7 +239,7 @@ def test_a_token_is_of_its_image_and_checkpoint_and_of_today(
 ) -> None:
     token = write_mask_token(read_one(POINT), 1, digest, checkpoint)
     now = time.time() + age
-    monkeypatch.setattr(prompts.time, "time", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
     if code is None:
         assert isinstance(read_one({"mask": token}).mask, Earlier)
     else:
