@@ -231,3 +231,23 @@ def test_a_prompt_without_a_mask_is_answered_with_empty_ones() -> None:
 
 def test_nothing_asked_is_nothing_answered() -> None:
     assert MaskPredictor(MaskGenerator(random_sam(1, 128))).predict([]) == []
+
+
+def test_half_precision_as_redis_has_it_moves_masks_little() -> None:
+    sam, size = trained(1024), (300, 420)
+    generator = MaskGenerator(sam)
+    (embedding,) = generator.embed([grains(7, next(iter(FAMILIES)), *size, 40.0)])
+    wanted = [prompt((x, y)) for x in range(50, 420, 100) for y in range(50, 300, 100)]
+    exact, half = MaskPredictor(generator).predict(
+        [Asked(tokens, size, wanted) for tokens in (embedding.tokens, embedding.tokens.half().float())]
+    )
+    overlaps = []
+    for one, other in zip(exact, half, strict=True):
+        by_number = {each.number: each.mask for each in other}
+        for answer in one:
+            near = by_number[answer.number]
+            shared, areas = answer.mask.intersection(near), answer.mask.area + near.area
+            overlaps.append(shared / (areas - shared) if areas else 1.0)
+    assert len(overlaps) == 36
+    assert np.mean(overlaps) > 0.999
+    assert min(overlaps) > 0.95
