@@ -54,7 +54,7 @@ NOT_RUN = [
     (
         "docs/gce.md",
         "",
-        "needs a cloud project; tests/unit/deploy/test_gce.py has an imitation of gcloud",
+        "needs a cloud project; tests/unit/deploy/test_gce_vm.py has an imitation of gcloud",
     ),
     ("docs/kubernetes.md", "", "needs a cluster; tests/unit/deploy holds what kubectl would apply"),
 ]
