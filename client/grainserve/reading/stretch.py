@@ -29,7 +29,7 @@ class Levels:
         values: H × W × 1 (grey) or H × W × 3 (RGB), of any real type.
         alpha: H × W, 0 to 1; None where all is opaque.
         white_is_zero: True if the least level is white.
-        nodata: level that means no value, if all channels of a pixel hold it; None for none.
+        nodata: level that means no value, if all channels of a pixel hold it; None if there is none.
         warnings: changes made already, in words.
     """
 

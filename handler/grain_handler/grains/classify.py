@@ -31,7 +31,7 @@ CONTENT = {"pipeline", "features", "scikit_learn", "whitening", "grains", "tempe
 SCHEMA = "schema.json"
 """Member of the archive in which skops keeps the tree of objects."""
 MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
-"""Most bytes that a file's parts, and its tree, may unpack to. With a thousand labelled grains it has 200 kB in all."""
+"""Most bytes that a file's parts, and its tree, may unpack to. A thousand labelled grains take 200 kB in all."""
 NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}
 """Kinds of objects in a classifier. Others are refused: a sparse matrix, say, is an archive that unpacks once more."""
 UNKNOWN = "unknown"

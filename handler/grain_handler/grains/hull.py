@@ -99,7 +99,7 @@ def _extents(side: Side, top: Integers, height: Integers) -> Integers:
     above[first], below[last] = edge[first], edge[last]
     # The diamond: half a pixel out, or half a pixel up or down, where the edge is straight, as vertices lie on rows.
     widened = edge + np.maximum(0.5, (np.maximum(above, below) - edge) / 2)
-    # A reach that is not whole is over 1/2048 off: an edge spans 1023 rows at most.
+    # A value that is not whole is over 1/2048 away from any whole one: an edge spans 1023 rows at most.
     inside: Integers = np.floor(widened + 1e-6).astype(np.int64)
     return inside
 

@@ -25,8 +25,8 @@ CLUSTER_COVER = 0.7
 """A mask looks like a cluster of grains if the masks that it contains cover this share of it."""
 
 TIE = 0.05
-"""How much better a cluster must score than its grains, or a part than its grain, to stay: closer scores do not tell
-them apart, and geometry does. A part that stays is painted first, and its grain keeps what is left."""
+"""How much better a cluster must score than its grains, or a part than its grain, to stay; otherwise geometry decides.
+A part that stays is painted first, and its grain keeps what is left."""
 
 KEPT_SHARE = 0.5
 """A mask that keeps less than this share of itself when painted is not a grain of its own."""

@@ -1,7 +1,7 @@
 """Label map → measurements of each grain.
 
-A measurement is scikit-image's region property, if it has one in reasonable time. The rest is computed here: it lacks
-least calipers and texture, and takes seconds for hulls and intensities.
+scikit-image measures what it measures in reasonable time. The rest is computed here: it lacks least calipers and
+texture, and takes seconds for hulls and intensities.
 
 Lengths are in px, areas in px², angles in degrees; `_um` and `_um2` twins are added when a scale is known. A quantity
 that does not exist (the aspect ratio of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.

@@ -74,7 +74,7 @@ class MaskGenerator:
         precision: `fp32` (exact), `bf16` or `int8`; see the module `precision`.
         memory_mib: memory that intermediate results may take, MiB; None takes the device's default.
         encoder: image encoder of the model, ready in this precision (see `compiled`); None makes one from `sam`.
-        seed_head: seed head on the model's device, for an encoder that predicts no seeds; None for none.
+        seed_head: seed head on the model's device, for an encoder that predicts no seeds; None if there is none.
 
     Attributes:
         predicts_seeds: True if the model can be asked at seeds.
