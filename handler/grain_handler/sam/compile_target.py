@@ -1,4 +1,4 @@
-"""The target of compiled code, and the check that this worker is one."""
+"""The target that code was compiled for, and the check that this worker matches it."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _fingerprint(encoder: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-    # torch's own modules are known by torch's version.
+    # torch's own modules change only with its version, which the target names.
     modules = {type(part).__module__ for part in encoder.modules()}
     for name in sorted(name for name in modules if not name.startswith("torch.")):
         digest.update(inspect.getsource(sys.modules[name]).encode())

@@ -84,7 +84,7 @@ def crops_of(height: int, width: int, layers: int, overlap_ratio: float) -> list
 
 
 class Framing:
-    """The way from a crop's pixels to the model's square frame, and back.
+    """The placement of crops in the model's square frame, and the way back to their pixels.
 
     Args:
         sam: model that gives the frame's side, the normalisation and the device.

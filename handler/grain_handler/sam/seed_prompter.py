@@ -92,7 +92,7 @@ class SeedPrompter:
 
     Attributes:
         decoder: mask decoder of the model.
-        framing: way from a crop to the model's frame.
+        framing: placement of crops in the model's frame.
         budget: memory for intermediate results.
         settings: thresholds.
     """
