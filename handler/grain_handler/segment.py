@@ -1,4 +1,4 @@
-"""One request → its objects: masks found, pixels settled, grains measured."""
+"""One request → its objects: masks are found, pixels are settled, grains are measured."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Found:
     """SAM's masks of one image.
 
     Attributes:
-        request: The request they are for.
-        masks: Masks in the request's frame, which may overlap.
-        seconds: Time taken so far, s.
+        request: request that the masks answer.
+        masks: masks placed in the request's frame; they may overlap.
+        seconds: time taken so far, s.
     """
 
     request: Request
@@ -35,14 +35,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found in one image.
+    """The objects found in one image.
 
     Attributes:
-        request: The request answered.
-        masks: The objects' masks, placed in the whole image; in mode `grains` they do not overlap.
-        properties: Their measurements, in the same order and placed so too.
-        classes: Their classes, in the same order.
-        seconds: Time taken, s.
+        request: request that the objects answer.
+        masks: masks of the objects, placed in the whole image; in mode `grains` they do not overlap.
+        properties: measurements of the objects, in the same order, placed in the whole image.
+        classes: classes of the objects, in the same order.
+        seconds: time taken, s.
     """
 
     request: Request
@@ -56,9 +56,9 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
     """Makes the automatic masks of one image.
 
     Args:
-        generator: The model.
-        request: Image and options.
-        embedding: The image's, where it has been made already.
+        generator: mask generator of the model.
+        request: image and options.
+        embedding: embedding of the request's frame, if it has been made already.
 
     Returns:
         The masks; none is a valid answer.
@@ -70,7 +70,12 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
 
 
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
-    """Settles which pixels belong to which object, measures the objects and names their classes."""
+    """Settles which pixels belong to which object, measures the objects and names their classes.
+
+    Args:
+        found: masks of the image.
+        classifier: classifier that names the classes; None gives every object the request's label.
+    """
     began = time.perf_counter()
     options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
@@ -90,13 +95,20 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
 
 
 def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:
-    """Makes the label map of an image of height × width px that a request's options ask for."""
+    """Makes the label map that a request's options ask for.
+
+    Args:
+        masks: SAM's masks, which may overlap.
+        options: options of the request.
+        height: height of the frame, px.
+        width: width of the frame, px.
+    """
     painted = label_map(masks, height, width, options.min_area, options.max_area_fraction)
     return fill_gaps(painted) if options.fill else painted
 
 
 def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
-    """What a request's options ask of SAM, for an image of height × width px."""
+    """Returns the mask settings that a request's options ask for, for a frame of height × width px."""
     adaptive = options.points == "adaptive"
     side = options.points_per_side
     return MaskSettings(

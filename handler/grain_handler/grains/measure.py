@@ -1,7 +1,7 @@
 """Label map → measurements of each grain.
 
-scikit-image's region properties are the measurements, where it has them in reasonable time. The rest is ours: it lacks
-least calipers and texture, and takes seconds for hulls and intensities.
+scikit-image measures what it measures in reasonable time. The rest is computed here: it lacks least calipers and
+texture, and takes seconds for hulls and intensities.
 
 Lengths are in px, areas in px², angles in degrees; `_um` and `_um2` twins are added when a scale is known. A quantity
 that does not exist (the aspect ratio of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
@@ -46,7 +46,7 @@ LOW_PRECISION_DIAMETER = 10.0
 """Below this equivalent diameter, px, the pixel grid decides as much as the grain does."""
 
 NO_MAJOR_AXIS = 1.02
-"""Under this ratio of the axes the direction of the longer one is an accident of the pixels."""
+"""Below this ratio of the axes, the direction of the longer one is an accident of the pixels."""
 
 PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
@@ -57,7 +57,7 @@ PARTS = {
 
 AREAS = ("area", "holeArea")
 LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
-"""Keys with a twin in µm², in µm."""
+"""Keys with a twin in µm² (areas) or in µm (lengths)."""
 
 
 def measure_labels(
@@ -68,14 +68,14 @@ def measure_labels(
     Args:
         labels: H × W, int32; 0 is no grain, labels are 1…n without gaps. Up to 1024 × 1024 px.
         image: H × W × 3, uint8, RGB, for intensities.
-        hole_areas: n counts of hole pixels that were filled, px.
-        um_per_px: Scale, µm per px, or None.
+        hole_areas: pixels of holes that were filled in each grain, px, n.
+        um_per_px: scale, µm per px, or None.
 
     Returns:
-        One dict a grain, in the order of the labels.
+        One dict for each grain, in the order of the labels.
 
     Raises:
-        ValueError: There is a gap in the labels.
+        ValueError: the labels have a gap.
     """
     return _measure(labels, image, hole_areas, um_per_px, origin=(0, 0), frame=labels.shape)
 
@@ -88,7 +88,17 @@ def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) 
 
 
 def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Properties:
-    """The measurements of a grain of a frame whose first pixel is at (x, y) of its image, as the image has them."""
+    """Moves a grain's measurements from a frame to the image.
+
+    Args:
+        properties: measurements of the grain, placed in the frame.
+        x: first column of the frame in the image, px.
+        y: first row of the frame in the image, px.
+        um_per_px: scale, µm per px, or None.
+
+    Returns:
+        The measurements, placed in the image.
+    """
     if x == y == 0:
         return properties
     box, centroid = properties["boundingBox"], properties["centroid"]
@@ -180,7 +190,7 @@ def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _values(name: str, values: NDArray[Any]) -> list[Any]:
-    """What the n grains have under a key, as JSON has it."""
+    """Returns the n grains' values of one key as JSON has them: None for NaN."""
     if name in PARTS:
         return [dict(zip(PARTS[name], parts, strict=True)) for parts in values.tolist()]
     listed: list[Any] = values.tolist()

@@ -18,20 +18,21 @@ Ring = list[float]
 
 
 def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
-    """Writes a mask the way the request asked for.
+    """Writes a mask in the format that the request asks for.
 
     Args:
-        mask: The mask.
-        height: Height of the frame, px.
-        width: Width of the frame, px.
+        mask: mask, placed in the whole image.
+        height: height of the image, px.
+        width: width of the image, px.
         mask_format: `rle`, `png`, `polygon` or `none`.
 
     Returns:
-        COCO compressed RLE ({"size": [height, width], "counts": text}); a 1-bit PNG of the whole frame in
-        base64; a list of rings [x0, y0, x1, y1, …] along pixel corners, px; or None.
+        For `rle`, COCO's compressed RLE ({"size": [height, width], "counts": text}); for `png`, a 1-bit PNG of the
+        whole image in base64; for `polygon`, a list of rings [x0, y0, x1, y1, …] along pixel corners, px; for `none`,
+        None.
 
     Raises:
-        ValueError: If the format is none of these.
+        ValueError: the format is none of these.
     """
     if mask_format == "rle":
         rle = coco.encode(np.asfortranarray(mask.full(height, width), dtype=np.uint8))
@@ -48,17 +49,17 @@ def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
 
 
 def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:
-    """Outlines of a mask along the corners of its pixels, so that no pixel is lost.
+    """Traces the outlines of a mask along the corners of its pixels, so that no pixel is lost.
 
-    Rings of holes run the other way round; even-odd filling of all rings gives the mask back exactly.
+    Rings of holes run the other way round. Even-odd filling of all rings gives exactly the mask.
 
     Args:
         patch: h × w, bool.
-        x: Column of the patch's left edge, px.
-        y: Row of the patch's top edge, px.
+        x: column of the patch's left edge, px.
+        y: row of the patch's top edge, px.
 
     Returns:
-        Rings [x0, y0, x1, y1, …], not closed, collinear points left out.
+        Rings [x0, y0, x1, y1, …], px, not closed, without collinear points.
     """
     padded = np.pad(patch, 1).astype(np.int8)
     ends: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
@@ -95,7 +96,7 @@ def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:
 
 
 def _corners(ring: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Leaves out points where the outline goes straight on."""
+    """Leaves out the points where the outline goes straight on."""
     kept = []
     for before, point, after in zip(ring[-1:] + ring[:-1], ring, ring[1:] + ring[:1], strict=True):
         if (point[0] - before[0], point[1] - before[1]) != (after[0] - point[0], after[1] - point[1]):

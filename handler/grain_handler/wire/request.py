@@ -27,21 +27,21 @@ from grain_handler.wire.image import DecodedImage, read_image
 from grain_handler.wire.options import Options, parse_options, shown
 
 IMAGE_FIELDS = ("image", "body", "data")
-"""Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
+"""Names of a form's image field. TorchServe puts a body that is no form under `body` or `data`."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-"""W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
+"""Value of W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that can be worked on.
+    """A valid request.
 
     Attributes:
-        image_id: Given by the client, else TorchServe's request id.
-        image: The decoded image.
-        options: The effective options.
-        trace_id: The trace that its sender named, if any.
+        image_id: image id that the client gave, else TorchServe's request id.
+        image: decoded image.
+        options: effective options.
+        trace_id: trace id that the sender gave; None if there is none.
     """
 
     image_id: str
@@ -51,13 +51,17 @@ class Request:
 
     @cached_property
     def frame(self) -> Frame:
-        """The part of the image that is measured."""
+        """The part of the image that is measured.
+
+        Raises:
+            InvalidOption: the frame does not fit the image.
+        """
         height, width = self.image.pixels.shape[:2]
         return frame_of(self.options, width, height)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """Its pixels, H × W × 3, uint8, RGB."""
+        """The frame's pixels, H × W × 3, uint8, RGB."""
         return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
@@ -67,14 +71,15 @@ def parse(
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
     Args:
-        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form may
-            call its fields so as well, as TorchServe's own examples call the image's.
-        headers: The request's headers; names in any case.
+        row: TorchServe's row. A raw body (bytes) or JSON (dict) is under `body` or `data`; a form has one key for each
+            field. A form's image field may be called `body` or `data`, too, as in TorchServe's examples.
+        headers: headers of the request; names in any case.
         request_id: TorchServe's id of the request.
-        defaults: The model config's defaults for options.
+        defaults: default options of the model config.
 
     Returns:
-        The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
+        The request, or its error; both have the image id. The error is returned, not raised, because the other rows of
+        the batch go on.
     """
     image_id = request_id
     headers = {name.lower(): value for name, value in headers.items()}
@@ -103,25 +108,29 @@ def parse(
             image=read_image(image),
             trace_id=trace_id(headers),
         )
-        request.frame  # noqa: B018 - one that does not fit the image is an error of the request
+        request.frame  # noqa: B018 - raises if the frame does not fit the image
         return request
     except RequestError as error:
         error.image_id = image_id
-        # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
-        # refusal would stay until Python's collector comes by.
+        # A traceback holds frames, these hold the request's bytes, and the caller's frame holds the error: a cycle. It
+        # would keep up to 60 MiB of a refused request in memory until Python's garbage collector runs.
         error.__context__ = None
         return error.with_traceback(None)
 
 
 def trace_id(headers: Mapping[str, str]) -> str | None:
-    """The trace id, 32 hexadecimal digits, of a request's `traceparent` header; names in any case."""
+    """Returns the trace id, 32 hexadecimal digits, of a request's `traceparent` header; None if it has no valid one.
+
+    Args:
+        headers: headers of the request; names in any case.
+    """
     given = next((value for name, value in headers.items() if name.lower() == "traceparent"), "")
     found = TRACE.fullmatch(given.strip())
     return found[1] if found else None
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:
-    # Not in what follows the type: the boundary of a form is made of random letters.
+    # Only the type is searched: the boundary of a form, behind it, is made of random letters.
     if "json" in content_type.partition(";")[0].lower() or not isinstance(body, bytes | bytearray | memoryview | str):
         raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
     if isinstance(body, str):
@@ -132,7 +141,7 @@ def _from_raw(body: Any, content_type: str) -> bytes:
 
 
 def _from_base64(fields: Mapping[str, Any]) -> bytes:
-    """The image of a JSON: base64, on one line or wrapped, or a data: URI of it."""
+    """Decodes the image of a JSON request: base64, on one line or wrapped, or a data: URI."""
     encoded = fields.get("image")
     if encoded is None:
         raise MissingImage('the JSON has no "image": put the image there in base64')
@@ -155,7 +164,7 @@ def _from_field(row: Mapping[str, Any], name: str) -> bytes:
     if name not in row:
         raise MissingImage('the form has no field "image": put the image file there')
     value = row[name]
-    if isinstance(value, str):  # TorchServe's, of a part that said it was text
+    if isinstance(value, str):  # TorchServe decodes a part that claims to be text
         raise NotAnImage(f'"{name}" is text: send the image file there, without a text Content-Type')
     return _bytes(name, value)
 
@@ -168,7 +177,10 @@ def _text(name: str, value: Any) -> str:
 
 
 def _bytes(name: str, value: Any) -> bytes:
-    """A part's bytes. One that says it is JSON comes as its value, and `bytes` of a number is as many zeros."""
+    """Returns the bytes of a form's field.
+
+    TorchServe parses a field that claims to be JSON. It must be refused: `bytes` of a number is that many zeros.
+    """
     if not isinstance(value, bytes | bytearray | memoryview):
         raise InvalidOption(f"{shown(name)}: the field says it is JSON: send it without a Content-Type")
     return bytes(value)
