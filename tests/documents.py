@@ -28,9 +28,9 @@ class Command:
     """One command of a page.
 
     Attributes:
-        page: The page's path in the repository.
-        line: The line it stands in, whole; several commands may stand in one.
-        words: Program and arguments, without redirections and variables set before it.
+        page: the page's path in the repository.
+        line: the line it stands in, whole; several commands may stand in one.
+        words: program and arguments, without redirections and variables set before it.
     """
 
     page: str

@@ -52,9 +52,9 @@ def shaken(seed: int, amount: float, side: int = 256) -> Sam:
     """The trained model with noise on every parameter behind the encoder: other masks, but masks.
 
     Args:
-        seed: Of the noise.
-        amount: Standard deviation of the noise in those of the parameter; masks survive 0.6.
-        side: Of the frame, px.
+        seed: of the noise.
+        amount: standard deviation of the noise in those of the parameter; masks survive 0.6.
+        side: of the frame, px.
     """
     sam = copy.deepcopy(trained(side))
     generator = torch.Generator().manual_seed(seed)
@@ -84,10 +84,10 @@ def random_sam(seed: int, side: int = 128, decoder: DecoderShape = SMALL, vit: I
     positions, and the last layers are scaled so that an eighth of the frame is mask and predicted IoUs are 0.8 ± 0.1.
 
     Args:
-        seed: Of the weights.
-        side: Of the frame, px.
-        decoder: Its shape.
-        vit: The image encoder, with as many output channels as the decoder has; None makes a small one.
+        seed: of the weights.
+        side: of the frame, px.
+        decoder: its shape.
+        vit: the image encoder, with as many output channels as the decoder has; None makes a small one.
     """
     generator = torch.Generator().manual_seed(seed)
     cells, width = side // 16, decoder.width

@@ -41,10 +41,10 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
     """Stock's generator, watched: `unsettled` says which of its decisions rounding could turn.
 
     Args:
-        sam: The model.
-        settings: What to ask and what to keep.
-        points_per_batch: Changes no mask; small batches are faster here.
-        any_weights: Rounding is told by a run in double precision beside it, for models whose weights were drawn.
+        sam: the model.
+        settings: what to ask and what to keep.
+        points_per_batch: changes no mask; small batches are faster here.
+        any_weights: rounding is told by a run in double precision beside it, for models whose weights were drawn.
     """
 
     def __init__(

@@ -35,8 +35,8 @@ class Fake:
     """All of one TorchServe.
 
     Attributes:
-        just_deleted: Models that are in one more list, and gone when they are asked for.
-        delays: Seconds that the next answers take, of those that are no barriers.
+        just_deleted: models that are in one more list, and gone when they are asked for.
+        delays: seconds that the next answers take, of those that are no barriers.
     """
 
     models: dict[str, Model] = field(default_factory=dict)

@@ -45,9 +45,9 @@ class Oracle:
     """A decoder that answers each prompt with the grain that lies there, as far as its window shows it.
 
     Attributes:
-        labels: The frame's grains.
-        hidden: Grains that answer nothing when they are first asked.
-        asked: Each prompt's grain and side of the window, tokens.
+        labels: the frame's grains.
+        hidden: grains that answer nothing when they are first asked.
+        asked: each prompt's grain and side of the window, tokens.
     """
 
     labels: NDArray[np.int32]
