@@ -1,10 +1,10 @@
-"""How far measurements are from the truth, on shapes whose measurements are known exactly.
+"""Measures bias and scatter of measurements on shapes whose true values are known exactly.
 
     python -m benchmarks.bias        half a minute
 
-Ellipses and rectangles of five forms and nine sizes lie at 24 angles, each at four places between the pixels, as a
-perfect segmentation would have them: what is off is the measurement's own. Writes benchmarks/results/bias.json, the
-tables in docs/measurement.md and docs/images/bias.png.
+Ellipses and rectangles of five forms and nine sizes lie at 24 angles, each at four positions between pixel centres.
+Their masks are those of a perfect segmentation, so every error is the measurement's own. Writes
+benchmarks/results/bias.json, the tables in docs/measurement.md and docs/images/bias.png.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ COLOURS = ("#1f5a92", "#c8691c", "#333333", "#4d9221", "#7b3294")
 TABLED = ("disc", "ellipse 2 : 1", "rectangle 2 : 1")
 TABLED_DIAMETERS = (5, 10, 20, 50, 100, 200)
 TABLED_ANGLES = ANGLES[:7]
-"""The others are the same by symmetry."""
+"""Angles in the table, degrees; the others are the same by symmetry."""
 LARGE = 100
-"""Diameter, px, at which the perimeter is told by angle."""
+"""Diameter, px, at which the perimeter is given by angle."""
 
 
 def errors(shape: Shape, dx: float, dy: float) -> dict[str, float]:
-    """Relative errors of one shape's measurements, %; of its direction, degrees."""
+    """Returns relative errors of one shape's measurements, %; for its direction, the error in degrees."""
     frame = shape.mask(dx, dy)
     image = np.zeros((*frame.shape, 3), np.uint8)
     found = measure_mask(Mask(*crop_to_content(frame), 1, 1), image, None)
@@ -64,7 +64,7 @@ def errors(shape: Shape, dx: float, dy: float) -> dict[str, float]:
 
 
 def measure() -> dict[str, Any]:
-    """All forms, sizes, angles and places."""
+    """Measures all forms, sizes, angles and positions."""
     rng = np.random.default_rng(SEED)
     by_size, by_angle = [], []
     for name, form in FORMS.items():
@@ -82,7 +82,7 @@ def measure() -> dict[str, Any]:
 
 
 def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Bias and scatter (mean and standard deviation over the shapes) of each key."""
+    """Returns bias and scatter (mean and standard deviation over the shapes) of each key."""
     values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {
         key: {"bias": round(float(each.mean()), 3), "scatter": round(float(each.std()), 3)}
@@ -125,7 +125,7 @@ PANELS = ("perimeter", "circularity", "minorAxisLength", "feretMax", "feretMin",
 
 
 def draw(results: Mapping[str, Any]) -> None:
-    """The figure: bias and scatter over size."""
+    """Draws the figure: bias and scatter over size."""
     with rc_context(STYLE):
         figure = Figure(figsize=(7.09, 4.2), dpi=200, layout="constrained")
         for key, axes in zip(PANELS, figure.subplots(2, 3, sharex=True).flat, strict=True):

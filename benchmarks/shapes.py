@@ -1,4 +1,4 @@
-"""Ellipses and rectangles with what is true of them, and as a perfect segmentation would have their pixels."""
+"""Ellipses and rectangles with their true measurements and the masks of a perfect segmentation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Shape:
     """An ellipse or a rectangle.
 
     Attributes:
-        kind: Which.
-        diameter: Equivalent diameter, px.
-        aspect: Length over width, 1 or more.
-        angle: Of the length, degrees counter-clockwise from +x as displayed.
+        kind: `ellipse` or `rectangle`.
+        diameter: equivalent diameter, px.
+        aspect: length over width, 1 or more.
+        angle: direction of the length, degrees counter-clockwise from +x as displayed.
     """
 
     kind: Literal["ellipse", "rectangle"]
@@ -44,7 +44,7 @@ class Shape:
 
     @property
     def truth(self) -> dict[str, float]:
-        """The measurements' true values, under their wire names; angles and place aside."""
+        """True values of the measurements by their wire names, without angles and position."""
         if self.kind == "ellipse":
             perimeter = 2 * self.length * float(ellipe(1 - 1 / self.aspect**2))
             major, diagonal = self.length, self.length
@@ -67,11 +67,11 @@ class Shape:
         }
 
     def mask(self, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.bool_]:
-        """Its pixels: those whose centres it covers.
+        """Returns the shape's pixels: those whose centres it covers.
 
         Args:
-            dx: How far its centre lies right of the middle pixel's, px.
-            dy: How far below.
+            dx: distance of the shape's centre to the right of the middle pixel's centre, px.
+            dy: distance below it, px.
 
         Returns:
             s × s, bool, s odd; nothing touches the frame.

@@ -1,4 +1,4 @@
-"""Other ways of asking at seeds: each changes one thing, for as long as it is tried."""
+"""Other settings of seeds: each changes one thing while it is tried."""
 
 from __future__ import annotations
 

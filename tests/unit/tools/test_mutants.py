@@ -1,4 +1,4 @@
-"""Which changes are made, and what is said of them."""
+"""The changes that are made, and the report on them."""
 
 from __future__ import annotations
 

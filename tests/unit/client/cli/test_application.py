@@ -28,7 +28,7 @@ def run(*arguments: object) -> Result:
 
 
 def words(text: str) -> str:
-    """The text without styles and line breaks, which depend on the terminal."""
+    """Returns the text without styles and line breaks, which depend on the terminal."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).replace("│", " ").split())
 
 
@@ -111,7 +111,7 @@ def test_analyze_goes_on_after_a_rejected_image_and_says_which(
     assert "4000 px wide" in text
     assert "missing.png cannot be read" in text
     assert "2 of 3 images failed" in text
-    # Two dispatcher threads: either image may have met the refusal.
+    # With two dispatcher threads, either image may have got the refusal.
     assert len(list((tmp_path / "out").glob("*.json"))) == 1
 
 

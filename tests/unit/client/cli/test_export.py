@@ -19,7 +19,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
-    """Two results, and their images in a folder `scans`."""
+    """Makes two results, and their images in a folder `scans`."""
     (tmp_path / "scans").mkdir()
     paths = [tmp_path / "sand.json", tmp_path / "gravel.json"]
     for number, path in enumerate(paths):

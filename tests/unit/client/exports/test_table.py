@@ -85,7 +85,7 @@ def test_a_dialect_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def labelled(*labels: str) -> Result:
-    """A result whose grains have these labels."""
+    """Makes a result whose grains have these labels."""
     data = make_result()
     for grain, label in zip(data["segmentedObjects"], labels, strict=True):
         grain["class"] = label

@@ -31,7 +31,7 @@ def _no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two results and their images, and a file that is no result."""
+    """A folder of two results, their images, and a file that is no result."""
     place = tmp_path / "dune"
     place.mkdir()
     for seed in (1, 2):

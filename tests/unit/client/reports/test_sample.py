@@ -31,7 +31,7 @@ MADE = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
 
 
 class Page(HTMLParser):
-    """What a page shows: rows of its tables by their first cell, its flags, its pictures, its text."""
+    """A parsed page: rows of its tables by their first cell, its flags, its pictures, its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def report(*images: Measured, title: str = "Dune") -> Report:
 
 @cache
 def drawn(count: int, um_per_px: float | None) -> str:
-    """A page with its charts."""
+    """Makes a page with its charts."""
     return to_html(report(measured(discs(count, um_per_px=um_per_px))))
 
 

@@ -1,4 +1,4 @@
-"""Figures drawn by several threads at once, as a gateway draws them."""
+"""Figures drawn by several threads at once, as in a gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing the answers of two versions."""
+"""Comparison of two versions' answers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_answer_of_another_version_or_none_fails(torchserve: FakeTorchServe) 
 
 
 def test_a_full_queue_is_waited_for(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Canaries are asked under load."""
+    """Canaries are measured under load."""
     monkeypatch.setattr(canary, "PAUSE", 0.001)
     server, version = TorchServe(torchserve.url, None), make_result("x")["metadata"]["version"]
     torchserve.script = [BUSY] * 5

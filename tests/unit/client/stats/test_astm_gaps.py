@@ -1,4 +1,4 @@
-"""Gaps between grains are closed, pores and second phases stay."""
+"""Gaps between grains are closed; pores and second phases stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.client.stats.samples import grid_of_squares, voronoi, with_gaps
 
 
 def halves(gap: int, *, turned: bool = False) -> NDArray[np.int32]:
-    """Two grains, `gap` px of ground between them."""
+    """Draws two grains with `gap` px of ground between them."""
     labels = np.ones((40, 40), np.int32)
     labels[:, 20:] = 2
     labels[:, 20 - gap // 2 : 20 - gap // 2 + gap] = 0
@@ -24,7 +24,7 @@ def test_a_gap_as_wide_as_told_is_closed_half_by_either_grain(gap: int, width: i
     closed = close_gaps(halves(gap, turned=turned), width)
     sizes = np.bincount(closed.ravel(), minlength=3)
     assert sizes[0] == 0
-    assert abs(sizes[1] - sizes[2]) <= 80  # a middle column of pixels goes to either
+    assert abs(sizes[1] - sizes[2]) <= 80  # the middle column of pixels may go to either grain
 
 
 @pytest.mark.parametrize(("gap", "width"), [(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (12, 3)])

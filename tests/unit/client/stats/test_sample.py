@@ -73,7 +73,7 @@ def test_a_sample_all_cut_by_the_frame_says_what_to_do() -> None:
 
 
 def test_pooling_is_of_grains_and_not_of_images() -> None:
-    """Two images of one size each: nothing is spread in either, and their pool is."""
+    """Two images have one size each: neither has a spread, but their pool has."""
     apart = make_sample([100.0] * 10 + [400.0] * 10, image=[0] * 10 + [1] * 10)
     found = summarise(apart, resamples=0)
     assert found.number.folk_ward is not None

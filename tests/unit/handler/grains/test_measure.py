@@ -16,7 +16,7 @@ FRAME = 300
 
 
 def shape(inside: Any) -> NDArray[np.bool_]:
-    """Rasterises `inside(x, y)`, (x, y) from a centre off the pixel grid, y up."""
+    """Rasterises `inside(x, y)`; (x, y) are relative to a centre off the pixel grid, y up."""
     y, x = np.mgrid[0:FRAME, 0:FRAME]
     return np.asarray(inside(x - 150.3, -(y - 149.6)), bool)
 

@@ -1,6 +1,7 @@
-"""Measurements of whole label maps held to the definitions, grain by grain: whole numbers where a sum is one.
+"""Compares measurements of whole label maps with the definitions, grain by grain, in whole numbers if possible.
 
-Hulls and intensities are held to scikit-image's, which the worker does not use, and Feret diameters to brute force.
+The references are scikit-image for hulls and intensities, for which the worker does not use it, and brute force for
+Feret diameters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Labels = NDArray[np.int32]
 
 
 def renumbered(labels: NDArray[Any]) -> Labels:
-    """The same grains, as 1…n; some lie in pieces, which is as good."""
+    """Renumbers the grains as 1…n; some may lie in pieces, which does not matter."""
     found, index = np.unique(labels, return_inverse=True)
     numbered: Labels = (index.reshape(labels.shape) + (found[0] != 0)).astype(np.int32)
     return numbered
@@ -32,7 +33,7 @@ def renumbered(labels: NDArray[Any]) -> Labels:
 
 @st.composite
 def mosaics(draw: st.DrawFn) -> Labels:
-    """Cells that touch, of every size down to a pixel, with gaps."""
+    """Makes touching cells of every size down to a pixel, with gaps."""
     height, width = draw(st.integers(1, 60)), draw(st.integers(1, 60))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     seeds = rng.uniform(0, (height, width), (draw(st.integers(1, 12)), 2))
@@ -44,7 +45,7 @@ def mosaics(draw: st.DrawFn) -> Labels:
 
 
 def confetti(most: int) -> st.SearchStrategy[Labels]:
-    """Labels at random: lines, single pixels, grains within and among each other."""
+    """Makes random labels: lines, single pixels, grains within and among each other."""
     shape = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
     return arrays.arrays(np.int32, shape, elements=st.integers(0, most)).map(renumbered)
 
@@ -54,7 +55,7 @@ def picture(labels: Labels) -> NDArray[np.uint8]:
 
 
 def crofton(grain: NDArray[np.bool_]) -> float:
-    """π/2 × the mean over four directions of the crossings of a grain's edge with lines, times the lines' distance."""
+    """Returns π/2 × the mean over four directions of crossings of a grain's edge with lines × the lines' distance."""
     pixels = np.pad(grain, 1).astype(int)
     along = np.abs(np.diff(pixels, axis=0)).sum() + np.abs(np.diff(pixels, axis=1)).sum()
     falling, rising = pixels[1:, 1:] - pixels[:-1, :-1], pixels[1:, :-1] - pixels[:-1, 1:]
@@ -63,7 +64,7 @@ def crofton(grain: NDArray[np.bool_]) -> float:
 
 
 def assert_ellipse(ours: dict[str, Any], y: list[int], x: list[int]) -> None:
-    """Holds a grain's ellipse to the second moments of its pixels, of which n² times are whole numbers."""
+    """Compares a grain's ellipse with its pixels' second moments, which are whole numbers when multiplied by n²."""
     n = len(x)
     xx = n * sum(i * i for i in x) - sum(x) ** 2
     yy = n * sum(j * j for j in y) - sum(y) ** 2
@@ -136,14 +137,14 @@ def assert_ferets(labels: Labels) -> None:
         assert 0 <= ours["feretAngle"] < 180
 
 
-# Shapes on which scikit-image's roundings show: along the rows they have −90°, or a little less or more than ±90°; and
-# with two axes alike, whose centroid is no half, any direction or 45°.
+# Shapes that show scikit-image's rounding: along the rows it gives −90°, or a little less or more than ±90°; with two
+# equal axes and a centroid that is no half, it gives any direction or 45°.
 ALONG_ROWS = ["001100/101101", "011110/000000/001100", "011110/011110/011110/001100"]
 ALIKE = ["0100/1011/1110/0110", "1011110/1110101/0100110/0111100/0011010/1110101"]
 
 
 def drawn(rows: str) -> Labels:
-    """A grain of rows of 0 and 1."""
+    """Makes a grain from rows of 0 and 1."""
     return np.array([[int(pixel) for pixel in row] for row in rows.split("/")], np.int32)
 
 

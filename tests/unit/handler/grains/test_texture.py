@@ -1,4 +1,4 @@
-"""Textures held to patterns whose figures are known."""
+"""Compares textures with patterns of known figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rgb(grey: Any) -> NDArray[np.uint8]:
 
 
 def texture(grey: Any) -> dict[str, Any]:
-    """Of one grain that fills the frame."""
+    """Returns the texture of one grain that fills the frame."""
     (found,) = describe(np.ones(np.shape(grey), np.int32), rgb(grey))
     return found
 
@@ -73,7 +73,7 @@ def test_no_grains() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_what_lies_outside_does_not_count(seed: int) -> None:
-    """Each of several grains has the texture it has alone on a ground of another colour."""
+    """Each of several grains has the same texture as alone on a ground of another colour."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.repeat(rng.integers(0, 4, (4, 4)), 5, axis=0), 5, axis=1).astype(np.int32)
     labels = np.searchsorted(np.unique([0, *labels.ravel()]), labels).astype(np.int32)

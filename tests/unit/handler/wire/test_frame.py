@@ -67,7 +67,7 @@ def grain(x: int, y: int, width: int, height: int) -> Mask:
 
 
 MASKS = [grain(0, 3, 9, 14), grain(20, 10, 12, 8), grain(40, 30, 10, 10)]
-"""In the frame's own coordinates; the first and last are cut by it."""
+"""Grains in the frame's own coordinates; the frame cuts the first and the last."""
 
 
 @pytest.mark.parametrize("mode", ["grains", "masks"])
