@@ -75,7 +75,7 @@ MODULES: dict[str, list[str]] = {
     f"{_GRAINS}/label_map.py": [f"{_GRAIN_TESTS}/test_label_map.py"],
     f"{_GRAINS}/gaps.py": [f"{_GRAIN_TESTS}/test_gaps.py"],
     f"{_GRAINS}/measure.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
-    f"{_GRAINS}/runs.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
+    f"{_GRAINS}/runs.py": [f"{_GRAIN_TESTS}/test_runs.py"],
     f"{_GRAINS}/hull.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
     f"{_GRAINS}/intensities.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
     f"{_GRAINS}/texture.py": [f"{_GRAIN_TESTS}/test_texture.py"],
