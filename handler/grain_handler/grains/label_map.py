@@ -62,7 +62,9 @@ def label_map(masks: Sequence[Mask], height: int, width: int, min_area: int, max
     cleaned = [clean(mask) for mask in masks]
     sized = [mask for mask in cleaned if max(1, min_area) <= mask.area <= largest]
     ranked = sorted(sized, key=lambda mask: -mask.score)
-    return _paint(_settle_containment(_drop_duplicates(ranked)), height, width, max(1, min_area))
+    settled = _settle_containment(_drop_duplicates(ranked))
+    as_found = {id(mask): found for mask, found in zip(cleaned, masks, strict=True)}
+    return _paint([(mask, as_found[id(mask)]) for mask in settled], height, width, max(1, min_area))
 
 
 def clean(mask: Mask) -> Mask:
@@ -130,11 +132,18 @@ def _cover(parent: Mask, children: list[Mask]) -> int:
     return int(np.count_nonzero(union[parent.window()] & parent.patch))
 
 
-def _paint(ranked: list[Mask], height: int, width: int, min_area: int) -> LabelMap:
-    """Gives each pixel to the best mask that claims it; `ranked` is best first."""
+def _paint(ranked: list[tuple[Mask, Mask]], height: int, width: int, min_area: int) -> LabelMap:
+    """Gives each pixel to the best mask that claims it.
+
+    Args:
+        ranked: pairs of a cleaned mask and the mask that SAM found, best first.
+        height: height of the frame, px.
+        width: width of the frame, px.
+        min_area: least area of a grain, px.
+    """
     taken = np.zeros((height, width), bool)
     painted: list[Mask] = []
-    for mask in ranked:
+    for mask, found in ranked:
         free = replace(mask, patch=mask.patch & ~taken[mask.window()])
         grain = clean(free)
         # Filling must not swallow a better grain that lies inside.
@@ -142,7 +151,7 @@ def _paint(ranked: list[Mask], height: int, width: int, min_area: int) -> LabelM
         if grain.area < min_area or grain.area < KEPT_SHARE * mask.area:
             continue
         taken[grain.window()] |= grain.patch
-        painted.append(replace(grain, hole_area=mask.hole_area + grain.hole_area))
+        painted.append(replace(grain, hole_area=grain.area - grain.intersection(found)))
     painted.sort(key=lambda mask: (mask.y, mask.x + int(np.argmax(mask.patch[0]))))
     labels = np.zeros((height, width), np.int32)
     for number, mask in enumerate(painted, start=1):

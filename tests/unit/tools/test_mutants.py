@@ -57,6 +57,13 @@ def test_every_module_of_the_table_and_each_of_its_tests_is_there() -> None:
     assert {module for module, _ in mutants.explanations()} <= set(MODULES)
 
 
+def test_what_is_explained_is_a_line_of_its_module() -> None:
+    """Else `make mutants` ends there, an hour after somebody reworded the line."""
+    for module, change in mutants.explanations():
+        lines = map(mutants._code, (ROOT / module).read_text(encoding="utf-8").split("\n"))
+        assert change.split(" → ")[0] in set(lines), module
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module with a test that notices half of its changes."""

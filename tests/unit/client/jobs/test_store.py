@@ -19,7 +19,7 @@ from grainserve.errors import (
     ResultNotFound,
     StorageError,
 )
-from grainserve.jobs.job import MAX_ATTEMPTS, Failure, State
+from grainserve.jobs.job import MAX_ATTEMPTS, Failure, Job, State
 from grainserve.jobs.markers import Ticket
 from grainserve.jobs.records import LeaseLost
 from grainserve.jobs.store import Claim, JobStore, Later
@@ -434,3 +434,69 @@ def test_a_change_that_is_lost_again_and_again_is_given_up(
     assert len(pauses) == tries.MOST - 1
     assert all(pause <= tries.LONGEST for pause in pauses)
     assert pauses[-1] > pauses[0]
+
+
+# A job that nobody delivers -------------------------------------------------------------------------------------------
+
+UNDELIVERABLE = Failure("undeliverable", "no dispatcher got the job")
+
+
+def given_up(store: JobStore, image_id: str) -> Job:
+    store.give_up(Ticket("lab", image_id), UNDELIVERABLE)
+    return store.job(image_id)
+
+
+def test_a_job_that_is_given_up_has_failed_and_lost_its_marker(store: JobStore) -> None:
+    image_id = submit(store)
+    job = given_up(store, image_id)
+    assert (job.state, job.error) == (State.FAILED, UNDELIVERABLE)
+    assert pending(store) == []
+
+
+def test_a_job_that_is_given_up_keeps_the_error_that_it_has(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    later = store.attempt_failed(claimed(store, image_id), DIED).claimable_in(clock())
+    clock.forward(later)
+    assert given_up(store, image_id).error == DIED
+
+
+def test_a_job_is_given_up_from_the_instant_on_at_which_it_may_be_claimed(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    held = claimed(store, image_id).job
+    clock.forward(store.lease.total_seconds() - 0.5)
+    assert given_up(store, image_id) == held
+    assert pending(store) == [image_id]
+    clock.forward(0.5)
+    assert given_up(store, image_id).state is State.FAILED
+
+
+def test_a_job_that_has_ended_or_is_gone_is_not_given_up(
+    store: JobStore, gcs: storage.Client, bucket_name: str
+) -> None:
+    done, gone = submit(store), submit(store)
+    store.finish(claimed(store, done), make_result(done))
+    gcs.bucket(bucket_name).blob(f"results/{done}.json").delete()
+    assert given_up(store, done).state is State.DONE
+    store.delete(gone)
+    with pytest.raises(ImageNotFound):
+        given_up(store, gone)
+
+
+def test_a_job_that_somebody_claims_meanwhile_is_not_given_up(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = submit(store)
+    read = store._records.read
+
+    def claim_after_reading(image_id: str) -> tuple[Job, int]:
+        found = read(image_id)
+        monkeypatch.undo()
+        claimed(store, image_id)
+        return found
+
+    monkeypatch.setattr(store._records, "read", claim_after_reading)
+    assert given_up(store, image_id).state is State.RUNNING
+
+
+def test_a_lease_is_a_minute_unless_said_otherwise(store: JobStore, clock: Clock) -> None:
+    lease = claimed(store, submit(store)).job.lease
+    assert lease is not None
+    assert lease.expires - clock() == timedelta(minutes=1)

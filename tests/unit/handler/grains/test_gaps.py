@@ -113,3 +113,15 @@ def test_a_strip_along_the_frame_is_closed_up_to_half_of_that(width: int, closed
 @pytest.mark.parametrize("labels", [np.zeros((30, 20)), np.ones((30, 20)), np.zeros((1, 1))])
 def test_where_there_is_nothing_to_close_nothing_changes(labels: NDArray[np.float64]) -> None:
     assert (fill_gaps(painted(labels.astype(np.int32))).labels == labels).all()
+
+
+def test_each_pixel_of_a_gap_goes_to_the_grain_that_is_nearest_as_the_crow_flies() -> None:
+    """Outside the corners of a square the way around in rows and columns is longer, and would be the other grain's."""
+    labels = np.full((30, 30), 2, np.int32)
+    labels[6:24, 6:24] = 0
+    labels[10:20, 10:20] = 1
+    filled = fill_gaps(painted(labels)).labels
+    first, second = (ndimage.distance_transform_edt(labels != number) for number in (1, 2))
+    assert (filled[first < second] == 1).all()
+    assert (filled[second < first] == 2).all()
+    assert filled[8, 8] == 1

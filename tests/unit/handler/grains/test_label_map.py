@@ -241,3 +241,28 @@ def test_grains_of_one_row_are_in_the_order_of_their_first_pixels() -> None:
     late |= block(5, 6, 20, 21) | block(6, 7, 20, 21)
     labels = grains(mask_of(late, 0.9), mask_of(first, 0.5))
     assert labels[5, 12] == 1
+
+
+def test_a_difference_of_exactly_005_is_a_tie() -> None:
+    assert found_in((WHOLE, 0.5), (block(8, 12, 8, 12), 0.55)) == [400]
+    cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 12), block(5, 15, 14, 21)
+    assert found_in((cluster, 0.55), (left, 0.5), (right, 0.5)) == [70, 70]
+
+
+def test_a_mask_without_a_pixel_is_no_part_of_a_cluster() -> None:
+    empty = Mask(0, 0, np.zeros((0, 0), bool), 0.9, 1.0)
+    masks = [mask_of(WHOLE), mask_of(block(5, 25, 5, 20)), empty]  # the part covers three quarters
+    assert label_map(masks, SIDE, SIDE, 0, 1.0).labels.sum() == 400
+
+
+def test_a_hole_that_a_better_grain_fills_is_no_hole_of_the_grain_around_it() -> None:
+    whole, inner = block(5, 25, 5, 25), block(8, 12, 8, 12)
+    for around in (whole, whole & ~inner, whole & ~block(9, 11, 9, 11)):
+        painted = label_map([mask_of(around, 0.6), mask_of(inner, 0.99)], SIDE, SIDE, 1, 1.0).grains
+        assert [(grain.area, grain.hole_area) for grain in painted] == [(384, 0), (16, 0)]
+
+
+def test_of_a_hole_a_grain_has_what_a_better_one_leaves() -> None:
+    around = block(5, 25, 5, 25) & ~block(8, 12, 8, 14)
+    painted = label_map([mask_of(around, 0.6), mask_of(block(8, 12, 8, 12), 0.99)], SIDE, SIDE, 1, 1.0).grains
+    assert [(grain.area, grain.hole_area) for grain in painted] == [(384, 8), (16, 0)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from grain_handler.grains.measure import measure_labels, measure_mask
+from grain_handler.grains.measure import measure_labels, measure_mask, moved
 from grain_handler.masks import Mask, crop_to_content
 
 FRAME = 300
@@ -109,3 +109,42 @@ def test_a_single_row_has_a_direction_and_no_aspect_ratio() -> None:
 
 def test_an_image_without_grains() -> None:
     assert measure_labels(np.zeros((4, 5), np.int32), np.zeros((4, 5, 3), np.uint8), [], 1.5) == []
+
+
+@pytest.mark.parametrize(("area", "low"), [(78, True), (79, False)])
+def test_under_ten_pixels_of_diameter_precision_is_low(area: int, low: bool) -> None:
+    """Discs of 78 and 79 px² are 9.97 and 10.03 px wide."""
+    assert measured(np.pad(np.ones((1, area), bool), 2))["lowPrecision"] is low
+
+
+def test_each_grain_has_the_holes_that_were_filled_in_it() -> None:
+    labels = np.array([[1, 2]], np.int32)
+    first, second = measure_labels(labels, np.zeros((1, 2, 3), np.uint8), [3, 5], 2.0)
+    assert (first["holeArea"], second["holeArea"]) == (3, 5)
+    assert (first["holeArea_um2"], second["holeArea_um2"]) == (12, 20)
+
+
+def test_every_length_has_a_twin() -> None:
+    found = measured(shape(lambda x, y: x**2 / 900 + y**2 / 400 <= 1), um_per_px=2.5)
+    lengths = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "feretMax", "feretMin")
+    for name in lengths:
+        assert found[f"{name}_um"] == pytest.approx(2.5 * found[name])
+    assert {name for name in found if name.endswith("_um")} == {f"{name}_um" for name in (*lengths, "centroid")}
+    assert {name for name in found if name.endswith("_um2")} == {"area_um2", "holeArea_um2"}
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (7, 0), (0, 9), (7, 9), (8, 8)])
+@pytest.mark.parametrize("um_per_px", [None, 2.5])
+def test_a_grain_of_a_frame_is_moved_to_its_place_in_the_image(x: int, y: int, um_per_px: float | None) -> None:
+    frame = np.zeros((20, 30), bool)
+    frame[3:7, 5:15] = True
+    found = measured(frame, um_per_px)
+    there = moved(found, x, y, um_per_px)
+    assert there["boundingBox"] == {"x": 5 + x, "y": 3 + y, "width": 10, "height": 4}
+    assert there["centroid"] == {"x": 9.5 + x, "y": 4.5 + y}
+    places = {"boundingBox", "centroid"}
+    if um_per_px:
+        assert there["centroid_um"] == {"x": 2.5 * (9.5 + x), "y": 2.5 * (4.5 + y)}
+        places |= {"centroid_um"}
+    assert there.keys() == found.keys()
+    assert all(there[name] == found[name] for name in found.keys() - places)
