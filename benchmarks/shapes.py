@@ -61,7 +61,7 @@ class Shape:
             "feretMin": self.width,
             "circularity": 4 * math.pi * self.area / perimeter**2,
             "aspectRatio": self.aspect,
-            "roundness": 4 * self.area / (math.pi * major**2),
+            "roundness": 1 / self.aspect,
             "solidity": 1.0,
             "eccentricity": math.sqrt(1 - 1 / self.aspect**2),
         }

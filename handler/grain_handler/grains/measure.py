@@ -140,7 +140,7 @@ def _measure(
         "feretAngle": feret.angle,
         "circularity": _ratio(4 * math.pi * area, perimeter**2),
         "aspectRatio": _ratio(major, minor),
-        "roundness": _ratio(4 * area, math.pi * major**2),
+        "roundness": _ratio(minor, major),
         "solidity": area / convex_areas(right, left, y0, y1 - y0),
         "eccentricity": eccentricity,
         "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),

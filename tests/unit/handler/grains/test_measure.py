@@ -40,6 +40,15 @@ def test_axis_parallel_rectangle_is_exact() -> None:
     assert not found["touchesEdge"]
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "roundness"), [(3, 3, 1.0), (60, 60, 1.0), (200, 400, 0.5), (90, 30, 1 / 3)]
+)
+def test_roundness_is_of_an_ellipse_scaled_to_the_area(height: int, width: int, roundness: float) -> None:
+    found = measured(np.pad(np.ones((height, width), bool), 2))
+    assert found["roundness"] == pytest.approx(roundness, rel=1e-3)
+    assert found["roundness"] == pytest.approx(1 / found["aspectRatio"], rel=1e-12)
+
+
 def test_a_disc_has_no_direction() -> None:
     y, x = np.mgrid[0:101, 0:101]
     assert measured((x - 50) ** 2 + (y - 50) ** 2 <= 40**2)["orientationFromX"] is None
