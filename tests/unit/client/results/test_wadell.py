@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.shapes import rounded
 from grainserve.errors import MasksMissing
 from grainserve.result import Result
 from grainserve.results.masks import Window
@@ -19,16 +20,6 @@ from tests.unit.client.made import make_result
 Mask = NDArray[np.bool_]
 PLACES = ((0, 0.5), (15, 0.2), (30, 0.4), (45, -0.4), (60, 0.1), (75, -0.2))
 """Angles, degrees, and how far off the middle of a pixel, px."""
-
-
-def rounded(length: float, width: float, radius: float, angle: float = 0.0, off: float = 0.5) -> Mask:
-    """A rectangle whose corners are quarters of circles; a disc or a stadium, where they are of half its width."""
-    half = math.ceil(math.hypot(length, width) / 2) + 2
-    y, x = np.mgrid[-half : half + 1, -half : half + 1] - off
-    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    u, v = np.abs(cosine * x + sine * y), np.abs(cosine * y - sine * x)
-    out = np.hypot(np.maximum(u - length / 2 + radius, 0), np.maximum(v - width / 2 + radius, 0))
-    return np.asarray((out <= radius) & (u <= length / 2) & (v <= width / 2))
 
 
 def wavy(size: float, angle: float) -> Mask:
