@@ -1,4 +1,4 @@
-"""Ellipses and rectangles with their true measurements and the masks of a perfect segmentation."""
+"""Ellipses and rectangles, sharp and rounded, with their true measurements and the masks of a perfect segmentation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Shape:
             "feretMin": self.width,
             "circularity": 4 * math.pi * self.area / perimeter**2,
             "aspectRatio": self.aspect,
-            "roundness": 4 * self.area / (math.pi * major**2),
+            "roundness": 1 / self.aspect,
             "solidity": 1.0,
             "eccentricity": math.sqrt(1 - 1 / self.aspect**2),
         }
@@ -82,3 +82,24 @@ class Shape:
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         u, v = (cosine * x + sine * y) / (self.length / 2), (cosine * y - sine * x) / (self.width / 2)
         return np.asarray(u**2 + v**2 <= 1 if self.kind == "ellipse" else (np.abs(u) <= 1) & (np.abs(v) <= 1))
+
+
+def rounded(length: float, width: float, radius: float, angle: float = 0.0, off: float = 0.5) -> NDArray[np.bool_]:
+    """The pixels of a rectangle whose corners are quarters of circles; of half its width they make a disc, a stadium.
+
+    Args:
+        length: Side, px.
+        width: The other side.
+        radius: Of the corners, px.
+        angle: Of the length, degrees clockwise from +x as displayed.
+        off: How far its centre lies right of and below the middle pixel's, px.
+
+    Returns:
+        s × s, bool, s odd; nothing touches the frame.
+    """
+    half = math.ceil(math.hypot(length, width) / 2) + 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] - off
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    u, v = np.abs(cosine * x + sine * y), np.abs(cosine * y - sine * x)
+    out = np.hypot(np.maximum(u - length / 2 + radius, 0), np.maximum(v - width / 2 + radius, 0))
+    return np.asarray((out <= radius) & (u <= length / 2) & (v <= width / 2))

@@ -54,7 +54,7 @@ def export(
 ) -> None:
     """Write results as files for other programs; docs/exports.md says which program reads which format.
 
-    Tables: csv, parquet.
+    Tables: csv, parquet, wadell (roundness of corners).
 
     Outlines: geojson (px, y down), geojson-map (y up; µm where there is a scale), qupath, roi (ImageJ).
 

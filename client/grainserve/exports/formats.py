@@ -24,6 +24,7 @@ class FormatName(StrEnum):
     JSON = "json"
     CSV = "csv"
     PARQUET = "parquet"
+    WADELL = "wadell"
     GEOJSON = "geojson"
     GEOJSON_MAP = "geojson-map"
     QUPATH = "qupath"
@@ -80,6 +81,12 @@ FORMATS: dict[FormatName, Format] = {
         lambda result, path, _: table.write_parquet(result, path),
         write_together=table.write_pooled_parquet,
         library="pyarrow",
+    ),
+    FormatName.WADELL: Format(
+        "_wadell.csv",
+        "text/csv; charset=utf-8",
+        lambda result, path, _: table.write_csv(result.wadell(), path),
+        needs_masks=True,
     ),
     FormatName.GEOJSON: Format(
         ".geojson",
@@ -166,6 +173,8 @@ def write(
     form.check_library()
     if name == FormatName.CSV:
         table.write_csv(result.to_dataframe(), path, csv_dialect)
+    elif name == FormatName.WADELL:
+        table.write_csv(result.wadell(), path, csv_dialect)
     else:
         form.write(result, Path(path), image)
 

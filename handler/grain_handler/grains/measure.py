@@ -4,7 +4,7 @@ scikit-image measures what it measures in reasonable time. The rest is computed 
 texture, and takes seconds for hulls and intensities.
 
 Lengths are in px, areas in px², angles in degrees; `_um` and `_um2` twins are added when a scale is known. A quantity
-that does not exist (the aspect ratio of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
+that does not exist (the direction of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ REGION_PROPERTIES = (
     "axis_minor_length",
     "orientation",
     "centroid",
-    "eccentricity",
 )
 """What scikit-image measures."""
 
+PIXEL_AXIS = 4 / math.sqrt(12)
+"""px; both axes of a pixel's own ellipse. scikit-image takes a pixel for a point, and a line of them has no width."""
+
 ROUNDING = 1e-6
-"""Of an ellipse: scikit-image rounds moments, and an axis is the root of one. A minor axis shorter than this share of
-the major one is a line's, which has none; an eccentricity under this is a disc's or a square's, which is 0."""
+"""Moments are rounded: an eccentricity under this is a disc's or a square's, which is 0."""
 
 LOW_PRECISION_DIAMETER = 10.0
 """Below this equivalent diameter, px, the pixel grid decides as much as the grain does."""
@@ -148,9 +149,9 @@ def _measure(
         "feretMax": feret.most,
         "feretMin": feret.least,
         "feretAngle": feret.angle,
-        "circularity": _ratio(4 * math.pi * area, perimeter**2),
-        "aspectRatio": _ratio(major, minor),
-        "roundness": _ratio(4 * area, math.pi * major**2),
+        "circularity": 4 * math.pi * area / perimeter**2,
+        "aspectRatio": major / minor,
+        "roundness": minor / major,
         "solidity": area / convex_areas(right, left, y0, y1 - y0),
         "eccentricity": eccentricity,
         "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),
@@ -169,24 +170,20 @@ def _measure(
 def _ellipses(region: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float64], ...]:
     """Full axes, eccentricity and orientation of the ellipses with the grains' second moments; n each, px and degrees.
 
-    The orientation is from the row axis to the major axis, in (−90, 90]; −45 where no axis is the longer one.
+    A pixel is a square of 1 px, as for ImageJ. The orientation is from the row axis to the major axis, in (−90, 90];
+    −45 where no axis is the longer one.
     """
-    major, minor, eccentricity = (region[name] for name in ("axis_major_length", "axis_minor_length", "eccentricity"))
+    major, minor = (np.hypot(region[f"axis_{which}_length"], PIXEL_AXIS) for which in ("major", "minor"))
+    eccentricity = np.sqrt(1 - (minor / major) ** 2)
     round_ = eccentricity < ROUNDING
     # Rounded, so that a grain that lies along the rows has 90, and neither −90 nor a little less than 90; and no −0.
     angle = np.round(np.degrees(region["orientation"]), 9) + 0.0
     return (
         major,
-        np.where(minor > ROUNDING * major, minor, 0),
+        minor,
         np.where(round_, 0, eccentricity),
         np.where(round_, -45, np.where(angle == -90, 90, angle)),
     )
-
-
-def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
-    """NaN where there is none."""
-    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
-    return ratio
 
 
 def _values(name: str, values: NDArray[Any]) -> list[Any]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi, roiread
 from skimage.measure import grid_points_in_poly
 
-from grainserve.exports.outlines import polygons
 from grainserve.exports.rois import _roi
 from grainserve.results.masks import Window
+from grainserve.results.outlines import polygons
 from tests.unit.client.exports.scenes import hard_masks, hard_result
 
 

@@ -40,6 +40,15 @@ def test_axis_parallel_rectangle_is_exact() -> None:
     assert not found["touchesEdge"]
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "roundness"), [(3, 3, 1.0), (60, 60, 1.0), (200, 400, 0.5), (90, 30, 1 / 3)]
+)
+def test_roundness_is_of_an_ellipse_scaled_to_the_area(height: int, width: int, roundness: float) -> None:
+    found = measured(np.pad(np.ones((height, width), bool), 2))
+    assert found["roundness"] == pytest.approx(roundness, rel=1e-12)
+    assert found["roundness"] == pytest.approx(1 / found["aspectRatio"], rel=1e-12)
+
+
 def test_a_disc_has_no_direction() -> None:
     y, x = np.mgrid[0:101, 0:101]
     assert measured((x - 50) ** 2 + (y - 50) ** 2 <= 40**2)["orientationFromX"] is None
@@ -58,7 +67,8 @@ def test_one_pixel_has_nulls_not_nan() -> None:
     found = measured(frame)
     assert found["area"] == 1
     assert found["lowPrecision"]
-    assert found["aspectRatio"] is None
+    assert (found["aspectRatio"], found["roundness"], found["eccentricity"]) == (1, 1, 0)
+    assert found["orientationFromX"] is None
     assert found["feretMax"] == pytest.approx(math.sqrt(2))
     assert not any(isinstance(value, float) and not math.isfinite(value) for value in found.values())
 
@@ -97,14 +107,26 @@ def test_a_mask_by_itself_is_measured_like_a_grain() -> None:
             assert as_mask[name] == (pytest.approx(value) if value is not None else None), name
 
 
-def test_a_single_row_has_a_direction_and_no_aspect_ratio() -> None:
+def test_a_single_row_has_a_direction_and_an_aspect_ratio() -> None:
     found = measured(np.pad(np.ones((1, 7), bool), 2))
     assert found["feretMax"] == pytest.approx(math.hypot(7, 1))
     assert found["feretMin"] == 1
     assert min(found["feretAngle"], 180 - found["feretAngle"]) < 9
     assert found["orientationFromX"] == 0
-    assert found["minorAxisLength"] == 0
-    assert found["aspectRatio"] is None
+    assert found["minorAxisLength"] == pytest.approx(4 / math.sqrt(12))
+    assert found["aspectRatio"] == pytest.approx(7)
+
+
+@pytest.mark.parametrize("length", [2, 3, 40, 250])
+def test_a_needle_one_pixel_wide_has_an_aspect_ratio_and_a_direction(length: int) -> None:
+    row, column = np.ones((1, length), bool), np.ones((length, 1), bool)
+    falling = np.eye(length, dtype=bool)
+    along, across = length, math.sqrt(2 * length**2 - 1)  # a pixel is 1 px wide in every direction
+    for needle, aspect, angle in ((row, along, 0), (column, along, 90), (falling, across, 135)):
+        found = measured(np.pad(needle, 2))
+        assert found["aspectRatio"] == pytest.approx(aspect, rel=1e-9)
+        assert found["orientationFromX"] == pytest.approx(angle, abs=1e-9)
+    assert measured(np.pad(falling[::-1], 2))["orientationFromX"] == pytest.approx(45, abs=1e-9)
 
 
 def test_an_image_without_grains() -> None:
