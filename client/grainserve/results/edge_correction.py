@@ -40,6 +40,11 @@ def stands_for(sizes: Floats, touches_edge: NDArray[np.bool_], chance: Floats, *
     return np.divide(1.0, chance, out=np.zeros_like(chance), where=whole)
 
 
+def name_of(*, edge_correction: bool) -> str:
+    """Names what sizes are, for the numbers themselves: `corrected for the frame`, or not."""
+    return f"{'' if edge_correction else 'not '}corrected for the frame"
+
+
 def said_of(used: int, at_edge: int, *, edge_correction: bool) -> str:
     """Describes how sizes count the grains at the frame, for the line beside them.
 

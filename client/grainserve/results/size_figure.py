@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from grainserve.results.edge_correction import name_of
 from grainserve.results.size_curve import SizeCurve
 
 STYLE: dict[Any, Any] = {
@@ -90,13 +91,11 @@ def save_size_figure(
 def _said(used: int, edge_grains: int, edge_correction: bool) -> str:
     """Describes in two lines how many grains there are sizes of, and whether these are corrected."""
     grains = f"{used} grain{'' if used == 1 else 's'}"
-    if not edge_correction:
-        end = f"\n{edge_grains} cut by it, counted at the visible size" if edge_grains else ""
-        return f"n = {grains}, not corrected for the frame{end}"
     if edge_grains and not used:
         return f"no correction for the frame: it cuts all {edge_grains} grains"
-    end = f"\n{edge_grains} cut by it left out, the others weighted by 1/P" if edge_grains else ""
-    return f"n = {grains}, corrected for the frame{end}"
+    how = "left out, the others weighted by 1/P" if edge_correction else "counted at the visible size"
+    end = f"\n{edge_grains} cut by it {how}" if edge_grains else ""
+    return f"n = {grains}, {name_of(edge_correction=edge_correction)}{end}"
 
 
 def _histogram(axes: Axes, number: SizeCurve, unit: str) -> None:

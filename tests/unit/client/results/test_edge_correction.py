@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grainserve import Result
 from grainserve.errors import NoGrains
-from grainserve.results.edge_correction import inclusion, said_of, stands_for
+from grainserve.results.edge_correction import inclusion, name_of, said_of, stands_for
 from grainserve.results.size_curve import Weighting
 from tests.unit.client.made import make_result
 
@@ -88,4 +88,6 @@ def test_both_ways_are_named() -> None:
     assert said_of(3, 1, edge_correction=True) == (
         "sizes of 3: the 1 at the frame are left out, and the others weighted by 1/P (Miles–Lantuéjoul)"
     )
+    assert name_of(edge_correction=True) == "corrected for the frame"
+    assert name_of(edge_correction=False) == "not corrected for the frame"
     assert said_of(4, 1, edge_correction=False) == "sizes of 4, 1 of them cut by the frame; no edge correction"

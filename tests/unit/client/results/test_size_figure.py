@@ -51,7 +51,7 @@ def test_a_figure_is_the_same_beside_others(tmp_path: Path) -> None:
     ("edge_correction", "said"),
     [
         (True, "n = 3 grains, corrected for the frame\n1 cut by it left out, the others weighted by 1/P"),
-        (False, "n = 4 grains, not corrected for the frame\n1 cut by it, counted at the visible size"),
+        (False, "n = 4 grains, not corrected for the frame\n1 cut by it counted at the visible size"),
     ],
 )
 def test_a_figure_has_the_statistics_of_the_image_and_says_whether_they_are_corrected(
