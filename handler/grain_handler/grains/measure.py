@@ -60,6 +60,10 @@ AREAS = ("area", "holeArea")
 LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
 """Keys with a twin in µm² (areas) or in µm (lengths)."""
 
+FIRST_CENTRE = 0.5
+"""Centre of the first pixel, px from the image's corner. Places in µm count from the corner, as outlines do; a centroid
+in px counts from this centre, as scikit-image's."""
+
 
 def measure_labels(
     labels: NDArray[np.int32], image: NDArray[np.uint8], hole_areas: Sequence[int], um_per_px: float | None
@@ -108,7 +112,7 @@ def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Pr
         "centroid": {"x": centroid["x"] + x, "y": centroid["y"] + y},
     }
     if um_per_px is not None:
-        places["centroid_um"] = {axis: value * um_per_px for axis, value in places["centroid"].items()}
+        places["centroid_um"] = {axis: (at + FIRST_CENTRE) * um_per_px for axis, at in places["centroid"].items()}
     return properties | places
 
 
@@ -162,6 +166,7 @@ def _measure(
     if um_per_px is not None:
         measured |= {f"{name}_um2": measured[name] * um_per_px**2 for name in AREAS}
         measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
+        measured["centroid_um"] = (measured["centroid"] + FIRST_CENTRE) * um_per_px
     columns = {name: _values(name, values) for name, values in measured.items()}
     columns["texture"] = texture.describe(labels, image)
     return [dict(zip(columns, grain, strict=True)) for grain in zip(*columns.values(), strict=True)]

@@ -87,7 +87,7 @@ def make_properties(mask: NDArray[np.bool_], um_per_px: float | None = None) -> 
     }
     if um_per_px is not None:
         properties |= {f"{name}_um": properties[name] * um_per_px for name in lengths}
-        properties["centroid_um"] = {axis: value * um_per_px for axis, value in properties["centroid"].items()}
+        properties["centroid_um"] = {axis: (at + 0.5) * um_per_px for axis, at in properties["centroid"].items()}
         properties |= {f"{name}_um2": properties[name] * um_per_px**2 for name in ("area", "holeArea")}
     return properties
 

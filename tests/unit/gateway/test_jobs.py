@@ -216,6 +216,10 @@ def test_a_result_comes_as_every_kind_of_file(start: Start) -> None:
     statistics = gateway.ask("GET", where + "statistics").json()
     assert statistics["unit"] == "px"
     assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high"}
+    assert statistics["edgeCorrection"]
+    assert not gateway.ask("GET", where + "statistics&edgeCorrection=false").json()["edgeCorrection"]
+    corrected, seen = (gateway.ask("GET", where + f"sizes{asked}").content for asked in ("", "&edgeCorrection=false"))
+    assert corrected != seen
     assert failure(gateway.ask("GET", where + "xlsx"), 422) == "invalid_request"
 
 

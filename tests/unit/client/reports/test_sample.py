@@ -116,6 +116,8 @@ def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
     assert page.rows["dune3.png"][3] == "6"
     summary = summarise(Sample.of([image.result for image in images]))
     assert page.rows["D50 (µm)"][0] == text(summary.number.percentiles[50])
+    assert "by area · corrected for the frame" in page.words
+    assert "Grain sizes (equivalent diameters), corrected for the frame." in page.words
 
 
 def test_the_page_fetches_nothing() -> None:

@@ -62,7 +62,7 @@ def test_what_changed_is_said_for_each_limit() -> None:
     assert Comparison("sand.png", (0, 0), (float("nan"), float("nan")), 1.0).breaks(Limits()) == []
     assert Comparison("sand.png", (100, 60), (2.0, 2.5), 0.4).breaks(Limits()) == [
         "sand.png: 100 grains became 60 (limit 20%)",
-        "sand.png: D50 2 became 2.5 (limit 10%)",
+        "sand.png: uncorrected D50 2 became 2.5 (limit 10%)",
         "sand.png: label maps agree to 0.40 (limit 0.80)",
     ]
     gone = Comparison("sand.png", (100, 0), (2.0, float("nan")), 0.0).breaks(Limits())

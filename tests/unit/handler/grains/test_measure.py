@@ -79,7 +79,7 @@ def test_scale_adds_twins_and_changes_nothing_else() -> None:
     assert {name: scaled[name] for name in plain} == plain
     assert scaled["area_um2"] == pytest.approx(plain["area"] * 6.25)
     assert scaled["feretMax_um"] == pytest.approx(plain["feretMax"] * 2.5)
-    assert scaled["centroid_um"]["x"] == pytest.approx(plain["centroid"]["x"] * 2.5)
+    assert scaled["centroid_um"]["x"] == pytest.approx((plain["centroid"]["x"] + 0.5) * 2.5)
     assert not any(name.endswith(("_um", "_um2")) for name in plain)
 
 

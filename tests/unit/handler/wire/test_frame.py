@@ -83,7 +83,7 @@ def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: s
             "boundingBox": one["boundingBox"] | {"x": one["boundingBox"]["x"] + X, "y": one["boundingBox"]["y"] + Y},
             "centroid": {"x": one["centroid"]["x"] + X, "y": one["centroid"]["y"] + Y},
         }
-        moved["centroid_um"] = {axis: at / 2 for axis, at in moved["centroid"].items()}
+        moved["centroid_um"] = {axis: (at + 0.5) / 2 for axis, at in moved["centroid"].items()}
         assert other == one | moved
     assert [each["touchesEdge"] for each in framed.properties] == [False, True]
 
