@@ -54,12 +54,14 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 
 test: setup ## Run the tests in two processes: unit, against a real TorchServe and emulator, end to end
 	@# A thread each: two processes whose models take all cores wait for each other.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15 \
+		--hypothesis-profile=quick
 
 test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
 	echo "Examples by seed $$seed; the same again: make test-random SEED=$$seed"; \
-	$(RUN) -m pytest tests/unit -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed --quiet
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/unit -m hypothesis --numprocesses 2 --dist worksteal \
+		--hypothesis-profile=random --hypothesis-seed=$$seed --quiet
 
 test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"

@@ -20,9 +20,10 @@ from tools.stack import Ports, Stack
 # A thread of google-cloud-storage would outlive its test, and hypothesis takes the random numbers it draws for a fault.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
-# Property tests see the same examples in every `make test`; `make test-random` draws others, by a seed that it prints.
-# No example is timed: on a busy machine any may take long.
+# Property tests see the same examples in every run, in `make test` fewer, as CI draws others after it: by
+# `make test-random`, whose seed is printed. No example is timed: on a busy machine any may take long.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("random", derandomize=False, print_blob=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
 
