@@ -54,12 +54,14 @@ serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 
 test: setup ## Run all tests in two processes: unit, with a real TorchServe and emulator, end to end
 	@# One thread each: two processes whose models use all cores would wait for each other.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15 \
+		--hypothesis-profile=quick
 
 test-random: setup ## Run the property tests on new random examples, and print the seed (SEED=… repeats a run)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
 	echo "Examples of seed $$seed; to repeat them: make test-random SEED=$$seed"; \
-	$(RUN) -m pytest tests/unit -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed --quiet
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/unit -m hypothesis --numprocesses 2 --dist worksteal \
+		--hypothesis-profile=random --hypothesis-seed=$$seed --quiet
 
 test-faults: setup ## Kill processes at each step, then in 200 random schedules, and audit the bucket (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"

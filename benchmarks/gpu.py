@@ -1,7 +1,7 @@
 """Checks every CUDA path of the handler on a GPU, then times ViT-H there, stock and ours; at most eight minutes.
 
     python -m benchmarks.gpu                                     on a GPU
-    python -m benchmarks.gpu --device cpu --model small --points 4 --repeats 1
+    python -m benchmarks.gpu --device cpu --model small --points 4 --grains 12 --repeats 1
                                                                  a trial of the script itself, on any machine
 
 Needs PyTorch ≥ 2.11, torchvision and segment_anything, and nothing else: the handler is used from the checkout. Weights
@@ -31,7 +31,7 @@ import torch
 from benchmarks.against_stock.stages import STAGES, StageClock
 from benchmarks.against_stock.systems import Ours, Skipped, Stock, System
 from benchmarks.on_gpu import checks
-from benchmarks.on_gpu.models import MODELS, TRAINED, Subject, prepare
+from benchmarks.on_gpu.models import GRAINS, MODELS, TRAINED, Subject, prepare
 from benchmarks.on_gpu.pairs import pair
 from grain_handler.masks import Mask
 from grain_handler.sam.mask_settings import MaskSettings
@@ -51,14 +51,14 @@ MIB = 2**20
 
 
 def measure(name: str, system: System, settings: MaskSettings, subject: Subject, plan: Plan) -> dict[str, Any]:
-    """Times one system after a first run, which chooses kernels and is not counted.
+    """Times one system; on a GPU a first run, which is not counted, chooses kernels.
 
     Returns:
         The row of the table, with the masks under `masks`.
     """
     device, image = plan.device, subject.image
-    system.segment(image, settings)
     if device.type == "cuda":
+        system.segment(image, settings)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         loaded = torch.cuda.memory_allocated(device)
@@ -188,13 +188,15 @@ def parse() -> argparse.Namespace:
     add("--device", choices=("cuda", "cpu"), default="cuda", help="where (default %(default)s)")
     add("--model", choices=MODELS, default="sam_vit_h", help="what is timed (default %(default)s)")
     add("--points", type=int, default=32, metavar="N", help="along each side of the grid (default %(default)s)")
+    add("--grains", type=int, default=GRAINS, metavar="N", help="in the image (default %(default)s)")
     add("--repeats", type=int, default=5, metavar="N", help="of which the median counts (default %(default)s)")
     add("--minutes", type=float, default=8, metavar="M", help="what would begin later is left out (default 8)")
     add("--without", nargs="+", choices=checks.CHECKS, default=[], metavar="CHECK", help=", ".join(checks.CHECKS))
     add("--out", type=Path, help="results (default benchmarks/results/gpu.json; without a GPU .run/gpu.json)")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise Problem("torch finds no GPU here. To try the script: --device cpu --model small --points 4 --repeats 1")
+        trial = "--device cpu --model small --points 4 --grains 12 --repeats 1"
+        raise Problem(f"torch finds no GPU here. To try the script: {trial}")
     folder = ROOT / "benchmarks" / "results" if arguments.device == "cuda" else ROOT / ".run"
     arguments.out = arguments.out or folder / "gpu.json"
     return arguments
@@ -207,9 +209,10 @@ def main() -> int:
     machine = about(device)
     plan.say(f"{machine['device']}, torch {machine['torch']}")
     few = min(CHECK_POINTS, arguments.points)
-    bench = checks.Bench(device, {name: prepare(name, device, few) for name in ("small", TRAINED)})
+    bench = checks.Bench(device, {name: prepare(name, device, few, arguments.grains) for name in ("small", TRAINED)})
     checked = checks.run(bench, arguments.without, plan.say)
-    subject = prepare(arguments.model, device, arguments.points)
+    prepared = bench.subjects if few == arguments.points else {}
+    subject = prepared.get(arguments.model) or prepare(arguments.model, device, arguments.points, arguments.grains)
     plan.say(f"\n{arguments.model}, {arguments.points}² points; {subject.passing:.0%} of the masks pass the thresholds")
     rows, left_out = time_systems(subject, plan)
     results = {
@@ -219,6 +222,7 @@ def main() -> int:
         "checks": checked,
         "model": arguments.model,
         "points_per_side": arguments.points,
+        "grains": arguments.grains,
         "image_px": list(subject.image.shape[:2]),
         "pred_iou_thresh": subject.settings.pred_iou_thresh,
         "stability_score_thresh": subject.settings.stability_score_thresh,

@@ -21,8 +21,9 @@ from tools.stack import Ports, Stack
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 # Property tests get the same examples in every `make test`; `make test-random` draws others and prints their seed.
-# Examples have no deadline: on a busy machine any may take long.
+# `make test` takes fewer of them. Examples have no deadline: on a busy machine any may take long.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("random", derandomize=False, print_blob=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
 

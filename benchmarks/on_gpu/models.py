@@ -61,15 +61,16 @@ class Subject:
     seed_head: nn.Module | None
 
 
-def prepare(name: str, device: torch.device, points: int) -> Subject:
+def prepare(name: str, device: torch.device, points: int, grains: int) -> Subject:
     """Makes a model, and sets its thresholds to quantiles of its own scores at the points.
 
     Args:
         name: a key of `MODELS`.
         device: device of the model.
         points: points along each side of the grid.
+        grains: grains in the image.
     """
-    image, grains = mosaic(SIDE, GRAINS)
+    image, labels = mosaic(SIDE, grains)
     if name == TRAINED:
         sam = MODELS[name]()
         sam.load_state_dict(torch.load(ROOT / "weights" / f"{name}.pth", map_location="cpu", weights_only=True))
@@ -86,7 +87,7 @@ def prepare(name: str, device: torch.device, points: int) -> Subject:
     least_iou, least_stability = thresholds(iou, stability)
     passing = (iou > least_iou) & (stability >= least_stability)
     settings = MaskSettings(points_per_side=points, pred_iou_thresh=least_iou, stability_score_thresh=least_stability)
-    head = None if predicts_seeds(sam.image_encoder) else KnownSeeds(grains).to(device)
+    head = None if predicts_seeds(sam.image_encoder) else KnownSeeds(labels).to(device)
     return Subject(name, sam, settings, float(passing.mean()), image, head)
 
 

@@ -72,13 +72,15 @@ def test_it_runs_where_nothing_but_torch_and_segment_anything_is_installed(tmp_p
     missing = missing_on_a_bare_machine()
     assert missing >= {"pydantic", "scipy", "skimage", "google", "ts", "yaml"}
     out = tmp_path / "gpu.json"
-    options = ["--device", "cpu", "--model", "small", "--points", "3", "--repeats", "1", "--out", str(out)]
+    options = ["--device", "cpu", "--model", "small", "--points", "3", "--grains", "12", "--repeats", "1"]
     command = [
         sys.executable,
         "-c",
         BARE,
         ",".join(missing),
         *options,
+        "--out",
+        str(out),
         "--without",
         "compiled encoder",
         "--minutes",

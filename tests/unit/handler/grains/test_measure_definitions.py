@@ -64,7 +64,7 @@ def crofton(grain: NDArray[np.bool_]) -> float:
 
 
 def assert_ellipse(ours: dict[str, Any], y: list[int], x: list[int]) -> None:
-    """Compares a grain's ellipse with the second moments of its pixels, squares of 1 px: 12 n² times, they are whole."""
+    """Compares a grain's ellipse with the second moments of its pixels, squares of 1 px: 12 n² times they are whole."""
     n = len(x)
     xx = 12 * (n * sum(i * i for i in x) - sum(x) ** 2) + n**2
     yy = 12 * (n * sum(j * j for j in y) - sum(y) ** 2) + n**2
