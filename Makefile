@@ -1,4 +1,4 @@
-# Everything a person types here. `make` alone lists it.
+# Every command for people who work in this repository. `make` alone lists them.
 
 .DEFAULT_GOAL := help
 MODEL ?= sam_tiny
@@ -7,19 +7,19 @@ PRECISION ?= auto
 DEVICE ?= cpu
 
 ifndef PYTHON
-# The first that is there and runs as 3.11; a version manager's shim may be there and not run.
+# The first name that exists and runs as 3.11; a version manager's shim may exist and not run.
 PYTHON := $(shell for python in python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 endif
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.set-up
-# With it `python -m tools.…`, `benchmarks.…` and `training.…` work in any folder.
+# This file lets `python -m tools.…`, `benchmarks.…` and `training.…` run in any folder.
 ANYWHERE := $(VENV)/lib/python3.11/site-packages/grainserve-repository.pth
 PROJECTS := handler/pyproject.toml client/pyproject.toml
 # Large wheels on a slow line.
 export UV_HTTP_TIMEOUT ?= 300
-# OpenMP's threads look for each other 3000 times, then sleep; see tools/launch.py.
+# OpenMP's threads spin 3000 times while they wait for each other, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
 .PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-scaleout swap-show \
@@ -28,7 +28,7 @@ export GOMP_SPINCOUNT ?= 3000
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
-setup: $(STAMP) $(ANYWHERE) ## Install everything into .venv (Python 3.11; nothing to do when nothing changed)
+setup: $(STAMP) $(ANYWHERE) ## Install everything into .venv (Python 3.11; does nothing when nothing changed)
 
 $(STAMP): requirements.txt $(PROJECTS) Makefile
 	@test -n "$(PYTHON)" || { echo "grainserve: No Python 3.11 found. Install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -52,32 +52,34 @@ demo: setup ## Measure grains on two images through the whole path, and show tab
 serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 	@exec $(RUN) -m tools.stack --model $(MODEL)
 
-test: setup ## Run the tests in two processes: unit, against a real TorchServe and emulator, end to end
-	@# A thread each: two processes whose models take all cores wait for each other.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+test: setup ## Run all tests in two processes: unit, with a real TorchServe and emulator, end to end
+	@# One thread each: two processes whose models use all cores would wait for each other.
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15 \
+		--hypothesis-profile=quick
 
-test-random: setup ## Run the property tests on examples drawn anew, and print the seed (again: SEED=…)
+test-random: setup ## Run the property tests on new random examples, and print the seed (SEED=… repeats a run)
 	@seed=$${SEED:-$$($(RUN) -c 'import secrets; print(secrets.randbits(32))')}; \
-	echo "Examples by seed $$seed; the same again: make test-random SEED=$$seed"; \
-	$(RUN) -m pytest tests/unit -m hypothesis --hypothesis-profile=random --hypothesis-seed=$$seed --quiet
+	echo "Examples of seed $$seed; to repeat them: make test-random SEED=$$seed"; \
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/unit -m hypothesis --numprocesses 2 --dist worksteal \
+		--hypothesis-profile=random --hypothesis-seed=$$seed --quiet
 
-test-faults: setup ## Pull every plug: kills at each step, then 200 random schedules, audited (two hours)
+test-faults: setup ## Kill processes at each step, then in 200 random schedules, and audit the bucket (two hours)
 	@$(RUN) -m pytest tests/faults -m "long or not long"
 	@$(RUN) -m tests.faults.run --schedules 200 --out benchmarks/results/faults.json
 
-fuzz: setup ## Send 100,000 hostile inputs to the decoder, the gateway's uploads and the client (10 minutes; another seed each time)
+fuzz: setup ## Send 100,000 hostile inputs to decoder, gateway and client (10 minutes; a new seed each time)
 	@$(RUN) -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
 
-mutants: setup ## Change one thing at a time in the modules that answers rest on; the tests must notice (hours; MODULE=, SAMPLE=40)
+mutants: setup ## Change the most important modules, one thing at a time; the tests must notice (hours; MODULE=, SAMPLE=40)
 	@$(RUN) -m tools.mutants $(if $(MODULE),--module $(MODULE)) $(if $(SAMPLE),--sample $(SAMPLE))
 
-sbom: setup ## List what is in each image, with its licence: docs/sbom-*.cdx.json (CycloneDX; needs the internet)
+sbom: setup ## List each image's contents with their licences: docs/sbom-*.cdx.json (CycloneDX; needs the internet)
 	@$(RUN) -m tools.sbom docs
 
-audit: setup ## Look every package up among known vulnerabilities (needs the internet)
+audit: setup ## Look up every package among known vulnerabilities (needs the internet)
 	@$(RUN) -m uv tool run --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
 
-lint: setup ## Check style, format, types and the walls between rooms
+lint: setup ## Check style, format, types and which rooms import which
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
@@ -86,7 +88,7 @@ lint: setup ## Check style, format, types and the walls between rooms
 docs: setup ## Build the documents as a site in site/ (a broken link is an error)
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-format: setup ## Put the code into its format
+format: setup ## Format the code
 	@$(RUN) -m ruff check --fix --quiet --exit-zero .
 	@$(RUN) -m ruff format .
 
@@ -100,23 +102,23 @@ bench: setup ## Measure speed again (an hour; 6 GB of disk, 16 GB of memory)
 	@set -e; for name in automask compiled serving vit_h; do \
 		echo "== benchmarks/$$name.py"; $(RUN) -m benchmarks.$$name; done
 
-bench-jobs: setup ## Measure the job machinery, and half an hour of steady uploads (an hour, nothing else running)
+bench-jobs: setup ## Measure the job machinery and half an hour of steady uploads (an hour; run nothing else meanwhile)
 	@$(RUN) -m benchmarks.jobs --sustained 30
 
-swap-show: setup ## Swap versions back and forth under load, and count what is lost (15 minutes)
+swap-show: setup ## Swap versions back and forth under load, and count lost requests (15 minutes)
 	@$(RUN) -m benchmarks.swap
 
-bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (15 minutes, nothing else running)
+bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (15 minutes; run nothing else meanwhile)
 	@$(RUN) -m benchmarks.scaleout
 
-render: setup ## Render deploy/ into deploy/rendered and hold it against Kubernetes' schemas (needs kubectl)
+render: setup ## Render deploy/ into deploy/rendered and check it against Kubernetes' schemas (needs kubectl)
 	@$(RUN) -m tools.render
 
-accuracy: setup ## Measure accuracy again, beside a watershed (an hour; HTML report)
+accuracy: setup ## Measure accuracy again, and a watershed's beside it (an hour; HTML report)
 	@$(RUN) -m benchmarks.accuracy --out benchmarks/results/accuracy.json \
 		$(if $(wildcard ../shared/data/grains),--showcase docs/images/accuracy.jpg)
 
-image-test: setup ## Build both images with buildah and show that a drain loses nothing (root; 40 GB, 20 minutes)
+image-test: setup ## Build both images with buildah, and check that a drain loses no request (root; 40 GB, 20 minutes)
 	@$(RUN) -m tools.image_test
 
 lock: setup ## Compile requirements.in into requirements.txt
@@ -125,7 +127,7 @@ lock: setup ## Compile requirements.in into requirements.txt
 	@{ echo '# Compiled from requirements.in by `make lock`; edit that file.'; cat requirements.txt; } > requirements.tmp
 	@mv requirements.tmp requirements.txt
 
-clean: ## Remove what running leaves behind: .run, archives, demo output, the site, caches (.venv stays)
+clean: ## Remove what runs leave behind: .run, archives, demo output, the site, caches (.venv stays)
 	@rm -rf .run demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@rm -f model_store/*.mar model_store/*.pt2
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,20 +1,19 @@
-"""Scores the grains that a SAM finds, through the code that serves, beside a watershed and an earlier model.
+"""Scores the grains that a SAM finds through the serving code, beside those of a watershed and an earlier model.
 
     python -m benchmarks.accuracy                    everything: an hour on two cores
     python -m benchmarks.accuracy --images photographs
     python -m benchmarks.accuracy --baseline benchmarks/results/accuracy_v2.json       beside an earlier model's results
     python -m benchmarks.accuracy --folder rock --checkpoint training/runs/rock/sam_tiny.pth                # yours
 
-Images are 60 synthetic ones that no training has seen (families in turn), the team's 12 annotated photographs where
-they are at hand (never trained on), images of each set in ../shared/data/real that training keeps apart, and
-scikit-image's coins. A grain is right if its IoU with a true one is 0.5 or
-more, one to one. AP here is TP / (TP + FP + FN), as cell and grain tools define it. Frame-touching grains are left
-out where a truth does not have them.
+The images are 60 synthetic ones that no training has seen (families in turn), the team's 12 annotated photographs if
+they are available (never trained on), images of each set in ../shared/data/real that training keeps apart, and
+scikit-image's coins. A found grain is right if its IoU with a true grain is 0.5 or more, one to one. AP here is
+TP / (TP + FP + FN), as cell and grain tools define it. Where a truth lacks the grains that touch the frame, they are
+left out.
 
-Recall is also told by size of the true grain, px of the 1024-px frame: it explains D50.
+Recall is also given by size of the true grain, px of the 1024-px frame: it explains D50.
 
-An earlier model's raw results, made by this command with its checkpoint and the options it was served with, are shown
-beside (--baseline):
+--baseline also shows an earlier model's raw results, which this command made with that model's checkpoint and options:
 
     python -m benchmarks.accuracy --checkpoint V2.pth --option points=adaptive --option crop_n_layers=1 \
         --out benchmarks/results/accuracy_v2.json
@@ -74,7 +73,7 @@ def watershed_f1(recipe: Recipe, training: Sequence[Known]) -> float:
 
 
 def progress(each: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """A bar on a terminal; elsewhere, such as in a log, a line now and then: some of it takes minutes."""
+    """Shows a bar on a terminal; elsewhere prints a line now and then, since some steps take minutes."""
     if console.is_terminal:
         yield from track(each, what, total=total, console=console)
         return
@@ -88,7 +87,7 @@ def progress(each: Iterable[Item], what: str, total: int) -> Iterator[Item]:
 
 
 def tuned_watershed(training: Sequence[Known]) -> tuple[Recipe, float]:
-    """The recipe with the best mean F1 on training images, and that F1."""
+    """Returns the recipe with the best mean F1 on training images, and that F1."""
     tried = list(recipes())
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         each = pool.map(watershed_f1, tried, itertools.repeat(training))
@@ -110,7 +109,7 @@ def measure(known: Known, systems: Mapping[str, Finder]) -> tuple[dict[str, Any]
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> dict[str, Any]:
-    """Figures by group and, of synthetic and real images, by family and set; and how many photographs are better."""
+    """Returns means by group, family and set, and the number of photographs on which SAM beats the watershed."""
     found: dict[str, Any] = {}
     groups = {group: [row for row in rows if row["group"] == group] for group in (*GROUPS, YOURS)}
     kinds = dict.fromkeys(row["kind"] for group in ("synthetic", "real") for row in groups[group])
@@ -129,7 +128,7 @@ GRAIN_ERRORS = {"size": "diameter_error", "long": "major_axis_error", "short": "
 
 
 def compared(results: Mapping[str, Any], before: Mapping[str, Any] | None) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """The lines of tables: images, system and its figures; those of the model before stand behind the model's."""
+    """Returns the rows of tables: images, system and its figures; an earlier model's rows follow the model's."""
     model = results["sam"]["model"]
     for group, entry in results["summary"].items():
         if not isinstance(entry, dict):
@@ -146,8 +145,8 @@ def show(results: Mapping[str, Any], before: Mapping[str, Any] | None = None) ->
     """Tables on the terminal.
 
     Args:
-        results: Raw results.
-        before: Those of an earlier model.
+        results: raw results.
+        before: raw results of an earlier model.
     """
     scores = Table("images", "system", *SCORES, title="Grains found (F1 and AP50 at IoU 0.5, AP and PQ over 0.50…0.95)")
     errors = Table(
@@ -194,14 +193,14 @@ def _percent(value: float | None) -> str:
 
 
 def earlier(file: Path | None, out: Path) -> dict[str, Any] | None:
-    """Raw results of an earlier model: of the file, or of `BASELINE` where no file is named and that is there.
+    """Returns an earlier model's raw results, from the named file or, without a name, from `BASELINE` if it exists.
 
     Args:
-        file: As asked for.
-        out: Where results will be written: they are not their own baseline.
+        file: file named on the command line.
+        out: file where results will be written, which is never its own baseline.
 
     Raises:
-        Problem: It is not there, or was written before this benchmark told recall by size.
+        Problem: the file does not exist, or is from before this benchmark gave recall by size.
     """
     if file is None and (not BASELINE.is_file() or out.resolve() == BASELINE):
         return None
@@ -217,10 +216,10 @@ def earlier(file: Path | None, out: Path) -> dict[str, Any] | None:
 
 
 def chosen(arguments: argparse.Namespace) -> list[Known]:
-    """The images asked for.
+    """Returns the images that the command line asks for.
 
     Raises:
-        Problem: There are none.
+        Problem: there are none.
     """
     if arguments.folder:
         return [Known(each.name, YOURS, YOURS, each.image, each.labels) for each in read(arguments.folder)]
@@ -277,7 +276,7 @@ def command(benchmark: str) -> str:
 def main() -> int:
     """Measures, shows, writes."""
     arguments = parser().parse_args()
-    # What may be wrong comes before what takes long.
+    # Check what may be wrong before the work that takes long.
     images = chosen(arguments)
     before = earlier(arguments.baseline, arguments.out)
     served = Served.read(arguments.model, arguments.checkpoint, dict(arguments.option))

@@ -3,13 +3,13 @@
     python -m benchmarks.astm_bias           two minutes
     python -m benchmarks.astm_bias --quick   a minute, into .run/astm_bias.json
 
-Fields are Poisson–Voronoi sections: seeds at random, each pixel of the nearest seed's grain. Of such a section N_A is
+Fields are Poisson–Voronoi sections: seeds at random, each pixel of the nearest seed's grain. For such a section N_A is
 known, 1 over the mean area of a cell, and so is N_L = 4/π √N_A: a line crosses 2/π of the length of boundary per area
-(Cauchy–Crofton), which is 2 √N_A (Meijering 1953). Boundaries of 1 and 2 px are left unlabelled, as masks and drawn
-outlines leave them.
+(Cauchy–Crofton), which is 2 √N_A (Meijering 1953). Boundaries of 1 and 2 px stay unlabelled, as with masks and drawn
+outlines.
 
-Each case is a method, a size of cells and a width of gaps. It says the true G, the mean measured G of ten fields, its
-bias, and which share of the nominal 95 % intervals of ten fields hold the true G.
+Each case is a method, a size of cells and a width of gaps. Its results are the true G, the mean measured G of ten
+fields, its bias, and the share of the nominal 95 % intervals of ten fields that hold the true G.
 
 Writes benchmarks/results/astm_bias.json and the table of docs/statistics.md.
 """
@@ -46,7 +46,7 @@ console = Console()
 
 
 def true_g(method: str, cell: float) -> float:
-    """G of a Poisson–Voronoi section with a mean area of cells of `cell`² µm²."""
+    """Returns G of a Poisson–Voronoi section whose cells have a mean area of `cell`² µm²."""
     per_mm = 1000 / cell
     if method.startswith("intercept"):
         return g_from_line_density(4 / math.pi * per_mm)
@@ -116,7 +116,7 @@ def main() -> int:
     for row in results["cases"]:
         numbers = (f"{row['true_g']:.2f}", f"{row['g']:.2f}", f"{row['bias']:+.3f}", f"{row['standard_error']:.3f}")
         table.add_row(row["method"], str(row["cell_px"]), str(row["gap_px"]), *numbers, f"{row['coverage']:.0%}")
-    table.columns[0].no_wrap = True  # names of methods differ at their ends
+    table.columns[0].no_wrap = True  # names of methods differ only at their ends
     console.print(table)
     out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if out == RESULTS:

@@ -4,18 +4,18 @@
     python -m benchmarks.automask --quick    two minutes, to see whether it works: grids of 4 × 4 points
     python -m benchmarks.automask --redraw   tables and picture again, from the results of the last run
     python -m benchmarks.automask --device cuda --models sam_vit_h,sam_tiny
-                                             everything that is to be known of a GPU, rivals included
+                                             all measurements of a GPU, including rivals
 
-sam_tiny has its committed checkpoint. No public weights can be had on a closed network, so the others get random ones
-in the official layout, arranged so that their masks lie about their points and a third of them pass the filters.
+sam_tiny has its committed checkpoint. A closed network has no access to public weights, so the others get random
+weights in the official layout, set so that their masks lie about their points and a third of them pass the filters.
 
-Measured are seconds, split by stage; peak memory above the loaded model, each system in a process of its own; the
-masks, paired with stock's one to one; and what becomes of the grains' median size. sam_tiny is also measured with
-16² to 64² points, with images of 256 to 1024 px, with 10 to 600 grains, on photographs where the team's are at hand,
-and with adaptive points.
+It measures seconds, split by stage; peak memory above the loaded model, with each system in its own process; the
+agreement of masks, paired with stock's one to one; and the change of the grains' median size. sam_tiny is also measured
+with 16² to 64² points, with images of 256 to 1024 px, with 10 to 600 grains, on the team's photographs if they are
+available, and with adaptive points.
 
-The machine should do nothing else meanwhile. The results are saved after every scenario: --resume goes on where a run
-was interrupted. Writes benchmarks/results/automask.json, docs/images/automask.png and a section of docs/performance.md
+The machine should do nothing else meanwhile. Results are saved after every scenario: --resume continues an interrupted
+run. Writes benchmarks/results/automask.json, docs/images/automask.png and a section of docs/performance.md
 (with --device cuda: automask_cuda, and a section of its own; with --quick, all of it under .run/automask).
 """
 
@@ -52,12 +52,12 @@ ONLY = (
     "have no others, so give --out too"
 )
 
-# Not eighty columns where the output goes into a file.
+# The default would be eighty columns if the output goes into a file.
 console = Console(width=None if sys.stdout.isatty() else 180)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What it is measured on."""
+    """Describes the machine."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -73,10 +73,10 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def choose(arguments: argparse.Namespace) -> list[Scenario]:
-    """The scenarios that the command line asks for.
+    """Returns the scenarios that the command line asks for.
 
     Raises:
-        Problem: It asks for none.
+        Problem: there are none.
     """
     found = scenarios.all_scenarios(arguments.models, arguments.points, arguments.device == "cuda")
     wanted = [
@@ -91,7 +91,7 @@ def choose(arguments: argparse.Namespace) -> list[Scenario]:
 
 
 def measure(arguments: argparse.Namespace, results: dict[str, Any], save: Path) -> None:
-    """Runs what is missing in the results, and saves them after every scenario."""
+    """Runs the scenarios that the results lack, and saves the results after each."""
     device = torch.device(arguments.device)
     wanted = choose(arguments)
     done = {case["scenario"] for case in results["cases"]}
@@ -122,7 +122,7 @@ def measure(arguments: argparse.Namespace, results: dict[str, Any], save: Path) 
 
 
 def begin(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Results without cases yet."""
+    """Returns results without cases yet."""
     options = [word for word in sys.argv[1:] if word != "--resume"]
     return {
         "command": " ".join(["python -m benchmarks.automask", *options]),
@@ -137,7 +137,7 @@ def begin(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(results: dict[str, Any], raw: Path, docs: Path) -> None:
-    """Table on the terminal, picture and section of the page."""
+    """Prints a table, draws the picture and writes the section of the page."""
     for table in report.terminal(results["cases"]):
         console.print(table)
     picture = docs / "images" / f"{raw.stem}.png"

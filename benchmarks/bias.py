@@ -1,10 +1,11 @@
-"""How far measurements are from the truth, on shapes whose measurements are known exactly.
+"""Measures bias and scatter of measurements on shapes whose true values are known exactly.
 
     python -m benchmarks.bias        half a minute
 
-Ellipses and rectangles of five forms and nine sizes lie at 24 angles, each at four places between the pixels, as a
-perfect segmentation would have them: what is off is the measurement's own. Writes benchmarks/results/bias.json, the
-tables in docs/measurement.md and docs/images/bias.png.
+Ellipses and rectangles of five forms and nine sizes lie at 24 angles, each at four positions between pixel centres.
+Their masks are those of a perfect segmentation, so every error is the measurement's own. Squares
+with rounded corners show Wadell's roundness. Writes benchmarks/results/bias.json, the tables in docs/measurement.md and
+docs/images/bias.png.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks import page
-from benchmarks.shapes import Shape
+from benchmarks.shapes import Shape, rounded
 from grain_handler.grains.measure import measure_mask
 from grain_handler.masks import Mask, crop_to_content
+from grainserve.results.masks import Window
 from grainserve.results.size_figure import STYLE
+from grainserve.results.wadell import circles
 from tools.mar import ROOT
-from tools.problem import main_exit
+from tools.problem import Problem, main_exit
 
 RESULTS = ROOT / "benchmarks" / "results" / "bias.json"
 PAGE = ROOT / "docs" / "measurement.md"
@@ -46,13 +49,16 @@ COLOURS = ("#1f5a92", "#c8691c", "#333333", "#4d9221", "#7b3294")
 TABLED = ("disc", "ellipse 2 : 1", "rectangle 2 : 1")
 TABLED_DIAMETERS = (5, 10, 20, 50, 100, 200)
 TABLED_ANGLES = ANGLES[:7]
-"""The others are the same by symmetry."""
+"""Angles in the table, degrees; the others are the same by symmetry."""
+RADII = (16, 20, 30, 50, 100)
+"""Inscribed radii of squares with rounded corners, px."""
+ROUNDNESSES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LARGE = 100
-"""Diameter, px, at which the perimeter is told by angle."""
+"""Diameter, px, at which the perimeter is given by angle."""
 
 
 def errors(shape: Shape, dx: float, dy: float) -> dict[str, float]:
-    """Relative errors of one shape's measurements, %; of its direction, degrees."""
+    """Returns relative errors of one shape's measurements, %; for its direction, the error in degrees."""
     frame = shape.mask(dx, dy)
     image = np.zeros((*frame.shape, 3), np.uint8)
     found = measure_mask(Mask(*crop_to_content(frame), 1, 1), image, None)
@@ -64,7 +70,7 @@ def errors(shape: Shape, dx: float, dy: float) -> dict[str, float]:
 
 
 def measure() -> dict[str, Any]:
-    """All forms, sizes, angles and places."""
+    """Measures all forms, sizes, angles and positions."""
     rng = np.random.default_rng(SEED)
     by_size, by_angle = [], []
     for name, form in FORMS.items():
@@ -78,11 +84,34 @@ def measure() -> dict[str, Any]:
             if diameter == LARGE:
                 perimeters = [float(np.mean([row["perimeter"] for row in at_angle])) for at_angle in rows]
                 by_angle.append({"form": name, "perimeter": dict(zip(ANGLES, np.round(perimeters, 3), strict=True))})
-    return {"seed": SEED, "units": "%; orientationFromX: degree", "by_size": by_size, "by_angle": by_angle}
+    corners = [
+        {"radius": radius, "roundness": each, **corner(radius, each)} for each in ROUNDNESSES for radius in RADII
+    ]
+    return {
+        "seed": SEED,
+        "units": "%; orientationFromX: degree; roundness of corners: 1",
+        "by_size": by_size,
+        "by_angle": by_angle,
+        "by_corner": corners,
+    }
+
+
+def corner(radius: float, roundness: float) -> dict[str, float]:
+    """Wadell's roundness, mean and standard deviation over the angles, of a square whose corners have this one."""
+    off = np.random.default_rng(SEED).uniform(-0.5, 0.5, len(ANGLES))
+    squares = [
+        rounded(2 * radius, 2 * radius, roundness * radius, angle, each)
+        for angle, each in zip(ANGLES, off, strict=True)
+    ]
+    found = [each.roundness for each in map(circles, (Window(0, 0, square) for square in squares)) if each]
+    if len(found) < len(ANGLES) or None in found:
+        raise Problem(f"a square of inscribed radius {radius} px has no roundness")
+    values = np.array(found, float)
+    return {"shapes": len(found), "mean": round(float(values.mean()), 4), "scatter": round(float(values.std()), 4)}
 
 
 def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Bias and scatter (mean and standard deviation over the shapes) of each key."""
+    """Returns bias and scatter (mean and standard deviation over the shapes) of each key."""
     values = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     return {
         key: {"bias": round(float(each.mean()), 3), "scatter": round(float(each.std()), 3)}
@@ -110,6 +139,16 @@ def tables(results: Mapping[str, Any]) -> str:
         if row["form"] != "disc":
             cells = [f"{row['perimeter'][str(angle)]:+z.1f}" for angle in TABLED_ANGLES]
             lines.append(_row([row["form"], *cells]))
+    lines += [
+        "",
+        _row(["`wadellRoundness` of a square, inscribed radius, px", *map(str, RADII)]),
+        _row(["---"] + ["--:"] * len(RADII)),
+    ]
+    for roundness in ROUNDNESSES:
+        cells = [
+            f"{row['mean']:.2f} ± {row['scatter']:.2f}" for row in results["by_corner"] if row["roundness"] == roundness
+        ]
+        lines.append(_row([f"corners of {roundness:g}", *cells]))
     return "\n".join(lines)
 
 
@@ -125,7 +164,7 @@ PANELS = ("perimeter", "circularity", "minorAxisLength", "feretMax", "feretMin",
 
 
 def draw(results: Mapping[str, Any]) -> None:
-    """The figure: bias and scatter over size."""
+    """Draws the figure: bias and scatter over size."""
     with rc_context(STYLE):
         figure = Figure(figsize=(7.09, 4.2), dpi=200, layout="constrained")
         for key, axes in zip(PANELS, figure.subplots(2, 3, sharex=True).flat, strict=True):

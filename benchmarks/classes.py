@@ -1,13 +1,13 @@
-"""How well a classifier of grains tells synthetic minerals apart, and whether it refuses a mineral it was never shown.
+"""Measures how well a classifier tells synthetic minerals apart, and whether it refuses a mineral it was never shown.
 
     python -m benchmarks.classes                         # 2 to 5 minutes on two cores, most of it SAM
     python -m benchmarks.classes --masks truth           # 15 s: on the true outlines only
 
 Thin sections with known minerals (training.minerals) are measured as the worker measures, labelled with the truth and
-written as tables; `grainserve classifier train` learns from six of them, and the worker's own code names the grains of
-six others. Once on the true outlines, once on those that sam_tiny finds, where a grain's true mineral is the one that
-most of its pixels are. Then each mineral in turn is left out of the tables. Writes benchmarks/results/classes.json and,
-of the last outlines, docs/images/classes.png.
+written as tables. `grainserve classifier train` learns from six of them, and the worker's own code names the grains of
+six others: once on the true outlines, once on those that sam_tiny finds, where a grain's true mineral is that of most
+of its pixels. Then each mineral in turn is left out of the tables. Writes benchmarks/results/classes.json and, for the
+last outlines, docs/images/classes.png.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from training.minerals import MINERALS, Section, draw_section
 from training.serving import Finder, Served
 
 SEED = 1_310_000
-"""Sections from here are reported on, and have been used for nothing else: what a classifier looks at, its distance to
-labelled grains and the share that this may refuse were chosen on those from 910 000."""
+"""First random seed of the reported sections, which were used for nothing else. The classifier's features, its distance
+to labelled grains and the share of grains that it may refuse were chosen on sections from 910 000."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "classes.json"
 PICTURE = ROOT / "docs" / "images" / "classes.png"
@@ -53,13 +53,13 @@ console = Console()
 
 @dataclass(frozen=True)
 class Measured:
-    """A section's grains as a worker has them, with their true minerals.
+    """A section's grains as a worker measures them, with their true minerals.
 
     Attributes:
-        section: The image.
-        labels: H × W, int32; the grains' outlines.
-        properties: Of the n grains.
-        minerals: Their true minerals; n.
+        section: image with its true minerals.
+        labels: label map of the grains, H × W, int32.
+        properties: measurements of the n grains.
+        minerals: true minerals of the n grains.
     """
 
     section: Section
@@ -69,7 +69,7 @@ class Measured:
 
 
 def measured(section: Section, labels: NDArray[np.int32]) -> Measured:
-    """Measures grains; those that lie mostly on the ground of the section are dropped."""
+    """Measures grains; drops those that lie mostly on the section's ground."""
     count = int(labels.max())
     names = np.array(["ground", *MINERALS])
     truth = np.array([0, *(names.tolist().index(name) for name in section.minerals)])[section.labels]
@@ -85,12 +85,12 @@ def measured(section: Section, labels: NDArray[np.int32]) -> Measured:
 
 
 def taught(series: Sequence[Measured], without: str, folder: Path) -> tuple[Classifier, classify.Classifier]:
-    """Trains on tables as `analyze` writes them, the class filled in; what the client has, and what a worker reads.
+    """Trains on tables as `analyze` writes them, with the class filled in; returns client's and worker's classifier.
 
     Args:
-        series: The images to learn from.
-        without: A mineral whose grains are not labelled.
-        folder: Where the files go.
+        series: images to learn from.
+        without: mineral whose grains are not labelled.
+        folder: folder for the files.
     """
     tables = []
     for number, image in enumerate(series):
@@ -104,7 +104,7 @@ def taught(series: Sequence[Measured], without: str, folder: Path) -> tuple[Clas
 
 
 def figures(tests: Sequence[Measured], named: Sequence[Sequence[Named]]) -> dict[str, Any]:
-    """What was said of the grains of other images."""
+    """Returns the figures of the names given to grains of other images."""
     truth = np.concatenate([image.minerals for image in tests])
     names = np.array([each.name for image in named for each in image])
     is_named = names != UNKNOWN
@@ -121,7 +121,7 @@ def figures(tests: Sequence[Measured], named: Sequence[Sequence[Named]]) -> dict
 
 
 def tried(learnt: Sequence[Measured], tests: Sequence[Measured]) -> tuple[dict[str, Any], list[list[Named]]]:
-    """All figures for one kind of outlines, and what was said of each grain."""
+    """Returns all figures for one kind of outlines, and the name given to each grain."""
     with tempfile.TemporaryDirectory() as folder:
         classifier, worker = taught(learnt, "", Path(folder))
         print_card(classifier, console)
@@ -136,7 +136,7 @@ def tried(learnt: Sequence[Measured], tests: Sequence[Measured]) -> tuple[dict[s
 
 
 def cost() -> dict[str, float]:
-    """Processor time that texture and classes take of one image of 1024 × 1024 px, ms; medians of ten."""
+    """Measures processor time of texture and classes for one image of 1024 × 1024 px, ms; medians of ten."""
     section = draw_section(np.random.default_rng(SEED), height=1024, width=1024, grain_px=42)
     image = measured(section, section.labels)
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +158,7 @@ def cost() -> dict[str, float]:
 
 
 def show(results: Mapping[str, Any]) -> None:
-    """The gist on the terminal."""
+    """Prints a summary."""
     for masks, row in results["masks"].items():
         test, left_out = row["test"], row["left_out"]
         console.print(
@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, default=PICTURE)
     arguments = parser.parse_args()
     sections = [draw_section(np.random.default_rng(SEED + i), grain_px=36) for i in range(2 * arguments.images)]
-    # Enlarged crops are for small grains, and take five times as long.
+    # Enlarged crops are only for small grains, and take five times as long.
     served = Served.read("sam_tiny", str(ROOT / "weights" / "sam_tiny.pth"), {"crop_n_layers": "0"})
     results: dict[str, Any] = {
         "command": command("classes"),

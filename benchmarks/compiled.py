@@ -1,17 +1,17 @@
-"""Image encoders compiled ahead of time: what a package costs, and what it saves.
+"""Measures image encoders compiled ahead of time: what a package costs, and what it saves.
 
     python -m benchmarks.compiled                      sam_vit_b and sam_tiny on this machine's CPU: four minutes
     python -m benchmarks.compiled --models sam_tiny    one minute
     python -m benchmarks.compiled --device cuda        on a GPU
 
-For each model in fp32 and bf16: seconds to compile with nothing cached, size of the package, seconds to load it (in a
-process that has no compiler), seconds per image beside the same encoder as it is, in turns, and how far the embeddings
-lie apart: from each other, and in bf16 from fp32. Processor seconds of all threads stand beside the seconds: they
-hardly change on a machine that does something else meanwhile. `torch.compile` on the first request, which the package
-replaces, is timed once, in bf16 and with nothing cached.
+For each model in fp32 and bf16 it measures the seconds to compile with an empty cache, the size of the package, the
+seconds to load it (in a process that has no compiler), the seconds per image in turns with the plain encoder, and the
+distance of the embeddings from each other, and in bf16 from fp32. It also gives processor seconds of all threads, which
+hardly change when the machine does other work. `torch.compile` on the first request, which the package replaces, is
+timed once, in bf16 with an empty cache.
 
-sam_tiny has its committed checkpoint, the others random weights: their time is that of real ones. The machine should
-do nothing else meanwhile. Writes benchmarks/results/compiled.json.
+sam_tiny has its committed checkpoint. The others have random weights, which take the same time as real ones. The
+machine should do nothing else meanwhile. Writes benchmarks/results/compiled.json.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ RESULTS = ROOT / "benchmarks" / "results" / "compiled.json"
 PRECISIONS = ("fp32", "bf16")
 REPEATS = 5
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""SAM's own, in grey levels."""
+"""SAM's own mean and deviation, in grey levels."""
 
 
 def stock_encoder(model: str, device: torch.device) -> nn.Module:
-    """The model's image encoder, with a checkpoint where one is committed."""
+    """Builds the model's image encoder, with a checkpoint if one is committed."""
     if model != "sam_tiny":
         return random_encoder(model, device)
     file = weights_file(model)
@@ -68,14 +68,14 @@ def stock_encoder(model: str, device: torch.device) -> nn.Module:
 
 
 def one_image(side: int, device: torch.device) -> Tensor:
-    """A synthetic thin section as an encoder takes it: 1 × 3 × side × side, single precision."""
+    """Returns a synthetic thin section as encoder input: 1 × 3 × side × side, single precision."""
     pixels = synthesize(np.random.default_rng(2026), "matrix", side, side, grain_px=40).image
     frame = (torch.as_tensor(pixels).float() - torch.tensor(MEAN)) / torch.tensor(STD)
     return frame.permute(2, 0, 1)[None].contiguous().to(device)
 
 
 def timed(step: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a step takes until the device has done it."""
+    """Returns the seconds until the device has done a step."""
     began = time.perf_counter()
     step()
     if device.type == "cuda":
@@ -84,14 +84,14 @@ def timed(step: Callable[[], object], device: torch.device) -> float:
 
 
 def build(model: str, precision: str, device: torch.device, path: Path) -> dict[str, Any]:
-    """Compiles a package; for a process of its own, with an empty cache."""
+    """Compiles a package; runs in a separate process with an empty cache."""
     stock = random_encoder(model, device)
     return {"compile_s": timed(lambda: compiled.build(stock, model, precision, path), device)}
 
 
 @torch.inference_mode()
 def run(model: str, precision: str, device: torch.device, path: Path) -> dict[str, Any]:
-    """Loads a package and runs it in turns with the encoder as it is; for a process without a compiler."""
+    """Loads a package and runs it in turns with the plain encoder; runs in a process without a compiler."""
     keep_freed_memory()
     stock = stock_encoder(model, device)
     image = one_image(1024, device)
@@ -121,7 +121,7 @@ def run(model: str, precision: str, device: torch.device, path: Path) -> dict[st
 
 @torch.inference_mode()
 def just_in_time(model: str, precision: str, device: torch.device, _path: Path) -> dict[str, Any]:
-    """The first image through torch.compile; for a process of its own, with an empty cache."""
+    """Times the first image through torch.compile; runs in a separate process with an empty cache."""
     warnings.simplefilter("ignore")
     stock = stock_encoder(model, device)
     images = one_image(1024, device).to(dtype_of(precision))
@@ -133,10 +133,10 @@ STEPS = {"build": build, "run": run, "just_in_time": just_in_time}
 
 
 def in_a_process(step: str, model: str, precision: str, device: str, path: Path) -> dict[str, Any]:
-    """Runs a step in a fresh process, as calm as a worker: an empty compiler cache, and for `run` no compiler.
+    """Runs a step in a fresh process like a worker's: with an empty compiler cache, and for `run` without a compiler.
 
     Raises:
-        Problem: It failed.
+        Problem: the step failed.
     """
     with tempfile.TemporaryDirectory(prefix="compiled-") as cache:
         environment = {**CALM, **os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
@@ -152,7 +152,7 @@ def in_a_process(step: str, model: str, precision: str, device: str, path: Path)
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What it is measured on."""
+    """Describes the machine."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "cores": os.cpu_count(),
@@ -164,7 +164,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Prints what was found."""
+    """Prints the results."""
     table = Table()
     columns = ("model", "precision", "compile_s", "package_mib", "load_s", "as_it_is_s", "compiled_s", "apart")
     for column in columns:

@@ -1,11 +1,11 @@
-"""An honest upload beside a crowd of silent and slow clients, and what the crowd costs the gateway.
+"""Measures honest uploads beside a crowd of silent and slow clients, and what the crowd costs the gateway.
 
     python -m benchmarks.crowd            three minutes (nothing else on the machine)
     python -m benchmarks.crowd --quick    under a minute, into .run/crowd.json
 
-The crowd has a key and an address of its own: 200 connections with half-sent headers, 60 readers of a 20-MB image that
-take a kilobyte a second, 16 uploads that drip a byte a second. Whoever is cut off or refused comes again a second
-later. The honest client uploads five small images a second, alone before and after, and beside the crowd in between.
+The crowd has its own key and address: 200 connections with half-sent headers, 60 readers of a 20-MB image that take a
+kilobyte a second, 16 uploads that drip a byte a second. A client that is cut off or refused comes again a second later.
+The honest client uploads five small images a second, alone before and after, and beside the crowd in between.
 
 Writes benchmarks/results/crowd.json. Needs Linux (127.0.0.2) and the emulator.
 """
@@ -38,7 +38,7 @@ from tools.problem import main_exit
 
 CROWD = {"idle": 200, "slow": 60, "dripping": 16}
 TIMES, MIB = 5.0, 700.0
-"""Promised: p99 beside the crowd against calm, and the gateway's memory at most."""
+"""Promises: ratio of p99 beside the crowd to p99 without it, and the gateway's memory, at most."""
 EVERY = 0.2
 """Seconds between two honest uploads."""
 LARGE = png() + bytes(20_000_000)
@@ -47,7 +47,7 @@ Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def main() -> int:
-    """Runs it; 1 if a promise is broken."""
+    """Runs the benchmark; returns 1 if a promise is broken."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="short, into .run/crowd.json")
     quick = parser.parse_args().quick
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def measure(folder: Path, seconds: float) -> dict[str, Any]:
-    """Calm, the crowd for twice as long, calm again."""
+    """Measures uploads without the crowd, with it for twice as long, and again without it."""
     with Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "emulator.log") as emulator:
         bench = Bench(folder, emulator)
         gateway, theirs = two_keys(bench)
@@ -112,7 +112,7 @@ def measure(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def two_keys(bench: Bench) -> tuple[Gateway, str]:
-    """A gateway as it is by default but for rates, with a key for us; and the crowd's key."""
+    """Starts a gateway with default settings but for rates, a key for the honest client, and one for the crowd."""
     store, port = bench.store(), ports.choose_free(1)[0]
     (mine, entry), (theirs, other) = make_key("lab"), make_key("crowd")
     keys = bench.folder / "keys.toml"
@@ -123,7 +123,7 @@ def two_keys(bench: Bench) -> tuple[Gateway, str]:
 
 
 def summary(milliseconds: list[float]) -> dict[str, float]:
-    """Percentiles of uploads' times, ms."""
+    """Returns percentiles of the uploads' times, ms."""
     cuts = statistics.quantiles(milliseconds, n=100, method="inclusive")
     return {
         "uploads": len(milliseconds),
@@ -134,12 +134,12 @@ def summary(milliseconds: list[float]) -> dict[str, float]:
 
 
 def come(url: str, key: str, image_id: str, met: dict[str, Synchronized[int]]) -> None:
-    """The crowd, until it is ended."""
+    """Runs the crowd until it is ended."""
     asyncio.run(gathered(url, key, image_id, met))
 
 
 async def gathered(url: str, key: str, image_id: str, met: dict[str, Synchronized[int]]) -> None:
-    """All clients of the crowd."""
+    """Runs all clients of the crowd."""
     head = f"HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
     port = int(url.rpartition(":")[2])
 
@@ -170,7 +170,7 @@ async def gathered(url: str, key: str, image_id: str, met: dict[str, Synchronize
                 finally:
                     writer.close()
             except OSError:
-                pass  # cut off or refused: so it should be
+                pass  # cut off or refused, as it should be
             await asyncio.sleep(1)
 
     clients: dict[str, Client] = {"idle": idle, "slow": slow, "dripping": dripping}

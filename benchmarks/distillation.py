@@ -1,14 +1,14 @@
-"""A fine-tuned sam_tiny taught to a model of half its size: how far the two agree, and how right each is.
+"""Distils a fine-tuned sam_tiny into a model of half its size, and measures agreement and accuracy of the two.
 
-    python -m benchmarks.finetuning                # makes the teacher: fold 0, of nine photographs
+    python -m benchmarks.finetuning                # makes the teacher: fold 0, nine photographs
     python -m benchmarks.distillation
 
 The student, sam_nano, learns from the nine photographs without their labels and from synthetic images, as
 `python -m training.distill` does. Both are scored on the three photographs that neither saw and on ten held-out
 synthetic images, through the code that serves. Agreement is the F1 of the student's grains against the teacher's.
 
-A student that was taught is not taught again: its run is .run/distillation, and is refused if it was begun with another
-teacher, other photographs or settings. Writes benchmarks/results/distillation.json.
+An existing student is not taught again: its run is .run/distillation, which is refused if it was begun with another
+teacher, other photographs or other settings. Writes benchmarks/results/distillation.json.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ console = Console()
 
 
 def compare(both: Mapping[str, Served], images: Sequence[Known]) -> list[dict[str, Any]]:
-    """F1 of teacher and student, their agreement, and the seconds that each took."""
+    """Returns F1 of teacher and student, their agreement, and the seconds that each took."""
     systems = {name: served.finder() for name, served in both.items()}
     rows = []
     for known in images:
@@ -62,7 +62,7 @@ def compare(both: Mapping[str, Served], images: Sequence[Known]) -> list[dict[st
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Means by group."""
+    """Returns means by group."""
     keys = ("teacher_f1", "student_f1", "agreement", "teacher_seconds", "student_seconds")
     groups = dict.fromkeys(row["group"] for row in rows)
     return {
@@ -72,7 +72,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def fill(folder: Path, images: Sequence[Known]) -> None:
-    """Makes the folder hold these images, without labels, and nothing else."""
+    """Fills the folder with these images, without labels, and removes everything else."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for known in images:
@@ -80,7 +80,7 @@ def fill(folder: Path, images: Sequence[Known]) -> None:
 
 
 def parameters(model: str) -> int:
-    """How many numbers a model is."""
+    """Returns a model's number of parameters."""
     return sum(parameter.numel() for parameter in REGISTRY[model]().parameters())
 
 

@@ -1,13 +1,13 @@
-"""Grain size by ASTM E112, beside reference values: the NIST steel, and hexagons.
+"""Compares grain size by ASTM E112 with reference values: the NIST steel, and hexagons.
 
     python -m benchmarks.e112
 
 The steel (../shared/data/e112) is an image of grain boundaries, 50 µm = 222 px. Its intercept references are recomputed
-from NIST's own intercept lengths (grain-size-analysis-tools); those of the planimetric methods are the team's, counted
-once by Saltykov's rectangle and from whole grains' areas. Each method is run on all enclosed regions and on those of at
-least 10 px across: the others are mostly where drawn boundaries run close to each other.
+from NIST's own intercept lengths (grain-size-analysis-tools). Those of the planimetric methods are the team's, counted
+once by Saltykov's rectangle and from whole grains' areas. Each method runs on all enclosed regions, and on those at
+least 10 px across: most of the smaller ones lie where drawn boundaries run close to each other.
 
-The hexagons show what a raster does to test lines: their true mean intercept is πA/P.
+The hexagons show the effect of a raster on test lines: their true mean intercept is πA/P.
 
 Writes benchmarks/results/e112.json, which docs/statistics.md quotes.
 """
@@ -44,7 +44,7 @@ console = Console()
 
 
 def references() -> dict[str, float]:
-    """G of each method; that of circles is theirs together with lines."""
+    """Returns the reference G of each method; the one of circles is for circles and lines together."""
     pattern = _mean_intercept("intercepts_e112.csv")
     return {
         "planimetric-rectangle": SALTYKOV,
@@ -87,12 +87,12 @@ def steel() -> list[dict[str, Any]]:
 
 
 def raster() -> Iterator[dict[str, Any]]:
-    """Mean intercepts of hexagons along 400 random lines, with a raster's steps counted as grains and without."""
+    """Returns hexagons' mean intercepts along 400 random lines, with and without a raster's steps counted as grains."""
     for across in (10, 20, 30, 60):
         apart = round(across * math.sqrt(3) / 2)
         labels = hexagons(900, 900, across, apart, (0, 0))
         lines = list(_random_lines(900, 400))
-        # Corners of the cell of a lattice of rows: its upper one is as far from its centre as from the next ones.
+        # Corners of a cell in a lattice of rows: the upper corner is as far from its centre as from the next centres.
         upper = (across**2 / 4 + apart**2) / (2 * apart)
         perimeter = 4 * (apart - upper) + 4 * math.hypot(across / 2, 2 * upper - apart)
         true = math.pi * across * apart / perimeter
@@ -109,7 +109,7 @@ def _everywhere(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _random_lines(side: int, n: int) -> Iterator[paths.Path]:
-    """Chords of the circle in a square frame, even in direction and distance from its centre."""
+    """Returns chords of the circle in a square frame, uniform in direction and distance from its centre."""
     random = np.random.default_rng(1)
     radius = side / 2 - 1
     for turn, part in random.uniform((0, -0.9), (math.pi, 0.9), (n, 2)):

@@ -1,17 +1,17 @@
-"""What fine-tuning on nine photographs brings on three others, and what it forgets of synthetic images.
+"""Measures what fine-tuning on nine photographs brings on three others, and what the model forgets on synthetic images.
 
     make accuracy                                        # the figures before
     python -m benchmarks.finetuning                      # four folds over the team's twelve photographs
     python -m benchmarks.finetuning --encoder frozen --folds 1
 
-Of its nine photographs each fold learns from seven, as `python -m training.finetune` does; the other two only tell when
-to stop. It is scored on the remaining three and on five held-out synthetic images (what it forgets), through the code
-that serves, with the options of config/sam_tiny.yaml; so every photograph is scored once, by a model that never saw it.
-Six of the twelve photographs leave grains that touch the frame unlabelled: scoring passes over those, but they are
-learnt as ground.
+Each fold learns from seven of its nine photographs, as `python -m training.finetune` does; the other two only tell when
+to stop. It is scored on the remaining three and on five held-out synthetic images (what it forgets), through the
+serving code, with the options of config/sam_tiny.yaml. So every photograph is scored once, by a model that never saw
+it. In six of the twelve photographs grains that touch the frame are unlabelled: scoring skips them, but they are learnt
+as ground.
 
-A fold that was done is not done again: its run is in .run/finetuning, and is refused if it was begun with other
-weights, photographs or settings. Writes benchmarks/results/finetuning.json.
+A finished fold is not run again: its run is in .run/finetuning, which is refused if it was begun with other weights,
+photographs or settings. Writes benchmarks/results/finetuning.json.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ console = Console()
 
 
 def fold_of(images: Sequence[Known], fold: int) -> tuple[list[Known], list[Known]]:
-    """Photographs to learn from and to be scored on; every fourth is scored, so that series are shared out."""
+    """Returns photographs to learn from and to score; every fourth is scored, which spreads each series over folds."""
     return [known for i, known in enumerate(images) if i % FOLDS != fold], list(images[fold::FOLDS])
 
 
 def scores(served: Served, images: Sequence[Known]) -> dict[str, dict[str, Any]]:
-    """Figures by image."""
+    """Returns figures by image."""
     find = served.finder()
     rows = {}
     for known in images:
@@ -59,15 +59,15 @@ def scores(served: Served, images: Sequence[Known]) -> dict[str, dict[str, Any]]
 
 
 def scores_before(accuracy: Path, about: Mapping[str, Any], images: Sequence[Known]) -> dict[str, dict[str, Any]]:
-    """The figures of `make accuracy`, by image.
+    """Returns the figures of `make accuracy`, by image.
 
     Args:
-        accuracy: Its raw results.
-        about: What is served now.
-        images: Whose figures are wanted.
+        accuracy: raw results of `make accuracy`.
+        about: checkpoint and options served now.
+        images: images whose figures are wanted.
 
     Raises:
-        Problem: They are absent, or of another checkpoint or other options than those served now.
+        Problem: the figures are absent, or of another checkpoint or other options than those served now.
     """
     remedy = "run `make accuracy` first"
     if not accuracy.exists():
@@ -83,12 +83,12 @@ def scores_before(accuracy: Path, about: Mapping[str, Any], images: Sequence[Kno
 
 
 def mean_f1(folds: Sequence[dict[str, Any]], key: str) -> float:
-    """Mean over the images of all folds."""
+    """Returns the mean over the images of all folds."""
     return float(np.mean([row["f1"] for fold in folds for row in fold[key].values()]))
 
 
 def tune(images: Sequence[Known], run: Path, given: Sequence[str]) -> dict[str, Any]:
-    """Fine-tunes sam_tiny on these photographs; what became of it, for the raw results."""
+    """Fine-tunes sam_tiny on these photographs; returns the entry for the raw results."""
     arguments = finetune.parser().parse_args(["--data", str(PHOTOGRAPHS), "--run", str(run), *given])
     annotated = [Annotated(known.name, known.image, known.labels) for known in images]
     learnt, kept = split(annotated, arguments.seed)
@@ -98,7 +98,7 @@ def tune(images: Sequence[Known], run: Path, given: Sequence[str]) -> dict[str, 
 
 
 def show(folds: Sequence[dict[str, Any]]) -> None:
-    """A line for each photograph, then the means."""
+    """Prints a line for each photograph, then the means."""
     table = Table("photograph", "fold", "F1 before", "F1 after", "D50 before", "D50 after")
     for number, fold in enumerate(folds):
         for name, before in fold["before"].items():

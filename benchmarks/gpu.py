@@ -1,13 +1,13 @@
 """Checks every CUDA path of the handler on a GPU, then times ViT-H there, stock and ours; at most eight minutes.
 
     python -m benchmarks.gpu                                     on a GPU
-    python -m benchmarks.gpu --device cpu --model small --points 4 --repeats 1
+    python -m benchmarks.gpu --device cpu --model small --points 4 --grains 12 --repeats 1
                                                                  a trial of the script itself, on any machine
 
 Needs PyTorch ≥ 2.11, torchvision and segment_anything, and nothing else: the handler is used from the checkout. Weights
-are random (benchmarks/against_stock/random_sam.py), thresholds such that a third of the masks of all points pass.
-Checked are two small models, one of ViT-H's kind and sam_tiny with its own weights; docs/performance.md names the
-checks. Exit code 1 if one fails. Prints tables and writes benchmarks/results/gpu.json (without a GPU .run/gpu.json).
+are random (benchmarks/against_stock/random_sam.py), with thresholds that a third of the masks of all points pass. It
+checks two small models, one of ViT-H's kind and sam_tiny with its own weights; docs/performance.md names the checks.
+Exit code 1 if one fails. Prints tables and writes benchmarks/results/gpu.json (without a GPU .run/gpu.json).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-if importlib.util.find_spec("grain_handler") is None:  # a machine on which nothing was installed
+if importlib.util.find_spec("grain_handler") is None:  # a machine where grainserve is not installed
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "handler"))
 
 import torch
@@ -31,7 +31,7 @@ import torch
 from benchmarks.against_stock.stages import STAGES, StageClock
 from benchmarks.against_stock.systems import Ours, Skipped, Stock, System
 from benchmarks.on_gpu import checks
-from benchmarks.on_gpu.models import MODELS, TRAINED, Subject, prepare
+from benchmarks.on_gpu.models import GRAINS, MODELS, TRAINED, Subject, prepare
 from benchmarks.on_gpu.pairs import pair
 from grain_handler.masks import Mask
 from grain_handler.sam.mask_settings import MaskSettings
@@ -44,21 +44,21 @@ POINTS: dict[str, Callable[[MaskSettings], MaskSettings]] = {
     "adaptive": lambda settings: replace(settings, points="adaptive"),
     "seeds": lambda settings: replace(settings, points="seeds"),
 }
-"""The ways of choosing points that are timed: each makes its settings of those of the grid."""
+"""The ways of choosing points that are timed; each makes its settings from the grid's."""
 
 CHECK_POINTS = 8
 MIB = 2**20
 
 
 def measure(name: str, system: System, settings: MaskSettings, subject: Subject, plan: Plan) -> dict[str, Any]:
-    """Times one system; a first run, which is not counted, chooses kernels.
+    """Times one system; on a GPU a first run, which is not counted, chooses kernels.
 
     Returns:
         The row of the table, with the masks under `masks`.
     """
     device, image = plan.device, subject.image
-    system.segment(image, settings)
     if device.type == "cuda":
+        system.segment(image, settings)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         loaded = torch.cuda.memory_allocated(device)
@@ -82,10 +82,10 @@ def measure(name: str, system: System, settings: MaskSettings, subject: Subject,
 
 
 def time_systems(subject: Subject, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Stock, also under automatic mixed precision, then ours at each precision with each choice of points.
+    """Times stock, also under automatic mixed precision, then ours at each precision with each choice of points.
 
     Returns:
-        The table's rows, and what was left out with the reason.
+        The table's rows, and the systems that were left out with the reason.
     """
     rows: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
@@ -113,7 +113,7 @@ def time_systems(subject: Subject, plan: Plan) -> tuple[list[dict[str, Any]], di
 
 
 def systems(subject: Subject) -> list[tuple[str, Callable[[], System], MaskSettings]]:
-    """Lists what is timed: name, how it is built, what it is asked; stock first."""
+    """Lists the systems to time, stock first: name, how to build it, and its settings."""
     sam, settings, head = subject.sam, subject.settings, subject.seed_head
     found: list[tuple[str, Callable[[], System], MaskSettings]] = [
         ("stock", lambda: Stock(sam), settings),
@@ -129,10 +129,10 @@ class Plan:
     """The plan of a measurement.
 
     Args:
-        device: Where.
-        repeats: Runs of each system, of which the median counts.
-        minutes: From now; what would begin later is left out.
-        say: Prints a line.
+        device: device to run on.
+        repeats: runs of each system; the median counts.
+        minutes: time from now; runs that would begin later are left out.
+        say: prints a line.
     """
 
     def __init__(self, device: torch.device, repeats: int, minutes: float, say: Callable[[str], None]) -> None:
@@ -149,14 +149,14 @@ class Plan:
 
 
 def now(device: torch.device) -> float:
-    """The time when the device has done what it was given, s."""
+    """Waits until the device has done its work, and returns the time, s."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as text, columns aligned."""
+    """Returns the rows as text with aligned columns."""
     stages = [stage for stage in STAGES if any(stage in row["stages_s"] for row in rows)]
     lines = [["", "s", "× stock", "masks", "paired", "mean IoU", "peak MiB", *stages]]
     for row in rows:
@@ -172,7 +172,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """The machine."""
+    """Describes the machine."""
     gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if gpu else "CPU",
@@ -188,13 +188,15 @@ def parse() -> argparse.Namespace:
     add("--device", choices=("cuda", "cpu"), default="cuda", help="where (default %(default)s)")
     add("--model", choices=MODELS, default="sam_vit_h", help="what is timed (default %(default)s)")
     add("--points", type=int, default=32, metavar="N", help="along each side of the grid (default %(default)s)")
+    add("--grains", type=int, default=GRAINS, metavar="N", help="in the image (default %(default)s)")
     add("--repeats", type=int, default=5, metavar="N", help="of which the median counts (default %(default)s)")
     add("--minutes", type=float, default=8, metavar="M", help="what would begin later is left out (default 8)")
     add("--without", nargs="+", choices=checks.CHECKS, default=[], metavar="CHECK", help=", ".join(checks.CHECKS))
     add("--out", type=Path, help="results (default benchmarks/results/gpu.json; without a GPU .run/gpu.json)")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise Problem("torch finds no GPU here. To try the script: --device cpu --model small --points 4 --repeats 1")
+        trial = "--device cpu --model small --points 4 --grains 12 --repeats 1"
+        raise Problem(f"torch finds no GPU here. To try the script: {trial}")
     folder = ROOT / "benchmarks" / "results" if arguments.device == "cuda" else ROOT / ".run"
     arguments.out = arguments.out or folder / "gpu.json"
     return arguments
@@ -207,9 +209,10 @@ def main() -> int:
     machine = about(device)
     plan.say(f"{machine['device']}, torch {machine['torch']}")
     few = min(CHECK_POINTS, arguments.points)
-    bench = checks.Bench(device, {name: prepare(name, device, few) for name in ("small", TRAINED)})
+    bench = checks.Bench(device, {name: prepare(name, device, few, arguments.grains) for name in ("small", TRAINED)})
     checked = checks.run(bench, arguments.without, plan.say)
-    subject = prepare(arguments.model, device, arguments.points)
+    prepared = bench.subjects if few == arguments.points else {}
+    subject = prepared.get(arguments.model) or prepare(arguments.model, device, arguments.points, arguments.grains)
     plan.say(f"\n{arguments.model}, {arguments.points}² points; {subject.passing:.0%} of the masks pass the thresholds")
     rows, left_out = time_systems(subject, plan)
     results = {
@@ -219,6 +222,7 @@ def main() -> int:
         "checks": checked,
         "model": arguments.model,
         "points_per_side": arguments.points,
+        "grains": arguments.grains,
         "image_px": list(subject.image.shape[:2]),
         "pred_iou_thresh": subject.settings.pred_iou_thresh,
         "stability_score_thresh": subject.settings.stability_score_thresh,

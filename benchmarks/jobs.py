@@ -1,4 +1,4 @@
-"""The job machinery: jobs a second over dispatchers, what a job costs, long queues, and the obvious design beside it.
+"""Measures the job machinery: jobs a second, the cost of a job, long queues, and the obvious design for comparison.
 
     python -m benchmarks.jobs                  everything but the last part (nothing else on the machine)
     python -m benchmarks.jobs --sustained 30   also half an hour of steady uploads, memory watched
@@ -6,11 +6,12 @@
     python -m benchmarks.jobs --only scale     one part again; the others stay in the file as they are
 
 Inference is a server that sleeps a second for each image, so what is measured is the machinery: real dispatcher
-processes of four places each, the real google-cloud-storage, the emulator. Every dispatcher could do four jobs a second
-if jobs cost nothing. Efficiency is jobs a second for each dispatcher, against one alone. The largest run has 10,000.
+processes of four places each, the real google-cloud-storage, the emulator. If jobs cost nothing, every dispatcher
+could do four jobs a second. Efficiency is jobs a second for each dispatcher, relative to one alone. The largest run has
+10,000 jobs.
 
-Writes benchmarks/results/jobs.json (--quick: .run/jobs.json) after every run, so that one that breaks loses none before
-it. Needs Linux and 2 GB of disk for temporary files. Takes about 20 minutes, and what --sustained says.
+Writes benchmarks/results/jobs.json (--quick: .run/jobs.json) after every run, so that a run that breaks loses none
+before it. Needs Linux and 2 GB of disk for temporary files. Takes about 20 minutes, and the minutes of --sustained.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ from tools.problem import main_exit
 
 Run = Callable[[Bench], Any]
 SEVERAL = {"operations", "scale", "throughput"}
-"""Parts whose runs differ in size: a list each."""
+"""Parts whose runs differ in size; each has a list of runs."""
 
-# Not eighty columns where the output goes into a file.
+# The default would be eighty columns if the output goes into a file.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def parts(quick: bool, minutes: float) -> dict[str, list[Run]]:
-    """The runs of each part, the short ones first."""
+    """Returns the runs of each part, short ones first."""
     few = 20 if quick else 200
     queues = (
         [(1_000, 20, 80), (3_000, 20, 80)] if quick else [(1_000, 50, 500), (10_000, 50, 2_000), (100_000, 50, 2_000)]
@@ -65,7 +66,7 @@ def parts(quick: bool, minutes: float) -> dict[str, list[Run]]:
 
 
 def measure(bench: Bench, chosen: dict[str, list[Run]], results: dict[str, Any], out: Path) -> None:
-    """Runs all, and writes after each."""
+    """Runs all parts, and writes the results after each run."""
     began = time.monotonic()
     for name, runs in chosen.items():
         results.pop(name, None)

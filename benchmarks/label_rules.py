@@ -3,7 +3,7 @@
     python -m benchmarks.label_rules                      ten minutes on one core
 
 The images are those of benchmarks.seed_choices: neither trained on nor the benchmark's. Their masks are made once, as
-served; then each rule changes one number of `grain_handler.grains.label_map`, so that its part in the answer is seen.
+in serving. Then each rule changes one number of `grain_handler.grains.label_map`, which shows its effect.
 
 Writes benchmarks/results/label_rules.json and the table in docs/seeds.md.
 """
@@ -41,22 +41,22 @@ TRIED = {
     "TIE": (-0.05, 0.0, 0.02, 0.1, 0.2),
     "KEPT_SHARE": (0.3, 0.4, 0.6, 0.7),
 }
-"""Name of a rule's number → other values; `label_map` says what each does. A TIE below zero drops no cluster but a
-worse one."""
+"""Name of a rule's number → other values to try; `label_map` explains each. A TIE below zero
+drops a cluster only if its grains score better by that much."""
 
 console = Console()
 
 
 @dataclass(frozen=True)
 class Masked:
-    """An image and what SAM answers of it."""
+    """An image and SAM's masks of it."""
 
     known: Known
     masks: Sequence[Mask]
     options: Options
 
     def figures(self) -> dict[str, Any]:
-        """Finds its grains by the rules in force; returns the case."""
+        """Finds the image's grains by the present rules; returns the case."""
         found = settle(self.masks, self.options, *self.known.labels.shape).labels
         row = figures(found, self.known)
         about = {"image": self.known.name, "group": self.known.group, "kind": self.known.kind}
@@ -64,7 +64,7 @@ class Masked:
 
 
 def with_masks(served: Served, some: Sequence[Known]) -> list[Masked]:
-    """Makes the masks of each image, as served."""
+    """Makes the masks of each image, as in serving."""
     generator, options = served.generator(), served.options
     return [
         Masked(known, generator.generate(known.image, mask_settings(options, *known.labels.shape)), options)
@@ -73,7 +73,7 @@ def with_masks(served: Served, some: Sequence[Known]) -> list[Masked]:
 
 
 def tried(masked: Sequence[Masked]) -> dict[str, list[dict[str, Any]]]:
-    """Each rule → figures of each image; the first rule is that nothing is changed."""
+    """Returns the figures of each image by rule; the first rule changes nothing."""
     results = {"as served": [each.figures() for each in masked]}
     for name, values in TRIED.items():
         for value in track(values, name, console=console):
@@ -83,14 +83,14 @@ def tried(masked: Sequence[Masked]) -> dict[str, list[dict[str, Any]]]:
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The table of rules: sets and families count alike, whatever they hold."""
+    """Returns the table of rules; in its means each set and family has the same weight."""
     lines = ["| | real: F1 | D50 off by | synthetic: F1 | D50 off by |", "|---|--:|--:|--:|--:|"]
     lines += [f"| {_worded(name)} | {seed_choices.scores(rows)} |" for name, rows in results.items()]
     return "\n".join(lines)
 
 
 def _worded(name: str) -> str:
-    """A rule with the value that it has when nothing is changed."""
+    """Names a rule together with its unchanged value."""
     constant, _, value = name.partition(" ")
     return f"`{constant}` {value}, not {getattr(label_map, constant)}" if constant in TRIED else name
 

@@ -1,11 +1,12 @@
-"""Milliseconds to measure 600 grains at 1024 px on one core, and what scikit-image alone would take for our part.
+"""Times the measurement of 600 grains at 1024 px on one core, and scikit-image's own functions for our part of it.
 
     python -m benchmarks.measuring        a minute, on a machine that does nothing else
 
-In turns: `measure_labels`, which makes every key; of that, scikit-image's region properties; and scikit-image for what
-`measure_labels` makes itself, hulls and intensities, whose values are compared. Touching grains (a polycrystal) and
-separate ones (gravel), by wall clock and by this process's processor time, which a busy machine changes less. Writes
-benchmarks/results/measuring.json and the table in docs/measurement.md.
+It runs in turns: `measure_labels`, which makes every key; the region properties that it takes from scikit-image; and
+scikit-image's versions of what `measure_labels` makes itself, hulls and intensities, whose values are compared. The
+images have touching grains (a polycrystal) and separate ones (gravel). Times are by wall clock and by this process's
+processor time, which a busy machine changes less. Writes benchmarks/results/measuring.json and the table in
+docs/measurement.md.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PAGE = ROOT / "docs" / "measurement.md"
 RESULTS = ROOT / "benchmarks" / "results" / "measuring.json"
 GRAINS, SIDE, SEED = 600, 1024, 2026
 GRAIN_PX = {"polycrystal": 31, "gravel": 30}
-"""Makes a little over 600 grains; those over are left out."""
+"""Grain sizes that give a little over 600 grains; the surplus is left out."""
 RUNS = 9
 BUDGET_MS = 300
 """Budget of processor time for all measurements."""
@@ -45,10 +46,11 @@ REPLACED = {
     "meanIntensity": [f"intensity_mean-{channel}" for channel in range(3)],
     "intensityStd": [f"intensity_std-{channel}" for channel in range(3)],
 }
-"""Properties that scikit-image has and we make ourselves: our key → its columns."""
+"""Properties of scikit-image that the worker makes itself: our key → its columns."""
 
 COMPARED = ("solidity", "meanIntensity", "intensityStd")
-"""Feret's diameter is not: scikit-image takes it along a contour through the middles of pixel sides."""
+"""Keys whose values are compared. Feret's diameter is left out: scikit-image takes it along a contour through the
+middles of pixel sides."""
 
 
 def regions(labels: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
@@ -65,7 +67,7 @@ def replaced(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> dict[str, N
 
 
 def difference(ours: Sequence[Mapping[str, Any]], theirs: Mapping[str, NDArray[Any]]) -> float:
-    """The largest relative difference of a value that both made."""
+    """Returns the largest relative difference of a value that both made."""
     worst = 0.0
     for key in COMPARED:
         mine = np.array([grain[key] for grain in ours], float).reshape(len(ours), -1)
@@ -76,17 +78,17 @@ def difference(ours: Sequence[Mapping[str, Any]], theirs: Mapping[str, NDArray[A
 
 
 def timed(step: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds, by the clock and of this process's processor time."""
+    """Returns milliseconds by the wall clock and of this process's processor time."""
     wall, busy = time.perf_counter(), time.process_time()
     step()
     return {"wall_ms": (time.perf_counter() - wall) * 1e3, "processor_ms": (time.process_time() - busy) * 1e3}
 
 
 def scene(family: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """A label map of 600 grains, and its image.
+    """Makes a label map of 600 grains, and its image.
 
     Raises:
-        Problem: The family made fewer.
+        Problem: the family made fewer grains.
     """
     made = synthesize(np.random.default_rng(SEED), family, SIDE, SIDE, GRAIN_PX[family])
     if made.labels.max() < GRAINS:
@@ -95,7 +97,7 @@ def scene(family: str) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
 
 
 def measure(family: str) -> dict[str, Any]:
-    """Times one scene, the three in turns."""
+    """Times the three steps on one scene, in turns."""
     labels, image = scene(family)
 
     def all_keys() -> list[dict[str, Any]]:

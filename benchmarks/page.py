@@ -1,4 +1,4 @@
-"""Results in docs/, between marks, so that the page and its tables stay apart."""
+"""Puts results into pages of docs/, between marks that separate them from the page's own text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tools.problem import Problem
 
 
 def put(page: Path, name: str, text: str) -> None:
-    """Puts what benchmarks/{name}.py found between its marks, in place of what was there.
+    """Replaces the text between the marks of benchmarks/{name}.py by its results.
 
     Raises:
-        Problem: The page has no such marks.
+        Problem: the page has no such marks.
     """
     before, begin, rest = page.read_text().partition(f"<!-- {name}: written by benchmarks/{name}.py -->\n")
     _, end, after = rest.partition(f"<!-- {name}: end -->")

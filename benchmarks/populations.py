@@ -1,13 +1,13 @@
-"""How right the statistics of a sample are where the truth is known.
+"""Measures how right the statistics of a sample are where the truth is known.
 
     python -m benchmarks.populations         three minutes
 
-Frame: 400 fields of discs, log-normal in size and scattered over more than a square frame; the mean diameter of what
-the frame shows of them, of the whole ones, and of the whole ones weighted by 1/P, beside the true one.
+Frame: 400 fields of discs, log-normal in size and scattered over more than a square frame. It compares the true mean
+diameter with that of the visible parts, of the whole discs, and of the whole discs weighted by 1/P.
 
-Intervals: how many of 400 nominal 95 % intervals of D50 hold the true D50, with grains drawn one by one from one image,
-and with whole images of 60 grains drawn, of images that differ as much as their grains do; beside them, how many do
-where percentile intervals are not expanded.
+Intervals: how many of 400 nominal 95 % intervals of D50 hold the true D50. The bootstrap draws grains one by one from
+one image, or whole images of 60 grains that differ as much as their grains do. For comparison it also counts percentile
+intervals that are not expanded.
 
 Writes benchmarks/results/populations.json, which docs/statistics.md quotes.
 """
@@ -39,7 +39,7 @@ console = Console()
 
 
 def frame(side: int) -> dict[str, Any]:
-    """Mean diameters of the grains of all fields, px."""
+    """Returns mean diameters of the grains of all fields, px."""
     fields = [boolean_field(seed, side) for seed in track(range(FIELDS), f"frame of {side} px", console=console)]
     diameters = np.concatenate([sample.diameter for sample, _ in fields])
     weights = np.concatenate([sample.stands_for(edge_correction=True) for sample, _ in fields])
@@ -54,7 +54,7 @@ def frame(side: int) -> dict[str, Any]:
 
 
 def coverage(by: Literal["grain", "image"], number: int) -> dict[str, Any]:
-    """Share of the intervals of D50 that hold the true one, which is that of ln d ~ N(3, 0.5²)."""
+    """Returns the share of the intervals of D50 that hold the true D50, that of ln d ~ N(3, 0.5²)."""
     plain = mock.patch.object(Resampling, "_tail", lambda self, _: (1 - self.level) / 2)
     with plain:
         not_expanded = _held(by, number)

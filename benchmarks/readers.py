@@ -1,10 +1,10 @@
-"""Reads TIFFs of every kind that tifffile and Pillow can write, and holds their pixels against tifffile's.
+"""Reads TIFFs of every kind that tifffile and Pillow can write, and compares their pixels with tifffile's.
 
     python -m benchmarks.readers
 
-The truth is what tifffile and imagecodecs read, brought to 8 bits by the rule of docs/inputs.md, written here a second
-time. Handler and client must read the same pixels, those of the truth, or refuse the file by its header; the cases are
-listed in benchmarks/results/readers.json. Ends with 1 where a file is read and unequal.
+The truth is what tifffile and imagecodecs read, brought to 8 bits by the rule of docs/inputs.md, implemented here a
+second time. Handler and client must read the pixels of the truth, or refuse the file by its header.
+benchmarks/results/readers.json lists the cases. The exit code is 1 if a file is read and unequal.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from grainserve.images import check_image, display_pixels
 
 RESULTS = Path(__file__).parent / "results" / "readers.json"
 LOSSY = 6
-"""Levels by which two decoders of one JPEG may differ."""
+"""Most levels by which two decoders of a JPEG may differ."""
 ROUNDED = 1
-"""Levels by which roundings may differ where colours are computed: inks, transparency, YCbCr."""
+"""Most levels by which rounding may differ where colours are computed: inks, transparency, YCbCr."""
 SRGB_D50 = ((0.4360747, 0.3850649, 0.1430804), (0.2225045, 0.7168786, 0.0606169), (0.0139322, 0.0971045, 0.7141733))
 """Linear sRGB → XYZ under D50, adapted after Bradford; ICC's sRGB profile holds these columns."""
 LAB = 12
-"""Levels by which L*a*b* may differ: LittleCMS interpolates in a table. Dark strong colours differ most."""
+"""Most levels by which L*a*b* may differ: LittleCMS interpolates in a table. Dark, saturated colours differ most."""
 
 
 def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
     """Decodes a TIFF by tifffile and imagecodecs.
 
     Returns:
-        H × W × 3, uint8; and by how many levels a reading may differ.
+        The pixels, H × W × 3, uint8, and the most levels by which a reading may differ.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = tiff.pages.first
@@ -53,7 +53,7 @@ def truth(data: bytes) -> tuple[NDArray[np.uint8], int]:
             stored = np.moveaxis(stored, 0, -1)
         colours = page.colormap
         if page.compression == tifffile.COMPRESSION.JPEG and kind == "YCBCR":
-            kind = "RGB"  # as imagecodecs returns it
+            kind = "RGB"  # the form that imagecodecs returns
     values = stored if stored.ndim == 3 else stored[..., None]
     if colours is not None:
         return np.moveaxis(colours[:, values[..., 0]] >> 8, 0, -1).astype(np.uint8), 0
@@ -97,7 +97,7 @@ def _shown(
 
 
 def _of_lab(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """CIE L*a*b* of 8 bits, under D50 as ICC has it, → sRGB."""
+    """Converts CIE L*a*b* of 8 bits, under ICC's D50, to sRGB."""
     lightness, (a, b) = values[..., 0] * (100 / 255), (values[..., each].view(np.int8) / 1.0 for each in (1, 2))
     y = (lightness + 16) / 116
     each = np.stack([y + a / 500, y, y - b / 200], axis=-1)
@@ -108,15 +108,15 @@ def _of_lab(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def case(kind: Kind) -> dict[str, Any]:
-    """Reads one file with both; `equal` is None where it is refused."""
+    """Reads one file with handler and client; `equal` is None if it is refused."""
     told: dict[str, Any] = {"kind": kind.name}
     try:
         seen = read_image(kind.data).pixels
     except RequestError as error:
         try:
-            check_image(kind.data)  # the header, as at upload
+            check_image(kind.data)  # only the header, as at upload
         except InvalidImage as mine:
-            # A file that is whole must not be called damaged.
+            # An undamaged file must not be called damaged.
             fine = str(mine) == str(error) and not isinstance(error, TruncatedImage)
             return told | {"outcome": "refused", "equal": None if fine else False, "why": str(error)}
         return told | {"outcome": "read", "equal": False, "why": f"the header is taken, the file is not: {error}"}
@@ -127,12 +127,12 @@ def case(kind: Kind) -> dict[str, Any]:
 
 
 def run(every: Iterable[Kind]) -> list[dict[str, Any]]:
-    """All cases."""
+    """Runs all cases."""
     return [case(kind) for kind in every]
 
 
 def main() -> int:
-    """The command line; 1 where a file is read and unequal, or called damaged."""
+    """Command line entry; returns 1 if a file is read and unequal, or called damaged."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readers", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON of the cases")
     given = parser.parse_args()

@@ -1,10 +1,9 @@
-"""Scale bars found in the shared images, beside what a person measured on enlarged pixels.
+"""Compares the scale bars found in the shared images with a person's measurements on enlarged pixels.
 
     python -m benchmarks.scale_bars              docs/scale.md quotes it; reads ../shared/data
     python -m benchmarks.scale_bars --picture    docs/images/scale_bar.png instead, of a synthetic image
 
-The thresholds of the search were set on these same images: this shows what it does with them, not how it does on
-others.
+The thresholds of the search were set on these same images, so the results do not tell how it does on other images.
 
 Writes benchmarks/results/scale_bars.json.
 """
@@ -45,12 +44,12 @@ BY_EYE: dict[str, tuple[float, float | None]] = {
     "IMG_5208.jpg": (492, None),
     "barton_creek.jpg": (374, None),
 }
-"""Length of the bar, px, and µm as written beside it; None on the cards, whose ten centimetres are not. The images not
-named here have none."""
+"""Length of the bar, px, and the µm written beside it; None for the cards, which have no µm for their ten centimetres.
+Images not named here have no bar."""
 
 
 def measured(path: Path) -> dict[str, Any]:
-    """What is found in one image, and how long the search takes."""
+    """Returns the bar found in one image, and the time of the search."""
     pixels = display_pixels(path)
     begun = time.perf_counter()
     bars = find_bars(pixels)
@@ -78,7 +77,7 @@ def _length(bars: list[Bar]) -> float | None:
 
 
 def _scale(path: Path) -> str:
-    """What `scale="auto"` says of it."""
+    """Returns the scale by `scale="auto"`, or why there is none."""
     try:
         return find_scale(path).source
     except ScaleNumberMissing:
@@ -90,7 +89,7 @@ def _scale(path: Path) -> str:
 
 
 def picture() -> Image.Image:
-    """A synthetic image with a bar drawn into it, and the bar found."""
+    """Draws a synthetic image with a bar, and the bar that is found."""
     drawn = Image.fromarray(synthesize(np.random.default_rng(11), "plane_polars", 330, 540, grain_px=30).image)
     pen = ImageDraw.Draw(drawn)
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), 28)

@@ -1,18 +1,19 @@
-"""Scale-out: one, two and three TorchServes with as many dispatchers, all on one bucket, as deploy/ sets them up.
+"""Measures scale-out: one, two and three TorchServes with as many dispatchers on one bucket, as in deploy/.
 
     python -m benchmarks.scaleout            everything (15 minutes, nothing else on the machine)
     python -m benchmarks.scaleout --quick    every part once, small, to see whether it works: .run/scaleout.json
 
-Real TorchServes with one worker each and deploy/'s short queues, real dispatcher processes that know no management, the
-GCS emulator, and between them what a Service does: each connection goes to a server drawn at random. Two models:
+It runs real TorchServes with one worker each and deploy/'s short queues, real dispatcher processes without access to
+management, and the GCS emulator. As with a Kubernetes Service, each connection goes to a server drawn at random. There
+are two models:
 
-sleeper     sleeps a second for an image, as if an accelerator of its own did the work: what is measured is whether more
+sleeper     sleeps a second for an image, as if each had its own accelerator; this measures whether more
             instances do more, and what the machinery costs
-sam_tiny    segments small images on the machine's own cores, which all instances share: no more than they have comes
+sam_tiny    segments small images on the machine's own cores, which all instances share; no more than their total comes
             out, however many instances there are
 
-Jobs a second are those between a tenth and nine tenths of the jobs; efficiency is against as many times one instance.
-TorchServe's counters say how long images waited in its queues and how long they then held a worker.
+Jobs a second are counted between a tenth and nine tenths of the jobs. Efficiency is relative to one instance times
+their number. TorchServe's counters tell how long images waited in its queues and how long they then held a worker.
 
 Writes benchmarks/results/scaleout.json and the table in docs/capacity.md.
 """
@@ -60,19 +61,19 @@ OPTIONS = {"points": "grid", "points_per_side": 4, "crop_n_layers": 0}
 SIDE = 256
 CAME, REFUSED = "ts_inference_requests_total", "Requests5XX"
 SPENT, WAITED = "ts_inference_latency_microseconds", "ts_queue_latency_microseconds"
-"""TorchServe's counters: requests that came, answered or not; the waiting is in the time spent."""
+"""TorchServe's counters: requests, answered or not, and times; the time of inference includes the wait."""
 console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 @dataclass(frozen=True)
 class Load:
-    """A model and what it is asked.
+    """A model and its jobs.
 
     Attributes:
-        model: its name.
-        pack: makes its archive in a folder.
+        model: name of the model.
+        pack: makes the model's archive in a folder.
         image: bytes of every image.
-        options: of every job.
+        options: options of every job.
     """
 
     model: str
@@ -82,7 +83,7 @@ class Load:
 
 
 def pack_sleeper(folder: Path) -> Path:
-    """The archive of the model that sleeps."""
+    """Packs the archive of the model that sleeps."""
     package = folder / "sleeper"
     package.mkdir()
     (package / "__init__.py").write_text('"""No code but the entry."""\n')
@@ -94,7 +95,7 @@ def pack_sleeper(folder: Path) -> Path:
 
 @contextmanager
 def servers(load: Load, count: int, emulator: Emulator, folder: Path) -> Iterator[list[TorchServe]]:
-    """So many TorchServes, each with one worker of the model that is ready."""
+    """Starts `count` TorchServes, each with one ready worker of the model."""
     archive = load.pack(folder)
     with ExitStack() as running:
         started = []
@@ -117,7 +118,7 @@ def servers(load: Load, count: int, emulator: Emulator, folder: Path) -> Iterato
 
 
 def warm(server: TorchServe, load: Load) -> None:
-    """Has an image answered before any is timed."""
+    """Lets each server answer an image before anything is timed."""
     url = f"{server.inference}/predictions/{load.model}"
     answer = requests.post(url, files={"image": load.image}, data=load.options, timeout=600)
     if not answer.ok:
@@ -125,7 +126,7 @@ def warm(server: TorchServe, load: Load) -> None:
 
 
 def level(load: Load, running: list[TorchServe], jobs: int, emulator: Emulator, folder: Path) -> dict[str, Any]:
-    """Has jobs done by these servers and as many dispatchers."""
+    """Lets these servers and as many dispatchers do jobs."""
     bucket = f"scaleout-{load.model.replace('_', '-')}-{len(running)}"
     emulator.create_bucket(bucket)
     store = JobStore(Bucket(bucket, emulator.client()))
@@ -167,11 +168,11 @@ def level(load: Load, running: list[TorchServe], jobs: int, emulator: Emulator, 
 
 
 def figures(parts: list[Part], grown: list[dict[str, float]]) -> dict[str, Any]:
-    """A level in numbers.
+    """Returns a level's figures.
 
     Args:
-        parts: the dispatchers.
-        grown: by how much each TorchServe's counters grew.
+        parts: dispatchers.
+        grown: increase of each TorchServe's counters.
     """
     times = ended_at(parts)
     first, last = len(times) // 10, len(times) * 9 // 10
@@ -191,7 +192,7 @@ def figures(parts: list[Part], grown: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def counters(server: TorchServe) -> dict[str, float]:
-    """TorchServe's counters, over all models."""
+    """Returns TorchServe's counters, summed over all models."""
     text = requests.get(f"{server.metrics}/metrics", timeout=10).text
     names = (CAME, REFUSED, SPENT, WAITED)
     found = {name: re.findall(rf"^{name}\{{.*\}} (\S+)$", text, re.MULTILINE) for name in names}
@@ -199,7 +200,7 @@ def counters(server: TorchServe) -> dict[str, float]:
 
 
 def measure(load: Load, jobs: int, emulator: Emulator, folder: Path) -> list[dict[str, Any]]:
-    """All levels of one model."""
+    """Measures all levels of one model."""
     folder.mkdir()
     levels: list[dict[str, Any]] = []
     with servers(load, max(INSTANCES), emulator, folder) as every:
@@ -213,7 +214,7 @@ def measure(load: Load, jobs: int, emulator: Emulator, folder: Path) -> list[dic
 
 
 def show(results: dict[str, Any]) -> None:
-    """The figures as a table."""
+    """Prints the figures as a table."""
     table = Table("model", "instances", "jobs/s", "efficiency", "of each TorchServe", "refused", "queue, s", "CPU, %")
     for model, part in results["models"].items():
         for row in part["levels"]:

@@ -1,11 +1,11 @@
-"""Tries other ways of asking at seeds, on images that are neither trained on nor the benchmark's.
+"""Tries other settings of seeds, on images that are neither trained on nor the benchmark's.
 
     python -m benchmarks.seed_choices                      a quarter of an hour on one core
     python -m benchmarks.seed_choices --only "as served" bf16
 
 The images are two of each set in ../shared/data/real that training keeps apart, and synthetic ones of six families.
-Every choice changes one thing of what is served, so that its part in the answer is seen. A second table tells the
-processor time of a prompt by the window it sees, and of a frame's encoder, on one core.
+Every choice changes one thing of the served configuration, which shows its effect. A second table has the processor
+time of a prompt by its window, and of the encoder for a frame, on one core.
 
 Writes benchmarks/results/seed_choices.json and the tables in docs/seeds.md.
 """
@@ -57,18 +57,18 @@ console = Console()
 
 
 def nobody_missed(votes: Votes, _covered: NDArray[np.bool_]) -> Votes:
-    """Stands in for `Votes.outside`: nothing is left to ask for."""
+    """Replaces `Votes.outside`, so that no grain counts as missed."""
     return votes[np.zeros(len(votes), bool)]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Another way of asking.
+    """Another configuration.
 
     Attributes:
-        options: Of the request, other than served.
-        precision: Of the model; None: the config's.
-        changed: What of the code is changed meanwhile.
+        options: options of the request that differ from the served ones.
+        precision: precision of the model; None: the config's.
+        changed: attributes of the code that are replaced meanwhile.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ CHOICES = {
 
 
 def images() -> list[Known]:
-    """Images of both kinds."""
+    """Returns the real and the synthetic images."""
     made = list(real(REAL))
     for place, family in enumerate(FAMILIES):
         for turn in range(EACH):
@@ -102,21 +102,21 @@ def images() -> list[Known]:
 
 
 def measure(known: Known, generator: MaskGenerator, options: Options) -> dict[str, Any]:
-    """One image asked in one way."""
+    """Measures one image with one configuration."""
     case = seeds_benchmark.measure(known, generator, options, time.process_time)
     about = {"image": known.name, "group": known.group, "kind": known.kind, "prompts": case["prompts"]}
     return about | {"processor_seconds": case["seconds"], "f1": case["f1"], "d50_error": case["d50_error"]}
 
 
 def tried(served: Served, choice: Choice, some: Sequence[Known], name: str) -> list[dict[str, Any]]:
-    """All images asked in one way."""
+    """Measures all images with one configuration."""
     generator = served.generator()
     with choice.changed():
         return [measure(known, generator, served.options) for known in track(some, name, console=console)]
 
 
 def costs(served: Served) -> dict[str, Any]:
-    """Processor time of a prompt by its window and of a frame's encoder, ms, medians."""
+    """Returns median processor times, ms, of a prompt by its window and of the encoder for a frame."""
     generator = served.generator()
     (whole,) = crops_of(FRAME, FRAME, 0, 0.0)
     pixels = np.random.default_rng(0).integers(0, 256, (FRAME, FRAME, 3), dtype=np.uint8)
@@ -146,7 +146,7 @@ def _median(work: Callable[[], object]) -> float:
 
 
 def choices_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The table of choices: sets and families count alike, whatever they hold."""
+    """Returns the table of choices; in its means each set and family has the same weight."""
     lines = [
         "| | prompts | processor s | real: F1 | D50 off by | synthetic: F1 | D50 off by |",
         "|---|--:|--:|--:|--:|--:|--:|",
@@ -158,14 +158,14 @@ def choices_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def scores(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Cells of a table: F1 and the error of D50 of real images, and of synthetic ones."""
+    """Returns the cells of a table's row: F1 and the error of D50, for real and for synthetic images."""
     means = [_means(rows, group) for group in ("real", "synthetic")]
     told = (("–" if f1 is None else f"{f1:.3f}", "–" if math.isnan(off) else f"{off:.0%}") for f1, off in means)
     return " | ".join(f"{f1} | {off.replace('%', ' %')}" for f1, off in told)
 
 
 def _means(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[float | None, float]:
-    """F1 and the absolute error of D50 of a group."""
+    """Returns F1 and the absolute error of D50 of a group."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["group"] == group:
@@ -180,7 +180,7 @@ def _means(rows: Sequence[Mapping[str, Any]], group: str) -> tuple[float | None,
 
 
 def costs_table(told: Mapping[str, Mapping[str, float]]) -> str:
-    """The table of costs."""
+    """Returns the table of costs."""
     sides = [*WINDOWS, FRAME // TOKEN]
     lines = [
         f"| processor ms | encoder, a frame | {' | '.join(f'a prompt in {n} × {n} tokens' for n in sides)} |",

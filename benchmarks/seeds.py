@@ -2,14 +2,14 @@
 
     python -m benchmarks.seeds                            all twelve: half an hour on two cores
     python -m benchmarks.seeds --images 3 --points seeds
-    python -m benchmarks.seeds --earlier V2.pth           and an earlier model, which predicts no seeds: `adaptive`
+    python -m benchmarks.seeds --earlier V2.pth           also an earlier model without seeds, with `adaptive`
     python -m benchmarks.seeds --picture docs/images/seeds.jpg        draws the seeds of one photograph, and stops
 
-All three ask the same model, as its config has it but for `points` and, of a grid, one layer of crops. They come one
-after the other on each photograph, so that what else the machine does troubles all alike. A prompt is counted each time
-the mask decoder runs for it: one that is asked again in a larger window counts twice.
+All three use the same model with its config, except for `points` and, with a grid, one layer of crops. On each
+photograph they run one after the other, so that other work on the machine disturbs all alike. A prompt counts each time
+the mask decoder runs for it, so a prompt that is repeated with a larger window counts twice.
 
-Writes benchmarks/results/seeds.json: a case for each photograph and way of asking.
+Writes benchmarks/results/seeds.json: a case for each photograph and kind of points.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ WAYS: Mapping[str, Mapping[str, str]] = {
     "adaptive": {"points": "adaptive", "crop_n_layers": "1"},
     "grid": {"points": "grid", "crop_n_layers": "1"},
 }
-"""Ways of asking → their options, quickest first. Only seeds leave crops out: in both layers of them a grid would be
-asked twenty-one times."""
+"""Kinds of points → their options, quickest first. Only seeds skip crops: with both layers a grid would be used
+twenty-one times."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "seeds.json"
 FRAME = 1024
@@ -63,12 +63,12 @@ console = Console()
 
 @dataclass
 class Asked:
-    """The questions that a model was asked.
+    """The prompts of a model.
 
     Attributes:
-        prompts: How often the decoder ran, once for each prompt.
-        seeds: What each search for seeds found.
-        again: Where those of each second search were asked, (x, y) in px of the frame; k × 2.
+        prompts: how often the decoder ran, once for each prompt.
+        seeds: what each search for seeds found.
+        again: prompts of each second search, (x, y) in px of the frame; k × 2.
     """
 
     prompts: int
@@ -78,7 +78,7 @@ class Asked:
 
 @contextmanager
 def listening(generator: MaskGenerator) -> Iterator[Asked]:
-    """Notes what a model is asked meanwhile; changes nothing of it."""
+    """Records a model's prompts without changing them."""
     decoder, asked = generator.decoder, Asked(0, [], [])
     decode, cells, find = decoder.decode, seeds.cells, seeds.find
 
@@ -105,7 +105,7 @@ def listening(generator: MaskGenerator) -> Iterator[Asked]:
 def measure(
     known: Known, generator: MaskGenerator, options: Options, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Any]:
-    """One case: an image asked in one way, timed by a clock."""
+    """Measures one case: an image with one kind of points, timed by the wall clock."""
     height, width = known.labels.shape
     with listening(generator) as asked:
         began = clock()
@@ -118,7 +118,7 @@ def measure(
 
 
 def show(cases: Sequence[dict[str, Any]]) -> None:
-    """Means of each checkpoint and way of asking."""
+    """Prints the means for each checkpoint and kind of points."""
     table = Table(
         *("checkpoint", "points", "images", "prompts", "seconds", "F1", "D50 off by", "within 10 %"),
         title="Means of an image",
@@ -134,7 +134,7 @@ def show(cases: Sequence[dict[str, Any]]) -> None:
 
 
 def draw(known: Known, generator: MaskGenerator, options: Options, path: Path) -> None:
-    """Draws the seeds of a photograph, without those of enlarged crops, and where SAM was asked again."""
+    """Draws the seeds of a photograph, without those of enlarged crops, and the prompts of second searches."""
     height, width = known.labels.shape
     with listening(generator) as asked:
         generator.generate(known.image, replace(mask_settings(options, height, width), crop_n_layers=0))

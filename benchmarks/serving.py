@@ -1,17 +1,17 @@
-"""Serving compared: our handler and TorchServe's own Segment Anything example, each in a real TorchServe.
+"""Compares our handler with TorchServe's own Segment Anything example, each in a real TorchServe.
 
     python -m benchmarks.serving            the whole comparison
     python -m benchmarks.serving --quick    under two minutes, to see whether it works: a grid of 4 × 4 points
     python -m benchmarks.serving --redraw   table and picture again, from the numbers of the last run
 
 Both serve sam_tiny's committed checkpoint with one worker, and get the same image with the same options: ours as a
-form, the example (rebuilt in benchmarks/side_by_side/example_handler.py) as base64. 1 to 16 clients ask, each again
-as soon as it is answered; only one server runs at a time. Ours answers with measured grains in JSON, the example
-with a pickle of the masks. "p99" of fewer than 100 requests is the slowest one.
+form, the example (rebuilt in benchmarks/side_by_side/example_handler.py) as base64. There are 1 to 16 clients, and each
+sends the next request as soon as it has an answer; only one server runs at a time. Ours answers with measured grains in
+JSON, the example with a pickle of the masks. "p99" of fewer than 100 requests is the slowest one.
 
-Also measured is what TorchServe costs: one client's median time through it against the median of the handler's
-three steps called in a plain process, once before and once after the server's run, so that a machine that changes
-its speed shows.
+The benchmark also measures the cost of TorchServe itself: it compares one client's median time through TorchServe with
+the median of the handler's three steps in a plain process. The plain process runs before and after the server, which
+reveals a machine that changes its speed.
 
 The machine should do nothing else meanwhile. Writes benchmarks/results/serving.json, with every single latency, and
 docs/images/serving.png.
@@ -46,19 +46,19 @@ from tools.mar import ROOT
 from tools.problem import Problem, main_exit
 from training.synthetic import synthesize
 
-# The demo's thin section: a seed that training does not draw.
+# The random seed of the demo's thin section, which training does not use.
 SEED, GRAIN_PX = 2026, 40
 PACKAGES = ("torch", "torchvision", "torchserve", "segment-anything", "numpy", "locust")
 OVERHEAD_GOAL = 0.05
-# With a larger difference between before and after, a share of a few per cent is not to be had.
+# With a larger difference between before and after, a share of a few per cent cannot be measured.
 STEADY = 0.03
 
-# Not eighty columns where the output goes into a file.
+# The default would be eighty columns if the output goes into a file.
 console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def make_image(side: int) -> bytes:
-    """A synthetic thin section, side × side px, as PNG."""
+    """Draws a synthetic thin section, side × side px, as PNG."""
     buffer = io.BytesIO()
     pixels = synthesize(np.random.default_rng(SEED), "matrix", side, side, grain_px=GRAIN_PX).image
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -66,13 +66,13 @@ def make_image(side: int) -> bytes:
 
 
 def sam_options(points_per_side: int) -> dict[str, Any]:
-    """The options of `SamAutomaticMaskGenerator` that both get: sam_tiny's thresholds, and this grid."""
+    """Returns the options of `SamAutomaticMaskGenerator` for both systems: sam_tiny's thresholds, and this grid."""
     config = yaml.safe_load((ROOT / "config" / f"{systems.MODEL}.yaml").read_text())
     return {**config["grainserve"]["defaults"], "points_per_side": points_per_side}
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Describes the machine."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -80,7 +80,7 @@ def machine() -> dict[str, Any]:
 
 
 def level(system: systems.System, clients: int, requests: int, folder: Path, what: str) -> load.Level:
-    """One level of load, with a bar that shows how far it is."""
+    """Runs one level of load with a progress bar."""
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=requests)
@@ -104,7 +104,7 @@ def level(system: systems.System, clients: int, requests: int, folder: Path, wha
 def measure_system(
     start: AbstractContextManager[systems.System], arguments: argparse.Namespace, folder: Path, alone: int = 0
 ) -> dict[str, Any]:
-    """Starts one system, measures all levels, and `alone` more requests of one client first, and stops it."""
+    """Starts one system, measures `alone` requests of one client and then all levels, and stops it."""
     with start as system:
         console.print(f"{system.name}: warming up ...")
         figures: dict[str, Any] = {"found": system.warm_up(), "threads": system.threads()}
@@ -123,12 +123,12 @@ def clients_in_words(clients: int) -> str:
 
 
 def requests_of(arguments: argparse.Namespace, clients: int) -> int:
-    """How many requests a level sends."""
+    """Returns the number of requests of a level."""
     return int(max(arguments.requests, arguments.rounds * clients))
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Everything, one thing at a time."""
+    """Measures everything, one part at a time."""
     options = sam_options(arguments.points_per_side)
     image = make_image(arguments.side)
     file = folder / "image.png"
@@ -168,7 +168,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def overhead(before: list[float], after: list[float], served: list[float]) -> dict[str, Any]:
-    """TorchServe's cost for one client, as a share of the pipeline's own time; all arguments in seconds."""
+    """Returns TorchServe's cost for one client, as a share of the pipeline's own time; all arguments in seconds."""
     plain = statistics.median([*before, *after])
     through = statistics.median(served)
     return {
@@ -184,7 +184,7 @@ def overhead(before: list[float], after: list[float], served: list[float]) -> di
 
 
 def show(figures: Mapping[str, Any]) -> None:
-    """The table, and TorchServe's cost in words."""
+    """Prints the table and TorchServe's cost."""
     table = Table(title="grainserve / TorchServe's example")
     for heading in ("clients", "requests", "images/s", "ratio", "p50, s", "p99, s", "failures"):
         table.add_column(heading, justify="right")

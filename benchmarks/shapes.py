@@ -1,4 +1,4 @@
-"""Ellipses and rectangles with what is true of them, and as a perfect segmentation would have their pixels."""
+"""Ellipses and rectangles, sharp and rounded, with their true measurements and the masks of a perfect segmentation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Shape:
     """An ellipse or a rectangle.
 
     Attributes:
-        kind: Which.
-        diameter: Equivalent diameter, px.
-        aspect: Length over width, 1 or more.
-        angle: Of the length, degrees counter-clockwise from +x as displayed.
+        kind: `ellipse` or `rectangle`.
+        diameter: equivalent diameter, px.
+        aspect: length over width, 1 or more.
+        angle: direction of the length, degrees counter-clockwise from +x as displayed.
     """
 
     kind: Literal["ellipse", "rectangle"]
@@ -44,7 +44,7 @@ class Shape:
 
     @property
     def truth(self) -> dict[str, float]:
-        """The measurements' true values, under their wire names; angles and place aside."""
+        """True values of the measurements by their wire names, without angles and position."""
         if self.kind == "ellipse":
             perimeter = 2 * self.length * float(ellipe(1 - 1 / self.aspect**2))
             major, diagonal = self.length, self.length
@@ -61,17 +61,17 @@ class Shape:
             "feretMin": self.width,
             "circularity": 4 * math.pi * self.area / perimeter**2,
             "aspectRatio": self.aspect,
-            "roundness": 4 * self.area / (math.pi * major**2),
+            "roundness": 1 / self.aspect,
             "solidity": 1.0,
             "eccentricity": math.sqrt(1 - 1 / self.aspect**2),
         }
 
     def mask(self, dx: float = 0.0, dy: float = 0.0) -> NDArray[np.bool_]:
-        """Its pixels: those whose centres it covers.
+        """Returns the shape's pixels: those whose centres it covers.
 
         Args:
-            dx: How far its centre lies right of the middle pixel's, px.
-            dy: How far below.
+            dx: distance of the shape's centre to the right of the middle pixel's centre, px.
+            dy: distance below it, px.
 
         Returns:
             s × s, bool, s odd; nothing touches the frame.
@@ -82,3 +82,24 @@ class Shape:
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         u, v = (cosine * x + sine * y) / (self.length / 2), (cosine * y - sine * x) / (self.width / 2)
         return np.asarray(u**2 + v**2 <= 1 if self.kind == "ellipse" else (np.abs(u) <= 1) & (np.abs(v) <= 1))
+
+
+def rounded(length: float, width: float, radius: float, angle: float = 0.0, off: float = 0.5) -> NDArray[np.bool_]:
+    """The pixels of a rectangle whose corners are quarters of circles; of half its width they make a disc, a stadium.
+
+    Args:
+        length: Side, px.
+        width: The other side.
+        radius: Of the corners, px.
+        angle: Of the length, degrees clockwise from +x as displayed.
+        off: How far its centre lies right of and below the middle pixel's, px.
+
+    Returns:
+        s × s, bool, s odd; nothing touches the frame.
+    """
+    half = math.ceil(math.hypot(length, width) / 2) + 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1] - off
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    u, v = np.abs(cosine * x + sine * y), np.abs(cosine * y - sine * x)
+    out = np.hypot(np.maximum(u - length / 2 + radius, 0), np.maximum(v - width / 2 + radius, 0))
+    return np.asarray((out <= radius) & (u <= length / 2) & (v <= width / 2))

@@ -1,21 +1,21 @@
-"""Version swaps under load: is a request lost, and does an old version answer after the switch?
+"""Swaps versions under load: is a request lost, and does an old version answer after the switch?
 
     python -m benchmarks.swap              20 swaps, 16 clients (`make swap-show`: 10 to 15 minutes)
     python -m benchmarks.swap --swaps 2    two of each kind, to see whether it works
 
-A real TorchServe serves sam_tiny; 16 clients ask it for the same small image, each again as soon as it is answered.
-As a dispatcher does, a client sends again what was turned away for want of a place (503, backpressure), and what died
-with a worker that we kill; a request is lost when it gets no answer at all, or any other error. Meanwhile `grainserve
-models swap` (the code behind it) goes back and forth between two checkpoints, sam_tiny's and a copy whose weights are
-jittered a little, with a canary image each time, and `models apply --watch` looks every second. Of the swaps
+A real TorchServe serves sam_tiny. 16 clients send the same small image, each again as soon as it has an answer. As a
+dispatcher does, a client repeats a request that was refused for lack of a place (503, backpressure), or that was lost
+with a killed worker. A request is lost if it gets no answer at all, or any other error. Meanwhile the code behind
+`grainserve models swap` goes back and forth between two checkpoints, sam_tiny's and a copy with slightly jittered
+weights, with a canary image each time, and `models apply --watch` looks every second. Besides plain swaps there are:
 
-    killed      loses the new version's worker (kill -9) while it loads: TorchServe starts another, the swap goes on
-    killed old  loses the old version's worker while it is drained: TorchServe starts another, its queue is answered
-    broken      must not go through: its checkpoint does not load
-    canary      must not go through: its checkpoint finds other grains, its weights are jittered a lot
+    killed      loses the new version's worker (kill -9) while it loads; TorchServe starts another, and the swap goes on
+    killed old  loses the old version's worker while it is drained; TorchServe starts another, which answers the queue
+    broken      must be refused: its checkpoint does not load
+    canary      must be refused: its checkpoint has strongly jittered weights and finds other grains
 
-Latency is from the first time a request was sent to its answer. An answer is of a wrong version when that version was
-not the default at any moment in between.
+Latency is the time from the first sending of a request to its answer. An answer is of a wrong version if that version
+was not the default at any moment in between.
 
 Writes benchmarks/results/swap.json, with every single answer, and docs/images/swap.png. Exit code 1 when a request was
 lost, an answer was of a wrong version, or a swap did not end as it should.
@@ -64,7 +64,7 @@ from tools.stack import Ports, Stack
 MODEL = "sam_tiny"
 CLIENTS = 16
 SIDE = 128
-"""Of the image: what is shown is the swap, and 16 clients share two cores with loading workers."""
+"""Side of the image, px, which is small since 16 clients share two cores with loading workers."""
 QUICK = {"points": "grid", "points_per_side": 4, "crop_n_layers": 0}
 JITTER = {"a": 0.0, "b": 1e-4, "other": 0.5}
 """Relative noise on each weight of a checkpoint."""
@@ -73,12 +73,12 @@ console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
 
 @dataclass
 class Traffic:
-    """What the clients saw.
+    """The clients' answers.
 
     Attributes:
-        answers: when each was asked and answered, s, and the version that did.
-        lost: what came instead of an answer.
-        again: requests that were sent again, by reason.
+        answers: times of each request and answer, s, and the version that answered.
+        lost: errors in place of an answer.
+        again: number of requests that were sent again, by reason.
     """
 
     answers: list[tuple[float, float, str]] = field(default_factory=list)
@@ -87,23 +87,23 @@ class Traffic:
 
 
 class Noting(Management):
-    """Management that notes when each default was set.
+    """A management client that records when each default was set.
 
     Attributes:
-        switched: before and after the last call, as `time.monotonic` tells; None: there was none yet.
+        switched: `time.monotonic` before and after the last call; None: there was none yet.
     """
 
     switched: tuple[float, float] | None = None
 
     def set_default(self, model: str, version: str) -> None:
-        """Sets it."""
+        """Sets the default version."""
         before = time.monotonic()
         super().set_default(model, version)
         self.switched = (before, time.monotonic())
 
 
 class Show:
-    """The servers, the clients, the events."""
+    """The servers, the clients and the events."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.folder = folder
@@ -133,7 +133,7 @@ class Show:
         return time.monotonic() - self.began
 
     def client(self) -> None:
-        """Asks until told to stop."""
+        """Sends requests until told to stop."""
         with requests.Session() as session:
             while not self._enough.is_set():
                 asked = self.now
@@ -156,12 +156,12 @@ class Show:
                     time.sleep(0.2)
 
     def watch(self) -> None:
-        """Looks as `grainserve models apply --watch 1` does."""
+        """Does what `grainserve models apply --watch 1` does."""
         while not self._enough.wait(1.0):
             Reconciliation(self.untried).apply(wait=False)
 
     def swap(self, kind: str, checkpoint: str, rollout: Rollout | None = None) -> None:
-        """One swap, or one that must not go through, and what became of it."""
+        """Runs one swap of a kind; returns its outcome."""
         self._number += 1
         version = f"1.{self._number}"
         event: dict[str, Any] = {"kind": kind, "version": version, "began": round(self.now, 2)}
@@ -184,11 +184,11 @@ class Show:
         console.print(f"{event['ended']:6.1f} s  {kind} {version}: {event.get('refused', 'switched')}; {registered}")
 
     def begin(self) -> None:
-        """Away from the stack's version, whose thorough defaults find other grains: before there is load, untried."""
+        """Swaps, before the load and untried, away from the stack's version, whose defaults find other grains."""
         self.swap("begin", "a", self.untried)
 
     def stop(self) -> None:
-        """Tells the clients that it is enough."""
+        """Tells the clients to stop."""
         self._enough.set()
 
     def _pack(self, version: str, checkpoint: str) -> Path:
@@ -200,7 +200,7 @@ class Show:
         return mar.pack(MODEL, version, config=file, out=self.folder / f"{MODEL}-{version}.mar")
 
     def _kill(self, version: str, kind: str, event: dict[str, Any], over: threading.Event) -> None:
-        """Kills -9 the worker that a kind of swap is about, once."""
+        """Kills once, by kill -9, the worker that a kind of swap loses."""
         while kind in ("killed", "killed old") and not over.wait(0.02):
             there = self.management.versions(MODEL)
             if kind == "killed":
@@ -219,11 +219,11 @@ class Show:
 
 
 def wrong_versions(answers: list[tuple[float, float, str]], switches: list[tuple[float, float, str]]) -> int:
-    """Answers by a version that was not the default at any moment from question to answer.
+    """Returns answers of a version that was not the default at any moment from request to answer.
 
     Args:
-        answers: asked, answered, by which version.
-        switches: between which two moments which version became the default, in order.
+        answers: time of request, time of answer, version.
+        switches: two moments between which a version became the default, and the version, in order.
     """
     spans = [
         (begun, following[1] if following else float("inf"), version)
@@ -236,7 +236,7 @@ def wrong_versions(answers: list[tuple[float, float, str]], switches: list[tuple
 
 
 def not_as_expected(events: list[dict[str, Any]]) -> list[str]:
-    """Swaps that did not end as their kind should."""
+    """Returns swaps that did not end as their kind should."""
     wrong = []
     for event in events:
         goes_through = event["kind"] not in ("broken", "canary")
@@ -250,7 +250,7 @@ def not_as_expected(events: list[dict[str, Any]]) -> list[str]:
 
 
 def summarise(show: Show) -> dict[str, Any]:
-    """The figures."""
+    """Returns the figures."""
     times = sorted(answered - asked for asked, answered, _ in show.traffic.answers)
     spans = [(event["began"], event["ended"]) for event in show.events]
     during = [b - a for a, b, _ in show.traffic.answers if any(begin <= a <= end for begin, end in spans)]
@@ -283,7 +283,7 @@ def summarise(show: Show) -> dict[str, Any]:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Latency of each answer over time, coloured by version, and the switches."""
+    """Draws the latency of each answer over time, coloured by version, and the switches."""
     figure = Figure(figsize=(7.1, 3.0), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -309,7 +309,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _jittered(folder: Path, name: str, jitter: float) -> Path:
-    """A copy of sam_tiny's checkpoint with noise on its weights."""
+    """Makes a copy of sam_tiny's checkpoint with noise on its weights."""
     state = torch.load(ROOT / "weights" / f"{MODEL}.pth", weights_only=True)
     draw = torch.Generator().manual_seed(1)
     for key, value in state.items():
@@ -321,7 +321,7 @@ def _jittered(folder: Path, name: str, jitter: float) -> Path:
 
 
 def _may_be_sent_again(answer: requests.Response) -> str | None:
-    """Why a dispatcher would send it again; None: it would not."""
+    """Returns why a dispatcher would send the request again; None: it would not."""
     try:
         body = answer.json()
     except requests.JSONDecodeError:
@@ -332,7 +332,7 @@ def _may_be_sent_again(answer: requests.Response) -> str | None:
 
 
 def main() -> int:
-    """Shows, measures, draws, writes."""
+    """Runs the swaps, draws the picture and writes the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--swaps", type=int, default=20, help="that go through, at least (default %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "swap.json")

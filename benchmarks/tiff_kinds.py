@@ -30,7 +30,7 @@ LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
     "3 bands": (3, {"photometric": "minisblack"}),
     "5 bands": (5, {"photometric": "minisblack"}),
 }
-"""Values of a pixel, and tifffile's words for them."""
+"""Values of a pixel, and tifffile's arguments for them."""
 PACKINGS: dict[str, dict[str, Any]] = {
     "none": {},
     "LZW": {"compression": "lzw"},
@@ -56,9 +56,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "BigTIFF II, tiles": {"byteorder": "<", "bigtiff": True, **TILES},
 }
 NEVER_READ = ("JPEG 2000", "JPEG XL", "LERC", "WebP", "PNG")
-"""Compressions that are refused, by the name in the directory: values side by side are enough."""
+"""Compressions that are refused by their name in the directory, so interleaved values are enough."""
 IN_EVERY_FORM = ("none", "LZW, predictor", "JPEG")
-"""The others take turns among the forms."""
+"""Compressions that are written in every form; the others take turns among the forms."""
 PILLOWS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "jpeg", "zstd", "lzma", "webp")
 BILEVEL = ("raw", "tiff_ccitt", "group3", "group4", "tiff_lzw", "packbits")
 
@@ -68,9 +68,9 @@ class Kind:
     """A TIFF of one kind.
 
     Attributes:
-        name: Writer and what it was told.
-        data: The file.
-        lossy: Whether readers may differ by a few levels.
+        name: writer and its arguments.
+        data: bytes of the file.
+        lossy: whether readers may differ by a few levels.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Kind:
 
 
 def pixels(samples: int, dtype: str, seed: int = 5) -> NDArray[Any]:
-    """Channels that differ, without symmetry, over a good part of their type; H × W × samples."""
+    """Makes different, asymmetric channels over a large part of their type's range; H × W × samples."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / HEIGHT
     channels = [0.5 + 0.4 * np.sin((3 + each) * x + (1 + 2 * each) * y * y) for each in range(samples)]
     unit = np.stack(channels, axis=-1) + np.random.default_rng(seed).normal(0, 0.01, (HEIGHT, WIDTH, samples))
@@ -91,7 +91,7 @@ def pixels(samples: int, dtype: str, seed: int = 5) -> NDArray[Any]:
 
 
 def kinds(packings: Sequence[str] = tuple(PACKINGS)) -> Iterator[Kind]:
-    """All of them, or those of some of tifffile's compressions; what a writer refuses is left out."""
+    """Yields all kinds, or those of some of tifffile's compressions; leaves out kinds that a writer refuses."""
     yield from _by_type(packings)
     yield from _by_bits()
     yield from _palettes()
@@ -99,7 +99,7 @@ def kinds(packings: Sequence[str] = tuple(PACKINGS)) -> Iterator[Kind]:
 
 
 def some() -> list[Kind]:
-    """A few dozen, in which types, layouts, compressions and forms take turns: seeds for fuzzing."""
+    """Yields a few dozen kinds as seeds for fuzzing; types, layouts, compressions and forms take turns."""
     packings, forms = (
         itertools.cycle(("none", "LZW", "Deflate, predictor", "PackBits", "LZW, predictor")),
         itertools.cycle(FORMS),
@@ -123,7 +123,7 @@ def _by_type(packings: Sequence[str]) -> Iterator[Kind]:
 def _one(dtype: str, layout: str, planes: str, packing: str, form: str) -> Kind | None:
     samples, words = LAYOUTS[layout]
     array = pixels(samples, dtype)
-    if layout == "L*a*b*" and dtype == "uint8":  # colours that sRGB has; a* and b* have a sign
+    if layout == "L*a*b*" and dtype == "uint8":  # colours within sRGB; a* and b* have a sign
         array[..., 0] = 90 + array[..., 0] // 2
         array[..., 1:] = (array[..., 1:].astype(np.int8, casting="unsafe") // 6).view(np.uint8)
     shaped = array[..., 0] if samples == 1 else np.moveaxis(array, 2, 0) if planes == "separate" else array
@@ -178,7 +178,7 @@ def _by_pillow() -> Iterator[Kind]:
 
 
 def written(array: NDArray[Any], **words: Any) -> bytes | None:
-    """A TIFF that tifffile writes; None where it refuses to."""
+    """Writes a TIFF with tifffile; returns None if tifffile refuses."""
     file = io.BytesIO()
     try:
         tifffile.imwrite(file, array, metadata=None, **words)

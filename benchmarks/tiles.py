@@ -1,10 +1,10 @@
-"""A large image by tiles, beside its truth and beside what single tiles find: does one see that it was cut?
+"""Compares a large image measured in tiles with its truth and with single tiles: do the seams show?
 
     python -m benchmarks.tiles                 20 megapixels: some minutes on two cores that have nothing else to do
 
-A synthetic thin section, whose grains are known, goes through a real TorchServe with sam_tiny by the command that
-everybody uses. Found and true grains are counted, and their D50 compared, over the whole image, over each tile by
-itself (whose truth is cut as it is), and in the merged image near seams and away from them.
+`grainserve analyze` measures a synthetic thin section, whose grains are known, with sam_tiny in a real TorchServe. The
+benchmark counts found and true grains and compares their D50 over the whole image, over each tile by itself (with the
+truth cut in the same way), and in the merged image near seams and away from them.
 
 Writes benchmarks/results/tiles.json and docs/images/tiles.jpg, the outlines around a crossing of seams.
 """
@@ -44,9 +44,9 @@ SEED, FAMILY, GRAIN_PX = 7005, "plane_polars", 40
 WIDTH, HEIGHT = 5472, 3648
 OPTIONS = ("--points-per-side", "32", "--crop-n-layers", "0")
 MIN_AREA = 20
-"""The smallest grain that is asked for by default, px; smaller pieces of true grains do not count either."""
+"""Smallest grain by default, px; smaller pieces of true grains do not count either."""
 NEAR = 32
-"""A grain is near a seam when its middle is this close to one, px: most of these lie across it."""
+"""Largest distance of a grain's centre from a seam, px, to count as near it; most of these grains lie across it."""
 
 
 def main() -> int:
@@ -70,7 +70,7 @@ def _stack(folder: Path) -> Stack:
 
 
 def measure(stack: Stack, made: SyntheticImage, folder: Path) -> tuple[dict[str, Any], Result]:
-    """Analyses an image with one command and holds it, and each of its tiles, to the truth."""
+    """Analyses an image with one command and compares it, and each of its tiles, with the truth."""
     image = folder / "section.png"
     Image.fromarray(made.image).save(image)
     began = time.monotonic()
@@ -104,7 +104,7 @@ def measure(stack: Stack, made: SyntheticImage, folder: Path) -> tuple[dict[str,
 
 
 def held(found: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
-    """Count and D50 (px, by number) of grains found beside those of the truth."""
+    """Returns count and D50 (px, by number) of the found grains and of the true ones."""
     d50 = float(np.median(found)), float(np.median(true))
     return {
         "found": len(found),
@@ -117,7 +117,7 @@ def held(found: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, flo
 
 
 def f1(found: NDArray[np.int32], true: NDArray[np.int32]) -> float:
-    """2 TP / (2 TP + FP + FN) at IoU over 0.5, where a grain has one partner at most; `training.scoring` is dense."""
+    """Returns 2 TP / (2 TP + FP + FN) at IoU over 0.5, one to one; `training.scoring` needs dense matrices."""
     pairs, common = np.unique(found.ravel() * np.int64(2**31) + true.ravel(), return_counts=True)
     one, other = pairs >> 31, pairs & (2**31 - 1)
     areas, true_areas = np.bincount(found.ravel()), np.bincount(true.ravel())
@@ -127,7 +127,7 @@ def f1(found: NDArray[np.int32], true: NDArray[np.int32]) -> float:
 
 
 def picture(made: SyntheticImage, result: Result, reach: int = 300) -> Image.Image:
-    """The merged grains around the crossing of four tiles, whose edges are drawn."""
+    """Draws the merged grains around the crossing of four tiles, and the tiles' edges."""
     layout = Layout.of(result.width, result.height, LARGEST_GRAIN)
     edges = np.array([(layout.columns[1], layout.rows[1]), (layout.tiles[0].width, layout.tiles[0].height)])
     x, y = edges.mean(axis=0).astype(int).tolist()
@@ -136,14 +136,14 @@ def picture(made: SyntheticImage, result: Result, reach: int = 300) -> Image.Ima
     pen = ImageDraw.Draw(drawn)
     for places, colour in ((edges, "black"), (np.array([(x, y)]), "white")):
         for across, down in ((places - (box.x, box.y)) * (drawn.width / box.width)).tolist():
-            for dash in range(0, drawn.width, 48):  # a whole line would hide what there is to see
+            for dash in range(0, drawn.width, 48):  # a continuous line would hide the grains
                 pen.line((across, dash, across, dash + 20), fill=colour, width=4)
                 pen.line((dash, down, dash + 20, down), fill=colour, width=4)
     return drawn
 
 
 def _analyze(stack: Stack, image: Path, out: Path) -> tuple[list[str], int]:
-    """Runs the command as a user would; what it printed, and its peak memory in MiB."""
+    """Runs the command as a user would; returns what it printed, and its peak memory in MiB."""
     # Not getrusage: a child starts with its parent's peak.
     timed = "import re; from grainserve.cli.application import app; app(standalone_mode=False); " + (
         "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
@@ -160,7 +160,7 @@ def _analyze(stack: Stack, image: Path, out: Path) -> tuple[list[str], int]:
 def _single_tiles(
     stack: Stack, result: Result, labels: NDArray[np.int32], layout: Layout
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Sizes found in each tile, cut grains and all, and those that are there."""
+    """Returns found and true sizes in each tile, including cut grains."""
     for name, value in stack.environment.items():
         os.environ[name] = value
     with Client(dispatch=False) as client:
@@ -171,7 +171,7 @@ def _single_tiles(
 
 
 def _middles(labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Middles (n × 2: x, y) of the bounding boxes of all grains, and equivalent diameters (n), px."""
+    """Returns centres (n × 2: x, y) of the bounding boxes of all grains, and equivalent diameters (n), px."""
     areas = np.bincount(labels.ravel())
     boxes = ndimage.find_objects(labels)
     kept = [label for label in range(1, len(areas)) if areas[label] >= MIN_AREA]

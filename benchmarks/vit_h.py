@@ -2,9 +2,9 @@
 
     python -m benchmarks.vit_h
 
-No public weights can be had on a closed network, so the checkpoint is of random numbers in the official layout
-(2.4 GB): download, verification, loading, memory and the encoder's time are those of the real one, the masks
-are not. Besides the plain path, a download is killed half way and resumed, and one is damaged and repaired.
+A closed network has no access to public weights, so the checkpoint has random numbers in the official layout (2.4 GB).
+Download, verification, loading, memory and the encoder's time are those of the real checkpoint; the masks are not. The
+benchmark also kills a download half way and resumes it, and damages a download and lets it be repaired.
 Needs 6 GB of disk and 16 GB of memory (the emulator holds what it serves); takes some minutes. Writes
 benchmarks/results/vit_h.json.
 """
@@ -48,7 +48,7 @@ print(json.dumps({"seconds": time.perf_counter() - began, "path": str(checkpoint
 
 
 def random_checkpoint(path: Path) -> None:
-    """Writes a state dict of ViT-H's names and shapes, small random numbers, single precision."""
+    """Writes a state dict with ViT-H's names and shapes and small random numbers, in single precision."""
     with torch.device("meta"):
         layout = REGISTRY["sam_vit_h"]().state_dict()
     generator = torch.Generator().manual_seed(0)
@@ -57,12 +57,12 @@ def random_checkpoint(path: Path) -> None:
 
 
 def fetch(uri: str, cache: Path, kill_at: int | None = None) -> dict[str, Any] | None:
-    """Downloads in a process of its own, as a worker does.
+    """Downloads in a separate process, as a worker does.
 
     Args:
-        uri: The checkpoint.
-        cache: Folder of the download.
-        kill_at: Kill the process (-9) when this many bytes have arrived.
+        uri: URI of the checkpoint.
+        cache: folder for the download.
+        kill_at: number of arrived bytes at which the process is killed (-9).
 
     Returns:
         Seconds, path and CRC32C; None if it was killed.
@@ -82,18 +82,18 @@ def fetch(uri: str, cache: Path, kill_at: int | None = None) -> dict[str, Any] |
 
 
 def partial_bytes(cache: Path) -> int:
-    """Bytes of the download under way."""
+    """Returns the bytes that the present download has."""
     return sum(path.stat().st_size for path in cache.rglob("*.partial"))
 
 
 def peak_mib(pid: int) -> float:
-    """Most memory a process has held, MiB (Linux: VmHWM; pages mapped from the checkpoint's file count)."""
+    """Returns the most memory a process has held, MiB (Linux: VmHWM, which counts pages mapped from the checkpoint)."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def serve(emulator: Emulator, cache: Path, folder: Path) -> dict[str, Any]:
-    """Registers sam_vit_h in a real TorchServe with an empty cache and asks it for one image."""
+    """Registers sam_vit_h in a real TorchServe with an empty cache and sends it one image."""
     mar = pack("sam_vit_h", "1.0", out=folder / "sam_vit_h.mar")
     environment = {
         "STORAGE_EMULATOR_HOST": emulator.url,
@@ -129,7 +129,7 @@ def serve(emulator: Emulator, cache: Path, folder: Path) -> dict[str, Any]:
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """All steps, in a folder of their own."""
+    """Runs all steps in a temporary folder."""
     figures: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "processor": platform.machine()}}
     checkpoint = folder / "sam_vit_h.pth"
     print("making a checkpoint of random numbers ...", flush=True)

@@ -1,4 +1,4 @@
-"""The system's Chromium, headless; tests that need one skip where there is none."""
+"""The system's Chromium, headless; tests that need Chromium are skipped without it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-g
 
 @contextmanager
 def browsing(url: str) -> Iterator[Page]:
-    """A page that must log no error and load nothing from elsewhere than the URL's host."""
+    """Opens a page, which must log no error and load nothing from other hosts than the URL's."""
     faults: list[str] = []
     with sync_playwright() as playwright:
-        # Containers run as root and have no user namespaces, which Chromium's sandbox wants.
+        # Chromium's sandbox needs user namespaces, which containers that run as root do not have.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))

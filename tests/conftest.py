@@ -1,4 +1,4 @@
-"""The servers of a test run: started when the first test asks, once, on free ports, in a folder of their own."""
+"""The servers of a test run: each starts once, when the first test needs it, on free ports in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from tools import ports
 from tools.emulator import Emulator
 from tools.stack import Ports, Stack
 
-# A thread of google-cloud-storage would outlive its test, and hypothesis takes the random numbers it draws for a fault.
+# A thread of google-cloud-storage would outlive its test, and hypothesis would report its random numbers as a fault.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
-# Property tests see the same examples in every `make test`; `make test-random` draws others, by a seed that it prints.
-# No example is timed: on a busy machine any may take long.
+# Property tests get the same examples in every `make test`; `make test-random` draws others and prints their seed.
+# `make test` takes fewer of them. Examples have no deadline: on a busy machine any may take long.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
 settings.register_profile("random", derandomize=False, print_blob=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests for `make test`, which shares them between two processes.
+    """Groups the tests for `make test`, which distributes them over two processes.
 
-    A file's tests stay together, as they share fixtures; those that use the stack go to one process, for there is one.
-    They come first, as no group takes as long, and then those that start servers, train or measure, so that no process
-    is left with a long one in the end.
+    A file's tests stay together, since they share fixtures. Tests that use the stack go to one process, since there is
+    one stack. They come first, since they take longest; then come tests that start servers, train or measure, so that
+    no process has a long test left at the end.
     """
     quick = ("tests/unit/client", "tests/unit/gateway", "tests/unit/handler", "tests/unit/deploy", "tests/unit/test_")
 
@@ -48,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_dispatcher_outlives_its_test() -> Iterator[None]:
-    """One that did would take jobs of later tests, and draw random numbers, which hypothesis takes for a fault."""
+    """Fails a test whose dispatcher runs on: it would take later tests' jobs and draw random numbers."""
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -59,7 +60,7 @@ def _no_dispatcher_outlives_its_test() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_log_filter_outlives_its_test() -> Iterator[None]:
-    """A gateway's command that runs in this process holds repeated lines back, in pytest's own handlers as well."""
+    """Removes log filters after a test: a gateway command in this process also filters pytest's own handlers."""
     yield
     for handler in logging.getLogger().handlers:
         for each in [each for each in handler.filters if isinstance(each, Seldom)]:
@@ -68,7 +69,7 @@ def _no_log_filter_outlives_its_test() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """A GCS emulator without any bucket, until a test makes one."""
+    """A GCS emulator without buckets; tests make their own."""
     folder = tmp_path_factory.mktemp("emulator")
     with Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "gcs.log") as running:
         yield running
@@ -76,7 +77,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def compiler() -> str:
-    """The C++ compiler that packages are made with; what needs one is skipped where there is none."""
+    """The C++ compiler that packages need; tests that need it are skipped without it."""
     try:
         return compiled.compiler()
     except PackageError as error:

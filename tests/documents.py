@@ -1,4 +1,4 @@
-"""What README and docs/ tell a reader to type: the commands of their fenced blocks."""
+"""The commands in the fenced blocks of README and docs/."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMENT = re.compile(r"(^|\s)#.*$")
 ASSIGNMENT = re.compile(r"\w+=")
 KEYWORDS = ("do", "{")
-"""Before a command, in one line with it."""
+"""Settings that may stand before a command in its line."""
 NOTHING = ("for", "done", "}", ".")
-"""Words of the shell's own; `.` sets up a shell, which is set up where tests run."""
+"""The shell's own words; `.` sets up a shell, which tests do not need."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Command:
     """One command of a page.
 
     Attributes:
-        page: The page's path in the repository.
-        line: The line it stands in, whole; several commands may stand in one.
-        words: Program and arguments, without redirections and variables set before it.
+        page: the page's path in the repository.
+        line: whole line of the command; a line may have several commands.
+        words: program and arguments, without redirections and variables set before it.
     """
 
     page: str
@@ -42,17 +42,17 @@ class Command:
 
 
 def name(page: Path) -> str:
-    """The page's path in the repository."""
+    """Returns the page's path in the repository."""
     return page.relative_to(ROOT).as_posix()
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks of code."""
+    """Returns the page without its blocks of code."""
     return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def lines(page: Path) -> Iterator[str]:
-    """Lines of the page's shell blocks, joined where they go on, without comments."""
+    """Yields the lines of the page's shell blocks, with continued lines joined and without comments."""
     for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
         if language not in SHELLS:
             continue
@@ -65,7 +65,7 @@ def lines(page: Path) -> Iterator[str]:
 
 
 def commands(page: Path) -> Iterator[Command]:
-    """Every command of the page, and those that another one runs elsewhere: in a pod, in a container."""
+    """Yields every command of the page, and commands inside others, which run in a pod or a container."""
     for line in lines(page):
         reader = shlex.shlex(line, posix=True, punctuation_chars=True)
         reader.commenters, reader.whitespace_split = "", True

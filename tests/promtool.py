@@ -1,4 +1,4 @@
-"""Prometheus' own tool, which checks rules and tries them on made-up series."""
+"""Prometheus' own tool, which checks rules and runs them on made-up series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def promtool(*arguments: str, folder: Path) -> None:
-    """Runs it in a folder; PROMTOOL may name it. What wants it is skipped where there is none."""
+    """Runs promtool (or the one that PROMTOOL names) in a folder; without it, the test is skipped."""
     tool = shutil.which(os.environ.get("PROMTOOL", "promtool"))
     if tool is None:
         pytest.skip("there is no promtool (Debian: package prometheus): rules and queries are not tried out")

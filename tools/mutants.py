@@ -50,7 +50,7 @@ _CLIENT, _TESTS = "client/grainserve", "tests/unit/client"
 _GRAINS, _GRAIN_TESTS = "handler/grain_handler/grains", "tests/unit/handler/grains"
 _MEASURING = ("test_measure", "test_measure_shapes", "test_measure_definitions")
 _STORE = [f"{_TESTS}/jobs/test_{name}.py" for name in ("job", "store", "records", "idempotency", "resubmission")]
-_ASTM = [f"{_TESTS}/stats/test_astm.py", f"{_TESTS}/stats/test_astm_paths.py"]
+_ASTM = [f"{_TESTS}/stats/test_{name}.py" for name in ("astm", "astm_gaps", "astm_paths")]
 MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/tiles/merge.py": [f"{_TESTS}/tiles/test_merge_by_hand.py", f"{_TESTS}/tiles/test_merge.py"],
     f"{_CLIENT}/stats/population.py": [f"{_TESTS}/stats/test_population.py"],
@@ -62,6 +62,7 @@ MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/stats/classes.py": [f"{_TESTS}/stats/test_classes.py", f"{_TESTS}/stats/test_population.py"],
     f"{_CLIENT}/stats/astm/__init__.py": _ASTM,
     f"{_CLIENT}/stats/astm/counts.py": _ASTM,
+    f"{_CLIENT}/stats/astm/gaps.py": [f"{_TESTS}/stats/test_astm_gaps.py"],
     f"{_CLIENT}/stats/astm/number.py": _ASTM,
     f"{_CLIENT}/stats/astm/paths.py": _ASTM,
     f"{_CLIENT}/jobs/job.py": [f"{_TESTS}/jobs/test_job.py"],
@@ -72,7 +73,9 @@ MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/storage/clock.py": [f"{_TESTS}/storage/test_clock.py"],
     f"{_CLIENT}/gateway/keys.py": ["tests/unit/gateway/test_keys.py"],
     f"{_GRAINS}/label_map.py": [f"{_GRAIN_TESTS}/test_label_map.py"],
+    f"{_GRAINS}/gaps.py": [f"{_GRAIN_TESTS}/test_gaps.py"],
     f"{_GRAINS}/measure.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
+    f"{_GRAINS}/runs.py": [f"{_GRAIN_TESTS}/test_runs.py"],
     f"{_GRAINS}/hull.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
     f"{_GRAINS}/intensities.py": [f"{_GRAIN_TESTS}/{each}.py" for each in _MEASURING],
     f"{_GRAINS}/texture.py": [f"{_GRAIN_TESTS}/test_texture.py"],

@@ -1,1 +1,1 @@
-"""What benchmarks/automask.py is made of: the systems compared, what they are asked, and how it is judged."""
+"""Parts of benchmarks/automask.py: the systems compared, their scenarios, and the comparison of their masks."""

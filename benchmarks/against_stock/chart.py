@@ -1,4 +1,4 @@
-"""The picture: time over points, side and grains, and where the time goes."""
+"""The picture: time over points, image side and grains, and time by stage."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def draw(cases: Sequence[Case], path: Path, caption: str) -> None:
     """Writes the picture as PNG, 200 dpi, 180 mm wide.
 
     Args:
-        cases: The results' cases.
-        path: Where.
-        caption: One line at the foot.
+        cases: the results' cases.
+        path: file to write.
+        caption: one line at the foot.
     """
     exact = [case for case in cases if not case["adaptive"]]
     headlines = [
@@ -78,7 +78,7 @@ def _of(cases: Sequence[Case], group: str) -> list[Case]:
 
 
 def _scaling(axes: Axes, cases: Sequence[Case], value: Callable[[Case], int]) -> None:
-    """Seconds over one quantity, a line for stock and one for each precision, with the ratio at each point."""
+    """Draws seconds over one quantity: a line for stock and one for each precision, with the ratio at each point."""
     if not cases:
         axes.set_axis_off()
         return
@@ -118,7 +118,7 @@ def _scaling(axes: Axes, cases: Sequence[Case], value: Callable[[Case], int]) ->
 
 
 def _stages(axes: Axes, cases: Sequence[Case], last: bool) -> None:
-    """One bar for stock and one for each precision, split by stage."""
+    """Draws a bar for stock and one for each precision, split by stage."""
     first = cases[0]
     bars = [("stock", first["stock_seconds"], first["stages_stock"])]
     bars += [(case["precision"], case["ours_seconds"], case["stages_ours"]) for case in cases]

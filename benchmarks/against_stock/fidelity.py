@@ -1,4 +1,4 @@
-"""How far two lists of masks of one image agree."""
+"""Agreement of two lists of masks of one image."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from grain_handler.grains.label_map import label_map
 from grain_handler.masks import Mask
 
 LEAST_IOU = 0.5
-"""Masks that agree less than this are two masks, not one."""
+"""Least IoU of two masks that count as the same."""
 
 MIN_AREA, MAX_AREA_FRACTION = 20, 0.5
-"""Of the label map whose grains are sized: the defaults of a request."""
+"""A request's defaults for the label map whose grains are sized."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One list of masks held against another.
+    """The agreement of two lists of masks.
 
     Attributes:
-        unmatched: Masks without a partner: of the first list, of the second.
-        min_iou: Least IoU of matched masks; None if none match.
-        mean_iou: Mean IoU of matched masks; None if none match.
-        max_predicted_iou_diff: Largest difference of matched masks' predicted IoU; None if none match.
-        max_stability_diff: Likewise of the stability score; None also where a list does not tell it.
+        unmatched: numbers of masks without a partner, in the first list and in the second.
+        min_iou: least IoU of matched masks; None if none match.
+        mean_iou: mean IoU of matched masks; None if none match.
+        max_predicted_iou_diff: largest difference of matched masks' predicted IoU; None if none match.
+        max_stability_diff: largest difference of matched masks' stability score; None if none match or a list has none.
     """
 
     unmatched: tuple[int, int]
@@ -39,17 +39,17 @@ class Agreement:
 
 
 def agreement(first: Sequence[Mask], second: Sequence[Mask]) -> Agreement:
-    """Pairs the masks one to one, so that the sum of the pairs' IoU is largest, and compares partners.
+    """Pairs masks one to one, so that the sum of the pairs' IoU is largest, and compares the partners.
 
     Args:
-        first: Masks of an image.
-        second: Masks of the same image.
+        first: masks of an image.
+        second: masks of the same image.
 
     Returns:
         What was found.
     """
     iou = iou_matrix(first, second)
-    # What agrees too little counts nothing, so that it never takes a mask from its true partner.
+    # Pairs below the least IoU count 0, so that none takes a mask from its true partner.
     rows, columns = linear_sum_assignment(np.where(iou >= LEAST_IOU, iou, 0), maximize=True)
     pairs = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if iou[i, j] >= LEAST_IOU]
     matched = [float(iou[i, j]) for i, j in pairs]
@@ -63,13 +63,13 @@ def agreement(first: Sequence[Mask], second: Sequence[Mask]) -> Agreement:
 
 
 def iou_matrix(first: Sequence[Mask], second: Sequence[Mask]) -> NDArray[np.float64]:
-    """IoU of every pair that can reach `LEAST_IOU`, 0 elsewhere; len(first) × len(second)."""
+    """Returns the IoU of every pair that can reach `LEAST_IOU`, 0 elsewhere; len(first) × len(second)."""
     iou = np.zeros((len(first), len(second)))
     boxes, others = _boxes(first), _boxes(second)
     areas, other_areas = _areas(first), _areas(second)
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    # Neither the boxes' intersection nor the smaller mask can be less than the masks' intersection.
+    # The masks' intersection is no larger than the boxes' intersection and the smaller mask.
     most = np.minimum((high - low).clip(0).prod(-1), np.minimum(areas[:, None], other_areas[None, :]))
     possible = most >= LEAST_IOU * np.maximum(areas[:, None], other_areas[None, :])
     for i, j in np.argwhere(possible & (most > 0)):
@@ -79,7 +79,7 @@ def iou_matrix(first: Sequence[Mask], second: Sequence[Mask]) -> NDArray[np.floa
 
 
 def d50(masks: Sequence[Mask], height: int, width: int) -> tuple[int, float | None]:
-    """Number of grains of the masks' label map and the median of their equivalent diameters (by number), px."""
+    """Returns the number of grains of the masks' label map and their median equivalent diameter (by number), px."""
     grains = label_map(masks, height, width, MIN_AREA, MAX_AREA_FRACTION).grains
     if not grains:
         return 0, None
@@ -87,7 +87,7 @@ def d50(masks: Sequence[Mask], height: int, width: int) -> tuple[int, float | No
 
 
 def relative_change(before: float | None, after: float | None) -> float | None:
-    """(after − before) / before; None where there is nothing to compare."""
+    """Returns (after − before) / before; None if there is nothing to compare."""
     return None if before is None or after is None else (after - before) / before
 
 

@@ -1,4 +1,4 @@
-"""Runs one scenario: stock and ours in turn, then memory, then how far the masks agree."""
+"""Runs one scenario: times stock and ours in turn, then measures memory, then the agreement of the masks."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from grain_handler.masks import Mask
 from grain_handler.sam.mask_settings import MaskSettings
 
 STOCK_MEMORY_POINTS = 12
-"""On the CPU, stock's peak is measured with at most so many points along a side (64 points a batch, three batches):
-batches follow each other in the same memory, 64 and 144 points differ by 0.4 %."""
+"""Most points along a side with which stock's peak is measured on the CPU (64 points a batch, three batches). Batches
+follow each other in the same memory: 64 and 144 points differ by 0.4 %."""
 
 ADAPTIVE = "adaptive"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How everything is measured.
+    """The settings of all measurements.
 
     Attributes:
-        device: Where.
-        repeats: Runs of each system.
-        slow_s: A system whose first run takes longer is run once.
-        folder: For what processes hand each other.
-        say: Told what is going on.
+        device: device to measure on.
+        repeats: runs of each system.
+        slow_s: seconds; a system whose first run takes longer is run once.
+        folder: folder for files that processes hand each other.
+        say: receives messages of progress.
     """
 
     device: torch.device
@@ -49,14 +49,14 @@ class Plan:
 
 @dataclass
 class Runs:
-    """What one system did.
+    """One system's runs.
 
     Attributes:
-        system: It.
-        settings: What it was asked.
-        seconds: Of every run.
-        stages: Seconds by stage, of every run; on a GPU of one run more, which waits after each stage.
-        masks: Of the last run.
+        system: the system.
+        settings: settings of the generator.
+        seconds: time of every run, s.
+        stages: seconds by stage of every run; on a GPU, of one more run that waits after each stage.
+        masks: masks of the last run.
     """
 
     system: System
@@ -71,7 +71,7 @@ class Runs:
         return statistics.median(self.seconds)
 
     def median_stages(self) -> dict[str, float]:
-        """Stages of the run whose time is nearest to the median; of the one that was split on a GPU."""
+        """Stages of the run whose time is nearest to the median; on a GPU, of the run that waits after each stage."""
         if len(self.stages) < len(self.seconds):
             chosen = self.stages[-1]
         else:
@@ -80,10 +80,10 @@ class Runs:
 
 
 class Bench:
-    """Measures scenarios of models; keeps the systems of the model at hand and what stock's memory was.
+    """Measures scenarios; keeps the systems of the present model and stock's memory.
 
     Args:
-        plan: How.
+        plan: settings of all measurements.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -94,7 +94,7 @@ class Bench:
         self._stock_peaks: dict[tuple[str, str], dict[str, float]] = {}
 
     def scenario(self, scenario: Scenario, subject: Subject, picture: Picture) -> list[dict[str, Any]]:
-        """One case for each precision, and one for adaptive points."""
+        """Returns one case for each precision, and one for adaptive points."""
         settings = MaskSettings(
             points_per_side=scenario.points_per_side,
             pred_iou_thresh=subject.pred_iou_thresh,
@@ -136,10 +136,10 @@ class Bench:
         return self._built[name]
 
     def _take_turns(self, runs: dict[str, Runs], picture: Picture) -> None:
-        """Every system once, then every system again: a machine that slows down slows all of them."""
+        """Runs every system once, then every system again: a machine that slows down slows all of them."""
         device = self.plan.device
         for name, run in runs.items():
-            # On a GPU the first full run chooses kernels; on the CPU a few points fill what is filled once.
+            # On a GPU the first full run chooses kernels; on the CPU a few points fill all caches.
             points = run.settings.points_per_side if device.type == "cuda" else memory.WARM_UP_POINTS
             if (name, points, picture.image.shape) not in self._warm:
                 run.system.segment(picture.image, replace(run.settings, points_per_side=points))
@@ -168,7 +168,7 @@ class Bench:
     def _peaks(
         self, scenario: Scenario, subject: Subject, picture: Picture, runs: dict[str, Runs]
     ) -> dict[str, dict[str, float]]:
-        """Peak memory of each system that was run; empty where it is not measured."""
+        """Returns the peak memory of each system that was run; empty if it is not measured."""
         if not scenario.memory:
             return {}
         plan, peaks = self.plan, {}
@@ -214,7 +214,7 @@ class Bench:
             "stock_seconds_each": [round(seconds, 5) for seconds in stock.seconds],
             "ours_seconds_each": [round(seconds, 5) for seconds in ours.seconds],
             "ratio": round(stock.median / ours.median, 3),
-            # Once, in a process of its own that keeps freed memory as a worker does.
+            # Once, in a separate process that keeps freed memory as a worker does.
             "ours_seconds_as_served": peaks.get(name, {}).get("seconds"),
             "images_per_second": {"stock": round(1 / stock.median, 5), "ours": round(1 / ours.median, 5)},
             "masks_stock": len(stock.masks),
@@ -254,7 +254,7 @@ class Bench:
 
 
 def _agreement(agreement: fidelity.Agreement) -> dict[str, Any]:
-    """An agreement under the names of the results."""
+    """Returns an agreement under the names that the results use."""
     figures = asdict(agreement)
     unmatched: Sequence[int] = figures.pop("unmatched")
     return {
@@ -267,7 +267,7 @@ def _agreement(agreement: fidelity.Agreement) -> dict[str, Any]:
 
 
 def _now(device: torch.device) -> float:
-    """The time, s, once the device has done what it was given."""
+    """Waits until the device has done its work, and returns the time, s."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

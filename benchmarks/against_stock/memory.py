@@ -1,10 +1,9 @@
-"""Peak memory of one system on one image, in a process that does nothing else.
+"""Measures the peak memory of one system on one image, in a process that does nothing else.
 
     python -m benchmarks.against_stock.memory '{"system": "stock", "subject": {…}, "image": "image.npy", …}'
 
-Prints JSON in its last line. "Above the loaded model" is counted from the moment when the system is built and has
-answered once for a few points, so that nothing is prepared for the first time any more; what it holds then is
-told too.
+Prints JSON in its last line. "Above the loaded model" counts from the moment when the system is built and has answered
+once for a few points, so that first-time preparations are done. The output also has the memory held at that moment.
 """
 
 from __future__ import annotations
@@ -47,21 +46,21 @@ def peak(
     device: torch.device,
     folder: Path,
 ) -> dict[str, float]:
-    """Runs `main` in a process of its own.
+    """Runs `main` in a separate process.
 
     Args:
-        system: A name that `systems.build` knows.
-        subject: The model.
+        system: a name that `systems.build` knows.
+        subject: model to measure.
         image: H × W × 3, uint8.
-        settings: What is asked.
-        device: Where.
-        folder: For the image's file.
+        settings: settings of the generator.
+        device: device to run on.
+        folder: folder for the image's file.
 
     Returns:
-        `loaded_mib`, held before the run, `peak_mib`, the most held above that during it, and the run's `seconds`.
+        `loaded_mib`, memory held before the run; `peak_mib`, the most held above that during it; `seconds` of the run.
 
     Raises:
-        Problem: It failed.
+        Problem: the process failed.
     """
     np.save(folder / "image.npy", image)
     spec = {
@@ -81,7 +80,7 @@ def peak(
 
 
 def measure(spec: Mapping[str, Any]) -> dict[str, float]:
-    """What `peak` returns, of this process."""
+    """Returns what `peak` returns, for this process."""
     device = torch.device(spec["device"])
     torch.set_num_threads(spec["threads"])
     if spec["system"] in OURS:
@@ -115,7 +114,7 @@ def measure(spec: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _forget_peak() -> None:
-    """Gives freed memory back and lets Linux count this process's peak anew; elsewhere the peak is its life's."""
+    """Gives freed memory back and restarts Linux's count of the peak; elsewhere the count covers the whole process."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""The images that are segmented: synthetic ones with known truth, and photographs where they are at hand."""
+"""Images to segment: synthetic ones with known truth, and photographs if they are available."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.mar import ROOT
 from training.synthetic import synthesize
 
 SEED = 2026
-"""Training draws its images from other seeds."""
+"""Random seed; training draws its images from other seeds."""
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "grains"
 MAX_SIDE = 1024
@@ -21,10 +21,10 @@ MAX_SIDE = 1024
 
 @dataclass(frozen=True)
 class Picture:
-    """An image and what is known of it.
+    """An image and its true number of grains.
 
     Attributes:
-        name: As tables and the raw results call it.
+        name: name in tables and raw results.
         image: H × W × 3, uint8, RGB.
         grains: True number of grains.
     """
@@ -35,13 +35,13 @@ class Picture:
 
 
 def synthetic(grain_px: float, side: int = MAX_SIDE, family: str = "polycrystal") -> Picture:
-    """An image of 1024 × 1024 px, scaled to `side` × `side`; `grain_px` is before scaling."""
+    """Draws an image of 1024 × 1024 px, with grains of `grain_px`, and scales it to `side` × `side`."""
     made = synthesize(np.random.default_rng(SEED), family, MAX_SIDE, MAX_SIDE, grain_px)
     return Picture(f"{family}-{grain_px:g}px-{side}", _fit(made.image, side), int(made.labels.max()))
 
 
 def photograph(name: str) -> Picture | None:
-    """An annotated photograph of the team's, at most 1024 px on the longer side; None where there is none."""
+    """Returns one of the team's annotated photographs, at most 1024 px on the longer side; None if it is missing."""
     path = PHOTOGRAPHS / f"{name}.jpg"
     if not path.is_file():
         return None

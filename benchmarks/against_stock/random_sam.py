@@ -1,9 +1,9 @@
 """A SAM of random numbers whose masks are not noise.
 
-No public weights can be had on a closed network, and time and memory do not depend on them. But what comes after
-the decoder does depend on its masks. With torch's initialisation as it is, the logits differ by less than 0.1 from
-pixel to pixel: every mask is unstable, covers the frame or nothing, and NMS leaves one of a thousand. So four things
-are set; the image encoder and the rest of the decoder stay as they were drawn:
+A closed network has no access to public weights, and time and memory do not depend on them. But the work after the
+decoder does depend on its masks. With torch's own initialisation the logits differ by less than 0.1 from pixel to
+pixel: every mask is unstable, covers the frame or nothing, and NMS leaves one of a thousand. So this module sets four
+things; the image encoder and the rest of the decoder stay random:
 
 1. The two-way transformer's tokens keep apart (self-attention is sharper, so that it does not average them).
 2. In its last attention from image to prompt, each head takes seven of the positional encoding's own waves, so that
@@ -32,38 +32,38 @@ from torch.nn import functional as F
 
 HEADS = 8
 WAVES = 7
-"""Waves a head compares positions by: sine and cosine of each fill 14 of its 16 channels."""
+"""Number of waves by which a head compares positions: their sines and cosines fill 14 of its 16 channels."""
 
 WAVE_RANGE = (0.8, 2.5)
 """Their frequencies, cycles in half a frame: attention reaches 30 to 60 px from the point."""
 
 SHARPNESS, REACH = 3.0, 5.0
-"""A pixel attends to the point where the sum of the seven cosines exceeds `REACH`; how abruptly."""
+"""A pixel attends to the point if the sum of the seven cosines exceeds `REACH`; `SHARPNESS` is how abruptly."""
 
 RADII = (35.0, 55.0, 90.0)
-"""The three masks' discs, px of the 1024-px frame."""
+"""Radii of the three masks' discs, px of the 1024-px frame."""
 
 LOGIT_STD, LOGIT_NOISE = 10.0, 1.5
-"""Scatter of the fitted logits, and of what the hypernetworks' random weights add, as trained SAMs have it."""
+"""Scatter of the fitted logits, and of the part that the hypernetworks' random weights add, as in trained SAMs."""
 
 IOU_MEAN, IOU_STD = 0.8, 0.08
 
 
 KEPT = 0.35
-"""Share of a random model's masks that pass both filters: what a trained SAM keeps on a busy image."""
+"""Share of a random model's masks that pass both filters, as with a trained SAM on a busy image."""
 
 
 @torch.no_grad()
 def random_sam(
     build: Callable[[], Sam], image: NDArray[np.uint8], seed: int = 0, device: torch.device | str = "cpu"
 ) -> Sam:
-    """Makes a model of the official layout; see the module's text.
+    """Makes a model of the official layout; the module's docstring says how.
 
     Args:
-        build: Makes a SAM with a vision transformer, such as `build_sam_vit_h`.
-        image: On which it is fitted, H × W × 3, uint8, RGB; 1024 px on the longer side.
-        seed: Names the weights (on one kind of device: the fit follows its arithmetic).
-        device: Where the encoder's pass for the fit runs.
+        build: makes a SAM with a vision transformer, such as `build_sam_vit_h`.
+        image: image for the fit, H × W × 3, uint8, RGB; 1024 px on the longer side.
+        seed: random seed of the weights (the fit also depends on the kind of device).
+        device: device for the encoder's pass of the fit.
 
     Returns:
         The model on `device`, in evaluation mode, single precision.
@@ -73,7 +73,7 @@ def random_sam(
         sam = build()
     rng = torch.Generator().manual_seed(seed + 1)
     for key, value in sam.image_encoder.named_parameters():
-        if key.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zero as they come, never as they are trained
+        if key.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zero at initialisation, but never after training
             value.copy_(0.02 * torch.randn(value.shape, generator=rng))
     _keep_tokens_apart(sam)
     _attend_by_position(sam, rng)
@@ -86,11 +86,11 @@ def random_sam(
 
 
 def thresholds(iou: NDArray[np.float64], stability: NDArray[np.float64]) -> tuple[float, float]:
-    """Thresholds that let `KEPT` of a model's masks pass, each of the two as many.
+    """Returns thresholds that let `KEPT` of a model's masks pass; each threshold alone rejects equally many.
 
     Args:
-        iou: Predicted IoU of all masks.
-        stability: Their stability scores; NaN where a mask is empty.
+        iou: predicted IoU of all masks.
+        stability: their stability scores; NaN where a mask is empty.
 
     Returns:
         The thresholds of predicted IoU and of stability.
@@ -117,7 +117,7 @@ def _attend_by_position(sam: Sam, rng: Generator) -> None:
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     attention = decoder.transformer.layers[1].cross_attn_image_to_token
     channels = attention.q_proj.out_features // HEADS
-    # What no pixel is near of is told by a direction of its own, which points lack: the rival a point must exceed.
+    # Pixels near no point attend to a direction that points lack: the rival which a point must exceed.
     rival = F.normalize(torch.randn(attention.k_proj.in_features, generator=rng), dim=0)
     for embedding in (decoder.iou_token, decoder.mask_tokens, prompts.not_a_point_embed):
         embedding.weight.add_(torch.outer(4 - embedding.weight @ rival, rival))
@@ -165,7 +165,7 @@ def _fit(sam: Sam, features: Tensor) -> None:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-    maps = heard["upscaled"][:, :, ::2, ::2]  # points × 32 × 128 × 128: one of four pixels will do
+    maps = heard["upscaled"][:, :, ::2, ::2]  # points × 32 × 128 × 128: one of four pixels is enough
     x = 8 * torch.arange(maps.shape[-1], device=device) + 2
     away = torch.stack([((x - px) ** 2 + ((x - py) ** 2)[:, None]).sqrt() for px, py in points])
     samples = maps.permute(0, 2, 3, 1).flatten(0, 2).double()
@@ -182,8 +182,8 @@ def _fit(sam: Sam, features: Tensor) -> None:
 
 
 def _regress(samples: Tensor, target: Tensor) -> Tensor:
-    """Weights of the upscaled channels (32) whose sum resembles the target, scaled, and positive on as many pixels."""
-    # The disc's few pixels weigh as much as the many others.
+    """Returns weights of the upscaled channels (32): their scaled sum fits the target, positive on as many pixels."""
+    # The disc's few pixels together weigh as much as the many others.
     inside = target > -1
     weight = torch.where(inside, (~inside).sum() / inside.sum(), 1.0)[:, None]
     ridge = 1e-4 * len(samples) * torch.eye(samples.shape[1], device=samples.device)
@@ -198,7 +198,7 @@ def _regress(samples: Tensor, target: Tensor) -> Tensor:
 
 @contextmanager
 def _listening(decoder: MaskDecoder) -> Iterator[dict[Any, Tensor]]:
-    """Notes what enters the last layers: the upscaled map and the hidden layers of the hypernetworks and IoU head."""
+    """Records the inputs of the last layers: the upscaled map, and hidden layers of the hypernetworks and IoU head."""
     heard: dict[Any, Tensor] = {}
 
     def hear(key: Any) -> Any:

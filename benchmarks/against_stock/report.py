@@ -24,7 +24,7 @@ TITLE = "# Automatic masks, measured\n"
 
 
 def terminal(cases: Sequence[Case]) -> list[Table]:
-    """All cases: what they cost, and how far the masks agree."""
+    """Prints all cases: time and memory, and the agreement of the masks."""
     tables = []
     for title, columns, row in (("Time and memory", COST, _cost), ("Fidelity", FIDELITY, _fidelity)):
         table = Table(title=title, title_justify="left")
@@ -39,12 +39,12 @@ def terminal(cases: Sequence[Case]) -> list[Table]:
 
 
 def write_page(page: Path, section: str, text: str) -> None:
-    """Puts a section into the page, in place of its former self; what else the page says stays.
+    """Replaces a section of the page; the rest of the page stays.
 
     Args:
         page: Markdown file.
-        section: Names the section's marks.
-        text: The section.
+        section: name in the section's marks.
+        text: new text of the section.
     """
     begin, end = f"<!-- {section}: written by benchmarks/automask.py -->", f"<!-- {section}: end -->"
     block = f"{begin}\n{text.strip()}\n{end}\n"
@@ -58,12 +58,12 @@ def write_page(page: Path, section: str, text: str) -> None:
 
 
 def section(results: Mapping[str, Any], picture: str, raw: str) -> str:
-    """The results as Markdown.
+    """Returns the results as Markdown.
 
     Args:
-        results: The whole file of raw results.
-        picture: Path of the picture, from the page.
-        raw: Path of the raw results, from the page.
+        results: the whole file of raw results.
+        picture: path of the picture, from the page.
+        raw: path of the raw results, from the page.
     """
     cases: Sequence[Case] = results["cases"]
     exact = [case for case in cases if not case["adaptive"]]
@@ -83,7 +83,7 @@ def section(results: Mapping[str, Any], picture: str, raw: str) -> str:
 
 
 def _choice(cases: Sequence[Case]) -> list[str]:
-    """What a model's default precision is chosen by: means over all of its images."""
+    """Returns the means over all of a model's images by which its default precision is chosen."""
     rows = []
     for model, precision in dict.fromkeys((case["model"], case["precision"]) for case in cases):
         mine = [case for case in cases if (case["model"], case["precision"]) == (model, precision)]
@@ -246,7 +246,7 @@ def _fidelity(case: Case) -> list[str]:
 
 
 def _unmatched(figures: Mapping[str, Any]) -> str:
-    """Masks of stock that ours lacks + masks of ours that stock lacks."""
+    """Returns the number of stock's masks that ours lacks + of our masks that stock lacks."""
     return f"{figures['unmatched']['stock']} + {figures['unmatched']['ours']}"
 
 
@@ -255,7 +255,7 @@ def _seconds(stages: Mapping[str, float]) -> list[str]:
 
 
 def _number(value: float | None, digits: int | None = None) -> str:
-    """Three significant digits, or a number of decimals."""
+    """Formats a number with three significant digits, or with a number of decimals."""
     if value is None:
         return "–"
     return f"{value:.{digits}f}" if digits is not None else f"{value:.3g}"

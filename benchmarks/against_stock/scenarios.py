@@ -1,4 +1,4 @@
-"""What is measured by default: the list of images, grids and models."""
+"""Default scenarios: the images, grids and models to measure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ FEW, MEDIUM, MANY = 370, 110, 37
 """Grain sizes, px, that give about 10, 100 and 600 grains."""
 
 COARSE = 16
-"""Points along a side where something else than points is varied."""
+"""Points along a side while something other than points is varied."""
 
 GROUPS = ("headline", "points", "side", "grains", "families", "photographs", "rivals")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One image asked with one grid, by stock once and by ours in several ways.
+    """One image and one grid, run by stock once and by ours in several ways.
 
     Attributes:
-        name: Unique.
-        model: Name in the registry.
-        picture: Makes the image; None from it: the image is not at hand.
-        points_per_side: The grid.
-        precisions: Of ours.
-        groups: What it is for, of `GROUPS`; tables and pictures are made of these.
-        adaptive: Also ours with adaptive points.
-        rivals: Others that are run beside.
-        memory: Whether peaks are measured.
+        name: unique name.
+        model: name in the registry.
+        picture: makes the image; returns None if the image is not available.
+        points_per_side: points along each side of the grid.
+        precisions: precisions of ours.
+        groups: members of `GROUPS`, the tables and pictures that show this scenario.
+        adaptive: whether ours also runs with adaptive points.
+        rivals: further systems to run.
+        memory: whether peaks are measured.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Scenario:
 
 
 def precisions_of(model: str) -> Sequence[str]:
-    """The precisions a model has: sam_tiny has nothing to quantise."""
+    """Returns the precisions of a model: sam_tiny has nothing to quantise."""
     return OURS[:2] if model == "sam_tiny" else OURS
 
 
 def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> list[Scenario]:
-    """The whole run.
+    """Returns the scenarios of the whole run.
 
     Args:
-        models: Names in the registry. Points, side and grains are varied with sam_tiny.
-        points: Points along a side that are compared; 32 is the headline's.
-        gpu: On a GPU, rivals have the headline's grid; on the CPU a smaller one, to save hours.
+        models: names in the registry. Points, side and grains are varied with sam_tiny.
+        points: points along a side to compare; 32 is the headline's.
+        gpu: on a GPU, rivals have the headline's grid; on the CPU a smaller one, to save hours.
     """
     found = []
     for model in models:
@@ -79,7 +79,7 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
             continue
         found.append(replace(base, groups=("headline", "points"), adaptive=True))
         found += [
-            # Memory at the finest grid is what the promise of bounded memory is about.
+            # The promise of bounded memory must hold at the finest grid.
             replace(
                 base,
                 name=f"{model} {n} × {n} points",
@@ -121,8 +121,8 @@ def all_scenarios(models: Sequence[str], points: Sequence[int], gpu: bool) -> li
 
 
 def quick(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """One scenario of each model, with grids so small that they are over in a minute or two."""
-    # The last of a model is on the CPU the one with rivals.
+    """Returns one scenario of each model, with grids so small that all take a minute or two."""
+    # On the CPU, the last scenario of a model has rivals.
     big = {scenario.model: scenario for scenario in scenarios if scenario.model != "sam_tiny"}
     tiny = [scenario for scenario in scenarios if scenario.model == "sam_tiny"][:1]
     return [
@@ -132,5 +132,5 @@ def quick(scenarios: Sequence[Scenario]) -> list[Scenario]:
 
 
 def missing(scenario: Scenario) -> str:
-    """Why a scenario without an image is left out."""
+    """Says why a scenario without an image is left out."""
     return f"{scenario.name}: there is no image of that name in {PHOTOGRAPHS.parent.name}/{PHOTOGRAPHS.name}"

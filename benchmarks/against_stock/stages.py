@@ -1,14 +1,14 @@
-"""Where the time goes: a clock that is told which stage begins and ends.
+"""Time by stage: a clock that records when stages begin and end.
 
-Ours marks its stages itself (`torch.profiler.record_function("grainserve::<stage>")`); stock's are found by wrapping
-the functions and modules that it calls. The same words mean the same work:
+Our code marks its stages itself (`torch.profiler.record_function("grainserve::<stage>")`); for stock, this module wraps
+the functions and modules that stock calls. Stages of the same name do the same work:
 
-* `encoder`: image → embedding, with what resizes and normalises it;
+* `encoder`: image → embedding, including resizing and normalisation;
 * `decoder`: prompts, two-way transformer, IoU head;
 * `upscaling`: low-resolution logits;
 * `upsampling`: to the image's size, filters, stability, boxes;
 * `nms`;
-* `render`: what is kept → the masks that are returned (stock: run lengths, of all masks, before NMS);
+* `render`: kept masks → returned masks (stock: run lengths of all masks, before NMS);
 * `other`: the rest of the call.
 """
 
@@ -30,11 +30,11 @@ PREFIX = "grainserve::"
 
 
 class StageClock:
-    """Adds up seconds by stage; a stage inside another stops the outer one's time.
+    """Adds up seconds by stage; a stage inside another stops the outer stage's time.
 
     Args:
-        device: On a GPU every change of stage waits until the stage's work is done.
-        now: The time, s.
+        device: on a GPU every change of stage waits until the stage's work is done.
+        now: returns the time, s.
     """
 
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
@@ -46,7 +46,7 @@ class StageClock:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """The whole call; what no stage accounts for is `other`."""
+        """Times the whole call; time outside all stages is `other`."""
         self.begin("other")
         try:
             yield
@@ -55,7 +55,7 @@ class StageClock:
 
     def begin(self, stage: str) -> None:
         """Enters a stage."""
-        if threading.get_ident() == self._owner:  # stages of helper threads lie beside those of the caller
+        if threading.get_ident() == self._owner:  # stages of helper threads run beside those of the caller
             self._settle()
             self._stack.append(stage)
 
@@ -66,12 +66,12 @@ class StageClock:
             self._stack.pop()
 
     def switch(self, stage: str) -> None:
-        """Goes from the present stage to the next."""
+        """Ends the present stage and enters the next."""
         self.end()
         self.begin(stage)
 
     def inside(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, as a stage."""
+        """Wraps a function as a stage."""
 
         def timed(*positional: Any, **named: Any) -> Any:
             self.begin(stage)
@@ -93,7 +93,7 @@ class StageClock:
 
 @contextmanager
 def watch_marks(clock: StageClock) -> Iterator[None]:
-    """Listens to the marks that our code sets for the profiler."""
+    """Listens to the profiler marks of our code."""
     enter: Any = record_function.__enter__
     leave: Any = record_function.__exit__
 
@@ -115,7 +115,7 @@ def watch_marks(clock: StageClock) -> Iterator[None]:
 
 @contextmanager
 def watch_stock(clock: StageClock, generator: SamAutomaticMaskGenerator) -> Iterator[None]:
-    """Wraps what stock's generator calls, for as long as the context lasts."""
+    """Wraps the functions that stock's generator calls, while the context lasts."""
     predictor, decoder = generator.predictor, generator.predictor.model.mask_decoder
     with ExitStack() as stack:
 
@@ -129,7 +129,7 @@ def watch_stock(clock: StageClock, generator: SamAutomaticMaskGenerator) -> Iter
         wrap(automatic_mask_generator, "batched_nms", "nms")
         for name in ("uncrop_masks", "mask_to_rle_pytorch", "area_from_rle"):
             wrap(automatic_mask_generator, name, "render")
-        # `predict_masks` upscales between two modules' calls, the second of which is the IoU head.
+        # `predict_masks` upscales between the calls of two modules; the second is the IoU head.
         for module, stage in ((decoder.output_upscaling, "upscaling"), (decoder.iou_prediction_head, "decoder")):
             hook = module.register_forward_pre_hook(lambda module, inputs, stage=stage: clock.switch(stage))
             stack.callback(hook.remove)

@@ -1,4 +1,4 @@
-"""The models that are measured: their weights in a file, so that every process has the same, and their thresholds."""
+"""The models to measure: their weights, in a file so that every process has the same, and their thresholds."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Subject:
     """A model to measure.
 
     Attributes:
-        name: Name in the registry.
-        checkpoint: State dict.
-        pred_iou_thresh: Its threshold of predicted IoU.
-        stability_score_thresh: Its threshold of stability.
-        weights: What its weights are, in words.
+        name: name in the registry.
+        checkpoint: file of the state dict.
+        pred_iou_thresh: threshold of predicted IoU.
+        stability_score_thresh: threshold of the stability score.
+        weights: description of its weights.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Subject:
     weights: str
 
     def load(self, device: torch.device) -> Sam:
-        """A model of its own; stock's module."""
+        """Loads the model into a new module of stock's."""
         sam = REGISTRY[self.name]()
         sam.load_state_dict(torch.load(self.checkpoint, map_location="cpu", weights_only=True))
         return sam.float().to(device).eval()
@@ -50,10 +50,10 @@ def prepare(name: str, picture: Picture, device: torch.device, folder: Path) -> 
     """Finds or makes a model.
 
     Args:
-        name: Name in the registry; other than `sam_tiny` gets random weights.
-        picture: Image on which a random model's thresholds are set.
-        device: Where random weights are fitted.
-        folder: Where they are written.
+        name: name in the registry; models other than `sam_tiny` get random weights.
+        picture: image by which a random model's thresholds are set.
+        device: device on which random weights are fitted.
+        folder: folder for the random weights.
     """
     if name == "sam_tiny":
         defaults = yaml.safe_load((ROOT / "config" / "sam_tiny.yaml").read_text())["grainserve"]["defaults"]
@@ -69,7 +69,7 @@ def prepare(name: str, picture: Picture, device: torch.device, folder: Path) -> 
 
 
 def _thresholds(sam: Sam, picture: Picture) -> tuple[float, float]:
-    """Thresholds under which a third of stock's masks pass."""
+    """Returns thresholds that a third of stock's masks pass."""
     generator = SamAutomaticMaskGenerator(
         sam,
         SURVEY_POINTS,

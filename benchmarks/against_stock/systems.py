@@ -1,4 +1,4 @@
-"""What is compared: stock, ours, and others' fast or convenient SAMs, all behind one interface."""
+"""The systems compared: stock, ours, and other fast or convenient SAMs, behind one interface."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ OURS = ("fp32", "bf16", "int8")
 
 
 class Skipped(Exception):
-    """A system cannot be run, and why."""
+    """Raised when a system cannot be run; says why."""
 
 
 class System(ABC):
-    """One way of making automatic masks with a loaded model."""
+    """A system that makes automatic masks with a loaded model."""
 
     @abstractmethod
     def segment(self, image: NDArray[np.uint8], settings: MaskSettings) -> Any:
-        """Does what is timed; returns the masks as this system gives them."""
+        """Does the timed work; returns the masks in this system's own form."""
 
     @abstractmethod
     def masks(self, answer: Any) -> list[Mask]:
-        """The same masks as ours; not timed."""
+        """Converts the masks into our form; not timed."""
 
     def watch(self, clock: StageClock, image: NDArray[np.uint8], settings: MaskSettings) -> Any:
-        """`segment`, with its time split by stage; without marks all is `other`."""
+        """Runs `segment` with its time split by stage; without marks all time is `other`."""
         with clock.run():
             return self.segment(image, settings)
 
 
 class Stock(System):
-    """segment_anything's generator; it answers with run lengths, the cheapest form it has.
+    """segment_anything's generator; it returns run lengths, its cheapest form.
 
     Args:
-        sam: The model.
-        autocast: Encoder and decoder under torch's automatic mixed precision, the least that anyone would try.
-            (All of it is not possible: the generator turns its scores into NumPy arrays, which have no bfloat16.)
+        sam: the model.
+        autocast: whether encoder and decoder run under torch's automatic mixed precision, the first thing to try. (The
+            whole generator cannot: it turns scores into NumPy arrays, which have no bfloat16.)
     """
 
     def __init__(self, sam: Sam, autocast: bool = False) -> None:
@@ -137,13 +137,13 @@ class Transformers(System):
 
     def masks(self, answer: Any) -> list[Mask]:
         return [
-            Mask(*crop_to_content(mask.numpy()), float(score), float("nan"))  # it does not tell the stability
+            Mask(*crop_to_content(mask.numpy()), float(score), float("nan"))  # no stability from the pipeline
             for mask, score in zip(answer["masks"], answer["scores"], strict=True)
         ]
 
 
 def segment_anything_fast(sam: Sam) -> System:
-    """Cannot be measured where its only source is a package index; says so."""
+    """Says why segment-anything-fast cannot be measured where its only source is a package index."""
     raise Skipped(
         "pytorch-labs' segment-anything-fast is not on PyPI. The distribution of that name there (0.1.2) holds "
         "FastSAM, package `fastsam`: a YOLOv8 detector that needs ultralytics<=8.0.122 and its own checkpoint, and "
@@ -162,7 +162,7 @@ def build(name: str, sam: Sam) -> System:
     """Makes a system: `stock`, a precision of ours, or a rival's name.
 
     Raises:
-        Skipped: It cannot be run with this model.
+        Skipped: it cannot be run with this model.
     """
     if name == STOCK:
         return Stock(sam)

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks.jobs`, a module for each question."""
+"""Parts of `benchmarks.jobs`: a module for each question."""

@@ -1,4 +1,4 @@
-"""The servers that all parts share, and what each starts for itself."""
+"""The servers that all parts share, and those that each part starts for itself."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from tools.emulator import Emulator
 from tools.problem import Problem
 
 SECONDS, PLACES = 1.0, 4
-"""What inference takes, and the places of a dispatcher."""
+"""Seconds that inference takes, and a dispatcher's number of places."""
 LAB = "lab"
-"""Whose jobs they are."""
+"""Submitter of the jobs."""
 PATIENCE = 180.0
-"""Seconds without any job ending after which something is broken."""
+"""Seconds without any job ending after which the run counts as broken."""
 
 
 class Gateway:
-    """A gateway, or another server that takes uploads, that may be killed and started again."""
+    """A gateway, or another server for uploads, that can be killed and started again."""
 
     def __init__(self, part: Part, port: int, key: str = "") -> None:
         self.part = part
@@ -39,13 +39,13 @@ class Gateway:
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
+        """Starts the server and waits until it answers."""
         self.part.start()
         wait_until(self._answers, f"{self.part.name} does not answer", 30)
 
     @contextmanager
     def running(self) -> Iterator[requests.Session]:
-        """It runs; the session asks it with its key."""
+        """The running server, with a session that sends the key."""
         self.start()
         try:
             with requests.Session() as session:
@@ -63,7 +63,7 @@ class Gateway:
         return str(answer.json()["imageId"])
 
     def poll(self, session: requests.Session, image_id: str) -> requests.Response:
-        """Asks for a result."""
+        """Polls for a result."""
         return session.get(f"{self.url}/image-analysis", params={"imageId": image_id}, timeout=30)
 
     def _answers(self) -> bool:
@@ -79,8 +79,8 @@ class Bench:
     """The servers of all parts, and buckets for each.
 
     Args:
-        folder: for logs and keys.
-        emulator: of GCS, running.
+        folder: folder for logs and keys.
+        emulator: running GCS emulator.
     """
 
     def __init__(self, folder: Path, emulator: Emulator) -> None:
@@ -93,21 +93,21 @@ class Bench:
         self.stub = Part("stub", "tests.faults.stub", settings, {}, folder / "stub")
 
     def store(self) -> JobStore:
-        """A fresh bucket."""
+        """Returns a store on a fresh bucket."""
         self._number += 1
         name = f"jobs-{self._number}"
         self.emulator.create_bucket(name)
         return JobStore(Bucket(name, self.emulator.client()))
 
     def through(self, url: str, store: JobStore) -> JobStore:
-        """The same bucket, by way of a proxy."""
+        """Returns a store on the same bucket through a proxy."""
         client = storage.Client(
             project="grainserve", credentials=AnonymousCredentials(), client_options={"api_endpoint": url}
         )
         return JobStore(Bucket(store.bucket.name, client))
 
     def environment(self, store: JobStore, url: str | None = None) -> dict[str, str]:
-        """For processes that work on a store."""
+        """Returns environment variables for processes that work on a store."""
         return {
             "STORAGE_EMULATOR_HOST": url or self.emulator.url,
             "GRAINSERVE_BUCKET": store.bucket.name,
@@ -116,7 +116,7 @@ class Bench:
         }
 
     def gateway(self, store: JobStore, *arguments: str) -> Gateway:
-        """A gateway with a key: without one, everybody shares 600 requests a minute."""
+        """Starts a gateway with a key: without keys all callers share 600 requests a minute."""
         port = ports.choose_free(1)[0]
         key, entry = make_key(LAB)
         keys = self.folder / f"{store.bucket.name}-{port}.toml"
@@ -127,7 +127,7 @@ class Bench:
 
     @contextmanager
     def dispatchers(self, count: int, store: JobStore, url: str | None = None) -> Iterator[list[Part]]:
-        """So many dispatcher processes."""
+        """Runs `count` dispatcher processes."""
         arguments, environment = ["dispatch", "--concurrency", str(PLACES)], self.environment(store, url)
         logs = [self.folder / f"{store.bucket.name}-{number}" for number in range(count)]
         parts = [Part(log.name, "grainserve", arguments, environment, log) for log in logs]
@@ -152,10 +152,10 @@ def submit(store: JobStore, count: int, *, keyed: bool = False) -> list[str]:
 
 
 def wait_for(ended: Callable[[], int], count: int, pause: float = 0.5) -> None:
-    """Waits until so many jobs have ended.
+    """Waits until `count` jobs have ended.
 
     Raises:
-        Problem: none ends any more.
+        Problem: no further job ends.
     """
     before, since = -1, time.monotonic()
     while (now := ended()) < count:
@@ -167,10 +167,10 @@ def wait_for(ended: Callable[[], int], count: int, pause: float = 0.5) -> None:
 
 
 def wait_until(true: Callable[[], bool], trouble: str, seconds: float = PATIENCE) -> None:
-    """Waits for something.
+    """Waits until a condition holds.
 
     Raises:
-        Problem: it does not come about.
+        Problem: it does not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not true():
@@ -180,7 +180,7 @@ def wait_until(true: Callable[[], bool], trouble: str, seconds: float = PATIENCE
 
 
 def png() -> bytes:
-    """A small image."""
+    """Returns a small image as PNG."""
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (90, 120, 150)).save(file, "PNG")
     return file.getvalue()

@@ -1,10 +1,10 @@
-"""The obvious design beside ours: a Flask server that keeps jobs in its memory, a thread for each upload.
+"""Compares ours with the obvious design: a Flask server that keeps jobs in its memory, with a thread for each upload.
 
-Both take uploads over HTTP, have the same inference server do them, and get the same load: so many users, each of whom
-uploads an image, waits the second that inference takes, polls every tenth of a second until the result is there, and
-uploads the next. Flask may start as many threads as it likes, and needs as many as there are users; ours is one
-gateway process with as many places. So both have the same number of jobs in flight, and TorchServe's queue, which
-Flask would overflow and take for a failure, plays no part.
+Both take uploads over HTTP, use the same inference server, and get the same load: each user uploads an image, waits the
+second that inference takes, polls every tenth of a second until the result is there, and uploads the next. Flask needs
+as many threads as there are users, and may start them; ours is one gateway process with as many places. So both have
+the same number of jobs in flight. TorchServe's queue, which Flask would overflow and report as a failure, plays no
+part.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tools.problem import Problem
 
 USERS = 16
 LEASE = 5
-"""Of our gateway where it is killed, s: how long its jobs then wait is not measured."""
+"""Our gateway's lease, s, in the runs that kill it: the time that its jobs then wait is not measured."""
 
 
 def beside(bench: Bench, rounds: int, killed_with: int) -> dict[str, Any]:
-    """Jobs a second of both, and what each loses when it is killed with jobs in hand and started again.
+    """Measures jobs a second of both, and the jobs that each loses when it is killed and started again.
 
-    A job is lost whose image id the client has and of which the server, started again, knows nothing.
+    A job is lost if the client has its image id but the restarted server does not know it.
 
     Args:
-        bench: the servers.
-        rounds: jobs of each user, for the rate.
-        killed_with: uploads in hand when it is killed.
+        bench: servers.
+        rounds: jobs of each user in the measurement of the rate.
+        killed_with: number of uploads in hand when the server is killed.
     """
     jobs = rounds * USERS
     return {
@@ -50,7 +50,7 @@ def beside(bench: Bench, rounds: int, killed_with: int) -> dict[str, Any]:
 
 
 def flask(bench: Bench) -> Gateway:
-    """The obvious design's server."""
+    """Starts the obvious design's server."""
     port = ports.choose_free(1)[0]
     command = [str(port), bench.inference]
     log = bench.folder / f"flask-{port}"
@@ -82,7 +82,7 @@ def _rate(server: Gateway, jobs: int) -> dict[str, float]:
 
 
 def _kill(server: Gateway, count: int) -> int:
-    """Uploads, kills at once, starts again, waits for all that it still knows; returns how many it does not."""
+    """Uploads, kills at once, starts again and waits for all known jobs; returns how many are unknown."""
     image = png()
     with server.running() as session, ThreadPoolExecutor(USERS) as users:
         ids = list(users.map(lambda _: server.upload(session, image), range(count)))

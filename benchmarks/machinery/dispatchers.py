@@ -1,4 +1,4 @@
-"""Several dispatchers in one process, each with a client of its own; at SIGTERM, says how many jobs each has done.
+"""Runs several dispatchers in one process, each with its own client; at SIGTERM, prints how many jobs each has done.
 
 python -m benchmarks.machinery.dispatchers COUNT PLACES
 """
@@ -20,14 +20,14 @@ GRACE = 60.0
 
 
 def make(places: int) -> Dispatcher:
-    """As `grainserve dispatch` makes it."""
+    """Makes a dispatcher as `grainserve dispatch` does."""
     store = JobStore(Bucket(os.environ["GRAINSERVE_BUCKET"]))
     inference, management = os.environ["GRAINSERVE_TORCHSERVE"], os.environ["GRAINSERVE_MANAGEMENT"]
     return Dispatcher(store, TorchServe(inference, management), concurrency=places)
 
 
 def main(count: int, places: int) -> None:
-    """Runs them."""
+    """Runs the dispatchers."""
     with stop_signals() as stopping:
         dispatchers = [make(places).start() for _ in range(count)]
         stopping.wait()

@@ -1,4 +1,4 @@
-"""What dispatchers ask of storage: a proxy that counts by kind, and one that lists from an index as GCS does."""
+"""Proxies that count dispatchers' calls to storage by kind; one also lists from an index, as GCS does."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
 class Meter(Proxy):
-    """Passes everything on, and counts.
+    """A proxy that passes everything on, and counts.
 
-    GCS does not charge for answers of 4xx: what found nothing to delete or to read, or came second, is counted apart.
+    GCS does not charge for 4xx answers, so calls that found no object or lost a compare-and-swap are counted
+    separately.
 
     Attributes:
         charged: requests answered with 2xx, by kind.
         refused: requests answered with 4xx, by kind and status.
-        listed: names that listings brought.
+        listed: number of names in listings.
     """
 
     def __enter__(self) -> Self:
@@ -38,7 +39,7 @@ class Meter(Proxy):
         return self
 
     def kinds(self) -> tuple[Counter[str], Counter[str]]:
-        """`charged` and `refused` as they are now."""
+        """Returns copies of `charged` and `refused`."""
         with self._counting:
             return self.charged.copy(), self.refused.copy()
 
@@ -64,14 +65,14 @@ class Meter(Proxy):
 
 
 class IndexedMeter(Meter):
-    """Answers listings of `pending/` itself, from an index of names, which takes as long for ten as for a million.
+    """A meter that answers listings of `pending/` itself, from an index as fast with a million names as with ten.
 
-    So does GCS. The emulator reads every marker for every listing: 1.7 s and a processor for 100,000 of them, while
-    writes wait, so that dispatchers would be measured that wait for each other's listings.
+    So does GCS. The emulator reads every marker for every listing: with 100,000 markers that takes a processor 1.7 s,
+    while writes wait. Without the index the benchmark would measure how dispatchers wait for each other's listings.
 
     Args:
-        target: the emulator's URL.
-        names: of all markers that there are.
+        target: URL of the emulator.
+        names: names of all existing markers.
     """
 
     def __init__(self, target: str, names: list[str]) -> None:
@@ -83,7 +84,7 @@ class IndexedMeter(Meter):
         if call.verb == "list":
             question = {key: values[0] for key, values in parse_qs(urlsplit(asker.path).query).items()}
             data = json.dumps(self._list(question)).encode()
-            # The clock of `grainserve.storage.clock` lives on dates.
+            # `grainserve.storage.clock` needs the answers' dates.
             return 200, [("Content-Type", "application/json"), ("Date", formatdate(usegmt=True))], data
         answer = super()._answer(call, asker, body)
         if call.folder == "pending" and answer[0] < 300:
@@ -97,10 +98,10 @@ class IndexedMeter(Meter):
         return answer
 
     def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        return self._ask_storage(asker, body)  # the index knows no generations
+        return self._ask_storage(asker, body)  # the index has no generations
 
     def _list(self, question: dict[str, str]) -> dict[str, Any]:
-        """One page, as far as a bucket asks for it: a prefix, with a start and a limit or a delimiter."""
+        """Answers a page of the listings that a bucket asks for: a prefix, with start and limit or with a delimiter."""
         prefix, most = question["prefix"], int(question.get("maxResults", 1000))
         with self._indexing:
             place = bisect_left(self.names, max(prefix, question.get("startOffset", ""), question.get("pageToken", "")))

@@ -1,4 +1,4 @@
-"""What a job costs: requests to storage from submit to the end, by kind."""
+"""The cost of a job: requests to storage from submission to the end, by kind."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from benchmarks.machinery.meter import Meter
 
 
 def operations(bench: Bench, jobs: int, dispatchers: int, *, keyed: bool) -> dict[str, Any]:
-    """Requests to storage for each job, counted by a proxy between.
+    """Counts requests to storage for each job, with a proxy.
 
-    Inference takes a second; a longer one renews its lease, one more request for each third of it (20 s). Requests are
-    counted until the last job has ended, looks of idle dispatchers included. Polls are counted apart.
+    Inference takes a second. A longer inference renews the lease, which is one more request for each third of it
+    (20 s). Requests are counted until the last job has ended, including looks of idle dispatchers. Polls are counted
+    separately.
 
     Args:
-        bench: the servers.
-        jobs: how many, all submitted before the first is worked on.
-        dispatchers: processes of four places each.
-        keyed: whether each is submitted under an idempotency key.
+        bench: servers.
+        jobs: number of jobs, all submitted before work on the first begins.
+        dispatchers: number of processes with four places each.
+        keyed: whether each job has an idempotency key.
     """
     store = bench.store()
     with Meter(bench.emulator.url) as meter:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Describes the machine."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
 
 
 def show(console: Console, results: dict[str, Any]) -> None:
-    """All parts that were measured."""
+    """Prints all parts that were measured."""
     for name, table in TABLES.items():
         if name in results:
             console.print(table(results[name]))

@@ -1,15 +1,15 @@
-"""A hundred thousand pending jobs and fifty dispatchers: do they find work, and do they keep out of each other's way?
+"""Measures fifty dispatchers with a hundred thousand pending jobs: do they find work without colliding?
 
-Seconds say little here: fifty dispatchers and the storage share the processors of one machine. What carries over to
-GCS is counted: requests for each job, listings among them, names listed, records read in vain because another
-dispatcher had the job or had ended it, claims lost to another (a compare-and-swap that came second), and whether each
-job that ended did so once.
+Seconds say little here, since fifty dispatchers and the storage share the processors of one machine. The benchmark
+counts what holds for GCS as well: requests for each job, listings among them, names listed, records read in vain
+because another dispatcher had the job or had ended it, claims lost to another dispatcher (by a compare-and-swap that
+came second), and whether each job that ended did so once.
 
-How the bucket gets there: the objects are laid directly into the emulator's folder, in the emulator's own format (it
-makes one job, which is then copied under other ids). Names and records are those of real jobs; all images are one
-file with many names, and so are all markers, which are empty. Listings are answered from an index beside the emulator
-(`meter.IndexedMeter` says why), which is compared with the emulator's folder afterwards. Dispatchers are real
-`Dispatcher` objects with a client each, several to a process, for fifty processes spend a minute on starting.
+The objects are written directly into the emulator's folder, in the emulator's own format (it makes one job, which is
+then copied under other ids). Names and records are those of real jobs. All images are one file with many names, and so
+are all markers, which are empty. An index beside the emulator answers listings (`meter.IndexedMeter` says why); it is
+compared with the emulator's folder afterwards. Dispatchers are real `Dispatcher` objects with a client each, several to
+a process, since fifty processes would take a minute to start.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from tools.problem import Problem
 
 PROCESSES = 5
 LINKS = 50_000
-"""Names of one file, at most; ext4 allows 65,000."""
+"""Most names of one file; ext4 allows 65,000."""
 ATTRIBUTE = "user.metadata"
-"""Where the emulator keeps what it knows of an object."""
+"""Extended attribute in which the emulator keeps an object's metadata."""
 
 
 def scale(bench: Bench, pending: int, dispatchers: int, jobs: int) -> dict[str, Any]:
-    """Lets dispatchers end so many of the pending jobs, and counts.
+    """Lets dispatchers end `jobs` of the pending jobs, and counts.
 
     Args:
-        bench: the servers.
-        pending: jobs in the bucket at the beginning.
-        dispatchers: of four places each.
-        jobs: at which they are asked to stop; those in hand are ended, and counted too.
+        bench: servers.
+        pending: number of jobs in the bucket at the beginning.
+        dispatchers: number of dispatchers with four places each.
+        jobs: number of ended jobs at which dispatchers are asked to stop; they end the jobs in hand, which count too.
     """
     began = time.monotonic()
     store, ids = seed(bench, pending)
@@ -66,7 +66,7 @@ def scale(bench: Bench, pending: int, dispatchers: int, jobs: int) -> dict[str, 
         try:
             wait_for(lambda: len(meter.written), jobs, pause=0.1)
             seconds = time.monotonic() - began
-            # What dispatchers list after that brings no job that is counted here.
+            # Later listings bring no job that is counted here.
             listings, listed = meter.kinds()[0]["list"], meter.listed
             for part in parts:
                 part.signal(signal.SIGTERM)
@@ -101,10 +101,10 @@ def scale(bench: Bench, pending: int, dispatchers: int, jobs: int) -> dict[str, 
 
 
 def seed(bench: Bench, count: int) -> tuple[JobStore, list[str]]:
-    """A bucket of so many pending jobs, and their image ids.
+    """Makes a bucket of `pending` jobs; returns it with their image ids.
 
     Raises:
-        Problem: the emulator keeps what it knows of objects elsewhere than on Linux.
+        Problem: the emulator keeps objects' metadata elsewhere than on Linux.
     """
     if not hasattr(os, "getxattr"):
         raise Problem("the part `scale` lays objects into the emulator's folder, which it can on Linux only")
@@ -133,7 +133,7 @@ def seed(bench: Bench, count: int) -> tuple[JobStore, list[str]]:
 
 
 def _start(bench: Bench, store: JobStore, dispatchers: int, url: str) -> list[Part]:
-    """Processes of as many dispatchers each, but for a difference of one."""
+    """Starts processes with equally many dispatchers each, up to a difference of one."""
     processes = min(PROCESSES, dispatchers)
     parts = []
     for number in range(processes):
@@ -146,7 +146,7 @@ def _start(bench: Bench, store: JobStore, dispatchers: int, url: str) -> list[Pa
 
 
 def _said(part: Part) -> list[int]:
-    """How many jobs each of a process's dispatchers has done; waits for its end."""
+    """Waits for a process's end; returns how many jobs each of its dispatchers has done."""
     wait_until(lambda: not part.running, f"{part.name} does not end")
     try:
         said: list[int] = json.loads(part.printed()[-1])
@@ -156,7 +156,7 @@ def _said(part: Part) -> list[int]:
 
 
 def _once(bench: Bench, store: JobStore, ids: list[str], written: Counter[str], index: list[str]) -> bool:
-    """Whether every job ended once, with one attempt, or not at all: by the proxy, the records, and the folder."""
+    """Tells whether every job ended once, with one attempt, or not at all, by the proxy, the records and the folder."""
     bucket = bench.emulator.root / store.bucket.name
     results = {file.stem for file in (bucket / "results").iterdir()}
     markers = {file.name for file in (bucket / "pending" / LAB).iterdir()}
@@ -178,7 +178,7 @@ def _write(file: Path, data: bytes, described: bytes) -> None:
 
 
 def _described(like: dict[str, Any], data: bytes) -> bytes:
-    """What the emulator would note of these bytes; clients check the checksum."""
+    """Returns the metadata that the emulator would keep for these bytes; clients check the checksum."""
     crc, md5 = google_crc32c.Checksum(data).digest(), hashlib.md5(data, usedforsecurity=False).digest()
     sums = {"Crc32c": base64.b64encode(crc).decode(), "Md5Hash": base64.b64encode(md5).decode()}
     return json.dumps({**like, **sums, "Etag": sums["Md5Hash"]}).encode()

@@ -15,7 +15,7 @@ LINE = re.compile(r"^(\S+ \S+),(\d+) INFO image \S+(?: \(trace \S+\))? done$")
 
 
 def throughput(bench: Bench, dispatchers: int, jobs: int) -> dict[str, Any]:
-    """Jobs a second while all dispatchers have enough to do: between a tenth and nine tenths of the jobs."""
+    """Measures jobs a second between a tenth and nine tenths of the jobs, while all dispatchers have enough to do."""
     store = bench.store()
     submit(store, jobs)
     with bench.dispatchers(dispatchers, store) as parts:
@@ -36,6 +36,6 @@ def throughput(bench: Bench, dispatchers: int, jobs: int) -> dict[str, Any]:
 
 
 def ended_at(parts: list[Part]) -> list[float]:
-    """When each job was done, by the dispatchers' logs, s."""
+    """Returns when each job was done, by the dispatchers' logs, s."""
     found = [match for part in parts for line in part.printed() if (match := LINE.match(line))]
     return sorted(datetime.fromisoformat(match[1]).timestamp() + int(match[2]) / 1000 for match in found)

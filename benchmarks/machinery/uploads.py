@@ -1,4 +1,4 @@
-"""The gateway: how long an upload and a poll take, and what hours of uploads do to its memory."""
+"""The gateway's times for uploads and polls, and its memory under steady uploads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmarks.machinery.bench import LAB, Bench, png, submit
 from grainserve.jobs.store import JobStore
 
 UPLOADS_PER_SECOND = 6
-"""Of the sustained run; eight places could do eight jobs of a second each."""
+"""Rate of the sustained run; the gateway's eight places could do eight jobs of a second each."""
 
 
 def latencies(bench: Bench, count: int) -> dict[str, Any]:
-    """An upload, a poll of a job that waits among twice as many, and a submit without a gateway, one at a time; ms."""
+    """Times uploads, polls of a waiting job, and submissions without a gateway, one at a time; ms."""
     store, image = bench.store(), png()
     gateway = bench.gateway(store, "--dispatch", "0")
     with gateway.running() as session:
@@ -33,7 +33,7 @@ def latencies(bench: Bench, count: int) -> dict[str, Any]:
 
 
 def sustained(bench: Bench, minutes: float) -> dict[str, Any]:
-    """Steady uploads through a gateway that dispatches, each polled once: its memory over time, MiB."""
+    """Records the memory, MiB, of a gateway that dispatches, under steady uploads that are each polled once."""
     store, image = bench.store(), png()
     gateway = bench.gateway(store, "--dispatch", "8")
     samples: list[tuple[float, float]] = []

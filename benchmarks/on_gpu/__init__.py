@@ -1,1 +1,1 @@
-"""Parts of benchmarks.gpu; they need no package but torch, torchvision and segment_anything, and theirs."""
+"""Parts of benchmarks.gpu; they need only torch, torchvision and segment_anything, with their dependencies."""

@@ -1,9 +1,10 @@
-"""A worker whose device breaks; it has to end, with exit code 1.
+"""Runs a worker whose device breaks; it must end, with exit code 1.
 
-    python -m benchmarks.on_gpu.broken cuda itself       the image's own step meets the fault
-    python -m benchmarks.on_gpu.broken cuda library      the fault is older, and a library of CUDA's meets it
+    python -m benchmarks.on_gpu.broken cuda itself       the image's own step hits the fault
+    python -m benchmarks.on_gpu.broken cuda library      the fault is older, and one of CUDA's libraries hits it
 
-On the CPU, which does not break, the fault is raised by hand. A process of its own: nothing works in it afterwards.
+A CPU does not break, so there the fault is raised by hand. This is a separate process, since nothing works in it
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from grain_handler.worker.isolation import attempt
 
 
 def break_device(device: torch.device) -> None:
-    """Reads behind a tensor's end: a kernel's assertion fails, and the context with it.
+    """Reads behind a tensor's end: a kernel's assertion fails, which breaks the context.
 
     Raises:
-        torch.AcceleratorError: Always.
+        torch.AcceleratorError: always.
     """
     if device.type != "cuda":
         raise torch.AcceleratorError("CUDA error: raised by hand, as there is no GPU")
@@ -29,7 +30,7 @@ def break_device(device: torch.device) -> None:
 
 
 def multiply(device: torch.device) -> list[list[float]]:
-    """Lets cuBLAS meet the broken context."""
+    """Lets cuBLAS use the broken context."""
     with suppress(torch.AcceleratorError):
         break_device(device)
     if device.type != "cuda":

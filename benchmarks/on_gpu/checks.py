@@ -1,4 +1,4 @@
-"""Every path of the handler that CUDA takes otherwise than the CPU, tried on a device."""
+"""Checks on a device of every path of the handler that differs between CUDA and the CPU."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from tools.mar import PACKAGE, ROOT
 
 GIB = 2**30
 LEAST = {"fp32": (0.97, 0.999), "bf16": (0.8, 0.9), "int8": (0.75, 0.9)}
-"""Precision → the least share of stock's masks that must have a partner, and the least mean IoU of the pairs."""
+"""Precision → least share of stock's masks with a partner, and least mean IoU of the pairs."""
 
 ERROR = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.05}
-"""Largest error of an embedding against stock's, root mean square, share of stock's."""
+"""Largest error of an embedding: root mean square of its difference from stock's, as a share of stock's."""
 
 CPU_HOLDS = 5
-"""Prompts at once of which a CPU says that it has no memory for more, as it has no limit to be set."""
+"""Number of prompts at once above which the CPU pretends to have no memory, since its memory cannot be limited."""
 
 
 class Skipped(Exception):
-    """A check that cannot be done here, and why."""
+    """Raised by a check that cannot be done here; says why."""
 
 
 class Failed(Exception):
-    """A check that failed; its message says what was wrong."""
+    """Raised by a check that failed; its message says what was wrong."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Bench:
     """The device and models that the checks run on.
 
     Attributes:
-        device: Where.
-        subjects: Models by name.
+        device: device to check.
+        subjects: models by name.
     """
 
     device: torch.device
@@ -64,13 +64,13 @@ class Bench:
 
 
 def hold(condition: bool, otherwise: str) -> None:
-    """Fails a check with words."""
+    """Fails a check with a message unless a condition holds."""
     if not condition:
         raise Failed(otherwise)
 
 
 def device_choice(bench: Bench) -> str:
-    """`device.choose`, and what `auto` is there."""
+    """Checks `device.choose`, and the precision that `auto` means on the device."""
     gpu = bench.device.type == "cuda"
     here = torch.device("cuda", 0) if gpu else torch.device("cpu")
     with mock.patch.dict(os.environ, {device.REQUIRE_GPU: "0"}):
@@ -87,7 +87,7 @@ def device_choice(bench: Bench) -> str:
 
 
 def embeddings(bench: Bench) -> str:
-    """Each encoder in each precision against stock's; two images at once as one by one."""
+    """Compares each encoder in each precision with stock's, and two images at once with one by one."""
     said = []
     for name, subject in bench.subjects.items():
         image = subject.image
@@ -110,7 +110,7 @@ def embeddings(bench: Bench) -> str:
 
 
 def masks(bench: Bench) -> str:
-    """Each model in each precision against stock's generator."""
+    """Compares each model in each precision with stock's generator."""
     said = []
     for name, subject in bench.subjects.items():
         stock = Stock(subject.sam)
@@ -124,7 +124,7 @@ def masks(bench: Bench) -> str:
 
 
 def crops(bench: Bench) -> str:
-    """A layer of crops, an image that is not square, and adaptive points; on the CPU the same."""
+    """Compares device and CPU on a layer of crops, an image that is not square, and adaptive points."""
     said = []
     for name, subject in bench.subjects.items():
         image, settings = subject.image[: subject.image.shape[0] * 2 // 3], subject.settings
@@ -137,7 +137,7 @@ def crops(bench: Bench) -> str:
 
 
 def nothing_found(bench: Bench) -> str:
-    """Thresholds that no mask passes, with and without crops."""
+    """Checks thresholds that no mask passes, with and without crops."""
     subject = next(iter(bench.subjects.values()))
     for precision in ("fp32", "bf16"):
         generator = MaskGenerator(subject.sam, precision)
@@ -148,13 +148,13 @@ def nothing_found(bench: Bench) -> str:
 
 
 def out_of_memory(bench: Bench) -> str:
-    """All points in one chunk, for which there is no memory: the chunk is halved, the masks are the same."""
+    """Checks that a chunk of all points, which does not fit into memory, is halved, and that the masks are the same."""
     subject = next(iter(bench.subjects.values()))
     generator = MaskGenerator(subject.sam)
     (embedding,) = generator.embed([subject.image])
     expected = generator.generate(subject.image, subject.settings, embedding)
     generator.budget.bytes = before = 2**40
-    # As the first crop has its embedding, nothing but the decoder takes much.
+    # The first crop already has its embedding, so only the decoder takes much memory.
     settings = replace(subject.settings, points_per_batch=subject.settings.points_per_side**2)
     with _short_of_memory(generator, bench.device):
         found = generator.generate(subject.image, settings, embedding)
@@ -165,7 +165,7 @@ def out_of_memory(bench: Bench) -> str:
 
 
 def broken_device(bench: Bench) -> str:
-    """A worker whose device fails ends with exit code 1 and says why; as does one whose library meets the fault."""
+    """Checks that a worker ends with exit code 1 and says why if its device fails, also if a library hits the fault."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path])}
     for fault in ("itself", "library"):
         command = [sys.executable, "-m", broken.__name__, bench.device.type, fault]
@@ -184,7 +184,7 @@ def broken_device(bench: Bench) -> str:
 
 
 def compiled_encoder(bench: Bench) -> str:
-    """An encoder compiled ahead of time gives what the plain one gives."""
+    """Checks that an encoder compiled ahead of time gives the plain encoder's embeddings."""
     name, subject = next(iter(bench.subjects.items()))
     stock = subject.sam.image_encoder
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
@@ -218,17 +218,17 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
 
 
 def run(bench: Bench, without: Sequence[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Runs the checks; one that fails keeps no other from running.
+    """Runs the checks; all run even if some fail.
 
     Args:
-        bench: What they run on.
-        without: Names of checks that are left out.
-        say: Prints a line.
+        bench: device and models.
+        without: names of checks that are left out.
+        say: prints a line.
 
     Returns:
-        Of each its name, its outcome (`passed`, `failed` or `left out`), what it said and its seconds.
+        For each check its name, its outcome (`passed`, `failed` or `left out`), its message and its seconds.
     """
-    # Stock's convolutions and ours are to be compared, not cuDNN's way of rounding them.
+    # Compare stock's convolutions with ours, without cuDNN's way of rounding them.
     before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     results = []
     for name, check in CHECKS.items():
@@ -251,7 +251,7 @@ def run(bench: Bench, without: Sequence[str], say: Callable[[str], None]) -> lis
 
 
 def _generator(subject: Subject, precision: str) -> MaskGenerator | None:
-    """Ours; None where the encoder has nothing to quantise, which has to be said."""
+    """Returns our generator; None if the encoder has nothing to quantise, which the check reports."""
     linear = any(isinstance(part, torch.nn.Linear) for part in subject.sam.image_encoder.modules())
     try:
         generator = MaskGenerator(subject.sam, precision)
@@ -263,7 +263,7 @@ def _generator(subject: Subject, precision: str) -> MaskGenerator | None:
 
 
 def _alike(expected: Sequence[Mask], found: Sequence[Mask], precision: str, what: str) -> str:
-    """Holds masks to others; says how far they agree."""
+    """Compares two lists of masks; says how far they agree."""
     pairs = pair(expected, found)
     said = f"{precision} {pairs.matched} of {len(expected)} masks and {len(found)}, mean IoU {pairs.mean_iou:.4f}"
     least_matched, least_iou = LEAST[precision]
@@ -273,7 +273,7 @@ def _alike(expected: Sequence[Mask], found: Sequence[Mask], precision: str, what
 
 
 def _on_cpu(subject: Subject) -> Any:
-    """The same model on the CPU."""
+    """Returns the same model on the CPU."""
     if subject.sam.device.type == "cpu":
         return subject.sam
     sam = MODELS[subject.name]()
@@ -283,7 +283,7 @@ def _on_cpu(subject: Subject) -> Any:
 
 @contextmanager
 def _short_of_memory(generator: MaskGenerator, where: torch.device) -> Iterator[None]:
-    """Leaves the device a gibibyte above what it holds; a CPU only says that it has run out."""
+    """Limits the device to a gibibyte above its present use; a CPU only pretends to have run out of memory."""
     if where.type == "cuda":
         torch.cuda.empty_cache()
         _, total = torch.cuda.mem_get_info(where)

@@ -1,4 +1,4 @@
-"""Models whose masks are like a trained SAM's, and an image, for the GPU. Nothing is downloaded."""
+"""Models for the GPU whose masks are like a trained SAM's, and an image. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SIDE = 1024
 GRAINS = 150
 SEED = 0
 TRAINED = "sam_tiny"
-"""The one model with weights in the repository; the others get random ones."""
+"""The only model with weights in the repository; the others get random weights."""
 
 
 def build_small() -> Sam:
-    """ViT-H's kind, with two blocks of 64 channels, one in windows and one in the whole frame; SAM's own decoder."""
+    """Builds a small model of ViT-H's kind: two blocks of 64 channels, one with windows, one global; SAM's decoder."""
     sam: Sam = _build_sam(
         encoder_embed_dim=64, encoder_depth=2, encoder_num_heads=2, encoder_global_attn_indexes=[1]
     ).eval()
@@ -37,20 +37,20 @@ def build_small() -> Sam:
 
 
 MODELS: dict[str, Callable[[], Sam]] = {**REGISTRY, "small": build_small}
-del MODELS["sam_nano"]  # has no weights, and is of sam_tiny's kind
+del MODELS["sam_nano"]  # has no weights, and its kind is sam_tiny's
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model on its device, and what it is asked.
+    """A model on its device, with its image and settings.
 
     Attributes:
-        name: A key of `MODELS`.
-        sam: The model.
-        settings: A grid, and thresholds that a third of its masks pass.
-        passing: Share of the masks of all points that pass them, before NMS.
+        name: a key of `MODELS`.
+        sam: model on its device.
+        settings: grid, and thresholds that a third of the model's masks pass.
+        passing: share of the masks of all points that pass the thresholds, before NMS.
         image: H × W × 3, uint8, RGB.
-        seed_head: Stands in for the seed head of a model that predicts no seeds: it knows the image's grains.
+        seed_head: replaces the seed head of a model that predicts no seeds; it knows the image's grains.
     """
 
     name: str
@@ -61,15 +61,16 @@ class Subject:
     seed_head: nn.Module | None
 
 
-def prepare(name: str, device: torch.device, points: int) -> Subject:
-    """Makes a model, and sets its thresholds by the quantiles of its own scores at the points.
+def prepare(name: str, device: torch.device, points: int, grains: int) -> Subject:
+    """Makes a model, and sets its thresholds to quantiles of its own scores at the points.
 
     Args:
-        name: A key of `MODELS`.
-        device: Where it runs.
-        points: Along each side of the grid.
+        name: a key of `MODELS`.
+        device: device of the model.
+        points: points along each side of the grid.
+        grains: grains in the image.
     """
-    image, grains = mosaic(SIDE, GRAINS)
+    image, labels = mosaic(SIDE, grains)
     if name == TRAINED:
         sam = MODELS[name]()
         sam.load_state_dict(torch.load(ROOT / "weights" / f"{name}.pth", map_location="cpu", weights_only=True))
@@ -86,15 +87,15 @@ def prepare(name: str, device: torch.device, points: int) -> Subject:
     least_iou, least_stability = thresholds(iou, stability)
     passing = (iou > least_iou) & (stability >= least_stability)
     settings = MaskSettings(points_per_side=points, pred_iou_thresh=least_iou, stability_score_thresh=least_stability)
-    head = None if predicts_seeds(sam.image_encoder) else KnownSeeds(grains).to(device)
+    head = None if predicts_seeds(sam.image_encoder) else KnownSeeds(labels).to(device)
     return Subject(name, sam, settings, float(passing.mean()), image, head)
 
 
 class KnownSeeds(nn.Module):
-    """Gives the seed map of a label map, whatever the embedding: random weights would predict random seeds.
+    """A seed head that returns a label map's seed map for any embedding: random weights would predict random seeds.
 
     Args:
-        labels: side × side, the grains from 0 on; all is grain.
+        labels: label map, side × side; grains are numbered from 0 and fill the image.
     """
 
     maps: Tensor
@@ -112,12 +113,12 @@ class KnownSeeds(nn.Module):
         self.register_buffer("maps", torch.from_numpy(maps.astype(np.float32))[None])
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """The map for each of B embeddings, B × `SEED_CHANNELS` × side/8 × side/8."""
+        """Returns the map for each of B embeddings, B × `SEED_CHANNELS` × side/8 × side/8."""
         return self.maps.expand(len(embedding), -1, -1, -1)
 
 
 def mosaic(side: int, grains: int, seed: int = 2026) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Touching grains with dark boundaries: pixels, and each pixel's grain. (training.synthetic needs SciPy.)"""
+    """Draws touching grains with dark boundaries: pixels, and each pixel's grain. (training.synthetic needs SciPy.)"""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     nearest, second = np.full((2, side, side), np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""Pairs two lists of masks without SciPy, greedily; `against_stock.fidelity` pairs them best."""
+"""Pairs two lists of masks greedily, without SciPy; `against_stock.fidelity` finds the best pairs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LEAST_IOU = 0.5
 
 @dataclass(frozen=True)
 class Pairs:
-    """Masks of two lists, paired one to one, the most alike first.
+    """Masks of two lists, paired one to one, the most similar first.
 
     Attributes:
-        matched: Number of pairs; partners have an IoU of at least `LEAST_IOU`.
-        mean_iou: Of the pairs; 1 where there are none.
+        matched: number of pairs; partners have an IoU of at least `LEAST_IOU`.
+        mean_iou: mean IoU of the pairs; 1 if there are none.
     """
 
     matched: int

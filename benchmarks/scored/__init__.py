@@ -1,1 +1,1 @@
-"""What `benchmarks.accuracy` is made of."""
+"""Parts of `benchmarks.accuracy`."""

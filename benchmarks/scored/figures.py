@@ -1,4 +1,4 @@
-"""The figures of one image: how many grains are right, and how wrong is what is read off them."""
+"""The figures of one image: how many grains are right, and the errors of sizes and orientations."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from training.scoring import THRESHOLDS, score, without_cut_grains
 
 MEASURED = ("label", "equivalent_diameter_area", "axis_major_length", "axis_minor_length", "orientation")
 ELONGATED = 1.2
-"""Aspect ratio from which on a grain has an orientation to speak of."""
+"""Least aspect ratio of a grain that has a meaningful orientation."""
 
 PERCENTILES = (16, 50, 84)
 
 FRAME = 1024
 SIZES = {"< 16": 16.0, "16 to 32": 32.0, "32 to 64": 64.0, "> 64": np.inf}
-"""Classes of true grains: equivalent diameter under this, px of the frame, as which the model sees an image."""
+"""Size classes of true grains: upper limits of the equivalent diameter, px of the model's frame."""
 
 WITHIN = 0.1
-"""A D50 that is off by this share at most serves a lab."""
+"""Largest relative error of a D50 that is useful to a lab."""
 
 
 def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
     """Scores a label map.
 
     Args:
-        found: H × W, int32.
-        known: The image with its truth.
+        found: label map, H × W, int32.
+        known: image with its truth.
 
     Returns:
         F1 and AP at IoU 0.5, AP and PQ averaged over 0.50:0.05:0.95, count ratio, relative errors of D16, D50, D84
         (equivalent diameters by number), and medians over matched grains: absolute relative errors of diameter and
-        axes, and the angle between orientations, degrees. None where there is nothing to compare. And, by size of the
-        true grain, how many there are and how many of them are matched.
+        axes, and the angle between orientations, degrees. None if there is nothing to compare. Also, by size of the
+            true grain, the numbers of true and of matched grains.
     """
     true = known.labels
     if not known.cut_grains:
@@ -60,11 +60,11 @@ def figures(found: NDArray[np.int32], known: Known) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sums a system's figures of several images up.
+    """Summarises a system's figures of several images.
 
     Returns:
-        The means of everything that is a number, on how many images D50 is off by `WITHIN` at most, and the true and
-        the matched grains of each size class in all images together.
+        The means of all numbers, the number of images whose D50 is off by `WITHIN` at most, and the numbers of true and
+            of matched grains of each size class in all images.
     """
     errors = [row["d50_error"] for row in rows]
     within = sum(error is not None and abs(error) <= WITHIN for error in errors)
@@ -75,7 +75,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Means over images of everything that is a number; None where no image has one."""
+    """Returns the means over images of all numbers; None where no image has a number."""
     means: dict[str, float | None] = {}
     for key in (
         "f1",
@@ -90,7 +90,7 @@ def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "seconds",
     ):
         values = [row[key] for row in rows if row.get(key) is not None]
-        # Errors of either sign must not make up for each other.
+        # Errors of opposite sign must not cancel.
         values = [abs(value) for value in values] if key.startswith("d") else values
         means[key] = float(np.mean(values)) if values else None
     return means

@@ -32,12 +32,12 @@ class Known:
     """An image and its truth.
 
     Attributes:
-        name: What it is called in tables.
+        name: name in tables.
         group: `synthetic`, `photographs`, `real` or `coins`.
-        kind: Family, set, or what a photograph shows.
+        kind: family, set, or what a photograph shows.
         image: H × W × 3, uint8.
-        labels: H × W, int32; 0 is no grain.
-        cut_grains: Whether grains that touch the frame are in the truth.
+        labels: true label map, H × W, int32; 0 is no grain.
+        cut_grains: whether the truth has the grains that touch the frame.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Known:
 
 
 def synthetic(first_seed: int, count: int) -> Iterator[Known]:
-    """`count` images of 512 × 512 px, the families in turn."""
+    """Yields `count` images of 512 × 512 px, the families in turn."""
     for i, made in enumerate(in_turn(first_seed, count)):
         yield Known(f"{made.family} {first_seed + i}", "synthetic", made.family, made.image, made.labels)
 
 
 def photographs(folder: Path = PHOTOGRAPHS) -> Iterator[Known]:
-    """The team's annotated photographs, brought to the size that is served; none where the folder is absent."""
+    """Yields the team's annotated photographs, scaled to the size that is served; none if the folder is absent."""
     for path in sorted(folder.glob("*.json")):
         about = json.loads(path.read_text())
         each = annotated(folder / about["image"], read_labels(folder / about["labels"]))
@@ -75,12 +75,12 @@ def real(most: int, folder: Path = REAL) -> Iterator[Known]:
 
 
 def evenly(items: Sequence[T], most: int) -> list[T]:
-    """`most` of some items, evenly spaced; all where there are no more."""
+    """Returns at most `most` of the items, evenly spaced."""
     return [items[int((i + 0.5) * len(items) / most)] for i in range(most)] if len(items) > most else list(items)
 
 
 def coins() -> Known:
-    """scikit-image's Greek coins; their outlines are ellipses, fitted and checked by eye (coins.json)."""
+    """Returns scikit-image's Greek coins; their outlines are ellipses, fitted and checked by eye (coins.json)."""
     grey = skimage.data.coins()
     labels = np.zeros(grey.shape, np.int32)
     for number, (row, column, down, across, turn) in enumerate(json.loads(COINS.read_text()), start=1):

@@ -1,4 +1,4 @@
-"""The picture of named minerals: a section, its truth, and what was said."""
+"""The picture of named minerals: a section, its truth, and the classifier's names."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def draw(section: Section, labels: NDArray[np.int32], names: Sequence[str], path
     """Writes the picture as PNG, 180 mm wide.
 
     Args:
-        section: The image and its truth.
-        labels: H × W, int32; the outlines that were classified.
-        names: The n grains' classes.
-        path: Where.
+        section: image and its truth.
+        labels: label map of the classified outlines, H × W, int32.
+        names: classes of the n grains.
+        path: file to write.
     """
     panels = {
         "thin section (synthetic)": section.image,
@@ -58,7 +58,7 @@ def draw(section: Section, labels: NDArray[np.int32], names: Sequence[str], path
 
 
 def coloured(labels: NDArray[np.int32], names: Sequence[str]) -> NDArray[np.uint8]:
-    """A label map in the colours of its grains' classes, outlines and ground white; H × W × 3."""
+    """Returns a label map in the colours of its grains' classes, with outlines and ground white; H × W × 3."""
     palette = np.array([(1.0, 1.0, 1.0), *(to_rgb(COLOURS[name]) for name in names)])
     pixels = np.asarray(palette[labels] * 255, np.uint8)
     pixels[find_boundaries(labels, mode="inner")] = 255

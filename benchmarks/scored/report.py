@@ -1,4 +1,4 @@
-"""The HTML report: each image with the truth and what was found, worst first."""
+"""The HTML report: each image with its true and its found grains, worst first."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ h2{margin-bottom:.2em}"""
 
 
 def outlined(image: NDArray[np.uint8], labels: NDArray[np.int32], colour: tuple[int, int, int]) -> Image.Image:
-    """The image with the grains' outlines."""
+    """Returns the image with the grains' outlines."""
     picture = image.copy()
     picture[find_boundaries(labels, mode="inner")] = colour
     return Image.fromarray(picture)
 
 
 def picture_name(name: str, title: str) -> str:
-    """The file of an image's outlines."""
+    """Returns the file name of an image's outlines."""
     return "".join(c if c.isalnum() else "_" for c in name) + f"_{title}.jpg"
 
 
 def page(
     row: Mapping[str, Any], known: Known, maps: Mapping[str, NDArray[np.int32]], folder: Path
 ) -> tuple[float, str]:
-    """Writes an image's pictures; its F1 and its piece of HTML."""
+    """Writes an image's pictures; returns its F1 and its piece of HTML."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = []
     for title, labels in {"truth": known.labels, **maps}.items():
@@ -50,13 +50,13 @@ def page(
 
 
 def showcase(folder: Path, names: Sequence[str], systems: Mapping[str, str], path: Path) -> None:
-    """One picture of several images, each with the truth and what was found, from the report's own pictures.
+    """Writes one picture of several images, each with its true and its found grains, from the report's own pictures.
 
     Args:
-        folder: Of the report.
-        names: Of the images.
-        systems: Each system's name in the report, and its title in this picture.
-        path: Where to write it, JPEG.
+        folder: folder of the report.
+        names: names of the images.
+        systems: each system's name in the report, and its title in this picture.
+        path: JPEG file to write.
     """
     columns = {"truth": "truth", **systems}
     figure = Figure(figsize=(4.2 * len(columns), 3.3 * len(names)), layout="constrained")
@@ -65,7 +65,7 @@ def showcase(folder: Path, names: Sequence[str], systems: Mapping[str, str], pat
         for place, (system, title) in zip(row, columns.items(), strict=True):
             with Image.open(folder / picture_name(name, system)) as picture:
                 width, height = picture.size
-                # A piece of the same shape from the middle of each, small enough to see outlines.
+                # Cut a piece of the same shape from the middle of each, small enough to show outlines.
                 side = min(width, height, 520)
                 left, top = (width - side) // 2, (height - side) // 2
                 place.imshow(picture.crop((left, top, left + side, top + side * 3 // 4)))

@@ -1,7 +1,6 @@
-"""What is done without a neural network: a threshold or a gradient, then a watershed.
+"""Grains without a neural network: a threshold or a gradient, then a watershed.
 
-Two recipes from the textbooks, each with its parameters; the benchmark tunes both on training images and shows the
-better one.
+There are two textbook recipes with parameters; the benchmark tunes both on training images and shows the better one.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from skimage.segmentation import relabel_sequential, watershed
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to find grains.
+    """A recipe to find grains.
 
     Attributes:
         method: `distance`: local threshold, then the watershed of the distance to its edge; `gradient`: watershed of
             the gradient from where it is small, then the threshold to tell grains from ground.
-        smoothing: Of the image, standard deviation, px.
-        block: Neighbourhood of the local threshold, share of the image's longer side.
-        spacing: Least distance of two grains' middles, px.
-        bright: Grains are brighter than what separates them; otherwise darker.
+        smoothing: standard deviation of the image's smoothing, px.
+        block: neighbourhood of the local threshold, share of the image's longer side.
+        spacing: least distance of two grains' centres, px.
+        bright: whether grains are brighter than the ground between them; otherwise they are darker.
     """
 
     method: str
@@ -40,7 +39,7 @@ class Recipe:
     bright: bool
 
     def find(self, image: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Grains of an image (H × W × 3, uint8): H × W, int32."""
+        """Finds the grains of an image (H × W × 3, uint8); returns a label map, H × W, int32."""
         grey = gaussian(rgb2gray(image), self.smoothing)
         block = round(self.block * max(grey.shape)) // 2 * 2 + 1
         over = grey > threshold_local(grey, block, method="gaussian")
@@ -62,7 +61,7 @@ class Recipe:
 
 
 def recipes() -> Iterator[Recipe]:
-    """All combinations that are tried."""
+    """Yields all combinations to try."""
     for method, smoothing, block, spacing, bright in itertools.product(
         ("distance", "gradient"), (1.0, 2.0, 3.5), (0.06, 0.15, 0.4), (5, 9, 16), (True, False)
     ):

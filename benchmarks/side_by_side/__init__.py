@@ -1,1 +1,1 @@
-"""What benchmarks/serving.py is made of: two servers, the clients that load them, and what comes out."""
+"""Parts of benchmarks/serving.py: two servers, the clients that load them, and the results."""

@@ -21,15 +21,15 @@ def measure(image: Path, options: Mapping[str, Any], requests: int) -> dict[str,
     """Times the handler's three steps on one image.
 
     Args:
-        image: The image file.
-        options: Options of the request.
-        requests: How many are timed.
+        image: the image file.
+        options: options of the request.
+        requests: number of timed requests.
 
     Returns:
-        `seconds` of each, torch's number of `threads`, the number of `objects` found.
+        `seconds` of each request, torch's number of `threads`, the number of `objects` found.
 
     Raises:
-        Problem: The process failed.
+        Problem: the process failed.
     """
     command = [sys.executable, "-m", PIPELINE, str(image), "--options", json.dumps(dict(options))]
     done = subprocess.run(

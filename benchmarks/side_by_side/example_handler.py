@@ -1,10 +1,10 @@
-"""A TorchServe handler in the manner of TorchServe's own Segment Anything example, to compare with.
+"""A TorchServe handler like TorchServe's own Segment Anything example, for comparison.
 
-The example (`examples/large_models/segment_anything_fast` in pytorch/serve) is followed in what it does with a
-request: an image as bytes or base64 text that nobody checks, stock automatic masks one image at a time, and a
-pickle in base64 for an answer. Model and options are those of our own handler, given by the model config, so that
-what differs is the serving. Two things of the example are left out: its GPU-only build of Segment Anything, and
-its exchange of red and blue, with which it would look at another image than we do.
+The handler treats a request as the example (`examples/large_models/segment_anything_fast` in pytorch/serve) does: it
+takes an image as bytes or base64 text without checks, makes stock automatic masks one image at a time, and answers with
+a pickle in base64. Model and options are those of our own handler, given by the model config, so that only the serving
+differs. It leaves out two things of the example: its GPU-only build of Segment Anything, and its exchange of red and
+blue, which would make it segment a different image.
 
 TorchServe wants exactly one class here.
 """
@@ -35,7 +35,7 @@ class ExampleHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not ty
         settings = context.model_yaml_config["handler"]
         gpu = context.system_properties.get("gpu_id")
         device = torch.device("cuda", int(gpu)) if torch.cuda.is_available() and gpu is not None else "cpu"
-        # Straight into SAM's own modules: nothing that our handler does to them may reach this one.
+        # Load into SAM's own modules, since our handler's changes to them must not affect this one.
         sam = build_sam_tiny()
         sam.load_state_dict(torch.load(settings["checkpoint"], map_location="cpu", weights_only=True))
         self.generator = SamAutomaticMaskGenerator(
@@ -54,15 +54,15 @@ class ExampleHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not ty
         return images
 
     def inference(self, images: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
-        """The masks of the one image."""
+        """Makes the masks of the one image."""
         assert len(images) == 1, "one image at a time"
         masks: list[dict[str, Any]] = self.generator.generate(images[0])
         return masks
 
     def postprocess(self, masks: list[dict[str, Any]]) -> list[str]:
-        """The masks as base64 of a pickle."""
+        """Returns the masks as base64 of a pickle."""
         return [base64.b64encode(pickle.dumps(masks)).decode("ascii")]
 
     def describe_handle(self) -> dict[str, Any]:
-        """What the benchmark asks beforehand; the example has nothing like it."""
+        """Answers the benchmark's first question; the example has no such method."""
         return {"threads": torch.get_num_threads()}

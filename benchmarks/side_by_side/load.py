@@ -1,4 +1,4 @@
-"""One level of load: so many clients, so many requests, what came of them."""
+"""One level of load: a number of clients, a number of requests, and their answers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tools.problem import Problem
 from tools.process import tail
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-# How often the answers are counted: seldom, as the servers measured have the same cores.
+# Answers are counted seldom, since the measured servers use the same cores.
 _LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
 class Ask:
-    """The request that is sent again and again.
+    """The request that clients repeat.
 
     Attributes:
-        path: Path of its URL.
-        body: Its body.
-        content_type: Of the body.
+        path: path of the URL.
+        body: body of the request.
+        content_type: content type of the body.
     """
 
     path: str
@@ -38,13 +38,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer, as a client saw it.
+    """One answer, as the client received it.
 
     Attributes:
-        sent: When its request was sent, s since 1970.
-        seconds: From there to the answer's last byte.
-        bytes: Size of the answer.
-        failure: Why it does not count; None if it does.
+        sent: time when the request was sent, s since 1970.
+        seconds: time from then to the answer's last byte.
+        bytes: size of the answer.
+        failure: reason why the answer does not count; None if it counts.
     """
 
     sent: float
@@ -55,26 +55,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Level:
-    """What `clients` clients saw of one server."""
+    """The answers of one server to `clients` clients."""
 
     clients: int
     answers: Sequence[Answer]
 
     @property
     def latencies(self) -> list[float]:
-        """Seconds of the answers that count, in the order in which they were asked for."""
+        """Seconds of the answers that count, in the order of their requests."""
         answers = sorted(self.answers, key=lambda answer: answer.sent)
         return [answer.seconds for answer in answers if answer.failure is None]
 
     @property
     def images_per_second(self) -> float:
-        """Answers that count, over the time from the first request to the last answer."""
+        """Number of answers that count, divided by the time from the first request to the last answer."""
         began = min(answer.sent for answer in self.answers)
         ended = max(answer.sent + answer.seconds for answer in self.answers)
         return len(self.latencies) / (ended - began)
 
     def figures(self) -> dict[str, Any]:
-        """The level in numbers, ready for JSON."""
+        """Returns the level's figures, ready for JSON."""
         latencies = self.latencies
         return {
             "images_per_second": round(self.images_per_second, 5),
@@ -87,32 +87,32 @@ class Level:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that `share` of them do not exceed (nearest rank: a value that occurred)."""
+    """Returns the smallest value that `share` of the values do not exceed (nearest rank: a value that occurred)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def read_answers(lines: str) -> list[Answer]:
-    """Reads what the locustfile has written so far; a line half written is left for later."""
+    """Reads the answers that the locustfile has written so far; leaves a half-written line for later."""
     return [Answer(**json.loads(line)) for line in lines.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def run(
     host: str, ask: Ask, *, clients: int, requests: int, folder: Path, answered: Callable[[int], None] = lambda _: None
 ) -> Level:
-    """Loads a server with clients that wait for nothing but their answers.
+    """Loads a server with clients that only wait for their answers.
 
-    They run in a process of their own, since locust replaces Python's sockets and threads with gevent's.
+    The clients run in a separate process, since locust replaces Python's sockets and threads with gevent's.
 
     Args:
         host: URL of the server.
-        ask: What every client sends.
-        clients: How many there are.
-        requests: How many requests they send between them.
-        folder: For the files that locust reads and writes.
-        answered: Told the number of answers so far.
+        ask: request that every client sends.
+        clients: number of clients.
+        requests: number of requests in all.
+        folder: folder for the files that locust reads and writes.
+        answered: receives the number of answers so far.
 
     Raises:
-        Problem: Locust failed, or no answer counts.
+        Problem: locust failed, or no answer counts.
     """
     body, spec, written, log = (folder / name for name in ("body", "ask.json", "answers.jsonl", "locust.log"))
     body.write_bytes(ask.body)

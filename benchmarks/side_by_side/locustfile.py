@@ -1,4 +1,4 @@
-"""The clients: each sends the same request again as soon as its answer is there, until enough were sent.
+"""The clients: each repeats the same request as soon as it has an answer, until enough requests were sent.
 
     python -m locust -f benchmarks/side_by_side/locustfile.py --headless --host URL --users 4 --spawn-rate 4 \
         --ask ask.json --answers answers.jsonl
@@ -26,7 +26,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 class Client(HttpUser):
-    """One client; all of them draw from the same number of requests."""
+    """One client; all clients share one number of requests to send."""
 
     wait_time = constant(0)
     unsent = 0
@@ -39,7 +39,7 @@ class Client(HttpUser):
         """Sends one request and waits for its answer."""
         if Client.unsent == 0:
             raise StopUser
-        Client.unsent -= 1  # greenlets change over at input and output only, so never between these lines
+        Client.unsent -= 1  # greenlets switch only at input and output, so never between these lines
         self.client.post(Client.path, data=Client.body, headers={"Content-Type": Client.content_type})
 
 

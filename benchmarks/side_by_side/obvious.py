@@ -1,4 +1,4 @@
-"""The obvious design, to compare with: a Flask server that keeps jobs in its memory, a thread for each upload.
+"""The obvious design, for comparison: a Flask server that keeps jobs in its memory, with a thread for each upload.
 
 python -m benchmarks.side_by_side.obvious PORT INFERENCE_URL
 """
@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 
 
 def make_app(inference: str) -> Flask:
-    """Upload and poll, over a dictionary."""
+    """Makes a Flask app with upload and poll over a dictionary."""
     app = Flask(__name__)
     jobs: dict[str, dict[str, Any]] = {}
 

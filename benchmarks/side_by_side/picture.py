@@ -29,8 +29,8 @@ def draw(figures: Mapping[str, Any], path: Path) -> None:
     """Writes the picture as PNG, 200 dpi, 180 mm wide.
 
     Args:
-        figures: What benchmarks/serving.py writes as JSON.
-        path: Where.
+        figures: results of benchmarks/serving.py.
+        path: file to write.
     """
     levels: Sequence[Mapping[str, Any]] = figures["levels"]
     with rc_context(STYLE):

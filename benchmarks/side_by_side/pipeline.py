@@ -1,4 +1,4 @@
-"""The pipeline without TorchServe: the handler's three steps on one image, in a process that does nothing else.
+"""Times the pipeline without TorchServe: the handler's three steps on one image, in a process that does nothing else.
 
     python -m benchmarks.side_by_side.pipeline image.png --options '{"points_per_side": 12}' --requests 5
 
@@ -24,12 +24,12 @@ from tools.mar import ROOT
 from tools.stack import weights_file
 
 MODEL, VERSION = "sam_tiny", "1.0"
-# As many as the server answers before it is measured.
+# As many requests as the server answers before it is measured.
 WARM_UP = 2
 
 
 def context() -> Any:
-    """TorchServe's own context, filled as for a worker with the committed checkpoint and one request."""
+    """Returns TorchServe's own context, filled as for a worker with the committed checkpoint and one request."""
     config = yaml.safe_load((ROOT / "config" / f"{MODEL}.yaml").read_text())
     config["grainserve"]["checkpoint"] = str(weights_file(MODEL))
     metrics = MetricsCacheYamlImpl(config_file_path=str(ROOT / "config" / "metrics.yaml"))

@@ -1,6 +1,6 @@
-"""A model that sleeps in place of segmenting: an accelerator works, and the machine's own cores do not.
+"""A model that sleeps instead of segmenting, as if an accelerator worked while the machine's own cores are idle.
 
-Packed as a package of its own by `benchmarks/scaleout.py`; this file is its TorchServe entry.
+`benchmarks/scaleout.py` packs it as a separate package; this file is its TorchServe entry.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 SECONDS = 1.0
-"""What an image takes."""
+"""Seconds that an image takes."""
 METADATA: dict[str, Any] = {
     "timestamp": "2026-11-30T00:00:00Z",
     "processTime": SECONDS,
@@ -36,11 +36,11 @@ METADATA: dict[str, Any] = {
     },
     "warnings": [],
 }
-"""The parts of a result that dispatchers check, without its image id and version."""
+"""The parts of a result that dispatchers check, without image id and version."""
 
 
 class Sleeper:
-    """TorchServe entry: an answer without grains, later."""
+    """TorchServe entry that answers without grains after the sleep."""
 
     def initialize(self, context: Any) -> None:
         properties = context.manifest["model"]

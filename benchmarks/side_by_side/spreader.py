@@ -1,4 +1,4 @@
-"""What a Kubernetes Service does: each connection goes to one of its pods, drawn at random."""
+"""An imitation of a Kubernetes Service: each connection goes to a server drawn at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 
 class Spreader:
-    """Forwards connections on a port of loopback to ports of loopback."""
+    """Forwards connections from one loopback port to others."""
 
     def __init__(self, port: int, targets: Sequence[int]) -> None:
         self.port = port
@@ -42,12 +42,12 @@ class Spreader:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copies one way until its end."""
+    """Copies one direction until its end."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
     except OSError:
-        pass  # one of the two hung up: so does the other
+        pass  # one side hung up, so the other side does too
     finally:
         writer.close()

@@ -1,4 +1,4 @@
-"""The two servers, each a real TorchServe with one worker, and what one asks of them."""
+"""The two servers, each a real TorchServe with one worker, and their requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tools.stack import Ports, Stack, TorchServe, weights_file
 MODEL = "sam_tiny"
 EXAMPLE = "sam_example"
 AS_THEY_ARE = {"mode": "masks", "min_area": 0, "max_area_fraction": 1}
-"""Options with which our answer holds the masks of stock SAM, not the grains made of them."""
+"""Options with which our answer holds stock SAM's masks, not the grains made from them."""
 
 _ARCHIVER = "from model_archiver.model_packaging import generate_model_archive; generate_model_archive()"
 _PATIENCE_S = 600.0
@@ -36,12 +36,12 @@ class System:
     """One of the two, running.
 
     Attributes:
-        name: As tables and pictures call it.
-        server: Its TorchServe.
-        model: The model's name there.
-        ask: The image, as this system wants to be asked.
-        ask_masks: The same, but for SAM's masks as they are.
-        count: Number of objects in an answer.
+        name: name in tables and pictures.
+        server: TorchServe of this system.
+        model: name of the model there.
+        ask: request with the image in this system's form.
+        ask_masks: request for SAM's plain masks.
+        count: number of objects in an answer.
     """
 
     name: str
@@ -52,13 +52,13 @@ class System:
     count: Callable[[bytes], int]
 
     def warm_up(self) -> dict[str, int]:
-        """Asks twice, before anything is timed.
+        """Sends two requests before anything is timed.
 
         Returns:
             Numbers of `masks` and of `objects` found.
 
         Raises:
-            Problem: The answer is an error.
+            Problem: the answer is an error.
         """
         return {"masks": self._answer(self.ask_masks), "objects": self._answer(self.ask)}
 
@@ -70,7 +70,7 @@ class System:
         return self.count(answer.content)
 
     def threads(self) -> int | None:
-        """Torch's number of threads in the worker; None if its handler does not tell."""
+        """Returns torch's number of threads in the worker; None if its handler does not tell."""
         url = f"{self.server.management}/models/{self.model}/1.0"
         (description,) = requests.get(url, params={"customized": "true"}, timeout=60).json()
         told = description.get("customizedMetadata") or {}
@@ -82,7 +82,7 @@ class System:
 
 @contextmanager
 def ours(folder: Path, image: bytes, options: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[System]:
-    """Our handler and its storage, as `make serve` starts them."""
+    """Starts our handler and its storage, as `make serve` does."""
     with Stack(
         folder,
         model=MODEL,
@@ -97,7 +97,7 @@ def ours(folder: Path, image: bytes, options: Mapping[str, Any], say: Callable[[
 
 @contextmanager
 def example(folder: Path, image: bytes, options: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[System]:
-    """A TorchServe, configured as ours, with a handler in the manner of its example."""
+    """Starts a TorchServe, configured as ours, with a handler like its example's."""
     archive = pack_example(folder, weights_file(MODEL), options)
     with TorchServe(
         model_store=folder / "model_store",
@@ -112,7 +112,7 @@ def example(folder: Path, image: bytes, options: Mapping[str, Any], say: Callabl
 
 
 def ask_ours(image: bytes, options: Mapping[str, Any]) -> Ask:
-    """A form: the image and a field for each option."""
+    """Makes a form with the image and a field for each option."""
     form = {name: str(value) for name, value in options.items()}
     prepared = requests.Request("POST", "http://host/", files={"image": image}, data=form).prepare()
     assert isinstance(prepared.body, bytes)
@@ -120,17 +120,17 @@ def ask_ours(image: bytes, options: Mapping[str, Any]) -> Ask:
 
 
 def count_ours(answer: bytes) -> int:
-    """Grains in an answer of ours."""
+    """Counts the grains in one of our answers."""
     return len(json.loads(answer)["segmentedObjects"])
 
 
 def ask_example(image: bytes) -> Ask:
-    """The image as base64 text; the example takes no options from a request."""
+    """Makes a request with the image as base64 text; the example takes no options from a request."""
     return Ask(f"/predictions/{EXAMPLE}", base64.b64encode(image), "text/plain")
 
 
 def count_example(answer: bytes) -> int:
-    """Masks in an answer of the example, which whoever reads it has to trust: a pickle may run anything."""
+    """Counts the masks in an answer of the example, which must be trusted: a pickle can run any code."""
     return len(pickle.loads(base64.b64decode(answer)))
 
 
@@ -138,12 +138,12 @@ def pack_example(folder: Path, checkpoint: Path, options: Mapping[str, Any]) -> 
     """Packs the example's archive with torch-model-archiver, as its README does.
 
     Args:
-        folder: Where the archive and its model config are written.
-        checkpoint: The checkpoint, which the worker reads from its place.
-        options: Of `SamAutomaticMaskGenerator`, for every request.
+        folder: folder for the archive and its model config.
+        checkpoint: checkpoint file, which the worker reads from there.
+        options: options of `SamAutomaticMaskGenerator`, for every request.
 
     Raises:
-        Problem: The archiver refuses.
+        Problem: the archiver refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "model-config.yaml"
@@ -156,7 +156,7 @@ def pack_example(folder: Path, checkpoint: Path, options: Mapping[str, Any]) -> 
         *(sys.executable, "-c", _ARCHIVER, "--model-name", EXAMPLE, "--version", "1.0", "--runtime", "python"),
         *("--handler", str(handler), "--config-file", str(config), "--export-path", str(folder)),
     ]
-    # It works in <temporary folder>/<model name>, where another run of it may work too.
+    # The archiver works in <temporary folder>/<model name>, where another run may work too.
     environment = {**os.environ, "TMPDIR": str(folder)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -51,6 +51,8 @@ class Result(ResultData):
         format: str | None = None,  # noqa: A002 - as Pillow calls it
         image: ImageSource | None = None,
         csv_dialect: str = "excel",
+        *,
+        edge_correction: bool = True,
     ) -> None:
         """Writes the result as a file for another program; docs/exports.md lists the formats.
 
@@ -59,6 +61,7 @@ class Result(ResultData):
             format: `csv`, `parquet`, `geojson`, … (`exports.formats.FormatName`); None takes it from the path's ending.
             image: the image: an overlay is drawn on it, and COCO's JSON names it.
             csv_dialect: dialect of CSV; see `to_csv`.
+            edge_correction: whether sizes and statistics are corrected for the frame; see `stands_for`.
 
         Raises:
             InvalidOption: there is no such format or dialect, or the path's ending names none.
@@ -67,4 +70,4 @@ class Result(ResultData):
         """
         from grainserve.exports import formats  # noqa: PLC0415
 
-        formats.write(self, path, format, image, csv_dialect)
+        formats.write(self, path, format, formats.Choices(image, csv_dialect, edge_correction))

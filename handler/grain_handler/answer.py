@@ -1,4 +1,4 @@
-"""What was found → the JSON of the wire contract."""
+"""A segmentation → the JSON of the wire contract."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ def render(
     """Writes the answer to one request.
 
     Args:
-        found: Its grains.
-        config: The model's.
-        checkpoint: The model's.
-        classifier: What named the classes, where one did.
-        seed_head: The file that predicts seeds, where it is not the checkpoint.
+        found: objects found for the request.
+        config: model config of the worker.
+        checkpoint: checkpoint of the model.
+        classifier: classifier that named the classes; None if the request's label did.
+        seed_head: file of the seed head; None if the model has none.
 
     Returns:
-        HTTP status and JSON (UTF-8). Never NaN: a number that is not finite raises ValueError here.
+        HTTP status and JSON (UTF-8).
 
     Raises:
-        AnswerTooLarge: TorchServe would not take it.
+        AnswerTooLarge: the answer is longer than the model config allows.
+        ValueError: a number is not finite; JSON has no NaN.
     """
     body = _dump(_result(found, config, checkpoint, classifier, seed_head))
     if len(body) > config.max_answer_bytes:
@@ -49,17 +50,17 @@ def render(
 
 
 def error(found: RequestError) -> tuple[int, bytes]:
-    """Writes the error that a request gets, with its HTTP status."""
+    """Writes the answer to a request that failed: HTTP status and JSON (UTF-8)."""
     return found.status, _dump({"error": {"code": found.code, "message": found.message}})
 
 
 def origin(file: Checkpoint) -> dict[str, str | None]:
-    """Which file this is, and which content."""
+    """Returns a file's URI, generation and CRC32C, as the answer has them."""
     return {"uri": file.uri, "generation": file.generation, "crc32c": file.crc32c}
 
 
 def about(classifier: Classifier) -> dict[str, Any]:
-    """Which classifier this is, which classes it tells apart, and how sure it must be."""
+    """Returns a classifier's file, its classes, and its threshold, as the answer has them."""
     return origin(classifier.file) | {"classes": classifier.classes, "threshold": classifier.threshold}
 
 
@@ -105,10 +106,11 @@ def _result(
             },
             "options": options.model_dump(),
             "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
-            # Only where it was asked for, as the trace id: clients of before 2026-12-01 do not know it.
+            # Only for requests that name a frame: clients from before 2026-12-01 do not know it.
             **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
+            # Only for requests with prompts, which may send it in the image's place.
             **({"imageDigest": request.image_digest} if request.prompts else {}),
-            # Only where it was asked for: clients of before 2026-11-22 do not know it.
+            # Only for requests with a trace: clients from before 2026-11-22 do not know it.
             **({"traceId": request.trace_id} if request.trace_id else {}),
         },
         "segmentedObjects": [
@@ -131,7 +133,7 @@ def _result(
 
 
 def _asked(found: Segmentation, checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """What the masks of prompts have besides: SAM's own scores, and a token to refine each."""
+    """Lists the additional keys of prompted masks: SAM's own scores, and a token to refine each."""
     request = found.request
     if not request.prompts:
         return [{}] * len(found.masks)
@@ -147,7 +149,7 @@ def _asked(found: Segmentation, checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _prompts(found: Segmentation) -> dict[str, Any]:
-    """The ids of each prompt's masks, the best first; nothing where there were no prompts."""
+    """Lists the ids of each prompt's masks, the best first; empty without prompts."""
     if not found.request.prompts:
         return {}
     numbers = count(1)

@@ -1,7 +1,7 @@
-"""What can be wrong with a request, and the HTTP status that says so.
+"""The errors of a request, each with its HTTP status, and the errors that keep a worker from starting.
 
-Every error becomes `{"error": {"code": …, "message": …}}`; the message names what was wrong, the limit, and
-what to do about it.
+Every request error becomes `{"error": {"code": …, "message": …}}`. The message names the fault, the limit, and what to
+do about it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ class RequestError(Exception):
 
     Attributes:
         status: HTTP status of the answer.
-        code: Stable name of the error, for programs.
-        image_id: The image it is about, as far as it is known.
+        code: stable name of the error, for programs.
+        image_id: image id of the request; empty if it is not known.
     """
 
     status = 500
@@ -22,7 +22,7 @@ class RequestError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for people."""
+        """The error's text for people."""
         return str(self)
 
 
@@ -155,7 +155,7 @@ class AnswerTooLarge(RequestError):
 
 
 class InternalError(RequestError):
-    """A fault of ours, met while one image was worked on; the log has its traceback."""
+    """A fault of ours in the work on one image; the log has its traceback."""
 
     status, code = 500, "internal_error"
 
@@ -177,4 +177,4 @@ class ClassifierError(Exception):
 
 
 class DeviceError(Exception):
-    """There is no GPU and there must be one; the worker does not start."""
+    """A GPU that is required and cannot be used; the worker does not start."""

@@ -1,4 +1,4 @@
-"""The prompt: what SAM is asked about one object."""
+"""The prompt: points, a box or a mask for which SAM returns masks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from grain_handler.masks import Mask
 
 @dataclass(frozen=True)
 class Prompt:
-    """Points, a box, a mask to refine: any of them, at least one.
+    """Points, a box, a mask to refine: any of them, and at least one.
 
     Attributes:
-        points: k × 2, (x, y) in px of the image, float64.
-        labels: k, 1 in the object, 0 outside it.
-        box: Left, top, right, bottom, px of the image, float64; right and bottom are those after the last pixel.
-        mask: The mask to refine: pixels, or the answer to an earlier prompt.
-        multimask: Three masks (whole, part, subpart) instead of one.
+        points: (x, y) of k points in px of the image, k × 2, float64.
+        labels: labels of the points, k, int64; 1 is in the object, 0 outside it.
+        box: left, top, right and bottom, px of the image, float64, half-open; None if there is no box.
+        mask: mask to refine: pixels, or the answer to an earlier prompt; None if there is none.
+        multimask: True for three masks (whole, part, subpart), False for one.
     """
 
     points: NDArray[np.float64]
@@ -33,12 +33,12 @@ class Prompt:
 class Earlier:
     """A mask that answered an earlier prompt.
 
-    SAM refines a mask by its logits, and a little noise on them moves the outcome a lot; so they are not sent about:
-    the earlier prompt is asked again.
+    SAM refines a mask by its logits, and a little noise on them changes the outcome a lot. So logits are not sent: the
+    earlier prompt is decoded again.
 
     Attributes:
-        prompt: What was asked.
-        number: Which of the decoder's masks it was, from 0.
+        prompt: the earlier prompt.
+        number: index of the mask among the decoder's masks for that prompt, from 0.
     """
 
     prompt: Prompt

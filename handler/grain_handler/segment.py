@@ -1,4 +1,4 @@
-"""One request → its objects: masks found, pixels settled, grains measured."""
+"""One request → its objects: masks are found, pixels are settled, grains are measured."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Found:
     """SAM's masks of one image.
 
     Attributes:
-        request: The request they are for.
-        masks: Masks in the request's frame, which may overlap.
-        seconds: Time taken so far, s.
+        request: request that the masks answer.
+        masks: masks placed in the request's frame; they may overlap.
+        seconds: time taken so far, s.
     """
 
     request: Request
@@ -39,7 +39,7 @@ class FoundByPrompts(Found):
     """SAM's masks of the prompts on one image.
 
     Attributes:
-        answers: The masks (all of them `masks`, too) of each prompt, the best first; none that is empty.
+        answers: masks of each prompt, which are all in `masks`, too, the best first and without empty ones.
     """
 
     answers: Sequence[Sequence[Answered]] = field(kw_only=True)
@@ -47,15 +47,16 @@ class FoundByPrompts(Found):
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found in one image.
+    """The objects found in one image.
 
     Attributes:
-        request: The request answered.
-        masks: The objects' masks, placed in the whole image; in mode `grains` they do not overlap.
-        properties: Their measurements, in the same order and placed so too.
-        classes: Their classes, in the same order.
-        seconds: Time taken, s.
-        answers: What each prompt was answered, where there were prompts: as many masks in all, in the same order.
+        request: request that the objects answer.
+        masks: masks of the objects, placed in the whole image; in mode `grains` they do not overlap, unless prompts
+            asked for them.
+        properties: measurements of the objects, in the same order, placed in the whole image.
+        classes: classes of the objects, in the same order.
+        seconds: time taken, s.
+        answers: answered masks of each prompt, all together in the order of `masks`; empty without prompts.
     """
 
     request: Request
@@ -70,9 +71,9 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
     """Makes the automatic masks of one image.
 
     Args:
-        generator: The model.
-        request: Image and options.
-        embedding: The image's, where it has been made already.
+        generator: mask generator of the model.
+        request: image and options.
+        embedding: embedding of the request's frame, if it has been made already.
 
     Returns:
         The masks; none is a valid answer.
@@ -89,9 +90,9 @@ def find_prompted(
     """Makes the masks of all prompts on some images together.
 
     Args:
-        predictor: The model.
-        requests: Images and prompts.
-        embeddings: The images'.
+        predictor: predictor of the model.
+        requests: requests with images and prompts.
+        embeddings: embeddings of the images.
     """
     began = time.perf_counter()
     asked = [
@@ -110,12 +111,17 @@ def find_prompted(
 
 
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
-    """Settles which pixels belong to which object, measures the objects and names their classes."""
+    """Settles which pixels belong to which object, measures the objects and names their classes.
+
+    Args:
+        found: masks of the image.
+        classifier: classifier that names the classes; None gives every object the request's label.
+    """
     began = time.perf_counter()
     options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
     answers = found.answers if isinstance(found, FoundByPrompts) else ()
-    if answers:  # whoever asked for a mask gets it, whatever its size and whatever others overlap it
+    if answers:  # every prompted mask is answered, whatever its size and whatever overlaps it
         masks = found.masks
         properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
     elif options.mode == "grains":
@@ -135,13 +141,20 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
 
 
 def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:
-    """Makes the label map of an image of height × width px that a request's options ask for."""
+    """Makes the label map that a request's options ask for.
+
+    Args:
+        masks: SAM's masks, which may overlap.
+        options: options of the request.
+        height: height of the frame, px.
+        width: width of the frame, px.
+    """
     painted = label_map(masks, height, width, options.min_area, options.max_area_fraction)
     return fill_gaps(painted) if options.fill else painted
 
 
 def mask_settings(options: Options, height: int, width: int) -> MaskSettings:
-    """What a request's options ask of SAM, for an image of height × width px."""
+    """Returns the mask settings that a request's options ask for, for a frame of height × width px."""
     adaptive = options.points == "adaptive"
     side = options.points_per_side
     return MaskSettings(

@@ -31,10 +31,13 @@ from grain_handler.worker.model_config import ModelConfig
 
 
 class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not typed
-    """One worker's model; every list below has one item a request, errors in the places of values."""
+    """The handler of one worker's model.
+
+    A list that goes from method to method has one item for each request; an error takes the place of a value.
+    """
 
     def initialize(self, context: Any) -> None:
-        """Fetches the checkpoint and loads the model; a failure here stops the worker with its reason."""
+        """Fetches the checkpoint and loads the model; an error stops the worker, and gives the reason."""
         keep_freed_memory()
         self.context = context
         self.config = ModelConfig.read(context)
@@ -66,7 +69,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         self.initialized = True
 
     def _embedding_cache(self) -> EmbeddingCache | None:
-        """What keeps embeddings; None where the model config keeps none."""
+        """Makes the embedding cache; None if the model config keeps no embeddings."""
         if not self.config.embedding_cache_mib:
             return None
         files = [file.crc32c for file in (self.checkpoint, self.package, self.seeds) if file]
@@ -76,7 +79,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return EmbeddingCache(model, device, mib, shared, self.metrics.embedded)
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
-        """Request rows → images and options."""
+        """Reads images, options and prompts from TorchServe's rows."""
         context, defaults, checkpoint = self.context, self.config.defaults, self.checkpoint.crc32c
         find = self.embeddings.find if self.embeddings else None
         self.metrics.batch(len(rows))
@@ -86,12 +89,12 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             return self.timed("decode", parse, row, headers, request_id, defaults, checkpoint, find)
 
         requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
-        # One that failed by a fault of ours has no id of its own.
+        # A request that failed by a fault of ours has no image id.
         self.image_ids = [request.image_id or context.get_request_id(i) for i, request in enumerate(requests)]
         return requests
 
     def inference(self, requests: list[Request | RequestError]) -> list[Found | RequestError]:
-        """Images → SAM's masks."""
+        """Finds SAM's masks in the images."""
         embedded = self._embed(requests)
         prompted = iter(self._answer_prompts(embedded))
         return [
@@ -102,7 +105,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         ]
 
     def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
-        """Requests with their embeddings, which are made together: what goes wrong there, all have gone wrong."""
+        """Pairs requests with their embeddings, which are made together, so an error there is the error of all."""
         images = [request for request in requests if isinstance(request, Request)]
         if not images:
             return [(request, None) for request in requests]
@@ -120,7 +123,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
     def _answer_prompts(
         self, embedded: list[tuple[Request | RequestError, Embedding | None]]
     ) -> list[Found | RequestError]:
-        """What those of the requests that have prompts are answered, together: what goes wrong, all have gone wrong."""
+        """Answers all requests that have prompts together, so an error there is the error of all."""
         asked = [
             (request, made) for request, made in embedded if isinstance(request, Request) and request.prompts and made
         ]
@@ -138,7 +141,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return self.timed("masks", find_masks, self.generator, request, embedding)
 
     def postprocess(self, found: list[Found | RequestError]) -> list[bytes]:
-        """Masks → measured grains, as JSON, with the HTTP status of each."""
+        """Measures the grains and writes the answers, JSON, each with its HTTP status."""
         bodies = []
         for i, (item, image_id) in enumerate(zip(found, self.image_ids, strict=True)):
             outcome = attempt(item, self._measure, image_id)
@@ -165,11 +168,11 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return rendered
 
     def explain_handle(self, requests: list[Request | RequestError], _rows: Any) -> list[bytes]:
-        """A batch whose first row came to /explanations; each row has its own answer all the same."""
+        """Answers a batch whose first row came to /explanations; each row gets its own answer all the same."""
         return self.postprocess(self.inference(requests))
 
     def describe_handle(self) -> dict[str, Any]:
-        """What `GET /models/{model}?customized=true` tells about this worker."""
+        """Describes this worker, for `GET /models/{model}?customized=true`."""
         return {
             "model": self.config.model,
             "version": self.config.version,
@@ -181,7 +184,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),
-            "pid": os.getpid(),  # tells which worker has got through its queue, when a version is drained
+            "pid": os.getpid(),  # tells which worker has emptied its queue when a version is drained
             "defaults": self.defaults.model_dump(),
             "torch": torch.__version__,
             "python": sys.version.split()[0],

@@ -1,4 +1,4 @@
-"""A small model beside sam_tiny, for what TorchServe itself does: it answers which code and version it is."""
+"""A small model beside sam_tiny to test TorchServe itself: it answers with its code and version."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Probe(BaseHandler):
 
 @pytest.fixture(scope="session")
 def pack_probe(tmp_path_factory: pytest.TempPathFactory) -> Pack:
-    """Packs a version of `probe`, or of a model so named: a changed copy of the handler, with an entry of its own."""
+    """Packs a version of `probe`, or of another name: a changed copy of the handler with its own entry."""
 
     def pack(
         version: str,
@@ -78,12 +78,12 @@ def pack_probe(tmp_path_factory: pytest.TempPathFactory) -> Pack:
 
 @pytest.fixture
 def server(stack: Stack) -> Iterator[TorchServe]:
-    """The TorchServe of the stack; versions of `probe` that a test leaves behind are deleted."""
+    """The stack's TorchServe; deletes versions of `probe` that a test leaves behind."""
     yield stack.torchserve
     management = f"{stack.torchserve.management}/models/probe"
     while requests.get(management, timeout=10).ok:
         listed = requests.get(f"{management}/all", timeout=10).json()
-        # The default version can only go last.
+        # The default version can only be deleted last.
         default = requests.get(management, timeout=10).json()[0]["modelVersion"]
         versions = [each["modelVersion"] for each in listed]
         for version in sorted(versions, key=lambda each: each == default):

@@ -1,4 +1,4 @@
-"""What docs/classes.md does, with a real worker: tables of results, a classifier learnt from them, classes named."""
+"""The steps of docs/classes.md with a real worker: tables of results, a classifier trained on them, classes named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def analyzed(stack: Stack, shown: Section, rest: str = "") -> Result:
 
 
 def minerals(result: Result, shown: Section) -> list[str]:
-    """What a person would say of each grain, "" where it is none."""
+    """Returns the class that a person would give each grain; "" for none."""
     names = np.array(["", *shown.minerals])
     centres = [grain.properties["centroid"] for grain in result.grains]
     return [str(names[shown.labels[int(at["y"]), int(at["x"])]]) for at in centres]

@@ -1,4 +1,4 @@
-"""What the GCS emulator does as GCS does, where our code counts on it, and where it differs."""
+"""Checks where the GCS emulator behaves as GCS does, as far as our code relies on it, and where it differs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_compare_and_swap_loses_no_increment(bucket: Bucket) -> None:
                 value = int(blob.download_as_bytes(if_generation_match=blob.generation))
                 blob.upload_from_string(str(value + 1), if_generation_match=blob.generation)
             except (PreconditionFailed, NotFound):
-                # NotFound: what the emulator says to a read of a generation that has passed.
+                # NotFound is the emulator's answer to a read of a generation that was replaced.
                 continue
             return
 
@@ -63,7 +63,7 @@ def test_compare_and_swap_loses_no_increment(bucket: Bucket) -> None:
 
 
 def test_generation_preconditions_of_a_delete_are_not_enforced(bucket: Bucket) -> None:
-    # GCS refuses this with 412: what counts on it cannot be tested here.
+    # GCS refuses this with 412; code that relies on it cannot be tested here.
     blob = bucket.blob("pending")
     blob.upload_from_string("")
     passed = blob.generation
@@ -73,7 +73,7 @@ def test_generation_preconditions_of_a_delete_are_not_enforced(bucket: Bucket) -
 
 
 def test_metageneration_preconditions_are_not_enforced(bucket: Bucket) -> None:
-    # GCS refuses this: no code may count on it.
+    # GCS refuses this, so no code may rely on it.
     bucket.blob("image").upload_from_string("one")
     bucket.blob("image").upload_from_string("two", if_metageneration_match=99)
 
@@ -132,10 +132,10 @@ def test_what_a_killed_emulator_left_half_written_is_made_good(tmp_path: Path) -
         for name in ("jobs/one.json", "jobs/two.json", "pending/one"):
             bucket.blob(name).upload_from_string(b"{}")
         generation = bucket.get_blob("jobs/one.json").generation
-        # As it is between two steps of a write: without attributes, and with the file of a trial.
+        # The state between two steps of a write: without attributes, and with a temporary file.
         os.removexattr(emulator.root / "jobs" / "jobs" / "one.json", "user.metadata")
         (emulator.root / "jobs" / "pending" / ".two1563178130").touch()
-        # GCS has no such state. An emulator that stands it needs no mending.
+        # GCS has no such state. An emulator that tolerates it needs no repair.
         for prefix in ("jobs/", "pending/"):
             with pytest.raises(NotFound):
                 list(bucket.list_blobs(prefix=prefix))

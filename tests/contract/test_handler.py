@@ -1,6 +1,6 @@
 """The HTTP contract, against a real TorchServe with the real sam_tiny from the emulator.
 
-A coarse grid keeps these requests short; what the grid finds is not their subject.
+A coarse grid keeps these requests short; the found grains do not matter here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def ask(stack: Stack, image: bytes = PNG, rest: str = "", **options: Any) -> req
 
 
 def result(answer: requests.Response) -> dict[str, Any]:
-    """The result of a request that must have succeeded, checked against the wire contract."""
+    """Returns the result of a request that must have succeeded, after checking it against the wire contract."""
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "application/json"
     found: dict[str, Any] = answer.json()
@@ -59,7 +59,7 @@ def assert_error(answer: requests.Response, status: int, code: str) -> None:
 
 
 def test_raw_bytes_as_curl_sends_them(stack: Stack) -> None:
-    """The README's curl; also the only request here on the model's own grid."""
+    """Sends the README's curl command; this is also the only request here with the model's own points."""
     found = result(requests.put(url(stack), data=PNG, timeout=TIMEOUT))
     image = found["metadata"]["image"]
     assert image == {"width": 200, "height": 160, "format": "PNG", "mode": "RGB", "bytes": len(PNG)}
@@ -183,7 +183,7 @@ def test_wrong_options(stack: Stack, options: dict[str, Any], code: str) -> None
 def test_numbers_that_are_not_finite(stack: Stack, value: str) -> None:
     body = f'{{"image": "{BASE64}", "um_per_px": {value}}}'
     answer = requests.post(url(stack), data=body, headers={"Content-Type": "application/json"}, timeout=TIMEOUT)
-    # TorchServe's own JSON reader may refuse them first; either way the request is refused and named.
+    # TorchServe's own JSON reader may refuse them first; either way the refusal names the reason.
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]["code"] in ("invalid_json", "invalid_option")
     assert_error(ask(stack, um_per_px=value), 422, "invalid_option")

@@ -24,8 +24,8 @@ from tools import ports
 from tools.mar import ROOT
 
 SECONDS, LONG = 1.0, 30.0
-# Without torch or the rest of the handler, so that its workers start in a moment; the whole handler is run in the image
-# (tools/image_test.py), and what it logs is tested in tests/unit/handler/worker/test_logs.py.
+# This handler has no torch, so its workers start in a moment. tools/image_test.py runs the whole handler in the image,
+# and tests/unit/handler/worker/test_logs.py tests its log.
 ENTRY = f"""
 import json
 import os
@@ -50,7 +50,7 @@ WORKERS = 2
 
 @dataclass
 class Container:
-    """The processes of a container, without its walls."""
+    """The processes of a container, without isolation."""
 
     process: subprocess.Popen[bytes]
     inference: str
@@ -140,7 +140,7 @@ def test_requests_in_flight_and_late_ones_are_answered_before_the_end(container:
     }
 
     with ThreadPoolExecutor(9) as pool:
-        # An odd number, so that at the end one worker is idle and the other is not.
+        # An odd number, so that at the end one worker is idle and the other is busy.
         answers = [pool.submit(container.predict, f"image-{i}") for i in range(7)]
         while container.management.requests_taken() < 7:
             time.sleep(0.05)
@@ -171,7 +171,7 @@ def test_requests_in_flight_and_late_ones_are_answered_before_the_end(container:
 
 @pytest.mark.parametrize("container", [{"GRAINSERVE_DRAIN_SECONDS": "3"}], indirect=True)
 def test_a_request_that_outlasts_the_drain_is_no_drain(container: Container) -> None:
-    """Nothing is queued, and one of two workers says nothing."""
+    """The queue is empty, and one of two workers does not answer."""
     wait_until_loaded(container)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(container.predict, "long")

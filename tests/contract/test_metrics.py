@@ -1,4 +1,4 @@
-"""What a real TorchServe offers to Prometheus after real requests."""
+"""Checks the metrics of a real TorchServe after real requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PNG = encoded(gradient(), "PNG")
 
 
 class Scrape:
-    """One look at /metrics. The names are read as they stand there: some libraries put `_total` behind counters'."""
+    """One scrape of /metrics. It keeps names as they are, while some libraries append `_total` to counters."""
 
     def __init__(self, stack: Stack) -> None:
         text = requests.get(f"{stack.torchserve.metrics}/metrics", timeout=30).text
@@ -28,13 +28,13 @@ class Scrape:
         ]
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of a name's samples with these labels."""
+        """Returns the sum of a name's samples with these labels."""
         return sum(value for found, given, value in self.samples if found == name and labels.items() <= given.items())
 
 
 @pytest.fixture
 def after(stack: Stack) -> Callable[[Scrape, str], Scrape]:
-    """Looks until a figure has moved: a worker's lines come through a pipe of their own, after its answers."""
+    """Scrapes until a metric has changed: a worker's lines come through a separate pipe, after its answers."""
 
     def look(before: Scrape, name: str) -> Scrape:
         deadline = time.monotonic() + 30
@@ -72,7 +72,7 @@ def test_stages_grains_and_batches_are_histograms_of_model_and_version(
 
 
 def test_buckets_are_what_docs_metrics_says(stack: Stack) -> None:
-    """Grains are counted in thousands because these cannot be chosen."""
+    """Grains are counted in thousands because these buckets are fixed."""
     edges = {given["le"] for name, given, _ in Scrape(stack).samples if name == "grainserve_stage_seconds_bucket"}
     assert sorted(float(edge) for edge in edges) == [
         *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
@@ -95,12 +95,12 @@ def test_the_checkpoint_was_downloaded_once_and_timed(stack: Stack) -> None:
 
 
 def test_waiting_and_answering_are_torchserves_own_counters(stack: Stack) -> None:
-    """Requests count when they come, both times when they are answered; the second one includes the first."""
+    """Requests are counted when they arrive, both times when they are answered; the second time includes the first."""
     before = Scrape(stack)
     assert ask(stack, PNG).status_code == 200
     seen = Scrape(stack)
     names = ("ts_inference_requests_total", "ts_queue_latency_microseconds", "ts_inference_latency_microseconds")
-    # Of a request that names no version it is "default", whichever that is.
+    # For a request without a version it is "default", whichever version that is.
     labels = {"model_name": "sam_tiny", "model_version": "default"}
     requests_, queue, inference = (seen.value(name, **labels) - before.value(name, **labels) for name in names)
     assert requests_ == 1

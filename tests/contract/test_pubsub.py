@@ -1,4 +1,4 @@
-"""News of jobs through Google's own Pub/Sub emulator, where `gcloud` has it."""
+"""Announcements of jobs through Google's own Pub/Sub emulator, if `gcloud` has it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOUR = 3600.0
 
 @pytest.fixture(scope="session")
 def pubsub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an emulator; a JVM that takes some seconds to start."""
+    """Address of a Pub/Sub emulator, a JVM that takes some seconds to start."""
     if GCLOUD is None:
         pytest.skip("no gcloud, and so no Pub/Sub emulator")
     folder = tmp_path_factory.mktemp("pubsub")
@@ -66,13 +66,13 @@ def listens(port: int) -> bool:
 
 @pytest.fixture
 def news(pubsub: str, monkeypatch: pytest.MonkeyPatch) -> Notifications:
-    """A topic of its own, named by GRAINSERVE_PUBSUB."""
+    """A fresh topic, named by GRAINSERVE_PUBSUB."""
     topic = f"projects/test/topics/jobs-{uuid.uuid4().hex}"
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub)
     monkeypatch.setenv("GRAINSERVE_PUBSUB", topic)
     made = Notifications(topic)
     made.create(ack_seconds=10)
-    made.create(ack_seconds=10)  # what is there stays
+    made.create(ack_seconds=10)  # existing topics and subscriptions stay
     return made
 
 
@@ -109,7 +109,7 @@ def ended(store: JobStore, *ids: str) -> bool:
 
 
 def dispatcher(store: JobStore, server: FakeTorchServe) -> Dispatcher:
-    """One that looks at the bucket once, at its start, and then is told by Pub/Sub alone."""
+    """Returns a dispatcher that looks at the bucket once, at its start, and then learns of jobs only by Pub/Sub."""
     made = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR).start()
     until(lambda: made.looks > 0)
     return made
@@ -139,7 +139,7 @@ def test_a_message_that_comes_twice_makes_no_second_result(store: JobStore, news
 
 
 def test_reconcile_announces_what_pubsub_lost(store: JobStore) -> None:
-    lost = JobStore(store.bucket)  # submits without a word to Pub/Sub
+    lost = JobStore(store.bucket)  # submits without telling Pub/Sub
     ids = [submit(lost) for _ in range(3)]
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
@@ -152,7 +152,7 @@ def test_reconcile_announces_what_pubsub_lost(store: JobStore) -> None:
 
 
 def test_a_job_in_hand_is_not_brought_to_others(store: JobStore, news: Notifications) -> None:
-    """For longer than the ack deadline, as long as the lease is renewed."""
+    """This holds for longer than the ack deadline, as long as the lease is renewed."""
     store.lease = timedelta(seconds=12)
     with FakeTorchServe() as server:
         server.before_answer = lambda: time.sleep(14)
@@ -178,7 +178,7 @@ def test_a_dispatcher_that_stops_gives_its_news_back(store: JobStore, news: Noti
 def test_the_job_of_a_dead_letter_fails_unless_somebody_works_on_it(store: JobStore, news: Notifications) -> None:
     idle, leased = submit(store), submit(store)
     assert isinstance(store.claim(Ticket("lab", leased), "another"), Claim)
-    dead = Notifications(f"{news.topic}-dead")  # what Pub/Sub does after many deliveries in vain
+    dead = Notifications(f"{news.topic}-dead")  # as Pub/Sub does after many failed deliveries
     with FakeTorchServe() as server:
         working = Dispatcher(store, TorchServe(server.url, None), listing_interval=HOUR)
         working._store.pending.some = lambda count: iter(())  # type: ignore[method-assign]

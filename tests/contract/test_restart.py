@@ -1,4 +1,4 @@
-"""`make serve` serves after a restart what was declared before it."""
+"""After a restart `make serve` serves the versions declared before it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def stack(folder: Path, words: list[str]) -> Stack:
-    """Starts a stack as `make serve` does, in a folder that stays."""
+    """Starts a stack as `make serve` does, in a folder that outlasts it."""
     emulator = Emulator(folder / "gcs", port=ports.choose_free(1)[0], log=folder / "gcs.log", say=words.append)
     return Stack(folder, model_store=folder / "store", ports=Ports.choose_free(), emulator=emulator, say=words.append)
 

@@ -1,4 +1,4 @@
-"""What docs/security.md says of a real TorchServe: who is refused, what a hostile request does, what logs hold."""
+"""Tests claims of docs/security.md with a real TorchServe: refusals, hostile requests, and the contents of logs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_part_that_says_it_is_json_does_not_hurt_the_worker(stack: Stack, name
 
 
 def test_a_refusal_does_not_outgrow_what_ends_a_worker(stack: Stack) -> None:
-    """Each of these letters was six bytes of the message: 70 MB, where TorchServe ends the worker at 64 MiB."""
+    """Each of these characters took six bytes of the message: 70 MB, and TorchServe ends the worker at 64 MiB."""
     before = workers(stack.torchserve, "sam_tiny")
     body = b'{"image": "", "' + "\u200b".encode() * 10_000_000 + b'": 1}'
     address = f"{stack.torchserve.inference}/predictions/sam_tiny"
@@ -122,7 +122,7 @@ def test_torchserve_and_its_workers_log_no_secret(stack: Stack) -> None:
         assert requests.post(address, data=body, headers=headers | JSON, timeout=TIMEOUT).status_code >= 400
     assert requests.post(f"{server.inference}/nowhere", headers=headers, timeout=TIMEOUT).status_code == 404
     logs = list(server.logs.glob("*.log"))
-    deadline = time.monotonic() + 20  # they are written behind the answers
+    deadline = time.monotonic() + 20  # logs are written after the answers
     while not any(b"/nowhere" in log.read_bytes() for log in logs):
         assert time.monotonic() < deadline, "the requests were not logged at all"
         time.sleep(0.1)

@@ -39,11 +39,11 @@ def rollout(server: TorchServe, stack: Stack, environment: dict[str, str]) -> Ro
 
 @dataclass
 class Load:
-    """Clients that ask without a pause.
+    """Clients that send requests without a pause.
 
     Attributes:
-        answers: when each was asked, and the version that answered.
-        lost: what came instead of an answer.
+        answers: time of each request, and the version that answered.
+        lost: errors in place of an answer.
     """
 
     answers: list[tuple[float, str]] = field(default_factory=list)
@@ -109,7 +109,7 @@ def test_versions_are_swapped_under_load_without_a_lost_request(
         back = time.monotonic()
         time.sleep(0.5)
     assert asked.lost == []
-    # Clients ask anew all the time, and are answered within a second or two.
+    # Clients send new requests all the time, and get answers within a second or two.
     assert {version for asked_at, version in asked.answers if switched < asked_at < before_back - 3} == {"2.0"}
     assert {version for asked_at, version in asked.answers if asked_at > back} == {"1.0"}
     assert list(rollout.versions.management.versions("probe")) == ["1.0"]
@@ -118,7 +118,7 @@ def test_versions_are_swapped_under_load_without_a_lost_request(
 def test_a_version_goes_when_its_slowest_worker_has_answered(
     server: TorchServe, rollout: Rollout, pack_probe: Pack
 ) -> None:
-    """The other worker answers every question meanwhile: the queue's order says nothing about a second worker."""
+    """Meanwhile the other worker answers every question: the queue's order tells nothing about a second worker."""
     rollout.register(pack_probe("1.0", "one"))
     rollout.register(pack_probe("2.0", "two", TWO))
     with ThreadPoolExecutor(1) as pool:

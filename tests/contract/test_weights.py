@@ -1,4 +1,4 @@
-"""Checkpoints from storage: whole, verified, once, and resumed after whatever interrupts them."""
+"""Checkpoints from storage: complete, verified, downloaded once, and resumed after any interruption."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Put = Callable[..., str]
 
 @pytest.fixture
 def put(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Uploads content, under the same name if none is given, in a bucket of the test's own; returns its URI."""
+    """Uploads content to the test's own bucket, always under the same name unless one is given; returns its URI."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
     monkeypatch.setattr(weights, "RANGE_BYTES", RANGE)
     bucket = emulator.create_bucket(f"weights-{uuid4().hex}")
@@ -45,7 +45,7 @@ def put(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Put:
 
 @pytest.fixture
 def ranges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The start of every range that is downloaded."""
+    """Records the start of every range that is downloaded."""
     starts: list[int] = []
     download = Blob.download_as_bytes
 
@@ -94,7 +94,7 @@ def test_a_cached_file_that_has_changed_is_fetched_again(
 
 
 def aged(path: Path, seconds: float) -> Path:
-    """Makes a file of the cache one that was fetched so long ago."""
+    """Sets the age of a cached file, s since it was fetched."""
     then = time.time() - seconds
     os.utime(path, (then, then))
     return path
@@ -108,7 +108,7 @@ def test_the_files_fetched_last_stay(put: Put, ranges: list[int], tmp_path: Path
         fetched = weights.fetch(uri, tmp_path)
         uris.append(f"{uri}#{fetched.generation}")
         kept.append(aged(fetched.path, 10_000 - number))
-        # Whoever goes on using the first one keeps it.
+        # A worker that still uses the first file keeps it.
         assert kept[0].exists()
         aged(kept[0], 9_000 - number)
     assert [path.exists() for path in kept] == [True, False, False, *[True] * (weights.KEPT - 1)]
@@ -118,7 +118,7 @@ def test_the_files_fetched_last_stay(put: Put, ranges: list[int], tmp_path: Path
 
 
 def test_what_was_fetched_a_moment_ago_stays(put: Put, tmp_path: Path) -> None:
-    """A worker may have its path and not have opened it yet."""
+    """A worker may have the file's path and not have opened it yet."""
     kept = [weights.fetch(put(CONTENT, f"sam-{number}.pth"), tmp_path).path for number in range(weights.KEPT + 2)]
     for number, path in enumerate(kept):
         aged(path, weights.FRESH_SECONDS - 60 - number)
@@ -194,7 +194,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(
 
 
 def partial_of(uri: str, cache: Path) -> Path:
-    """The file a download of `uri` grows in, made by a complete one."""
+    """Makes the partial file of a download of `uri`, from a complete download."""
     path = weights.fetch(uri, cache).path
     path.unlink()
     return path.with_name(path.name + ".partial")
@@ -231,7 +231,7 @@ def test_a_checkpoint_is_read_by_its_name_and_not_where_an_answer_leads(
     with Proxy(emulator.url) as between:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
         assert weights.fetch(uri, tmp_path).path.read_bytes() == CONTENT
-    # The look-up's link names the emulator itself.
+    # The link in the look-up's answer names the emulator itself.
     assert between.calls == {"look up folder": 1, "read folder": 4}
 
 

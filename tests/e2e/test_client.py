@@ -1,4 +1,4 @@
-"""What a user does, through every process: client, bucket, TorchServe, sam_tiny."""
+"""A user's steps through all processes: client, bucket, TorchServe, sam_tiny."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def objects(stack: Stack, prefix: str) -> list[str]:
-    """Names in the jobs' bucket under a prefix."""
+    """Returns names under a prefix in the jobs' bucket."""
     blobs = stack.emulator.client().list_blobs(stack.environment["GRAINSERVE_BUCKET"], prefix=prefix)
     return [blob.name for blob in blobs]
 
@@ -83,7 +83,7 @@ def test_a_refused_image_is_a_typed_error_with_the_reason() -> None:
 
 
 def test_who_submits_may_go_away(stack: Stack, image: Path) -> None:
-    """`submit` in one process, which ends; `wait` in another brings the result."""
+    """`submit` runs in one process, which ends; `wait` in another process gets the result."""
     environment = {**os.environ, **stack.environment}
     command = [sys.executable, "-m", "grainserve"]
     submitted = subprocess.run(
@@ -145,7 +145,7 @@ def test_the_readme_s_client_runs(image: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_demo_scores_against_the_truth(tmp_path: Path) -> None:
-    """The demo's words are about the result file it is given."""
+    """The demo's words describe the given result file."""
     truth = demo.thin_section()
     assert truth.labels.max() > 20
     words = demo.describe(score(truth.labels, truth.labels))

@@ -1,4 +1,4 @@
-"""What README and docs/http.md tell a reader to type, as it stands, at a real TorchServe and a real gateway."""
+"""Runs the commands of README and docs/http.md unchanged, with a real TorchServe and a real gateway."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: a
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A reader's folder: an image, a folder of images whose files say their scale, and curl's settings."""
+    """A reader's folder: an image, a folder of images with their scale in the file, and curl's settings."""
     Image.fromarray(TRUTH.image).save(tmp_path / "image.jpg", quality=95)
     (tmp_path / "scans").mkdir()
     tifffile.imwrite(
@@ -40,14 +40,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gateway(stack: Stack, tmp_path: Path) -> Iterator[Gateway]:
-    """One at the stack's bucket, which dispatches."""
+    """A gateway at the stack's bucket that dispatches."""
     port = ports.choose_free(1)[0]
     with Gateway(stack.environment, port=port, log=tmp_path / "gateway.log") as running:
         yield running
 
 
 def run(line: str, folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str]) -> str:
-    """Runs a line of a page, its addresses replaced by those of the test's servers; returns what it prints."""
+    """Runs a line of a page with the addresses of the test's servers; returns its output."""
     for written, there in addresses.items():
         line = line.replace(written, there)
     settings = {

@@ -1,4 +1,4 @@
-"""A large image, through every process: stopped half way, taken up again, held to its truth."""
+"""A large image through all processes: stopped half way, continued, and compared with its truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_large_image_is_measured_by_tiles_and_taken_up_again(stack: Stack, tmp
     with Client() as client:
         result = client.analyze(path, timeout=300, **SMALL_TILES)
         validate_result(result.to_dict())
-        result.overlay(tmp_path / "overlay.png")  # of the image as its tiles have it in the bucket
+        result.overlay(tmp_path / "overlay.png")  # the pixels of the image, taken from its tiles in the bucket
     assert set(written("jobs/")) - jobs == begun, "no tile is submitted again"
     assert {name: written("results/")[name] for name in done} == done, "and what was done is not done again"
     found = score(result.label_map, TRUTH.labels)

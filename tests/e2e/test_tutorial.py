@@ -1,4 +1,4 @@
-"""docs/tutorial.md, every line of it, outside the repository's folder, with a real TorchServe and sam_tiny."""
+"""Runs every line of docs/tutorial.md outside the repository's folder, with a real TorchServe and sam_tiny."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRUE_SIZES = np.sqrt(4 * TRUTH / np.pi) * sections.UM_PER_PX
 
 
 def blocks(language: str) -> str:
-    """All code of the page in a language."""
+    """Returns all code blocks of the page in a language."""
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL))
 
 
@@ -39,7 +39,7 @@ def run(command: list[str], folder: Path, stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the page's commands have been run."""
+    """Folder in which the page's commands have run."""
     folder = tmp_path_factory.mktemp("tutorial")
     run(["bash", "-euc", blocks("sh")], folder, stack)
     return folder

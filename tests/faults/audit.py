@@ -1,9 +1,10 @@
-"""Reads a bucket after the storm: every image has one result or one failure, and nothing is left over.
+"""Audits a bucket after the storm: every image has one result or one failure, and nothing is left over.
 
-The design allows orphans for a while: a client that dies before it wrote the marker leaves an unfinished job without
-one, a dispatcher that wakes up late a result whose job has failed, a hand a marker without a job. The sweep makes them
-good (docs/jobs.md). So whoever audits first does what an operator does, `grainserve reconcile`, takes damaged records
-away, and waits for what that woke; what is found afterwards is a fault.
+The design allows orphans for a while: a client that dies before it writes the marker leaves an unfinished job without a
+marker, a dispatcher that wakes up late leaves a result of a failed job, and a change by hand leaves a marker without a
+job. The sweep repairs them (docs/jobs.md). So before an audit the test does what an operator would do: it runs
+`grainserve reconcile`, removes damaged records, and waits for the jobs that this revives. Anything left then is a
+fault.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from grainserve.errors import InvalidJob
 from grainserve.jobs.job import Job, State
 
 EAGER = 0.8
-"""The shortest pause between two looks of an idle dispatcher, in parts of the one it is told."""
+"""Shortest pause between two looks of an idle dispatcher, as a share of the configured pause."""
 
 
 @dataclass
 class Audit:
-    """What a bucket holds.
+    """The contents of a bucket.
 
     Attributes:
-        jobs: how many jobs there are.
-        done: jobs with a result.
-        failed: jobs that failed, by reason.
-        submitters: how many jobs each has.
-        faults: what must not be, in words; empty when all is well.
+        jobs: number of jobs.
+        done: number of jobs with a result.
+        failed: number of failed jobs, by reason.
+        submitters: number of jobs of each submitter.
+        faults: descriptions of what must not be; empty if all is well.
     """
 
     jobs: int = 0
@@ -50,8 +51,8 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
     """Audits a bucket.
 
     Args:
-        bucket: read past every proxy.
-        promised: image ids that a client was given.
+        bucket: bucket, read past every proxy.
+        promised: image ids that clients received.
         written: how often each result was written for one job.
 
     Returns:
@@ -61,7 +62,7 @@ def audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[st
         try:
             return _audit(bucket, promised, written)
         except api.NotFound:
-            time.sleep(0.1)  # a result that comes too late is dropped just now: once more
+            time.sleep(0.1)  # a dispatcher may drop a late result just now: look once more
 
 
 def _audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[str, int]) -> Audit:
@@ -80,26 +81,26 @@ def _audit(bucket: storage.Bucket, promised: Collection[str], written: Mapping[s
 
 
 def listed(bucket: storage.Bucket, prefix: str = "") -> list[storage.Blob]:
-    """The objects of a bucket."""
+    """Returns the objects of a bucket."""
     return list(bucket.client.list_blobs(bucket, prefix=prefix))
 
 
 def audit_idle(calls: Counter[str], seconds: float, *, dispatchers: int, submitters: int, unsettled: int) -> list[str]:
-    """Holds what idle dispatchers ask of GCS to what docs/jobs.md says.
+    """Compares idle dispatchers' calls to GCS with the limits in docs/jobs.md.
 
-    Each looks for work every five seconds, give or take a fifth: one call, and two at most for each submitter that has
-    markers. Each goes on with its sweep every minute: two listings, and a call or two for each of the records, 32 at
-    most, that listings do not tell are done.
+    Each dispatcher looks for work every five seconds, give or take a fifth: with one call, and at most two for each
+    submitter that has markers. Each continues its sweep every minute: with two listings, and a call or two for each of
+    at most 32 records that listings do not show to be done.
 
     Args:
-        calls: that GCS, or what stood in its place, heard, by kind.
-        seconds: in which.
-        dispatchers: how many there are.
-        submitters: with markers that stay, as those of damaged records do.
-        unsettled: records that listings do not tell are done: no result was written before them.
+        calls: number of calls to GCS, or to whatever answered in its place, by kind.
+        seconds: duration of the count, s.
+        dispatchers: number of dispatchers.
+        submitters: number of submitters with markers that stay, such as those of damaged records.
+        unsettled: number of records that listings do not show to be done, since no result was written before them.
 
     Returns:
-        The fault, in words, or nothing.
+        A description of the fault, or nothing.
     """
     looks = math.floor(seconds / (EAGER * LOOK_EVERY)) + 1
     steps = math.floor(seconds / SWEEP_EVERY) + 1
@@ -115,7 +116,7 @@ def audit_idle(calls: Counter[str], seconds: float, *, dispatchers: int, submitt
 
 
 def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str) -> None:
-    """One job: one result, or one failure with its reason, and nothing else."""
+    """Audits one job: it must have one result, or one failure with its reason, and nothing else."""
     try:
         job = Job.from_json(objects[f"jobs/{image_id}.json"].download_as_bytes())
     except InvalidJob as error:
@@ -127,7 +128,7 @@ def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str)
         found.failed[job.error.code if job.error else "no reason"] += 1
     result = objects.get(f"results/{image_id}.json")
     marked = any(name.startswith("pending/") and name.endswith(f"/{image_id}") for name in objects)
-    # One that died within a deletion may have taken the image, and says so.
+    # A process that died within a deletion may have deleted the image; then the record says so.
     deleted = job.error is not None and job.error.code == "deleted"
     rules = {
         "another's record": job.image_id != image_id,
@@ -145,7 +146,7 @@ def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str)
 
 
 def _whose(result: storage.Blob) -> str | None:
-    """The image that a stored result is of; None where it is no result."""
+    """Returns the image id of a stored result; None if it is no result."""
     try:
         return str(json.loads(result.download_as_bytes())["metadata"]["imageId"])
     except (ValueError, LookupError, TypeError):

@@ -1,9 +1,9 @@
-"""Many coroutines over one `AsyncClient`, each in threads of its own, cancelled at random and begun again.
+"""Runs many coroutines over one `AsyncClient`, each with its own threads, cancelled at random and begun again.
 
     python -m tests.faults.crowd COUNT SEED LEASE
 
-Each image is submitted under a key, until that was not cancelled, and its id printed; beside it the same image is
-analyzed without a key, and cancelled: that must leave nothing behind. All share one dispatcher, or a line says `fault`.
+Each image is submitted under a key until that was not cancelled, and its id is printed. Beside it the same image is
+analyzed without a key and cancelled, which must leave nothing behind. All share one dispatcher, or a line says `fault`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.faults.images import make_images
 
 SUBMITTER = "crowd"
 ONE_EACH = f"grainserve-{LISTING.replace(' ', '-')}"
-"""The name of a thread of which each dispatcher has one."""
+"""Name of a thread that each dispatcher has once."""
 
 T = TypeVar("T")
 
 
 class Member:
-    """One of many, with an image."""
+    """One of the coroutines, with its image."""
 
     def __init__(self, client: AsyncClient, image: bytes, key: str) -> None:
         self._client = client
@@ -60,13 +60,13 @@ class Member:
                 return image_id
 
     async def _ended(self, image_id: str) -> bool:
-        """Whether it failed; storage may be away."""
+        """Tells whether the job failed; storage may be away."""
         with suppress(GrainserveError):
             return (await asyncio.to_thread(self._client.client.store.job, image_id)).ended
         return False
 
     async def _cancelled(self, what: Coroutine[Any, Any, T], within: float) -> T:
-        """Awaits it, and as a rule cancels it after a random time."""
+        """Awaits a coroutine, and mostly cancels it after a random time."""
         task = asyncio.create_task(what)
         if self._chance.random() < 0.6:
             asyncio.get_running_loop().call_later(self._chance.uniform(0, within), task.cancel)
@@ -74,7 +74,7 @@ class Member:
 
 
 async def work(count: int, seed: int, lease: int) -> None:
-    """All at once; then sleeps."""
+    """Runs all members at once; then sleeps."""
     async with AsyncClient(submitter=SUBMITTER, concurrency=2, lease=lease) as client:
         images = enumerate(make_images(count, seed))
         members = [Member(client, image, f"{seed}-{number}") for number, image in images]

@@ -1,4 +1,4 @@
-"""What hands do in a bucket: records copied and damaged, markers moved."""
+"""Changes by hand in a bucket: records copied and damaged, markers moved."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from grainserve.jobs.job import Job
 from tests.faults.audit import listed
 
 PATIENCE = 20.0
-"""Seconds in which the first objects come, or there are none."""
+"""Seconds to wait for the first objects."""
 RESTORED = "restored"
-"""Whose the jobs are that a hand puts into the bucket."""
+"""Submitter of the jobs that a hand puts into the bucket."""
 FAR_OFF = "9999-12-31T23:59:59-12:00"
 DAMAGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "a notBefore centuries away": lambda record: record | {"notBefore": FAR_OFF},
@@ -31,19 +31,19 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "no time zone": lambda record: record | {"created": "2026-11-24T12:00:00"},
     "cut short": lambda record: record,
 }
-"""What is wrong with a record that is damaged. Of these jobs the first can be done, the second in an hour."""
+"""Kinds of damage to a record. A job with the first kind can be done at once, one with the second in an hour."""
 
 
 @dataclass
 class Hands:
-    """Hands in a bucket, past the proxy.
+    """Changes a bucket by hand, past the proxy.
 
     Attributes:
-        bucket: theirs.
-        chance: draws what they do.
-        injected: how often each thing was done, by kind.
-        restored: ids of jobs that a hand put into the bucket, and that can be done.
-        planted: objects that nobody can make sense of, and their bytes: they stay as they are.
+        bucket: bucket to change.
+        chance: source of random decisions.
+        injected: number of changes, by kind.
+        restored: ids of jobs that were put into the bucket and can be done.
+        planted: names and bytes of meaningless objects, which must stay unchanged.
     """
 
     bucket: storage.Bucket
@@ -53,15 +53,15 @@ class Hands:
     planted: dict[str, bytes] = field(default_factory=dict)
 
     def copy(self) -> None:
-        """What `gsutil cp` and a restore do: a record under another id, as a rule with a marker."""
+        """Copies a record under another id, mostly with a marker, as `gsutil cp` and a restore do."""
         image_id, records = self._new_id(), self._first_objects("jobs/")
-        with suppress(api.NotFound, IndexError):  # deleted meanwhile, or there is none
+        with suppress(api.NotFound, IndexError):  # deleted meanwhile, or missing
             self._plant(f"jobs/{image_id}.json", self.chance.choice(records).download_as_bytes())
             if self.chance.random() < 0.7:
                 self._plant(f"pending/{RESTORED}/{image_id}", b"")
 
     def damage(self) -> None:
-        """A record that a hand, or a clock gone wrong, wrote; with its image and its marker."""
+        """Writes a record as a hand or a wrong clock would, with its image and its marker."""
         image_id, kind = self._new_id(), self.chance.choice(list(DAMAGES))
         self.injected[f"damage a record: {kind}"] += 1
         whole = Job(image_id, RESTORED, "sam_tiny", None, {}, datetime.now(UTC)).to_json()
@@ -76,8 +76,7 @@ class Hands:
             self._plant(f"pending/{RESTORED}/{image_id}", b"")
 
     def move_marker(self) -> None:
-        """A hand takes an unfinished job's marker away, or puts one where none belongs: under another name, or an id of
-        no job."""
+        """Takes an unfinished job's marker away, or puts one where none belongs."""
         jobs = [_image_id(blob) for blob in self._first_objects("jobs/") if blob.name not in self.planted]
         markers = [blob for blob in listed(self.bucket, "pending/") if blob.name not in self.planted]
         kind = self.chance.choice(["take away", "foreign", "of no job"])
@@ -91,7 +90,7 @@ class Hands:
             self._put(f"pending/foreign/{self._new_id()}", b"")
 
     def _first_objects(self, prefix: str) -> list[storage.Blob]:
-        """The objects there, as soon as there are some: at the start there are none."""
+        """Returns the objects as soon as there are some; at the start there are none."""
         began = time.monotonic()
         while not (found := listed(self.bucket, prefix)) and time.monotonic() < began + PATIENCE:
             time.sleep(0.05)

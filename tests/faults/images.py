@@ -1,4 +1,4 @@
-"""Images that tell the stub what to do with them."""
+"""Images that tell the stub how to treat them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.stub import LARGE, POISON
 
 
 def make_images(count: int, seed: int) -> Iterator[bytes]:
-    """Small PNGs, no two alike; one in ten kills its worker each time, one in ten is refused."""
+    """Makes small, different PNGs; one in ten kills its worker each time, one in ten is refused."""
     chance = random.Random(seed)
     for number in range(count):
         file = io.BytesIO()

@@ -1,8 +1,8 @@
-"""A client whose user presses Ctrl-C now and then: analyzes images one after the other.
+"""Runs a client whose user presses Ctrl-C now and then: it analyzes images one after the other.
 
     python -m tests.faults.impatient COUNT SEED LEASE
 
-What it had submitted and not fetched must then be nobody's work: it is withdrawn before the process ends.
+Jobs that it submitted and did not fetch must be withdrawn before the process ends.
 """
 
 from __future__ import annotations

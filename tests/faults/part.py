@@ -24,39 +24,39 @@ class Part:
         self.logs: list[Path] = []
 
     def start(self) -> None:
-        """Starts it; its output goes to a new file each time."""
+        """Starts the process; its output goes to a new file each time."""
         self._starts += 1
         self.logs.append(self._log.with_name(f"{self._log.name}-{self._starts}.log"))
         self._server = Server(self.name, self._command, self.logs[-1], self._environment)
 
     def signal(self, number: int) -> None:
-        """Sends a signal, if it is there to get one."""
+        """Sends a signal, if the process runs."""
         if self._server is not None and self._server.running:
             os.kill(self._server.pid, number)
 
     def kill(self) -> None:
-        """Pulls the plug."""
+        """Kills the process with SIGKILL."""
         self.signal(signal.SIGKILL)
         if self._server is not None:
             self._server.stop()
 
     @property
     def pid(self) -> int:
-        """Of the process that runs."""
+        """Process id of the running process."""
         assert self._server is not None
         return self._server.pid
 
     @property
     def running(self) -> bool:
-        """Whether it is."""
+        """Whether the process runs."""
         return self._server is not None and self._server.running
 
     def printed(self) -> list[str]:
-        """The lines of all its lives so far, whole ones only."""
+        """Returns the complete lines that all its runs have printed so far."""
         return [line for log in self.logs for line in _lines(log)]
 
     def said(self, line: str) -> bool:
-        """Whether it has printed this in the life that it is in."""
+        """Tells whether the present run has printed this."""
         return bool(self.logs) and line in _lines(self.logs[-1])
 
 

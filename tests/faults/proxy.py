@@ -1,7 +1,7 @@
-"""A proxy between grainserve and the GCS emulator that loses, delays and spoils what passes through it.
+"""A proxy between grainserve and the GCS emulator that loses, delays and spoils requests and answers.
 
-It answers in GCS's place as well, as a balancer, a portal or a broken cache does. It also counts: what storage did is
-known here whatever becomes of those who asked.
+It also answers in GCS's place, as a load balancer, a portal or a broken cache does. And it counts what storage did,
+even if the process that asked has died.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ DAY = 24 * 3600.0
 DATES = (DAY, -20_000 * DAY)
 """Errors of the wrong dates, s: tomorrow, and the seventies."""
 NO_ANSWERS = (b"", PAGE, b"null", b"[]", b'"moved"', b'{"items": "moved", "name": null, "generation": "one"}')
-"""Malformed answers to those who asked for JSON."""
+"""Malformed answers to requests for JSON."""
 ELSEWHERE = "/elsewhere"
-"""Where redirects lead: nobody may go there."""
+"""Target of redirects, which nobody may follow."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request to storage, in words: `create results/…`, `replace jobs/…`, `read images/…`, `list`, …"""
+    """A request to storage by kind: `create results/…`, `replace jobs/…`, `read images/…`, `list`, …"""
 
     verb: str
     name: str
@@ -52,20 +52,20 @@ class Call:
 
 @dataclass
 class Mischief:
-    """How often what happens to a request, 0…1.
+    """Probabilities, 0…1, of what happens to a request.
 
     Attributes:
         delay: it takes up to `seconds` longer.
         lose_request: the connection is closed before storage has heard of it.
-        lose_answer: storage does it, and the answer is lost.
-        refuse: 503, as GCS answers when it has too much to do.
-        spoil: a byte of what is read is flipped, or a JSON answer is cut short.
-        page: a balancer's page, 404, and storage does not hear of it; so with the next two.
-        misdate: 503 with a date of tomorrow, or of long ago.
-        redirect: 307 to elsewhere.
-        malform: storage does it, and 200 answers with a page, or with JSON that is no answer.
-        exchange: storage does it, and the answer is that of another question of its kind.
-        seconds: longest delay.
+        lose_answer: storage carries the request out, and the answer is lost.
+        refuse: the answer is 503, as from an overloaded GCS.
+        spoil: a byte of the answer is flipped, or a JSON answer is cut short.
+        page: the answer is a load balancer's page with 404. This and the next two do not reach storage.
+        misdate: the answer is 503 with a date of tomorrow, or of long ago.
+        redirect: the answer is 307 to another place.
+        malform: storage carries the request out, and the answer is 200 with a page, or with meaningless JSON.
+        exchange: storage carries the request out, and the answer is that to another request of its kind.
+        seconds: longest delay, s.
     """
 
     delay: float = 0.0
@@ -83,22 +83,22 @@ class Mischief:
 
 @dataclass
 class Proxy:
-    """Listens on a free port of loopback.
+    """A proxy on a free port of loopback.
 
-    It holds deletions to their generation, as GCS does and the emulator does not.
+    It checks the generation of deletions, as GCS does and the emulator does not.
 
     Attributes:
-        target: the emulator's URL.
-        chance: draws what happens.
-        mischief: how often.
-        before: called with each request before storage hears of it.
+        target: URL of the emulator.
+        chance: source of random decisions.
+        mischief: probabilities of faults.
+        before: called with each request before it reaches storage.
         after: called with each request and storage's status, before it is answered.
-        instead: what answers a request in storage's place, which then does not hear of it; None where nothing does.
-        calls: how many requests of each kind storage answered with 2xx.
-        heard: how many requests of each kind came, whatever became of them.
-        injected: how many faults were injected, by kind.
-        elsewhere: requests that followed a redirect, in words.
-        written: how often each result was written for one job; one that is created anew begins anew.
+        instead: answers a request in storage's place, so that it does not reach storage; returns None to pass it on.
+        calls: number of requests that storage answered with 2xx, by kind.
+        heard: number of all requests, by kind.
+        injected: number of injected faults, by kind.
+        elsewhere: descriptions of requests that followed a redirect.
+        written: number of times that each result was written for one job; a new job begins a new count.
     """
 
     target: str
@@ -137,7 +137,7 @@ class Proxy:
             daemon_threads = True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # whoever asked was killed
+                pass  # the client was killed
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -187,7 +187,7 @@ class Proxy:
         _reply(asker, status, headers, data)
 
     def _in_its_place(self) -> Answer | None:
-        """What answers before storage hears of it, if anything does."""
+        """Returns an answer in storage's place, if there is one."""
         if self._happens("refuse"):
             return 503, [], b"{}"
         if self._happens("page"):
@@ -201,14 +201,14 @@ class Proxy:
     def _confuse(
         self, call: Call, path: str, headers: list[tuple[str, str]], data: bytes
     ) -> tuple[list[tuple[str, str]], bytes]:
-        """Puts another answer into that of storage: none, or one to another question."""
+        """Replaces storage's answer by a meaningless one, or by one to another request."""
         kind, question = (call.verb, call.folder), call.name or path
         with self._lock:
             before, other = self._last.get(kind, (question, b""))
             self._last[kind] = (question, data)
         if data and self._happens("malform"):
             return (HTML, PAGE) if call.verb == "read" else (JSON, self.chance.choice(NO_ANSWERS))
-        # The bytes of another object come with the checksum of this one: else nothing told them apart.
+        # The bytes of another object come with this object's checksum, or nothing could tell them apart.
         if other and before != question and self._happens("exchange"):
             return headers, other
         return headers, data
@@ -218,12 +218,12 @@ class Proxy:
             self.calls[f"{call.verb} {call.folder}"] += 1
             if call.verb == "create" and call.folder == "jobs":
                 self._writes.pop(f"results/{call.name.partition('/')[2]}", None)
-            if call.verb in ("create", "replace") and call.folder == "results":  # with a precondition or without
+            if call.verb in ("create", "replace") and call.folder == "results":  # with or without a precondition
                 self._writes[call.name] += 1
                 self.written[call.name] = max(self.written[call.name], self._writes[call.name])
 
     def _hold_to_generation(self, call: Call, asker: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        """Asks storage; a deletion only where the object is at the generation that it names."""
+        """Passes a request to storage; a deletion only if the object has the generation that it names."""
         if call.verb not in ("create", "replace", "delete"):
             return self._ask_and_count(call, asker, body)
         with self._lock:
@@ -264,7 +264,7 @@ def _reply(asker: BaseHTTPRequestHandler, status: int, headers: list[tuple[str, 
 
 
 def what(method: str, path: str, body: bytes) -> Call:
-    """Tells a request of GCS's JSON API in words."""
+    """Returns the kind of a request to GCS's JSON API."""
     if "/upload/" in path:
         found = re.search(rb'"name":\s*"([^"]+)"', body)
         name = found.group(1).decode() if found else "?"

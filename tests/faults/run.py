@@ -1,15 +1,15 @@
-"""Random schedules of everything that can go wrong, each audited.
+"""Runs random schedules of everything that can go wrong, and audits each.
 
     python -m tests.faults.run --schedules 200        (`make test-faults`)
-    python -m tests.faults.run --seed 17 --schedules 1   the schedule of a failure again
+    python -m tests.faults.run --seed 17 --schedules 1   repeats the schedule of a failure
 
-Each schedule has a bucket, a gateway, two dispatchers and clients that dispatch, all of them real processes, over the
+Each schedule has a bucket, a gateway, two dispatchers and clients that dispatch, all of them real processes, with the
 real emulator and an inference server that sleeps instead of segmenting. Two submitters submit a dozen images each, some
-of which kill their worker or are refused; one deletes some and submits them again; many coroutines over one AsyncClient
-submit, analyze and are cancelled; and Ctrl-C cancels a client that analyzes. Meanwhile processes are killed, held up,
-asked to stop; storage's answers are delayed, lost, refused and spoilt; others answer in its place and in TorchServe's;
-hands copy and damage records and move markers. Then calls are counted while nobody has anything to do, and the bucket
-is audited. Writes benchmarks/results/faults.json.
+of which kill their worker or are refused; one deletes some and submits them again. Many coroutines over one AsyncClient
+submit, analyze and are cancelled, and Ctrl-C cancels a client that analyzes. Meanwhile processes are killed, held up
+and asked to stop; storage's answers are delayed, lost, refused and spoilt; wrong answers come in storage's and in
+TorchServe's place; records are copied and damaged, and markers moved. Then the run counts calls while there is no work,
+and audits the bucket. Writes benchmarks/results/faults.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ console = Console()
 
 
 def run_schedule(folder: Path, emulator: Emulator, seed: int) -> dict[str, Any]:
-    """One schedule; what happened and what the audit found."""
+    """Runs one schedule; returns what happened and what the audit found."""
     chance = random.Random(seed)
     with World(folder, emulator, f"faults-{seed}", seed) as world:
         plan = [
@@ -64,7 +64,7 @@ def run_schedule(folder: Path, emulator: Emulator, seed: int) -> dict[str, Any]:
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """All schedules in one."""
+    """Sums up all schedules."""
     injected: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for row in rows:
@@ -91,7 +91,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """The audit as a table."""
+    """Prints the audit as a table."""
     table = Table("what", "how often", title="Audit")
     for kind, count in sorted(summary["injected"].items()):
         table.add_row(f"injected: {kind}", str(count))
@@ -111,7 +111,7 @@ def show(summary: dict[str, Any]) -> None:
 
 
 def write(out: Path | None, rows: list[dict[str, Any]]) -> None:
-    """Writes what is known so far."""
+    """Writes the results so far."""
     if out:
         command = f"python -m tests.faults.run {' '.join(sys.argv[1:])}"
         about = {"command": command, "date": time.strftime("%Y-%m-%d"), "summary": summarise(rows)}
@@ -119,13 +119,13 @@ def write(out: Path | None, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    """Runs the schedules, prints the audit; 1 if it found anything."""
+    """Runs the schedules and prints the audit; returns 1 if it found a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--schedules", type=int, default=200, help="how many (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the first; the others count on (default %(default)s)")
     parser.add_argument("--out", type=Path, help="raw results, JSON")
     arguments = parser.parse_args()
-    # A shell that runs this in the background has it, and so every client, ignore Ctrl-C.
+    # A shell that runs this in the background makes it ignore Ctrl-C, and with it every client.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

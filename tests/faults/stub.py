@@ -1,11 +1,11 @@
-"""An inference server that answers as TorchServe does and sleeps instead of segmenting.
+"""An inference server that answers like TorchServe, but sleeps instead of segmenting.
 
     python -m tests.faults.stub --port 9000 --seconds 0.05 --workers 2 --queue 4
 
-What the image ends with decides: `poison` kills the worker, `large` is refused, anything else is measured. More
-requests at once than workers and queue hold are turned away as TorchServe turns them away. A number (JSON) that is PUT
-to it is how many of the next results are answered wrongly: as another image's, malformed, with half a letter in them,
-or by a redirect to `--elsewhere`. GET /wrong tells how many still are to be.
+The end of the image's bytes decides: `poison` kills the worker, `large` is refused, anything else is measured. Requests
+beyond the places of workers and queue are refused as TorchServe does. PUT a number (JSON) to get that many wrong
+results next: of another image, malformed, with half a character in them, or a redirect to `--elsewhere`. GET /wrong
+tells how many are still to come.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REFUSED = {"error": {"code": "image_too_large", "message": "the image is 4000 px
 
 
 class Stub:
-    """Its workers, and how many requests it holds."""
+    """The stub's workers, and the number of requests that it holds."""
 
     def __init__(self, seconds: float, workers: int, queue: int) -> None:
         self.seconds, self.workers, self.queue = seconds, workers, queue
@@ -42,7 +42,7 @@ class Stub:
         self.free = threading.Semaphore(workers)
 
     def predict(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and answer of one request."""
+        """Returns status and answer of one request."""
         with self.lock:
             if self.held >= self.workers + self.queue:
                 return 503, BUSY
@@ -79,7 +79,7 @@ class Stub:
         )
 
     def manage(self, path: str) -> Any:
-        """What management says."""
+        """Returns management's answer."""
         if path == "/wrong":
             return self.wrong
         if path.startswith("/models?"):
@@ -92,7 +92,7 @@ class Stub:
 
 
 def main() -> None:
-    """Serves until it is killed."""
+    """Serves until the process is killed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=0.05)

@@ -1,10 +1,10 @@
-"""A client that is killed now and then: submits images under keys, with a dispatcher of its own.
+"""Runs a client that is killed now and then: it submits images under keys, with its own dispatcher.
 
     python -m tests.faults.submitter COUNT SEED LEASE [AGAIN]
 
-Prints each image id that it was given. Started again it submits the same again, under the same keys. With AGAIN it
-deletes so many of them in between, whatever has become of them, and submits them again under their keys; then it says
-that all are in. Works on until it is killed.
+It prints each image id that it receives. When started again it submits the same images under the same keys. With AGAIN
+it deletes that many of them in between, whatever their state, and submits them again under their keys; then it says
+that all are in. It works on jobs until it is killed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def insist(on: Callable[[], T]) -> T:
-    """Does it again until it succeeds."""
+    """Repeats a call until it succeeds."""
     while True:
         try:
             return on()
@@ -34,7 +34,7 @@ def insist(on: Callable[[], T]) -> T:
 
 
 def main() -> None:
-    """Submits, then works."""
+    """Submits, then works on jobs."""
     count, seed, lease, *again = map(int, sys.argv[1:])
     client = Client(submitter="killed-client", concurrency=2, lease=lease)
     images = list(make_images(count, seed))
@@ -45,7 +45,7 @@ def main() -> None:
         return insist(lambda: client.submit(images[number], idempotency_key=f"{seed}-{number}"))
 
     def delete(image_id: str) -> None:
-        with suppress(ImageNotFound):  # this deletion's own doing, its answer lost
+        with suppress(ImageNotFound):  # this very deletion did it, and its answer was lost
             client.store.delete(image_id)
 
     for number in range(count):

@@ -1,4 +1,4 @@
-"""The auditor finds what is planted: a bucket that is well, and one fault at a time."""
+"""The audit finds planted faults: a bucket without faults gets one fault at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDLE = {"dispatchers": 5, "submitters": 1, "unsettled": 10}
 
 
 class Planted:
-    """A bucket with one job that is done, as it ought to be."""
+    """A bucket with one job that is done, without faults."""
 
     def __init__(self, bucket: storage.Bucket) -> None:
         self.bucket = bucket

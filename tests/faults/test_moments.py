@@ -1,4 +1,4 @@
-"""A process is killed at each step of the protocol; the next one makes good what it left."""
+"""A process is killed at each step of the protocol; the next process repairs what it left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tools import ports
 from tools.emulator import Emulator
 
 CLAIM, DONE = 1, 2
-"""Which write of the job record by a dispatcher is which."""
+"""Order of a dispatcher's writes of the job's record → their meaning."""
 
 ANSWERED = [pytest.param(False, id="before", marks=pytest.mark.long), pytest.param(True, id="after")]
-"""Whether storage had done what was asked for when the plug was pulled."""
+"""Whether storage had carried the request out when the process was killed."""
 
 
 class Scene:
@@ -60,7 +60,7 @@ class Scene:
     def kill_at(
         self, part: Part, verb: str, folder: str, number: int, *, answered: bool, by: int = signal.SIGKILL
     ) -> threading.Event:
-        """Kills the process at its n-th such request: before storage hears of it, or when storage has done it."""
+        """Kills the process at its n-th request of a kind, before it reaches storage or when storage has done it."""
         killed, count = threading.Event(), 0
 
         def look(call: Call) -> None:
@@ -71,7 +71,7 @@ class Scene:
                     part.signal(by)
                     killed.set()
                     if not answered:
-                        raise ConnectionAbortedError  # what a dead process had not sent yet
+                        raise ConnectionAbortedError  # requests that a dead process had not sent yet
 
         if answered:
             self.proxy.after = lambda call, status: look(call) if status < 300 else None
@@ -141,7 +141,7 @@ def _submit(scene: Scene) -> str:
 @pytest.mark.parametrize("answered", ANSWERED)
 @pytest.mark.parametrize("folder", ["keys", "images", "jobs", "pending"])
 def test_a_client_is_killed_when_it_writes(scene: Scene, folder: str, answered: bool) -> None:
-    """Started again it submits the same under the same key: one job comes of it."""
+    """The restarted client submits the same image under the same key: there is one job."""
     submitter = scene.submitter(1)
     killed = scene.kill_at(submitter, "create", folder, 1, answered=answered)
     submitter.start()
@@ -168,7 +168,7 @@ def test_a_client_is_killed_when_it_writes(scene: Scene, folder: str, answered: 
     ids=["it stores the image", "it stores the job", "it stores the marker", "it has claimed it", "it works on it"],
 )
 def test_a_client_is_cancelled_when(scene: Scene, verb: str, folder: str, number: int, answered: bool) -> None:
-    """A client that ends by Ctrl-C leaves no work to anybody."""
+    """A client that ends by Ctrl-C leaves no work behind."""
     client = scene.part("impatient", "tests.faults.impatient", "1", "7", str(LEASE))
     cancelled = scene.kill_at(client, verb, folder, number, answered=answered, by=signal.SIGINT)
     client.start()

@@ -13,7 +13,7 @@ from tools.emulator import Emulator
 
 @pytest.fixture
 def own_emulator(tmp_path: Path) -> Emulator:
-    """One that may be killed."""
+    """An emulator that may be killed."""
     return Emulator(tmp_path / "gcs", port=ports.choose_free(1)[0], log=tmp_path / "gcs.log", say=lambda _: None)
 
 

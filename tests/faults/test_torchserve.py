@@ -1,4 +1,4 @@
-"""The same with a real TorchServe and a real model: its worker is killed, then it itself, then versions are swapped."""
+"""Faults of a real TorchServe with a real model: its worker is killed, then TorchServe, then versions are swapped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = {"points_per_side": 4, "points": "grid", "crop_n_layers": 0}
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    """One that may be broken."""
+    """A stack that may be broken."""
     emulator_port = ports.choose_free(1)[0]
     with Stack(
         tmp_path, model_store=tmp_path / "model_store", ports=Ports.choose_free(), emulator_port=emulator_port
@@ -58,7 +58,7 @@ def test_worker_and_torchserve_die_and_versions_are_swapped_and_every_image_is_m
     enough = threading.Event()
 
     def submit() -> None:
-        """Always a few at once, until told to stop."""
+        """Keeps a few images submitted at all times, until told to stop."""
         while not enough.is_set():
             if store.pending.count(4) < 4:
                 options = dict(QUICK)
@@ -80,12 +80,12 @@ def test_worker_and_torchserve_die_and_versions_are_swapped_and_every_image_is_m
         until(lambda: done() >= 3)
 
         os.kill(server.pid, signal.SIGKILL)
-        server.stop()  # what the plug left: orphaned workers
+        server.stop()  # orphaned workers of the killed TorchServe
         server.start()
         server.register(mar.pack("sam_tiny", "1.0", out=server.model_store / "again.mar"))
         until(lambda: done() >= 5)
 
-        # Out with the old: see docs/fine_tuning.md.
+        # Removes the old version as docs/fine_tuning.md says.
         server.register(mar.pack("sam_tiny", "2.0", out=server.model_store / "sam_tiny_2.mar"))
         assert requests.put(f"{server.management}/models/sam_tiny/2.0/set-default", timeout=60).ok
         until(lambda: (server.describe("sam_tiny", "1.0") or {})["jobQueueStatus"]["pendingRequests"] == 0)

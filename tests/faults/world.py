@@ -1,4 +1,4 @@
-"""All that may be killed: clients, dispatchers, gateways, an inference server, the emulator; and the storms between."""
+"""All processes that may be killed (clients, dispatchers, gateways, inference server, emulator), and the storms."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from tools import ports
 from tools.emulator import Emulator
 
 LEASE = 2
-"""Seconds; whole ones count, for GCS tells its time in those."""
+"""Seconds of a lease; whole seconds, since GCS's dates have no fractions."""
 PATIENCE = 180.0
-"""Seconds after a storm in which all must have come to an end."""
+"""Seconds after a storm within which all jobs must have ended."""
 STORM, LONGEST_STORM = 50, 20.0
-"""Calls that a storm is to meet, and the seconds in which it ends without them."""
+"""Calls that a storm should disturb, and the seconds after which it ends in any case."""
 IDLE = 5.0
-"""Seconds in which the calls of idle dispatchers are counted: each looks at least once."""
+"""Seconds in which calls of idle dispatchers are counted; each looks at least once."""
 DROPPED = "Exception ignored in"
-"""How Python says that it dropped an exception."""
+"""Beginning of Python's message that it dropped an exception."""
 AGAIN = 3
-"""Images of the client's that it deletes and submits again."""
+"""Number of its images that the client deletes and submits again."""
 
 
 @dataclass
 class World:
-    """One schedule's world, on a bucket of its own.
+    """The processes of one schedule, on a fresh bucket.
 
     Attributes:
-        folder: for logs.
-        emulator: shared by all schedules.
-        name: of the bucket.
-        seed: of everything random.
-        jobs: images that each of the two submitters submits; the crowd and the impatient client have a third of that.
-        dispatchers: how many.
-        promised: the ids that the gateway gave.
-        settled: whether all came to an end.
-        idle_calls: how many calls to storage an idle minute saw.
+        folder: folder for logs.
+        emulator: emulator, shared by all schedules.
+        name: name of the bucket.
+        seed: seed of all random decisions.
+        jobs: number of images of each of the two submitters; the crowd and the impatient client have a third of that.
+        dispatchers: number of dispatchers.
+        promised: image ids that the gateway returned.
+        settled: whether all jobs ended.
+        idle_calls: number of calls to storage in an idle minute.
     """
 
     folder: Path
@@ -123,7 +123,7 @@ class World:
         return Part(name, module, list(arguments), environment, self.folder / name)
 
     def _upload(self) -> None:
-        """What a browser does: uploads under keys, and again while nobody answers."""
+        """Uploads under keys, as a browser would, and repeats uploads without an answer."""
         for number, image in enumerate(make_images(self.jobs, self.seed + 1)):
             while not self._calm.is_set():
                 try:
@@ -140,7 +140,7 @@ class World:
     # What may happen --------------------------------------------------------------------------------------------------
 
     def happenings(self) -> dict[str, Callable[[], None]]:
-        """Everything that may happen, by name."""
+        """All events that may happen, by name."""
         return {
             "kill a dispatcher": lambda: self._restart(self.chance.choice(self.workers)),
             "kill the gateway": lambda: self._restart(self.gateway),
@@ -161,7 +161,7 @@ class World:
         }
 
     def wreak(self, name: str) -> None:
-        """Lets it happen."""
+        """Makes an event happen."""
         self.injected[name] += 1
         self.happenings()[name]()
 
@@ -175,9 +175,9 @@ class World:
         self._restart(self.impatient)
 
     def _interrupt(self) -> None:
-        """Ctrl-C; the audit tells of a client that goes on after it.
+        """Presses Ctrl-C; the audit reports a client that goes on after it.
 
-        Python drops one that comes while it destroys an object, and says so; whoever sits there presses it again.
+        Python drops a Ctrl-C that comes while it destroys an object, and says so; a user presses it again.
         """
         presses, began = self._dropped(), time.monotonic()
         while self.impatient.running and time.monotonic() - began < PATIENCE:
@@ -193,7 +193,7 @@ class World:
         self.emulator.kill()
         time.sleep(self.chance.uniform(0, 0.5))
         self.emulator.start()
-        # A write that it had done in part; GCS does no such thing. See tools/mend.py.
+        # Repair a partial write, which GCS does not have: see tools/mend.py.
         self.injected["kill the emulator within a write"] += len(self.emulator.mended)
 
     def _hold_up(self) -> None:
@@ -209,7 +209,7 @@ class World:
         self._restart(part)
 
     def _fill_queue(self) -> None:
-        """Others who ask the same TorchServe."""
+        """Sends requests of other clients to the same TorchServe."""
         url = f"{self._environment['GRAINSERVE_TORCHSERVE']}/predictions/sam_tiny"
         body = {"image": "", "imageId": "another's"}
 
@@ -230,7 +230,7 @@ class World:
 
     def _make_mischief(self, kinds: tuple[str, ...]) -> None:
         self.proxy.mischief = Mischief(**{kind: self.chance.choice([0, 0.05, 0.2]) for kind in kinds})
-        # By calls as well: those who are just starting ask nothing.
+        # A storm also lasts until a number of calls: processes that just start make none.
         heard, began = self.proxy.heard.total(), time.monotonic()
         time.sleep(self.chance.uniform(0.5, 1.5))
         while self.proxy.heard.total() < heard + STORM and time.monotonic() < began + LONGEST_STORM:
@@ -238,12 +238,12 @@ class World:
         self.proxy.mischief = Mischief()
 
     def _answer_wrongly(self) -> None:
-        """The stub's next results are wrong."""
+        """Makes the stub's next results wrong."""
         url, began = self._environment["GRAINSERVE_TORCHSERVE"], time.monotonic()
         left = wrong = self.chance.randint(2, 6)
         told = False
         while left and time.monotonic() < began + LONGEST_STORM:
-            with suppress(requests.RequestException):  # it is just starting
+            with suppress(requests.RequestException):  # the stub is just starting
                 told = told or requests.put(url, data=json.dumps(wrong), timeout=30).ok
                 left = int(requests.get(f"{url}/wrong", timeout=30).json())
             time.sleep(0.05)
@@ -254,9 +254,9 @@ class World:
     # Afterwards -------------------------------------------------------------------------------------------------------
 
     def settle(self) -> float:
-        """Ends the storm, and waits until every submission is in and every job has ended; seconds that took.
+        """Ends the storm, waits until all is submitted and every job has ended, and returns the seconds that this took.
 
-        Orphans, which the design allows, are made good as an operator does it.
+        It repairs orphans, which the design allows, as an operator would.
         """
         began = time.monotonic()
         self.proxy.mischief = Mischief()
@@ -275,14 +275,14 @@ class World:
         for timer in self.waking:
             timer.join()
         if self.waking:
-            time.sleep(1)  # what was held up wakes with results that come too late: the audit must see what it does
+            time.sleep(1)  # processes that were held up wake with late results: the audit must see what they do
         return took
 
     def _marked(self) -> bool:
         return any(blob.name not in self.hands.planted for blob in listed(self._bucket, "pending/"))
 
     def _reconcile(self) -> int:
-        """`grainserve reconcile`, past the proxy; how much it repaired."""
+        """Runs `grainserve reconcile` past the proxy; returns the number of repairs."""
         sweep = Sweep(JobStore(Bucket(self.name, self.emulator.client())))
         cleared = sweep.clear_markers()
         while not sweep.step():
@@ -290,7 +290,7 @@ class World:
         return cleared + sweep.marked + sweep.dropped
 
     def idle(self) -> list[str]:
-        """Counts what those ask of storage who have nothing to do, damaged records being there; the fault, if any."""
+        """Counts calls to storage while there is no work but damaged records; returns the fault, if any."""
         heard = self.proxy.heard.copy()
         time.sleep(IDLE)
         calls = self.proxy.heard - heard
@@ -306,7 +306,7 @@ class World:
         )
 
     def audit(self) -> Audit:
-        """What is in the bucket now, once an operator has tidied up: see `audit.py`."""
+        """Audits the bucket after an operator's repairs: see `audit.py`."""
         self.injected.update(self.proxy.injected)
         changed = []
         for name, data in self.hands.planted.items():
@@ -319,7 +319,7 @@ class World:
         promised = self.promised | self.hands.restored | _ids(self.client) | _ids(self.crowd)
         found = audit(self._bucket, promised, self.proxy.written)
         found.faults += changed
-        # Those who are cancelled have more jobs than they were promised, each of them ended, withdrawn or done.
+        # Cancelled clients have more jobs than ids they received; each has ended, withdrawn or done.
         jobs = found.jobs - sum(found.submitters[each] for each in (impatient.SUBMITTER, crowd.SUBMITTER, RESTORED))
         expected = 2 * self.jobs + self.jobs // 3 + len(self.hands.restored)
         if len(promised) != expected or jobs != 2 * self.jobs:

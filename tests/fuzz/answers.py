@@ -1,4 +1,4 @@
-"""Answers in TorchServe's place: whatever comes back, a prediction ends in a result that can be stored or an error."""
+"""Answers in TorchServe's place: for any answer, a prediction ends in a result that can be stored or in an error."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ HEADERS = (
     *(b"Set-Cookie: a=b", b"X: " + b"y" * 70_000, b"no colon", b"\xff: \0", b"Connection: keep-alive"),
 )
 ERROR_BYTES = 64 * 1024
-"""No error is longer, whatever was answered: it goes into the job's record and to terminals."""
+"""Longest error, whatever the answer: errors go into the job's record and to terminals."""
 
 
 class Server:
-    """Answers each request, whatever it is, with the same bytes.
+    """A server that answers every request with the same bytes.
 
     Attributes:
-        answer: them.
-        asked: how many requests came.
+        answer: bytes of the answer.
+        asked: number of requests.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Server:
     def _serve(self) -> None:
         while True:
             connection, _ = self._socket.accept()
-            # A thread each: who has read enough may neither read on nor hang up.
+            # One thread for each connection: a client that has read enough may neither read on nor hang up.
             threading.Thread(target=self._reply, args=(connection, self.answer), daemon=True).start()
 
     def _reply(self, connection: socket.socket, answer: bytes) -> None:
@@ -91,7 +91,7 @@ class Server:
 
 
 class Answer:
-    """An answer to a prediction, read as a dispatcher reads it, stored, and read again as a table."""
+    """Target: an answer to a prediction, read as a dispatcher reads it, stored, and read again as a table."""
 
     share = 0.1
     memory_mib = 128
@@ -101,11 +101,11 @@ class Answer:
 
     @cached_property
     def _server(self) -> Server:
-        """Of the process that runs cases; who only makes them needs none."""
+        """The server of the process that runs cases; a process that only makes cases needs none."""
         return Server()
 
     def make(self, rng: Random) -> bytes:
-        """All bytes that come back, the status line first."""
+        """Makes all bytes of an answer, from the status line on."""
         body = self._body(rng)
         if rng.random() < 0.1:
             body = mutate(body, self._files, rng)
@@ -153,7 +153,7 @@ class Answer:
             return type(error).__name__
         finally:
             assert self._server.asked <= 1, "the request was sent again, or elsewhere"
-        # As `JobStore.finish` stores it; what was stored is read again in many ways, and none may fail.
+        # Stored as by `JobStore.finish`. The stored result is read again in many ways, and none may fail.
         stored = json.dumps(answer, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
         result = Result(json.loads(stored))
         assert result.image_id == IMAGE_ID
@@ -173,7 +173,7 @@ def _words(rng: Random) -> Any:
 
 
 def _spoil(given: Any, rng: Random) -> None:
-    """Changes one thing, at any depth."""
+    """Changes one value, at any depth."""
     while True:
         places = list(given) if isinstance(given, dict) else list(range(len(given)))
         if not places:

@@ -1,9 +1,9 @@
-"""One process that runs inputs, one after the other, and tells of each; `run` watches over it.
+"""Runs inputs one after the other in one process, and reports each; `run` supervises it.
 
     python -m tests.fuzz.child tests.fuzz.targets SEED FIRST END
 
-prints its memory in KiB, then a JSON line an input: [index, target, outcome, milliseconds, the most memory held over
-that meanwhile in KiB, traceback or null]. It ends behind an input that held too much.
+prints its memory in KiB, then a JSON line for each input: [index, target, outcome, milliseconds, the most memory held
+above the first figure in KiB, traceback or null]. It ends after an input that held too much.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from tests.fuzz.targets import Target
 
 SPACE_KIB = 1024 * 1024
-"""More addresses than this a process does not get, so that the machine lives; memory is held to each target's limit."""
+"""Limit of the process's address space, which protects the machine; each target has its own limit of memory."""
 
 
 def draw(made: Mapping[str, Target], seed: int, index: int) -> tuple[str, object]:
-    """The target and the case of one input."""
+    """Draws the target and the case of one input."""
     rng = Random(f"{seed}-{index}")
     (name,) = rng.choices(list(made), [target.share for target in made.values()])
     return name, made[name].make(rng)
@@ -39,7 +39,7 @@ def draw(made: Mapping[str, Target], seed: int, index: int) -> tuple[str, object
 def main(module: str, seed: int, first: int, end: int) -> None:
     """Runs the inputs from `first` up to `end`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    warnings.simplefilter("ignore")  # Pillow's words on damaged files; a worker prints each once
+    warnings.simplefilter("ignore")  # Pillow's warnings about damaged files; a worker prints each once
     imported = importlib.import_module(module)
     made: dict[str, Target] = imported.targets()
     space = (_status("VmSize") + SPACE_KIB) * 1024
@@ -50,9 +50,9 @@ def main(module: str, seed: int, first: int, end: int) -> None:
     print(base, flush=True)
     for index in range(first, end):
         name, case = draw(made, seed, index)
-        time.sleep(1e-4)  # lets a thread that has answered let go of what it was asked
-        gc.collect()  # what others have left to Python's collector is theirs
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is from here on
+        time.sleep(1e-4)  # lets a thread that has answered release its request
+        gc.collect()  # garbage of earlier inputs does not count
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # count the peak from here on
         faulthandler.dump_traceback_later(imported.SECONDS, exit=True)
         begin, words = time.perf_counter(), None
         try:
@@ -66,12 +66,12 @@ def main(module: str, seed: int, first: int, end: int) -> None:
         if too_much := added > made[name].memory_mib * 1024:
             outcome, words = "!Memory", f"{added / 1024:.0f} MiB more than before the first input\n{words or outcome}"
         print(json.dumps([index, name, outcome, round(took, 3), added, words]), flush=True)
-        if too_much:  # what it left would be counted as the next one's
+        if too_much:  # its garbage would count as the next input's
             return
 
 
 def _status(of: str) -> int:
-    # getrusage's peak begins with that of the process that started this one.
+    # getrusage's peak begins with the peak of the parent process.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition(f"{of}:")[2].split()[0])
 

@@ -1,4 +1,4 @@
-"""Targets that do what must not go unnoticed: the fuzzer's own test."""
+"""A target with faults that the fuzzer must notice: the fuzzer's own test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 class Faulty:
-    """Each fault once in a while."""
+    """A target that shows each fault now and then."""
 
     share = 1.0
     memory_mib = 256
@@ -33,5 +33,5 @@ class Faulty:
 
 
 def targets() -> dict[str, Faulty]:
-    """The one."""
+    """Returns the one target."""
     return {"faulty": Faulty()}

@@ -1,4 +1,4 @@
-"""Image files to begin from: every kind that is read, in the forms that take other ways through the readers."""
+"""Image files to start from: every kind that is read, in the forms that take different paths through the readers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.tiff_kinds import some
 
 
 def make_files() -> list[bytes]:
-    """Small ones, as damage then hits something that matters, and one of each kind at the size limit."""
+    """Makes small files, where damage hits something that matters, and one of each kind at the size limit."""
     pixels = np.random.default_rng(6).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     colour = Image.fromarray(pixels)
     grey16 = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
@@ -79,7 +79,7 @@ def _file(image: Image.Image, kind: str, **settings: Any) -> bytes:
 
 
 def _tiff(pages: list[tuple[NDArray[Any], int]], tags: list[tuple[Any, ...]] | None = None) -> bytes:
-    """A TIFF of pages, each with its NewSubfileType; the first has further tags."""
+    """Makes a TIFF of pages, each with its NewSubfileType; the first has further tags."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
         for number, (page, subfile) in enumerate(pages):
@@ -90,14 +90,14 @@ def _tiff(pages: list[tuple[NDArray[Any], int]], tags: list[tuple[Any, ...]] | N
 
 
 def _png16(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG of 16-bit colour, which Pillow does not write: each row twice as long, under a header that says so."""
+    """Makes a PNG of 16-bit colour, which Pillow does not write: rows of twice the length under a matching header."""
     grey = _file(Image.fromarray(np.repeat(pixels.reshape(len(pixels), -1), 2, axis=1)), "PNG", compress_level=0)
     header = b"IHDR" + struct.pack(">IIBB", pixels.shape[1], len(pixels), 16, 2) + grey[26:29]
     return grey[:12] + header + struct.pack(">I", zlib.crc32(header)) + grey[33:]
 
 
 def _run_lengths(image: Image.Image) -> bytes:
-    """A run-length encoded BMP, which Pillow reads in Python and does not write."""
+    """Makes a run-length encoded BMP, which Pillow reads in Python and does not write."""
     plain = bytearray(_file(image, "BMP"))
     start = int.from_bytes(plain[10:14], "little")
     plain[30:34] = (1).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""A target whose inputs each keep less than is allowed: the fuzzer's own test."""
+"""A target whose inputs each keep memory below the limit, which adds up: the fuzzer's own test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECONDS = 10.0
 
 
 class Hoarding:
-    """100 MiB more with each input."""
+    """A target that holds 100 MiB more with each input."""
 
     share = 1.0
     memory_mib = 256
@@ -25,5 +25,5 @@ class Hoarding:
 
 
 def targets() -> dict[str, Hoarding]:
-    """The one."""
+    """Returns the one target."""
     return {"hoarding": Hoarding()}

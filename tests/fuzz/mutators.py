@@ -1,4 +1,4 @@
-"""Damage to image files: blind, and such as knows where a format keeps what."""
+"""Damage to image files: blind, and with knowledge of the format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PNG_CHUNKS = (*(token for token in TOKENS[:13]), b"gAMA", b"cHRM", b"sRGB", b"pH
 
 
 def mutate(data: bytes, others: list[bytes], rng: Random) -> bytes:
-    """The file with one to six pieces of damage."""
+    """Returns the file with one to six pieces of damage."""
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         if not data:
             return data
@@ -29,13 +29,13 @@ def mutate(data: bytes, others: list[bytes], rng: Random) -> bytes:
 
 
 def swell(data: bytes, size: int, rng: Random) -> bytes:
-    """The file in so many bytes: by parts that its format lets anybody add, few or millions, or by bytes behind it."""
+    """Enlarges the file to a size: with parts that its format allows, few or millions, or with bytes at its end."""
     room = max(0, size - len(data))
     if data.startswith(b"\x89PNG"):
         body = bytes(min(rng.choice((0, 100, 65_000, 2**20, size)), max(0, room - 12)))
         kind = rng.choice((b"prVt", b"IDAT", b"tEXt"))
         part = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        place = 33  # behind IHDR
+        place = 33  # after IHDR
     elif data.startswith(b"\xff\xd8"):
         body = bytes(rng.choice((0, 100, 65_533)))
         part = rng.choice((b"\xff\xe1", b"\xff\xee", b"\xff\xfe")) + struct.pack(">H", len(body) + 2) + body
@@ -57,7 +57,7 @@ def _flip(data: bytes, _: list[bytes], rng: Random) -> bytes:
 
 
 def _flip_early(data: bytes, _: list[bytes], rng: Random) -> bytes:
-    """Within the first bytes, where headers are."""
+    """Flips bits within the first bytes, where headers are."""
     changed = bytearray(data)
     changed[rng.randrange(min(len(data), 64))] = rng.randrange(256)
     return bytes(changed)
@@ -97,7 +97,7 @@ BLIND: list[Callable[[bytes, list[bytes], Random], bytes]] = [
 
 
 def _put(data: bytes, place: int, form: str, rng: Random) -> bytes:
-    """A number that is likely to be an edge, at a place."""
+    """Writes a likely edge case of a number at a position."""
     size = struct.calcsize(form)
     if not 0 <= place <= len(data) - size:
         return data
@@ -109,7 +109,7 @@ def _put(data: bytes, place: int, form: str, rng: Random) -> bytes:
 
 
 def _png(data: bytes, rng: Random) -> bytes:
-    """Chunks changed, moved, doubled, added, with checksums that are right."""
+    """Changes, moves, doubles or adds chunks, with right checksums."""
     chunks, place = [], 8
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -143,14 +143,14 @@ def _png(data: bytes, rng: Random) -> bytes:
 
 
 def _chunk_body(rng: Random) -> bytes:
-    """What text, profiles and animations are made of; now and then much of it."""
+    """Makes the body of a text, profile or animation chunk, now and then a large one."""
     unpacked = bytes(rng.choice((10, 10, 10, 10_000, 2_000_000)))
     keyword = rng.choice((b"a\0\0", b"a\0", b"\0", b"", b"a\0\1\0\0\0", b"x" * 90 + b"\0\0"))
     return rng.choice((keyword + zlib.compress(unpacked), keyword + rng.randbytes(20), rng.randbytes(26), b""))
 
 
 def _jpeg(data: bytes, rng: Random) -> bytes:
-    """Segments changed, doubled, dropped, added; sizes and sampling edited."""
+    """Changes, doubles, drops or adds segments; edits sizes and sampling."""
     places, place = [], 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         places.append(place)
@@ -169,7 +169,7 @@ def _jpeg(data: bytes, rng: Random) -> bytes:
         case 3:
             frame = next((each for each in places if data[each + 1] in (0xC0, 0xC2)), start)
             return _put(data, frame + rng.choice((4, 5, 7, 9, 11, 12)), rng.choice((">B", ">H")), rng)
-        case _:  # the last scan again: each makes the decoder pass over the whole image
+        case _:  # repeats the last scan; for each the decoder passes over the whole image
             scan = data.rfind(b"\xff\xda")
             return (
                 data[:scan]
@@ -181,7 +181,7 @@ def _jpeg(data: bytes, rng: Random) -> bytes:
 
 
 def _tiff(data: bytes, rng: Random) -> bytes:
-    """Entries of the directory edited: tag, type, count, value or offset; the chain of pages bent."""
+    """Edits entries of the directory (tag, type, count, value or offset) and the chain of pages."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     if len(data) < 16:
@@ -201,12 +201,12 @@ def _tiff(data: bytes, rng: Random) -> bytes:
 
 
 def _bmp(data: bytes, rng: Random) -> bytes:
-    """Fields of the header: offset, header size, width, height, depth, compression, colours, masks."""
+    """Edits fields of the header: offset, header size, width, height, depth, compression, colours, masks."""
     return _put(data, rng.choice((2, 10, 14, 18, 22, 26, 28, 30, 34, 46, 50, 54, 58)), rng.choice(("<H", "<I")), rng)
 
 
 def _webp(data: bytes, rng: Random) -> bytes:
-    """Chunks changed, doubled, dropped; the file's own size is right again in half of them."""
+    """Changes, doubles or drops chunks; in half of the cases it corrects the file's size."""
     chunks, place = [], 12
     while place + 8 <= len(data):
         end = place + 8 + struct.unpack_from("<I", data, place + 4)[0]

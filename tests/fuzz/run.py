@@ -1,9 +1,9 @@
-"""Fuzzes what reads strangers' bytes: the handler's requests, the gateway's uploads and the client's answers.
+"""Fuzzes the code that reads strangers' bytes: the handler's requests, the gateway's uploads, the client's answers.
 
     python -m tests.fuzz.run --inputs 100000 --out benchmarks/results/fuzz.json
 
-Each input follows from the seed and its index: `--seed S --first I --inputs 1` runs one again. Children run
-them; one that hangs, crashes or grows is told by its input, and the next goes on behind it.
+Each input follows from the seed and its index: `--seed S --first I --inputs 1` repeats one. Child processes run the
+inputs. If a child hangs, crashes or grows, its input is reported, and another child continues after it.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ from tests.fuzz.targets import SECONDS, targets
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = "tests.fuzz.targets"
 BATCH = 10_000
-"""Inputs a child; the next starts with fresh memory."""
+"""Inputs of one child; the next child starts with fresh memory."""
 MALLOC = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-"""Large blocks go back to the system when they are freed: glibc would keep some, to be counted as the next input's."""
+"""Environment in which freed large blocks go back to the system: glibc would keep some, which would count as the next
+input's."""
 ENOUGH = 50
-"""Faults of a batch, after which the rest would tell nothing new."""
+"""Number of faults after which the rest of a batch is skipped, as it would tell nothing new."""
 
 
 @dataclass
 class Report:
-    """What was seen.
+    """The results of a run.
 
     Attributes:
-        outcomes: how many inputs ended how, by target.
+        outcomes: number of inputs by target and outcome.
         slowest: milliseconds of the slowest input and its index, by target.
-        peak_kib: the most memory that a child held.
-        added_kib: the most that a child held over what it held before its first input, by target.
-        faults: inputs with an end that nothing declares.
+        peak_kib: most memory that a child held, KiB.
+        added_kib: most memory that a child held above its memory before its first input, KiB, by target.
+        faults: inputs with an undeclared outcome.
     """
 
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
@@ -61,15 +62,15 @@ class Report:
 
     @property
     def inputs(self) -> int:
-        """All that were run."""
+        """Number of all inputs."""
         return sum(counter.total() for counter in self.outcomes.values())
 
     def count(self, name: str, outcome: str) -> None:
-        """Takes in one input's end."""
+        """Adds one input's outcome."""
         self.outcomes.setdefault(name, Counter())[outcome] += 1
 
     def add(self, other: Report) -> None:
-        """Takes in another part of the run."""
+        """Adds another part of the run."""
         for name, counter in other.outcomes.items():
             self.outcomes.setdefault(name, Counter()).update(counter)
         for name, slow in other.slowest.items():
@@ -84,11 +85,11 @@ def fuzz(seed: int, inputs: int, *, first: int = 0, jobs: int = 1, module: str =
     """Runs inputs in children.
 
     Args:
-        seed: what all chance follows from.
-        inputs: how many.
-        first: index of the first.
-        jobs: children at once.
-        module: has `targets`.
+        seed: seed of all random decisions.
+        inputs: number of inputs.
+        first: index of the first input.
+        jobs: number of children at once.
+        module: name of a module with `targets`.
     """
     end, report = first + inputs, Report()
     batches = [(start, min(start + BATCH, end)) for start in range(first, end, BATCH)]
@@ -106,7 +107,7 @@ def _batch(module: str, seed: int, first: int, end: int) -> Report:
 
 
 def _child(module: str, seed: int, first: int, end: int, report: Report) -> int:
-    """Runs inputs in one child as long as it lives and keeps within its memory; returns where to go on."""
+    """Runs inputs in one child while it lives and stays within its memory; returns the index to continue at."""
     command = [sys.executable, "-m", "tests.fuzz.child", module, *map(str, (seed, first, end))]
     with (
         tempfile.TemporaryFile("w+") as words,
@@ -125,7 +126,7 @@ def _child(module: str, seed: int, first: int, end: int, report: Report) -> int:
                 report.faults.append({"index": index, "target": name, "outcome": outcome, "trace": trace})
             following = int(index) + 1
         code = child.wait()
-        if code == 0 and following > first:  # at the end, or behind an input that held too much
+        if code == 0 and following > first:  # at the end, or after an input that held too much
             return following
         words.seek(0)
         trace = words.read()[-4000:]
@@ -140,7 +141,7 @@ def _child(module: str, seed: int, first: int, end: int, report: Report) -> int:
 
 
 def save(report: Report, seed: int, folder: Path, module: str = TARGETS) -> Iterator[Path]:
-    """Writes each input at fault into a file, with how to run it again; yields the files."""
+    """Writes each input at fault into a file, with the command that repeats it; yields the files."""
     made = importlib.import_module(module).targets()
     for fault in report.faults:
         folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def save(report: Report, seed: int, folder: Path, module: str = TARGETS) -> Iter
 
 
 def main() -> int:
-    """The command line; 1 where an input was at fault."""
+    """Command line entry; returns 1 if an input was at fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__.partition("\n")[0])
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="another one each time")

@@ -1,6 +1,6 @@
-"""What is fuzzed: each target makes a case from chance, and runs it to the name of its outcome.
+"""The targets: each makes a random case, and runs it to the name of its outcome.
 
-Whatever a run raises is a fault: refusals, which the code declares, are caught here and told by their code.
+Every exception of a run is a fault. Declared refusals are caught here and reported by their code.
 """
 
 from __future__ import annotations
@@ -36,45 +36,45 @@ from tests.fuzz.files import make_files
 from tests.fuzz.mutators import mutate, swell
 
 LARGE = 0.002
-"""Share of inputs as large as they may be: each takes a hundred times as long as another."""
+"""Share of the largest inputs, each of which takes a hundred times as long as another."""
 LARGE_MIB = 256
-"""An upload of 24 MiB as JSON takes 160 MiB: the input, the body, that as text, its image in base64 and the image."""
+"""Limit for large inputs: an upload of 24 MiB as JSON takes 160 MiB (input, body, text, base64 and image)."""
 MEMORY_MIB = 128
-"""For the others; the largest image takes 60 MiB."""
+"""Limit for the other inputs; the largest image takes 60 MiB."""
 SECONDS = 30.0
-"""For one input, on a machine that others keep busy; then its process ends with a traceback."""
+"""Time limit of one input on a busy machine; then its process ends with a traceback."""
 DEFAULTS = {"pred_iou_thresh": 0.5}
 MAX_BYTES = MAX_MIB * MIB
-"""Of an upload, as the gateway takes them."""
+"""The gateway's limit of an upload."""
 ANSWER_BYTES = 64 * 1024
-"""No refusal is longer, however much was sent: TorchServe ends a worker whose answer is over its limit."""
+"""Longest refusal, however large the request: TorchServe ends a worker whose answer is over its limit."""
 
 
 class Target(Protocol):
-    """One way in."""
+    """One entry into the code."""
 
     share: float
-    """Of all inputs."""
+    """Share of all inputs."""
 
     memory_mib: int
-    """What a process may hold while it runs one, over what it held before its first."""
+    """Memory that a process may hold during an input, above what it held before its first, MiB."""
 
     def make(self, rng: Random) -> Any:
-        """A case, the same for the same chance."""
+        """Makes a case, which depends only on the random source."""
 
     def run(self, case: Any) -> str:
-        """Gives it to the code under test."""
+        """Gives a case to the code under test; returns its outcome."""
 
 
 @dataclass
 class Row:
-    """A request row, as TorchServe gives it to the handler: raw bytes, JSON or a form.
+    """A request row as TorchServe gives it to the handler: raw bytes, JSON or a form.
 
     Args:
-        files: to begin from.
-        share: of all inputs.
+        files: image files to start from.
+        share: share of all inputs.
         body: makes the row.
-        memory_mib: that may be held.
+        memory_mib: memory that may be held, MiB.
     """
 
     files: list[bytes]
@@ -102,7 +102,7 @@ class Row:
         assert pixels.shape[2] == 3
         assert 1 <= max(pixels.shape[:2]) <= 1024
         assert len(parsed.image_id) <= 128
-        # As answer.render writes them.
+        # As written by answer.render.
         json.dumps(parsed.options.model_dump(), allow_nan=False, ensure_ascii=False).encode()
         json.dumps(parsed.image.warnings, ensure_ascii=False).encode()
         return "read"
@@ -162,7 +162,7 @@ def json_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
 
 
 def form_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
-    """A part may say that it is JSON or text: TorchServe then gives its value."""
+    """Makes a form; TorchServe gives the value of a part that says it is JSON or text."""
     row: dict[str, Any] = {
         key: rng.choice((str(given).encode(errors="replace"), given, str(given), rng.randbytes(9)))
         for key, given in _shallow(values.options(rng)).items()
@@ -173,7 +173,7 @@ def form_row(rng: Random, files: list[bytes]) -> dict[str, Any]:
 
 
 def _shallow(options: dict[str, Any]) -> dict[str, Any]:
-    """Without what `str` cannot write."""
+    """Removes values that `str` cannot write."""
     return {key: value if not isinstance(value, list | dict) else values.TEXTS[5] for key, value in options.items()}
 
 
@@ -186,7 +186,7 @@ def _base64(rng: Random, files: list[bytes]) -> str:
 
 
 class Header:
-    """An image's header, as the gateway reads it."""
+    """An image's header as the gateway reads it."""
 
     share = 0.15
     memory_mib = MEMORY_MIB
@@ -211,14 +211,14 @@ Body = Callable[[Random, list[bytes]], tuple[str, bytes]]
 
 @dataclass
 class Upload:
-    """A whole upload to the gateway: JSON, a form, or bytes, arriving in pieces.
+    """A whole upload to the gateway: JSON, a form, or bytes, which arrive in pieces.
 
     Args:
-        files: to begin from.
-        share: of all inputs.
-        bodies: one of them makes the body.
-        pieces: sizes in which it arrives.
-        memory_mib: that may be held.
+        files: image files to start from.
+        share: share of all inputs.
+        bodies: makers of bodies, of which one is drawn.
+        pieces: sizes of the pieces.
+        memory_mib: memory that may be held, MiB.
     """
 
     files: list[bytes]
@@ -229,11 +229,11 @@ class Upload:
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """Of the process that runs cases; who only makes them needs none."""
+        """The event loop of the process that runs cases; a process that only makes cases needs none."""
         return asyncio.new_event_loop()
 
     def make(self, rng: Random) -> tuple[str, bytes, bytes, int]:
-        """Content type, query, body and the size of its pieces."""
+        """Makes content type, query, body and the size of its pieces."""
         query = rng.choice((b"", b"", b"um_per_px=2.5", b"label=%ff%00", b"min_area=7&min_area=8", rng.randbytes(12)))
         kind, body = rng.choice(self.bodies)(rng, self.files)
         return kind, query, body, rng.choice(self.pieces)
@@ -242,7 +242,7 @@ class Upload:
         return self._loop.run_until_complete(self.arrive(*case))
 
     async def arrive(self, kind: str, query: bytes, body: bytes, piece: int) -> str:
-        """Sends it, piece by piece."""
+        """Sends the body piece by piece."""
         starts = iter(range(0, len(body) or 1, piece))
 
         async def receive() -> Message:
@@ -260,7 +260,7 @@ class Upload:
             assert 400 <= answer.status_code < 500
             assert len(answer.body) <= ANSWER_BYTES
             return error.code
-        except HTTPException as error:  # Starlette's, of a form that cannot be parsed
+        except HTTPException as error:  # Starlette's answer to a form that cannot be parsed
             if error.status_code >= 500:
                 raise
             return f"http_{error.status_code}"
@@ -306,7 +306,7 @@ DISPOSITIONS = (
 
 
 def _form_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
-    """Parts that are mostly right; then perhaps damage anywhere."""
+    """Makes parts that are mostly right; then perhaps damages the form anywhere."""
     parts = [(DISPOSITIONS[1].format("image"), rng.choice(files[:5]))] if rng.random() < 0.9 else []
     for key, given in _shallow(values.options(rng)).items():
         parts.append((rng.choice(DISPOSITIONS).format(key), str(given).encode(errors="surrogatepass")))
@@ -353,7 +353,7 @@ def _large_file(rng: Random, files: list[bytes]) -> bytes:
 
 
 def _large_json(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
-    """An image in base64, whole or with one bad letter, or something else of its length."""
+    """Makes an image in base64, complete or with one bad character, or other text of this length."""
     size = MAX_BYTES * 4 // 3
     match rng.randrange(7):
         case 0:
@@ -391,7 +391,7 @@ def _assert_answer(error: dict[str, str]) -> None:
 
 
 def targets() -> dict[str, Target]:
-    """All of them, by name."""
+    """Returns all targets by name."""
     files = make_files()
     return {
         "handler_raw": Row(files, 0.25 - 2 * LARGE, raw_row),

@@ -1,4 +1,4 @@
-"""JSON values, options and form fields as somebody with bad intentions would choose them."""
+"""JSON values, options and form fields as an attacker would choose them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERS = (0, 1, -1, 2, 32, 129, 1024**2, 2**31, 2**63, 2**64, 10**400, 0.5, -0.
 
 
 def value(rng: Random) -> Any:
-    """Any JSON value, of any depth that a parser lets through."""
+    """Makes any JSON value, of any depth that a parser accepts."""
     roll = rng.random()
     if roll < 0.35:
         return rng.choice(NUMBERS)
@@ -35,7 +35,7 @@ def value(rng: Random) -> Any:
 
 
 def nested(rng: Random) -> Any:
-    """As deep as gets through the parser, and near that depth what looks at the value afterwards fails first."""
+    """Makes a value as deep as the parser accepts; near that depth, the code that reads the value fails first."""
     inner: Any = 1
     array = rng.random() < 0.5
     for _ in range(rng.choice((3, 100, rng.randrange(800, 1000)))):
@@ -44,7 +44,7 @@ def nested(rng: Random) -> Any:
 
 
 def name(rng: Random) -> str:
-    """An option's name, or something else."""
+    """Returns an option's name, or another name."""
     known: str = rng.choice(OPTIONS)
     if rng.random() < 0.7:
         return known
@@ -52,7 +52,7 @@ def name(rng: Random) -> str:
 
 
 def options(rng: Random) -> dict[str, Any]:
-    """A handful of options, each likely to be right in name and wrong in value."""
+    """Makes a handful of options, mostly with right names and wrong values."""
     return {name(rng): value(rng) for _ in range(rng.randrange(5))}
 
 
@@ -99,7 +99,7 @@ def prompt(rng: Random, tokens: tuple[str, ...]) -> Any:
 
 
 def text(given: object, rng: Random) -> str:
-    """JSON of a value, now and then broken or with a part that is very deep, long or often there."""
+    """Makes JSON of a value, now and then broken, or with a part that is very deep, long or frequent."""
     try:
         written = json.dumps(given)
     except RecursionError:

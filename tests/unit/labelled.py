@@ -1,4 +1,4 @@
-"""Labelled tables of grains whose classes are normal distributions, and the properties a worker would have of them."""
+"""Labelled tables of grains whose classes are normal distributions, and a worker's properties of such grains."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from grainserve.classifier.model import Classifier
 from grainserve.classifier.train import train
 
 CENTRES = {"quartz": 0.0, "biotite": 20.0, "opaque": 40.0}
-"""Apart by 20 standard deviations of one feature: colours and textures differ, shapes do not."""
+"""Classes 20 standard deviations apart in a feature: colours and textures differ, shapes do not."""
 
 
 def draw(rng: Generator, centre: float, count: int) -> NDArray[np.float64]:
-    """Measurements of grains; count × features, about 0.5, standard deviation 0.01, which `centre` counts in."""
+    """Draws grains' measurements, count × features, about 0.5; `centre` shifts them in standard deviations of 0.01."""
     values = rng.normal(0, 1, (count, len(FEATURES)))
     values[:, FEATURES.index("meanIntensity_r")] += centre
     return 0.5 + 0.01 * values
 
 
 def make_table(rng: Generator, counts: dict[str, int]) -> pd.DataFrame:
-    """A table with so many grains of each class."""
+    """Makes a table with numbers of grains of each class."""
     values = np.concatenate([draw(rng, CENTRES[name], count) for name, count in counts.items()])
     table = pd.DataFrame(values, columns=list(FEATURES))
     table.insert(0, "class", np.repeat(list(counts), list(counts.values())))
@@ -41,7 +41,7 @@ def make_table(rng: Generator, counts: dict[str, int]) -> pd.DataFrame:
 
 
 def make_classifier(folder: Path, counts: dict[str, int] | None = None) -> Classifier:
-    """A classifier of quartz and biotite, learnt from two tables."""
+    """Trains a classifier of quartz and biotite on two tables."""
     counts = counts or {"quartz": 40, "biotite": 40}
     paths = [folder / "one.csv", folder / "two.csv"]
     for seed, path in enumerate(paths):
@@ -50,7 +50,7 @@ def make_classifier(folder: Path, counts: dict[str, int] | None = None) -> Class
 
 
 def as_properties(values: NDArray[np.float64]) -> dict[str, Any]:
-    """A grain's row of features as the wire has it; NaN as null."""
+    """Converts a grain's row of features into wire properties; NaN becomes null."""
     properties: dict[str, Any] = {}
     for column, value in zip(FEATURES, values.tolist(), strict=True):
         name, _, part = column.partition("_")
@@ -76,7 +76,7 @@ BOMBS = (
 
 
 def make_bomb(kind: str, file: Path) -> Path:
-    """A classifier's file as somebody would change it who wants whoever reads it to run out of memory."""
+    """Changes a classifier's file as an attacker would, so that its reader runs out of memory."""
     bomb = file.with_name("bomb.skops")
     if kind == "a sparse matrix":
         matrix = scipy.sparse.csr_matrix((10**6, 1))
@@ -114,7 +114,7 @@ def _under_other_names(member: zipfile.ZipInfo, times: int) -> Iterator[zipfile.
 
 
 def _npy_of(numbers: int) -> bytes:
-    """A header of an array with so many numbers, and one of them."""
+    """Makes the header of an array with a number of values, and one value."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (numbers,)})
     return header.getvalue() + bytes(8)

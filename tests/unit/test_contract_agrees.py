@@ -1,4 +1,4 @@
-"""Client and handler share no code; what both must know is compared here."""
+"""Client and handler share no code; these tests compare what both must know."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def limits(option: dict[str, Any]) -> dict[str, Any]:
-    """What a schema says of one option, null and wording aside."""
+    """Returns a schema's limits of one option, without null and descriptions."""
     kept = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "enum", "minLength", "maxLength")
     said: dict[str, Any] = {}
     for part in (option, *option.get("anyOf", [])):
@@ -137,7 +137,7 @@ def test_both_take_the_same_crops(crop: str, taken: bool) -> None:
 def test_both_measure_the_same_frame(
     crop: tuple[int, ...] | None, bottom: int, size: tuple[int, int], source: str | None
 ) -> None:
-    """The handler's frame is of one job's image, the client's of an image that it cuts into tiles."""
+    """The handler's frame is within one job's image, the client's within an image that it cuts into tiles."""
     given_options = {"crop": crop and ",".join(map(str, crop)), "ignore_bottom": bottom, "crop_source": source}
     options = Options.model_validate(given_options)
 

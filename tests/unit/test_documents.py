@@ -1,4 +1,4 @@
-"""README and docs/: links lead somewhere, commands are ones that exist, and the index leaves nothing out."""
+"""README and docs/: links lead to existing targets, commands exist, and the index has every page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN = {
     "docs/reports.md": ("grainserve (report|compare) ", "tests/unit/test_documents.py"),
     "docs/statistics.md": ("", "tests/unit/test_documents.py"),
 }
-"""Page → which of its commands (a pattern for their beginning) a test runs as they stand, and which test."""
+"""Page → the commands (by a pattern for their beginning) that a test runs unchanged, and this test."""
 
 NOT_RUN = [
     ("README.md", "make demo", "takes a minute; tests/e2e/test_client.py and test_tutorial.py hold what it does"),
@@ -54,15 +54,15 @@ NOT_RUN = [
     (
         "docs/gce.md",
         "",
-        "needs a cloud project; tests/unit/deploy/test_gce.py has an imitation of gcloud",
+        "needs a cloud project; tests/unit/deploy/test_gce_vm.py has an imitation of gcloud",
     ),
     ("docs/kubernetes.md", "", "needs a cluster; tests/unit/deploy holds what kubectl would apply"),
 ]
-"""Page, a pattern for the beginning of commands that no test runs as they stand, and why not."""
+"""Page, a pattern for the beginning of commands that no test runs unchanged, and the reason."""
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them and mkdocs.yml asks for."""
+    """Returns the anchors of a page's headings, as GitHub makes them and mkdocs.yml configures them."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     slugs: Counter[str] = Counter()
     found = set()
@@ -115,7 +115,7 @@ def test_targets_and_modules_that_a_page_names_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("command", [each for each in EVERY if each.words[0] == "grainserve"], ids=str)
 def test_the_command_line_takes_it(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups, options and arguments are read as ever; nothing is done."""
+    """The command line parses groups, options and arguments as usual, but runs nothing."""
     assert TyperGroup.__base__ is not None
     monkeypatch.setattr(TyperGroup.__base__, "invoke", lambda *_: None)
     done = CliRunner().invoke(app, command.words[1:])
@@ -163,7 +163,7 @@ def test_no_list_names_what_is_no_more() -> None:
 
 
 def expanded(pattern: str) -> list[str]:
-    """The files of this folder that a shell would put in the pattern's place."""
+    """Returns the files of this folder that a shell would put in the pattern's place."""
     return sorted(str(file) for file in Path().glob(pattern))
 
 

@@ -1,4 +1,4 @@
-"""The fuzzer: a short run of it, and whether it would notice."""
+"""The fuzzer: a short run, and whether it notices faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_must_not_happen_is_noticed_and_kept(tmp_path: Path) -> None:
 
 def test_memory_is_bounded_as_a_whole_and_not_by_the_step() -> None:
     report = run.fuzz(seed=1, inputs=7, module="tests.fuzz.hoarding")
-    # The third is one too many; behind it a process begins anew.
+    # The third is one too many; after it a new process begins.
     assert [(fault["index"], fault["outcome"]) for fault in report.faults] == [(2, "!Memory"), (5, "!Memory")]
     assert report.inputs == 7
 

@@ -1,4 +1,4 @@
-"""Handler and client read the same pixels of a file, and the right ones."""
+"""Handler and client read the same, right pixels from a file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiff(array: NDArray[Any], **words: Any) -> bytes:
 
 
 def both(data: bytes) -> DecodedImage:
-    """Reads a file with the handler and holds the client's reading to it."""
+    """Reads a file with the handler, and compares the client's pixels with it."""
     seen = read_image(data)
     file = ImageFile(data)
     kind, mine = file.format, file.picture
@@ -47,7 +47,7 @@ def both(data: bytes) -> DecodedImage:
 
 
 def refused(data: bytes) -> errors.RequestError:
-    """Takes the handler's refusal and holds the client's to it."""
+    """Returns the handler's refusal, after comparing the client's with it."""
     with pytest.raises(errors.RequestError) as failure:
         read_image(data)
     with pytest.raises(InvalidImage) as mine:
@@ -66,7 +66,7 @@ def test_handler_and_client_hold_the_same_modules() -> None:
 
 
 def test_no_kind_of_tiff_is_read_wrongly_or_called_damaged() -> None:
-    """One compression of each type and layout; `python -m benchmarks.readers` runs them all."""
+    """It has one compression for each type and layout; `python -m benchmarks.readers` runs them all."""
     cases = [case(kind) for kind in kinds(("Deflate, predictor",))]
     assert [each for each in cases if each["equal"] is False] == []
     refusals = {each["why"] for each in cases if each["outcome"] == "refused"}
@@ -147,7 +147,7 @@ def test_a_nodata_that_no_pixel_can_hold_is_none() -> None:
 def test_a_stretch_that_leaves_most_pixels_alike_is_told() -> None:
     levels = np.random.default_rng(3).integers(100, 110, (64, 80)).astype(np.uint16)
     assert len(both(tiff(levels)).warnings) == 1
-    levels[:4] = 60_000  # a data bar, say
+    levels[:4] = 60_000  # such as a databar
     assert any("256 levels" in warning for warning in both(tiff(levels)).warnings)
 
 
@@ -168,7 +168,7 @@ def test_12_bits_of_a_camera_in_16_are_seen(kind: str, layout: str) -> None:
 
 
 def png16(array: NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits a value, whose rows go through each of PNG's filters; Pillow writes none of colour."""
+    """Makes a 16-bit PNG whose rows use each of PNG's filters; Pillow writes none in colour."""
     height, width, samples = array.shape
     raw = np.ascontiguousarray(array.astype(">u2")).view(np.uint8).reshape(height, -1)
     rows, last, step = [], np.zeros(raw.shape[1], np.int64), 2 * samples
@@ -210,7 +210,7 @@ def test_the_order_of_grey_levels_is_kept(dtype: str, levels: list[float], white
 
 
 def paged(*pages: tuple[NDArray[Any], int], **words: Any) -> bytes:
-    """A TIFF of pages, each with its NewSubfileType."""
+    """Makes a TIFF of pages, each with its NewSubfileType."""
     file = io.BytesIO()
     with tifffile.TiffWriter(file, **words) as writer:
         for array, subfile in pages:
@@ -232,7 +232,7 @@ def test_reduced_copies_and_masks_are_no_pages(words: dict[str, Any], dtype: str
 
 def test_an_image_below_a_thumbnail_is_refused_and_the_thumbnail_not_taken_for_it() -> None:
     image, file = pixels(3, "uint8"), io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:  # as DNG and NEF have it
+    with tifffile.TiffWriter(file) as writer:  # as in DNG and NEF
         writer.write(image[::4, ::4], subfiletype=1, subifds=1, photometric="rgb", metadata=None)
         writer.write(image, photometric="rgb", metadata=None)
     error = refused(file.getvalue())
@@ -327,14 +327,14 @@ PAGE = (ROOT / "docs/inputs.md").read_text("utf-8")
 
 
 def table(heading: str) -> dict[tuple[str, str], str]:
-    """Cells of the table under a heading, by row and column."""
+    """Returns the cells of the table under a heading, by row and column."""
     lines = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].splitlines()
     (_, *columns), _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|")
     return {(row[0], column): cell for row in rows for column, cell in zip(columns, row[1:], strict=True)}
 
 
 def of_kind(layout: str, dtype: str | int, **words: Any) -> bytes:
-    """A TIFF of a layout, its pixel type given by name or by a number of bits."""
+    """Makes a TIFF of a layout and a pixel type, given by name or by a number of bits."""
     samples, more = LAYOUTS[layout]
     name = dtype if isinstance(dtype, str) else "uint8" if dtype < 8 else "uint16"
     array = pixels(samples, name)
@@ -432,7 +432,7 @@ def test_five_bands_are_named() -> None:
 
 
 def test_the_deep_picture_of_pillow_is_upright() -> None:
-    """Orientation is a tag of TIFF and a chunk of PNG; each deep reader turns its own."""
+    """Orientation is a tag in TIFF and a chunk in PNG; each reader of deep files applies its own."""
     grey = deep(3, 5)
     for orientation in range(1, 9):
         picture = Image.fromarray(grey)

@@ -1,4 +1,4 @@
-"""docs/security.md: no claim without a test that exists."""
+"""docs/security.md: every claim has an existing test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))
 def test_a_test_that_the_page_names_exists(file: str, test: str) -> None:
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-    # Else pytest would not run it; promises of deploy/ are run, and broken, by test_promises.py.
+    # pytest runs only these; test_promises.py runs, and breaks, the promises of deploy/.
     promise = file == "tests/unit/deploy/promises.py" and test in {check.__name__ for check in CHECKS}
     assert promise or (Path(file).name.startswith("test_") and test.startswith("test_"))
 

@@ -55,7 +55,7 @@ from grainserve.cli.request_options import (
     given_options,
 )
 from grainserve.cli.scale import BarUm, ScaleMode
-from grainserve.cli.stats_options import percents
+from grainserve.cli.stats_options import EdgeCorrection, percents
 from grainserve.cli.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
 from grainserve.client import Client
 from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
@@ -172,7 +172,14 @@ def submit(
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect = CsvDialect.EXCEL) -> None:
+def poll(
+    image_id: ImageId,
+    *,
+    out: Out = None,
+    to: To = None,
+    csv_dialect: Dialect = CsvDialect.EXCEL,
+    edge_correction: EdgeCorrection = True,
+) -> None:
     """Print a job's result, or its state if it is not done. Works on no jobs itself."""
     with reported(), Client(dispatch=False) as client:
         _check_files(to, out)
@@ -180,21 +187,24 @@ def poll(image_id: ImageId, out: Out = None, to: To = None, csv_dialect: Dialect
         if result is None:
             typer.echo(client.state(image_id).value)
             raise typer.Exit(3)
-        _deliver(result, image_id, out, to, csv_dialect)
+        _deliver(result, image_id, out, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
 
 
 @app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
 def wait(
     image_id: ImageId,
+    *,
     out: Out = None,
     to: To = None,
     csv_dialect: Dialect = CsvDialect.EXCEL,
+    edge_correction: EdgeCorrection = True,
     timeout: Timeout = None,
 ) -> None:
     """Wait for a result and print it. Works on pending jobs meanwhile."""
     with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
         _check_files(to, out)
-        _deliver(_wait_with_bar(client, image_id, timeout), image_id, out, to, csv_dialect)
+        result = _wait_with_bar(client, image_id, timeout)
+        _deliver(result, image_id, out, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
 
 
 @app.command(
@@ -240,6 +250,7 @@ def analyze(
         str | None,
         typer.Option(metavar="P,P,…", help="Percentiles of the table printed, such as 10,30,50; default 10,50,90."),
     ] = None,
+    edge_correction: EdgeCorrection = True,
     timeout: Timeout = None,
 ) -> None:
     """Measure images: submit, wait, print a table, write files.
@@ -269,6 +280,7 @@ def analyze(
                 to=to,
                 csv_dialect=csv_dialect,
                 percentiles=told,
+                edge_correction=edge_correction,
                 timeout=timeout,
                 options=options,
             )
@@ -286,6 +298,7 @@ def _analyze_each(
     to: To,
     csv_dialect: CsvDialect,
     percentiles: Sequence[float],
+    edge_correction: bool,
     timeout: float | None,
     options: dict[str, Any],
 ) -> list[Path]:
@@ -321,8 +334,8 @@ def _analyze_each(
                     lambda _, problem: _note(progress, task, problem),
                     lambda *_: progress.advance(task),
                 )
-                write_files(result, out, name, image, to, csv_dialect=csv_dialect)
-                print_result(result, str(image), progress.console, percentiles)
+                write_files(result, out, name, image, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
+                print_result(result, str(image), progress.console, percentiles, edge_correction=edge_correction)
             except GrainserveError as error:
                 failed.append(image)
                 say_error(error, str(image))
@@ -396,10 +409,14 @@ def _check_files(to: To, out: Path | None) -> None:
         FORMATS[name].check_library()
 
 
-def _deliver(result: Result, image_id: str, out: Path | None, to: To, csv_dialect: CsvDialect) -> None:
+def _deliver(
+    result: Result, image_id: str, out: Path | None, to: To, *, csv_dialect: CsvDialect, edge_correction: bool
+) -> None:
     """Prints a result and writes its files, named by the id that was asked for: the id in a result may be forged."""
-    print_result(result, image_id)
+    print_result(result, image_id, edge_correction=edge_correction)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(result, out, image_id, None, to, csv_dialect=csv_dialect):
+        for path in write_files(
+            result, out, image_id, None, to, csv_dialect=csv_dialect, edge_correction=edge_correction
+        ):
             typer.echo(path)

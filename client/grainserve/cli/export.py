@@ -10,6 +10,7 @@ import typer
 from grainserve import config
 from grainserve.cli.output import unique_names, write_files
 from grainserve.cli.result_files import ResultFiles, results_in
+from grainserve.cli.stats_options import EdgeCorrection
 from grainserve.cli.terminal import reported
 from grainserve.errors import InvalidImage
 from grainserve.exports.formats import FORMATS, FormatName, write_together
@@ -51,14 +52,15 @@ def export(
         bool, typer.Option("--together", help="All results in one file: grains.csv, .parquet, _coco.json.")
     ] = False,
     csv_dialect: Dialect = CsvDialect.EXCEL,
+    edge_correction: EdgeCorrection = True,
 ) -> None:
     """Write results as files for other programs; docs/exports.md says which program reads which format.
 
-    Tables: csv, parquet.
+    Tables: csv, parquet, wadell (roundness of corners).
 
     Outlines: geojson (px, y down), geojson-map (y up; µm where there is a scale), qupath, roi (ImageJ).
 
-    Masks: coco, labels (OME-TIFF). Pictures: overlay, sizes.
+    Masks: coco, labels (OME-TIFF). Pictures: overlay, sizes. --edge-correction is for sizes and statistics.
     """
     with reported():
         for each in to:
@@ -76,7 +78,9 @@ def export(
             written = [
                 file
                 for one, name, image in each_result
-                for file in write_files(one, out, name, image, to, csv_dialect=csv_dialect)
+                for file in write_files(
+                    one, out, name, image, to, csv_dialect=csv_dialect, edge_correction=edge_correction
+                )
             ]
         for file in written:
             typer.echo(file)

@@ -117,7 +117,9 @@ def swap(
     max_count_change: Annotated[
         float, typer.Option(help="Largest change of the number of grains, as a fraction.")
     ] = Limits.count,
-    max_d50_change: Annotated[float, typer.Option(help="Largest change of D50 by area, as a fraction.")] = Limits.d50,
+    max_d50_change: Annotated[
+        float, typer.Option(help="Largest change of D50 by area, not corrected for the frame, as a fraction.")
+    ] = Limits.d50,
     min_agreement: Annotated[float, typer.Option(help="Least agreement of the label maps, 0 to 1.")] = Limits.agreement,
     model_store: Store = None,
     ready_within: ReadySeconds = 900.0,

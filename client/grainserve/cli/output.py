@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from grainserve.cli.terminal import console
+from grainserve.errors import NoGrains
 from grainserve.escaping import visible
 from grainserve.exports.formats import FORMATS, USUAL, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
+from grainserve.results.edge_correction import said_of
+from grainserve.results.size_curve import Weighting
 
 SHOWN = 8
 SUMMARY_PERCENTS = (10, 50, 90)
@@ -41,6 +45,7 @@ def write_files(
     to: Sequence[FormatName] | None = None,
     *,
     csv_dialect: str = CsvDialect.EXCEL,
+    edge_correction: bool = True,
 ) -> list[Path]:
     """Writes a result's files: NAME.csv, NAME_overlay.png, …
 
@@ -51,6 +56,7 @@ def write_files(
         image: image file; None: the image is fetched from the bucket.
         to: formats to write; None: the usual ones, except those that need masks if the result has none.
         csv_dialect: dialect of CSV files.
+        edge_correction: whether sizes and statistics are corrected for the frame.
 
     Returns:
         The files written.
@@ -64,12 +70,17 @@ def write_files(
         console.print("no overlay: mask_format is none")
     files = [out / f"{name}{FORMATS[each].ending}" for each in chosen]  # not with_suffix: names may hold dots
     for each, file in zip(chosen, files, strict=True):
-        result.export(file, each, image, csv_dialect)
+        result.export(file, each, image, csv_dialect, edge_correction=edge_correction)
     return files
 
 
 def print_result(
-    result: Result, name: str, console: Console = console, percentiles: Sequence[float] = SUMMARY_PERCENTS
+    result: Result,
+    name: str,
+    console: Console = console,
+    percentiles: Sequence[float] = SUMMARY_PERCENTS,
+    *,
+    edge_correction: bool = True,
 ) -> None:
     """Prints the summary of a result and its first grains.
 
@@ -78,6 +89,7 @@ def print_result(
         name: name of its image.
         console: terminal to print on.
         percentiles: percentiles of the summary, 0 to 100.
+        edge_correction: whether sizes are corrected for the frame.
     """
     unit = result.size_unit
     count = len(result.grains)
@@ -100,9 +112,15 @@ def print_result(
         console.print(class_counts(result), soft_wrap=True, markup=False)
     for warning in result.metadata["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(visible(str(warning)))}", soft_wrap=True)
-    if count:
-        console.print(_summary(result, unit, percentiles))
-        console.print(_first_grains(result, unit))
+    if not count:
+        return
+    used = int(np.count_nonzero(result.stands_for(edge_correction=edge_correction)))
+    if used:
+        console.print(_summary(result, unit, percentiles, edge_correction))
+        console.print(said_of(used, edge, edge_correction=edge_correction), soft_wrap=True)
+    else:
+        console.print(f"[yellow]warning:[/] {escape(visible(str(NoGrains(name, count))))}", soft_wrap=True)
+    console.print(_first_grains(result, unit))
 
 
 def class_counts(result: Result) -> str:
@@ -111,24 +129,27 @@ def class_counts(result: Result) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.most_common())
 
 
-def _summary(result: Result, unit: str, percentiles: Sequence[float]) -> Table:
+def _summary(result: Result, unit: str, percentiles: Sequence[float], edge_correction: bool) -> Table:
     names = (f"D{percent:g}" for percent in percentiles)
     table = Table("equivalent diameter", *names, "mean", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    sizes, areas = result.sizes, np.array([grain.area for grain in result.grains], dtype=np.float64)
-    known = np.isfinite(sizes)
-    for weighting, weights in (("number", np.ones_like(areas)), ("area", areas)):
-        curve = result.size_curve("number" if weighting == "number" else "area")
-        mean = np.average(sizes[known], weights=weights[known]) if known.any() else np.nan
-        values = [*(curve.percentile(percent) for percent in percentiles), float(mean)]
+    weightings: tuple[Weighting, ...] = ("number", "area")
+    for weighting in weightings:
+        curve = result.size_curve(weighting, edge_correction=edge_correction)
+        values = [*(curve.percentile(percent) for percent in percentiles), float((curve.sizes * curve.shares).sum())]
         table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
     suffix = "" if result.um_per_px is None else "_um"
-    frame = result.to_dataframe()
-    axes = [_text(float(frame[f"{axis}AxisLength{suffix}"].mean())) for axis in ("major", "minor")]
+    frame, counts = result.to_dataframe(), result.stands_for(edge_correction=edge_correction)
+    axes = [_text(_mean(frame[f"{axis}AxisLength{suffix}"].to_numpy(), counts)) for axis in ("major", "minor")]
     table.caption = f"mean axes {axes[0]} × {axes[1]} {unit}"
     table.caption_justify = "left"
     return table
+
+
+def _mean(values: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    known = np.isfinite(values) & (counts > 0)
+    return float(np.average(values[known], weights=counts[known])) if known.any() else np.nan
 
 
 def _first_grains(result: Result, unit: str) -> Table:

@@ -24,6 +24,7 @@ class FormatName(StrEnum):
     JSON = "json"
     CSV = "csv"
     PARQUET = "parquet"
+    WADELL = "wadell"
     GEOJSON = "geojson"
     GEOJSON_MAP = "geojson-map"
     QUPATH = "qupath"
@@ -36,13 +37,28 @@ class FormatName(StrEnum):
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What only some formats ask.
+
+    Attributes:
+        image: image of the result, for overlays and for the file name in COCO's JSON; None where it is not at hand.
+        csv_dialect: dialect of CSV, a `CsvDialect`.
+        edge_correction: whether sizes and statistics are corrected for the frame.
+    """
+
+    image: ImageSource | None = None
+    csv_dialect: str = table.CsvDialect.EXCEL
+    edge_correction: bool = True
+
+
+@dataclass(frozen=True)
 class Format:
     """A kind of file.
 
     Attributes:
         ending: ending of the files' names, after the name of the image.
         media_type: content type.
-        write: function that writes a result to a path, with its image where it is at hand.
+        write: function that writes a result to a path.
         write_together: function that writes several results, with the names of their images, into one file; None where
             the format has no such file.
         needs_masks: whether only results with masks can be written.
@@ -51,7 +67,7 @@ class Format:
 
     ending: str
     media_type: str
-    write: Callable[[ResultData, Path, ImageSource | None], None]
+    write: Callable[[ResultData, Path, Choices], None]
     write_together: Callable[[Sequence[ResultData], Sequence[str], Path], None] | None = None
     needs_masks: bool = False
     library: str | None = None
@@ -71,7 +87,7 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.CSV: Format(
         ".csv",
         "text/csv; charset=utf-8",
-        lambda result, path, _: table.write_csv(result.to_dataframe(), path),
+        lambda result, path, chosen: table.write_csv(result.to_dataframe(), path, chosen.csv_dialect),
         write_together=table.write_pooled_csv,
     ),
     FormatName.PARQUET: Format(
@@ -80,6 +96,12 @@ FORMATS: dict[FormatName, Format] = {
         lambda result, path, _: table.write_parquet(result, path),
         write_together=table.write_pooled_parquet,
         library="pyarrow",
+    ),
+    FormatName.WADELL: Format(
+        "_wadell.csv",
+        "text/csv; charset=utf-8",
+        lambda result, path, chosen: table.write_csv(result.wadell(), path, chosen.csv_dialect),
+        needs_masks=True,
     ),
     FormatName.GEOJSON: Format(
         ".geojson",
@@ -102,7 +124,7 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.COCO: Format(
         "_coco.json",
         "application/json",
-        lambda result, path, image: coco.write_coco([result], [_image_name(result, image)], path),
+        lambda result, path, chosen: coco.write_coco([result], [_image_name(result, chosen.image)], path),
         write_together=coco.write_coco,
         needs_masks=True,
     ),
@@ -121,14 +143,18 @@ FORMATS: dict[FormatName, Format] = {
     FormatName.OVERLAY: Format(
         "_overlay.png",
         "image/png",
-        lambda result, path, image: result.overlay(path, image),
+        lambda result, path, chosen: result.overlay(path, chosen.image),
         needs_masks=True,
     ),
-    FormatName.SIZES: Format("_sizes.png", "image/png", lambda result, path, _: result.histogram(path)),
+    FormatName.SIZES: Format(
+        "_sizes.png",
+        "image/png",
+        lambda result, path, chosen: result.histogram(path, edge_correction=chosen.edge_correction),
+    ),
     FormatName.STATISTICS: Format(
         "_statistics.json",
         "application/json",
-        lambda result, path, _: _write_statistics(result, path),
+        lambda result, path, chosen: _write_statistics(result, path, chosen.edge_correction),
     ),
 }
 
@@ -140,8 +166,7 @@ def write(
     result: ResultData,
     path: str | PathLike[str],
     name: str | None = None,
-    image: ImageSource | None = None,
-    csv_dialect: str = table.CsvDialect.EXCEL,
+    choices: Choices = Choices(),
 ) -> None:
     """Writes a result as one kind of file.
 
@@ -149,8 +174,7 @@ def write(
         result: result to write.
         path: file to write.
         name: name of the format, a `FormatName`; None takes the format that the path's ending names.
-        image: image of the result, for overlays and for the file name in COCO's JSON.
-        csv_dialect: dialect of CSV, a `CsvDialect`.
+        choices: what only some formats ask.
 
     Raises:
         InvalidOption: the format or dialect is unknown, or the ending does not name one format.
@@ -164,10 +188,7 @@ def write(
         raise InvalidOption(f"unknown format {name!r}: there are {', '.join(FORMATS)}")
     form = FORMATS[FormatName(name)]
     form.check_library()
-    if name == FormatName.CSV:
-        table.write_csv(result.to_dataframe(), path, csv_dialect)
-    else:
-        form.write(result, Path(path), image)
+    form.write(result, Path(path), choices)
 
 
 def write_together(
@@ -215,7 +236,7 @@ def _image_name(result: ResultData, image: ImageSource | None) -> str:
     return Path(image).name if isinstance(image, str | PathLike) else result.image_id
 
 
-def _write_statistics(result: ResultData, path: Path) -> None:
+def _write_statistics(result: ResultData, path: Path, edge_correction: bool) -> None:
     from grainserve.stats import Sample, summarise  # noqa: PLC0415 - half a second that no other format needs
 
-    summarise(Sample.of([result])).to_json(path)
+    summarise(Sample.of([result]), edge_correction=edge_correction).to_json(path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from grainserve.exports.outlines import Point, Polygon, polygons
+from grainserve.results.outlines import Point, Polygon, polygons
 
 if TYPE_CHECKING:
     from grainserve.results.data import Grain, ResultData

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grainserve.exports.outlines import Ring, polygons
+from grainserve.results.outlines import Ring, polygons
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi

@@ -11,12 +11,11 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from grainserve.exports import formats
-from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
 
 
 def render(
-    data: dict[str, Any], form: formats.FormatName, fetch_image: Callable[[], bytes], csv_dialect: CsvDialect
+    data: dict[str, Any], form: formats.FormatName, fetch_image: Callable[[], bytes], choices: formats.Choices
 ) -> Response:
     """Returns an answer that holds a result: the JSON as stored, or a file of another format.
 
@@ -24,7 +23,7 @@ def render(
         data: result, as stored.
         form: format of the answer.
         fetch_image: fetches the image for formats that draw on it.
-        csv_dialect: dialect of CSV files.
+        choices: what only some formats ask.
 
     Raises:
         MasksMissing: the format needs masks and the result has none.
@@ -35,5 +34,5 @@ def render(
         return JSONResponse(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / form
-        formats.write(Result(data, fetch_image), path, form, csv_dialect=csv_dialect)
+        formats.write(Result(data, fetch_image), path, form, choices)
         return Response(path.read_bytes(), media_type=formats.FORMATS[form].media_type)

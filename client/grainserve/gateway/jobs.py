@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from grainserve.errors import ImageNotFound, JobFailed
-from grainserve.exports.formats import FormatName
+from grainserve.exports.formats import Choices, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.connections import network
@@ -43,6 +43,9 @@ class Wanted(Which):
         alias="csvDialect",
         description="of csv: excel (comma, decimal point), excel-eu (semicolon, decimal comma), or raw: as excel, but "
         "texts that a spreadsheet takes for formulas get no apostrophe in front",
+    )
+    edge_correction: bool = Field(
+        True, alias="edgeCorrection", description="of sizes and statistics: whether they are corrected for the frame"
     )
 
 
@@ -123,9 +126,10 @@ def routes(service: Service) -> APIRouter:
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
-            store, form, dialect = service.store, wanted.format, wanted.csv_dialect
+            store, form = service.store, wanted.format
+            choices = Choices(csv_dialect=wanted.csv_dialect, edge_correction=wanted.edge_correction)
             return downloads.send_result(
-                holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), dialect)
+                holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), choices)
             )
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
         where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}

@@ -1,5 +1,5 @@
-"""Image files → RGB pixels: which are read, how, and what is said of the others.
+"""Image files → RGB pixels: which files are read, how, and why others are refused.
 
-The handler and the client hold the same modules in this folder, but for the package's name, so that both see the
-same pixels; a test compares them. `docs/inputs.md` says for people what is read.
+Handler and client hold the same modules in this folder, except for the package's name, so that both see the same
+pixels; a test compares the modules. `docs/inputs.md` tells users what is read.
 """

@@ -1,4 +1,4 @@
-"""An image file → its header, and its pixels as SAM sees them: the door of this folder."""
+"""An image file → its header, and its pixels as SAM sees them: the entry of this folder."""
 
 from __future__ import annotations
 
@@ -39,27 +39,28 @@ NOT_READ = {
 }
 WAYS = "send PNG, JPEG, TIFF, BMP or WebP"
 DEEP_JPEG = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0[\x0b-\x17]([\x0c\x10])", re.DOTALL)
-"""A JPEG's frame header that says 12 or 16 bits."""
+"""Frame header of a JPEG of 12 or 16 bits."""
 MAX_READS = 50_000
-"""Pillow's of a file: three or so for each of its parts. 24 MiB of empty parts would keep it busy for ten seconds."""
+"""Most reads of a file by Pillow, which needs three or so for each part of the file. 24 MiB of empty parts would keep
+it busy for ten seconds."""
 MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-"""Pillow's own limit, from which on it refuses a file."""
+"""Pillow's own limit: it refuses files with more pixels."""
 
 WHITE = (255, 255, 255, 255)
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
-"""What Pillow's readers raise on damaged files."""
+"""Errors that Pillow's readers raise on damaged files."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """A file's header, read.
+    """The header of an image file.
 
     Attributes:
         format: PNG, JPEG, TIFF, BMP or WEBP.
-        content_type: Its name in HTTP.
-        width: px, before the image is turned upright.
-        height: px.
-        page: Of a TIFF, the one that is the image.
+        content_type: media type, such as image/png.
+        width: width before the image is turned upright, px.
+        height: height before the image is turned upright, px.
+        page: page of a TIFF that is the image; None for other formats.
     """
 
     format: str
@@ -76,7 +77,7 @@ class Picture:
     Attributes:
         pixels: H × W × 3, uint8, RGB, upright.
         mode: Pillow's name of the file's pixel type (RGB, L, I;16, …), or one made as Pillow's are (RGB;16, L;64F).
-        warnings: What was changed on the way, in words.
+        warnings: changes made by the reader, in words.
     """
 
     pixels: NDArray[np.uint8]
@@ -85,14 +86,15 @@ class Picture:
 
 
 def read_header(data: bytes, most_reads: int | None = MAX_READS) -> Header:
-    """Reads a file's header, and nothing behind it.
+    """Reads a file's header, without unpacking pixels.
 
     Args:
-        data: The file.
-        most_reads: After so many of its parts the header is refused; None where its sender is trusted.
+        data: image file.
+        most_reads: most reads by Pillow, after which the file is refused; None if its sender is trusted.
 
     Raises:
-        Refused: It is no image, or of a kind that is not read: another format or pixel type, or several images.
+        Refused: the file is no image, is damaged, or is of a kind that is not read: another format or pixel type, or
+            several images.
     """
     kind = _kind(data)
     if kind == "TIFF":
@@ -120,16 +122,16 @@ def read_header(data: bytes, most_reads: int | None = MAX_READS) -> Header:
 def read_picture(data: bytes, header: Header, most_reads: int | None = MAX_READS) -> Picture:
     """Reads a file's pixels.
 
-    EXIF orientation is applied, transparency laid over white; what is deeper than 8 bits, or has a sign, is stretched:
-    see `eight_bits`.
+    EXIF orientation is applied, and transparency is laid over white. Levels that are deeper than 8 bits, or have a
+    sign, are stretched; see `eight_bits`.
 
     Args:
-        data: The file.
-        header: As `read_header` returned it.
-        most_reads: As there.
+        data: image file.
+        header: header of the file, from `read_header`.
+        most_reads: most reads by Pillow, after which the file is refused; None if its sender is trusted.
 
     Raises:
-        Refused: The file is damaged, or no pixel has a value.
+        Refused: the file is damaged, or no pixel has a value.
     """
 
     def opened(file: bytes) -> ImageFile:
@@ -143,7 +145,7 @@ def read_picture(data: bytes, header: Header, most_reads: int | None = MAX_READS
         if header.format == "PNG" and png.is_deep(data):
             pixels, warnings = eight_bits(png.read_levels(data, opened))
             return Picture(pixels, png.mode(data), warnings)
-        # Pillow takes the first page, and takes big-endian BigTIFF for no TIFF.
+        # Pillow reads the first page only, and does not know big-endian BigTIFF.
         as_it_is = page is None or (page.index == 0 and data[:4] != b"MM\0+")
         with opened(data if page is None or as_it_is else levels.alone(page)) as picture:
             return Picture(upright_rgb(picture), picture.mode, ())
@@ -152,7 +154,7 @@ def read_picture(data: bytes, header: Header, most_reads: int | None = MAX_READS
 
 
 def upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """A picture of 8 bits: EXIF orientation applied, transparency over white."""
+    """Returns the pixels of a picture of 8 bits, H × W × 3, RGB: EXIF orientation applied, transparency over white."""
     upright = ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:
         flat = upright.convert("RGBA")
@@ -162,17 +164,17 @@ def upright_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _opened(data: bytes, kind: str, most_reads: int | None) -> ImageFile:
-    # A run-length encoded BMP is read by the byte, and has no parts.
+    # A BMP has no parts, and Pillow reads run lengths byte by byte.
     limited = most_reads is not None and kind != "BMP"
     return Image.open(_Parts(data, most_reads or 0) if limited else io.BytesIO(data), formats=[kind])
 
 
 class _TooManyParts(Image.DecompressionBombError):
-    """Not an OSError, which Pillow may survive."""
+    """A file has too many parts. This is no OSError, since Pillow may catch one and go on."""
 
 
 class _Parts(io.BytesIO):
-    """A file whose reader gives up when it has too many parts."""
+    """A file that ends its reader after too many reads."""
 
     def __init__(self, data: bytes, most: int) -> None:
         super().__init__(data)
@@ -186,7 +188,11 @@ class _Parts(io.BytesIO):
 
 
 def _kind(data: bytes) -> str:
-    """Names the format by the file's first bytes."""
+    """Names the format by the file's first bytes.
+
+    Raises:
+        Refused: the format is not read.
+    """
     for magic, name in READ.items():
         if data.startswith(magic):
             return name

@@ -1,4 +1,4 @@
-"""A TIFF's directories: which page is the image, and what its pixels are. Nothing is unpacked here."""
+"""A TIFF's directories: they tell which page is the image, and the type of its pixels. Nothing is unpacked here."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 from grainserve.reading.refusal import Refused, bomb, damaged, unsupported
 
 ORDERS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
-"""Byte order, and whether it is a BigTIFF, by a file's first bytes."""
+"""Byte order, and True for a BigTIFF, by a file's first bytes."""
 MAX_PARTS = 100_000
-"""Directories and their entries; a stack of a thousand pages has a quarter of it."""
+"""Most directories and entries of a file; a stack of a thousand pages has a quarter of this."""
 MAX_NUMBERS = 2**20
-"""In one entry; the largest images have some ten thousand strips or tiles."""
+"""Most numbers of one entry; the largest images have some ten thousand strips or tiles."""
 TILE_MARGIN = 1024
-"""A tile may be this much larger than its image: programs write tiles of 256 to 1024 px around the smallest image."""
+"""How much larger than its image a tile may be, px: programs write tiles of 256 to 1024 px around any small image."""
 
 TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8"}
 TYPES |= {13: "u4", 16: "u8", 17: "i8", 18: "u8"}
-"""NumPy's names of the types of an entry's numbers."""
+"""NumPy's names of the number types that an entry may have."""
 PAIRS = (5, 10)
 """Types of fractions: two numbers each."""
 
 
 class Tag(IntEnum):
-    """Names of the entries that are looked at."""
+    """The tags of the entries that are read."""
 
     SUBFILE_TYPE = 254
     OLD_SUBFILE_TYPE = 255
@@ -81,10 +81,10 @@ class Page:
     """One directory of a TIFF.
 
     Attributes:
-        data: The file.
-        order: Byte order, "<" or ">".
-        entries: Type, number of values and their place in the file, by tag.
-        index: Place among the file's pages.
+        data: image file.
+        order: byte order, "<" or ">".
+        entries: type, number of values, and their place in the file, by tag.
+        index: number of the page in the file, from 0.
     """
 
     data: bytes
@@ -93,7 +93,15 @@ class Page:
     index: int
 
     def numbers(self, tag: int, default: tuple[int, ...] = ()) -> NDArray[Any]:
-        """The values of an entry."""
+        """Returns the values of an entry.
+
+        Args:
+            tag: tag of the entry.
+            default: values if the page has no such entry.
+
+        Raises:
+            Refused: the entry is damaged.
+        """
         if tag not in self.entries:
             return np.array(default)
         kind, count, place = self.entries[tag]
@@ -105,63 +113,63 @@ class Page:
             raise damaged("TIFF", f"its tag {tag} lies beyond its end") from None
 
     def number(self, tag: int, default: int) -> int:
-        """The first value of an entry."""
+        """Returns the first value of an entry; `default` if there is none."""
         found = self.numbers(tag, (default,))
         return int(found[0]) if found.size else default
 
     @property
     def width(self) -> int:
-        """Width, px, before the image is turned upright; `height` likewise."""
+        """Width before the image is turned upright, px."""
         return self.number(Tag.WIDTH, 0)
 
     @property
     def height(self) -> int:
-        """Height, px."""
+        """Height before the image is turned upright, px."""
         return self.number(Tag.LENGTH, 0)
 
     @property
     def samples(self) -> int:
-        """Values of a pixel."""
+        """Number of values of a pixel."""
         return self.number(Tag.SAMPLES, 1)
 
     @property
     def bits(self) -> int:
-        """Bits of a value; a pixel whose values differ in bits is refused before."""
+        """Bits of a value; pages whose values differ in bits are refused before."""
         return self.number(Tag.BITS, 1)
 
     @property
     def format(self) -> str:
-        """uint, int, float or complex."""
+        """Type of the values: uint, int, float, complex int, complex or unknown."""
         return FORMATS.get(self.number(Tag.FORMAT, 1), "unknown")
 
     @property
     def photometric(self) -> int:
-        """The kind of the colours: a key of COLOURS, where it is known."""
+        """Kind of the colours; a key of COLOURS, if it is known."""
         return self.number(Tag.PHOTOMETRIC, WHITE_IS_ZERO if self.bits <= 8 else GREY)
 
     @property
     def compression(self) -> int:
-        """A key of LOSSLESS, PICTURES or REFUSED, where it is known."""
+        """Kind of the compression; a key of LOSSLESS, PICTURES or REFUSED, if it is known."""
         return self.number(Tag.COMPRESSION, 1)
 
     @property
     def planar(self) -> bool:
-        """Whether each channel is stored for itself."""
+        """True if each channel is stored on its own."""
         return self.samples > 1 and self.number(Tag.PLANAR, 1) == 2
 
     @property
     def extra(self) -> tuple[int, ...]:
-        """Meaning of the values behind the colours': 1 alpha that colours are multiplied by, 2 alpha, else nothing."""
+        """Kinds of the values behind the colours: 1 is alpha that colours are multiplied by, 2 alpha, others none."""
         return tuple(int(value) for value in self.numbers(Tag.EXTRA))
 
     @property
     def colours(self) -> int:
-        """Values of a pixel that are colour."""
+        """Number of values of a pixel that are colour."""
         return {RGB: 3, CMYK: 4, YCBCR: 3, LAB: 3}.get(self.photometric, 1)
 
     @property
     def nodata(self) -> float | None:
-        """GDAL's tag of the level that stands for none."""
+        """Level that means no value, from GDAL's tag; None if there is none."""
         text = self.numbers(Tag.GDAL_NODATA)[:64].astype(np.uint8).tobytes().split(b"\0")[0]
         try:
             return float(text.decode("ascii").replace(",", ".")) if text.strip() else None
@@ -170,24 +178,24 @@ class Page:
 
     @property
     def tile(self) -> tuple[int, int] | None:
-        """Width and height of a tile, px; None where the page is stored in strips."""
+        """Width and height of a tile, px; None if the page is stored in strips."""
         if Tag.TILE_WIDTH not in self.entries:
             return None
         return self.number(Tag.TILE_WIDTH, 0), self.number(Tag.TILE_LENGTH, 0)
 
     @property
     def segments(self) -> tuple[Tag, Tag]:
-        """Tags of the places and lengths of its strips or tiles."""
+        """Tags of the places and of the lengths of the page's strips or tiles."""
         return (Tag.TILE_OFFSETS, Tag.TILE_COUNTS) if self.tile else (Tag.STRIP_OFFSETS, Tag.STRIP_COUNTS)
 
     @property
     def reduced(self) -> bool:
-        """Whether it is a smaller copy or a mask of another page."""
+        """True if the page is a smaller copy or a mask of another page."""
         return bool(self.number(Tag.SUBFILE_TYPE, 0) & 0b101) or self.number(Tag.OLD_SUBFILE_TYPE, 1) == 2
 
     @property
     def mode(self) -> str:
-        """Pillow's name of the pixel type, or one made as Pillow's are."""
+        """Pillow's name of the pixel type, or a name made as Pillow's are."""
         if self.colours == self.samples == 1 and (self.format, self.bits) in PILLOW_NAMES:
             name = PILLOW_NAMES[self.format, self.bits]
             return name + "B" if name == "I;16" and self.order == ">" else name
@@ -197,7 +205,7 @@ class Page:
 
     @property
     def a_picture(self) -> bool:
-        """Whether Pillow reads its pixel type: 8 bits or fewer, without a sign, in the usual colours."""
+        """True if Pillow reads the pixel type: 8 bits or fewer, without a sign, in the usual colours."""
         if self.format != "uint" or self.bits not in (1, 2, 4, 8):
             return False
         more = self.samples - self.colours
@@ -207,7 +215,7 @@ class Page:
             case 0 | 1 | 3:
                 return more == 0
             case 2 | 5 if more:
-                # Of channels that lie apart without compression, Pillow knows only those that it makes pictures of.
+                # Uncompressed channels that lie apart: Pillow knows only those that it makes pictures of.
                 apart = self.planar and self.compression == 1 and self.extra not in ((), (2,))
                 return self.bits == 8 and more <= 3 and not any(self.extra[1:]) and not apart
             case 2 | 5 | 6 | 8:
@@ -222,10 +230,13 @@ class Page:
 
 
 def image_page(data: bytes) -> Page:
-    """The page of a TIFF that is its image: the one that is no smaller copy or mask of another.
+    """Returns the page that is a TIFF's image: the one that is no smaller copy or mask of another.
+
+    Args:
+        data: image file.
 
     Raises:
-        Refused: There are several, or its pixels are of a kind that is not read.
+        Refused: the file is damaged, has several images, or has pixels of a kind that is not read.
     """
     pages = list(_pages(data))
     images = [page for page in pages if not page.reduced]
@@ -242,7 +253,11 @@ def image_page(data: bytes) -> Page:
 
 
 def _pages(data: bytes) -> Iterator[Page]:
-    """Walks from directory to directory, each of which names the next."""
+    """Yields the pages, directory by directory; each names the place of the next.
+
+    Raises:
+        Refused: a directory is damaged, there is none, or there are too many parts.
+    """
     order, big = ORDERS[data[:4]]
     size, entry = struct.Struct(order + ("Q" if big else "H")), struct.Struct(order + ("HHQQ" if big else "HHII"))
     link = struct.Struct(order + ("Q" if big else "I"))
@@ -264,14 +279,14 @@ def _pages(data: bytes) -> Iterator[Page]:
             yield Page(data, order, entries, index)
             (place,) = link.unpack_from(data, end)
             index += 1
-    except (struct.error, OverflowError):  # of a BigTIFF's places, which have 64 bits
+    except (struct.error, OverflowError):  # OverflowError: a BigTIFF's places have 64 bits
         raise damaged("TIFF", "a directory lies beyond its end") from None
     if not index:
         raise damaged("TIFF", "it has no page")
 
 
 def _check(page: Page) -> None:
-    """Refuses what is not read, as far as the directory says."""
+    """Refuses a page that is not read, as far as the directory tells."""
     if page.width < 1 or page.height < 1 or page.samples < 1:
         raise damaged("TIFF", f"it is {page.width} × {page.height} px of {page.samples} values")
     bits, formats = page.numbers(Tag.BITS), page.numbers(Tag.FORMAT, (1,))
@@ -295,7 +310,7 @@ def _check(page: Page) -> None:
 
 
 def _check_levels(page: Page) -> None:
-    """Refuses the pixel types that are neither Pillow's nor read as levels."""
+    """Refuses pixel types that neither Pillow nor `levels` reads."""
     if "complex" in page.format:
         raise unsupported(f"the TIFF's pixels are complex numbers ({page}): save their magnitude as float32")
     if page.photometric not in (WHITE_IS_ZERO, GREY, RGB, CMYK):

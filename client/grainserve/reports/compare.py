@@ -14,6 +14,7 @@ from grainserve.reports.qc import quality_flags
 from grainserve.reports.sample import footer, methods
 from grainserve.reports.shapes import DESCRIPTORS, shapes_of
 from grainserve.reports.sources import Measured
+from grainserve.results.edge_correction import name_of
 from grainserve.results.size_curve import Weighting
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.rounding import number_text, p_value_text
@@ -72,7 +73,8 @@ def _sizes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary], weigh
     )
     populations = [summary.population(weighting) for summary in summaries.values()]
     rows = (*_counts(summaries), *tables.size_rows(populations, unit), *tables.folk_ward_rows(populations))
-    yield Table(f"Grain sizes by {weighting}.", ("", *summaries), rows, note=_note(summaries))
+    corrected = name_of(edge_correction=next(iter(summaries.values())).edge_correction)
+    yield Table(f"Grain sizes by {weighting}, {corrected}.", ("", *summaries), rows, note=_note(summaries))
     if classes := tables.wentworth_rows(populations):
         yield Table(f"Size classes of Wentworth (1922), % by {weighting}.", ("class", *summaries), classes)
 

@@ -14,6 +14,7 @@ from grainserve.reports.provenance import provenance
 from grainserve.reports.qc import quality_flags, wide_interval_flag, worst_first
 from grainserve.reports.shapes import shapes_of
 from grainserve.reports.sources import Measured
+from grainserve.results.edge_correction import name_of
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.astm.words import LEAST_FILLED, not_filled
@@ -111,6 +112,7 @@ def _subtitle(images: Sequence[Measured], summary: Summary | None) -> str:
     if summary:
         by_number, by_area = (tables.text(each.percentiles[50]) for each in (summary.number, summary.area))
         parts.append(f"D50 {by_number} {summary.unit} by number, {by_area} {summary.unit} by area")
+        parts.append(name_of(edge_correction=summary.edge_correction))
     parts.append(f"{metadata['model']} {metadata['version']}")
     return " · ".join(parts)
 
@@ -150,7 +152,8 @@ def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[
     )
     note = tables.interval_note(summary)
     rows = tables.size_rows(both, summary.unit, told)
-    yield Table("Grain sizes (equivalent diameters).", ("", *heads), rows, note=note)
+    corrected = name_of(edge_correction=summary.edge_correction)
+    yield Table(f"Grain sizes (equivalent diameters), {corrected}.", ("", *heads), rows, note=note)
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):

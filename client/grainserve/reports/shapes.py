@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 DESCRIPTORS = {
     "aspectRatio": "Aspect ratio (major / minor axis)",
     "circularity": "Circularity 4πA/P²",
-    "roundness": "Roundness 4A/(π·major²)",
+    "roundness": "Roundness (minor / major axis)",
     "solidity": "Solidity (area / convex area)",
     "eccentricity": "Eccentricity of the ellipse of equal moments",
 }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from grainserve.contract import check_image_id, schema
 from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
+from grainserve.results import edge_correction as correction
 from grainserve.results.frame import Box
 from grainserve.results.masks import Window, decode_window, paint_labels
 from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
@@ -189,6 +190,34 @@ class ResultData:
             {name: pd.Series([row.get(name) for row in rows], dtype=_dtype(name)) for name in columns}, columns=columns
         )
 
+    def wadell(self) -> pd.DataFrame:
+        """Returns sphericity and Wadell's roundness of the grains, a row for each; docs/measurement.md defines them.
+
+        The columns are `id`, `inscribedDiameter`, `enclosingDiameter`, `rileySphericity` and `wadellRoundness`.
+        Diameters are in px, and in columns that end in `_um` when a scale was given. Grains too small for them have
+        NaN.
+
+        Raises:
+            MasksMissing: the result was asked for with mask_format `none`.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        from grainserve.results.wadell import circles  # noqa: PLC0415
+
+        found = [circles(window) for window in self.windows]
+        measured = {
+            "inscribedDiameter": [each and 2 * each.inscribed for each in found],
+            "enclosingDiameter": [each and 2 * each.enclosing for each in found],
+            "rileySphericity": [each and each.sphericity for each in found],
+            "wadellRoundness": [each and each.roundness for each in found],
+        }
+        frame = pd.DataFrame(measured, dtype="float64")
+        frame.insert(0, "id", pd.Series([grain.id for grain in self.grains], dtype="int64"))
+        if self.um_per_px is not None:
+            for name in ("inscribedDiameter", "enclosingDiameter"):
+                frame[f"{name}_um"] = frame[name] * self.um_per_px
+        return frame
+
     @property
     def has_masks(self) -> bool:
         """True where there are masks to draw: the result was asked for with masks."""
@@ -225,22 +254,43 @@ class ResultData:
         name = "equivalentDiameter" if self.um_per_px is None else "equivalentDiameter_um"
         return np.array([grain.properties[name] for grain in self.grains], dtype=np.float64)
 
-    def size_curve(self, weighting: Weighting = "number") -> SizeCurve:
-        """Returns the cumulative grain-size curve, grains that touch the frame included.
+    def stands_for(self, *, edge_correction: bool = True) -> NDArray[np.float64]:
+        """Returns how many grains of the population each of the n grains stands for; 0 leaves a grain out.
+
+        Args:
+            edge_correction: whether to correct for the frame, as statistics do: grains that it cuts are left out, and
+                the others count 1/P, where P is the probability that a frame holds the grain whole
+                (Miles–Lantuéjoul). Without it, every grain counts 1, those that the frame cuts at their visible size.
+        """
+        boxes = [grain.properties["boundingBox"] for grain in self.grains]
+        sides = np.array([(box["width"], box["height"]) for box in boxes], dtype=np.float64).reshape(-1, 2)
+        frame = np.array((self.frame.width, self.frame.height), dtype=np.float64)
+        touches_edge = np.array([grain.touches_edge for grain in self.grains], dtype=bool)
+        return correction.stands_for(
+            self.sizes, touches_edge, correction.inclusion(sides, frame), edge_correction=edge_correction
+        )
+
+    def size_curve(self, weighting: Weighting = "number", *, edge_correction: bool = True) -> SizeCurve:
+        """Returns the cumulative grain-size curve, without grains where the frame cuts all of them.
 
         Args:
             weighting: `number` or `area`: what each grain counts by.
+            edge_correction: whether to correct for the frame, as in `stands_for`.
         """
-        return size_curve(self.sizes, [grain.area for grain in self.grains], weighting)
+        counts = self.stands_for(edge_correction=edge_correction)
+        return size_curve(self.sizes, [grain.area for grain in self.grains], weighting, counts)
 
-    def percentile(self, percent: float, weighting: Weighting = "number") -> float:
+    def percentile(self, percent: float, weighting: Weighting = "number", *, edge_correction: bool = True) -> float:
         """Returns D_p in `size_unit`: the equivalent diameter that p % of the grains are finer than.
+
+        It is that of `statistics`. NaN without grains, and with the edge correction where the frame cuts all of them.
 
         Args:
             percent: p, 0 to 100.
             weighting: `number` or `area`: what each grain counts by.
+            edge_correction: whether to correct for the frame, as in `stands_for`.
         """
-        return self.size_curve(weighting).percentile(percent)
+        return self.size_curve(weighting, edge_correction=edge_correction).percentile(percent)
 
     def pixels(self, image: ImageSource | None = None) -> NDArray[np.uint8]:
         """Returns the pixels of the image that was measured, H × W × 3, uint8.
@@ -282,20 +332,22 @@ class ResultData:
 
         draw_overlay(pixels, labels, self.um_per_px).save(path, "PNG")
 
-    def histogram(self, path: str | PathLike[str]) -> None:
-        """Writes a PNG of the grain sizes: histogram and cumulative curves.
+    def histogram(self, path: str | PathLike[str], *, edge_correction: bool = True) -> None:
+        """Writes a PNG of the grain sizes: histogram and cumulative curves. It says whether they are corrected.
 
         Args:
             path: file to write.
+            edge_correction: whether to correct for the frame, as in `stands_for`.
         """
         from grainserve.results import size_figure as plots  # noqa: PLC0415
 
         plots.save_size_figure(
             path,
-            number=self.size_curve("number"),
-            area=self.size_curve("area"),
+            number=self.size_curve("number", edge_correction=edge_correction),
+            area=self.size_curve("area", edge_correction=edge_correction),
             unit=self.size_unit,
             edge_grains=sum(grain.touches_edge for grain in self.grains),
+            edge_correction=edge_correction,
         )
 
 

@@ -19,11 +19,13 @@ class SizeCurve:
         sizes: n sizes, ascending.
         finer: n shares in (0, 1): the share of the sample that is finer than each size. Half of a grain's own weight
             counts as finer (Hazen's plotting position), so that neither end of a small sample is overstated.
+        shares: n, share of the sample that each grain is; they add up to 1.
         weighting: `number` (each grain counts one) or `area` (each counts its area).
     """
 
     sizes: NDArray[np.float64]
     finer: NDArray[np.float64]
+    shares: NDArray[np.float64]
     weighting: Weighting
 
     def percentile(self, percent: float) -> float:
@@ -66,5 +68,5 @@ def size_curve(
 
 def cumulative(sizes: NDArray[np.float64], weights: NDArray[np.float64], weighting: Weighting) -> SizeCurve:
     """Returns the curve of n sizes, ascending, with n weights over 0."""
-    finer = (np.cumsum(weights) - weights / 2) / weights.sum() if sizes.size else np.empty(0)
-    return SizeCurve(sizes, finer, weighting)
+    total = weights.sum()
+    return SizeCurve(sizes, (np.cumsum(weights) - weights / 2) / total, weights / total, weighting)

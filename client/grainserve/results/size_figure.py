@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from grainserve.results.edge_correction import name_of
 from grainserve.results.size_curve import SizeCurve
 
 STYLE: dict[Any, Any] = {
@@ -52,7 +53,13 @@ def styled(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
 
 
 def save_size_figure(
-    path: str | PathLike[str], *, number: SizeCurve, area: SizeCurve, unit: str, edge_grains: int
+    path: str | PathLike[str],
+    *,
+    number: SizeCurve,
+    area: SizeCurve,
+    unit: str,
+    edge_grains: int,
+    edge_correction: bool,
 ) -> None:
     """Writes the figure as PNG, 300 dpi, 180 mm wide.
 
@@ -61,34 +68,48 @@ def save_size_figure(
         number: number-weighted curve.
         area: area-weighted curve of the same grains.
         unit: unit of the sizes.
-        edge_grains: number of grains that touch the frame.
+        edge_grains: number of grains that the frame cuts.
+        edge_correction: whether the curves are corrected for the frame: the figure says so.
     """
     with styled():
         figure = Figure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        _title(left, int(number.sizes.size), edge_grains)
+        left.set_title(
+            _said(number.sizes.size, edge_grains, edge_correction), loc="left", fontsize=7.5, linespacing=1.5
+        )
         if number.sizes.size:
             _histogram(left, number, unit)
             _curves(right, number, area, unit)
         else:
             for axes in (left, right):
-                axes.text(0.5, 0.5, "no grains", transform=axes.transAxes, ha="center", va="center", color="0.4")
+                axes.text(0.5, 0.5, "no sizes", transform=axes.transAxes, ha="center", va="center", color="0.4")
                 axes.set(xticks=[], yticks=[], xlabel=f"Equivalent diameter ({unit})")
         figure.savefig(path, format="png")
 
 
-def _title(axes: Axes, count: int, edge_grains: int) -> None:
-    title = f"n = {count} grain{'' if count == 1 else 's'}"
-    if edge_grains:
-        title += f"\n{edge_grains} cut by the frame, counted at the visible size"
-    axes.set_title(title, loc="left", fontsize=7.5, linespacing=1.5)
+def _said(used: int, edge_grains: int, edge_correction: bool) -> str:
+    """Describes in two lines how many grains there are sizes of, and whether these are corrected."""
+    grains = f"{used} grain{'' if used == 1 else 's'}"
+    if edge_grains and not used:
+        return f"no correction for the frame: it cuts all {edge_grains} grains"
+    how = "left out, the others weighted by 1/P" if edge_correction else "counted at the visible size"
+    end = f"\n{edge_grains} cut by it {how}" if edge_grains else ""
+    return f"n = {grains}, {name_of(edge_correction=edge_correction)}{end}"
 
 
 def _histogram(axes: Axes, number: SizeCurve, unit: str) -> None:
-    axes.hist(number.sizes, bins=_bins(number.sizes), color=NUMBER, alpha=0.8, edgecolor="white", linewidth=0.6)
-    axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Number of grains")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.hist(
+        number.sizes,
+        bins=_bins(number.sizes),
+        weights=100 * number.shares,
+        color=NUMBER,
+        alpha=0.8,
+        edgecolor="white",
+        linewidth=0.6,
+    )
+    axes.set(xlabel=f"Equivalent diameter ({unit})", ylabel="Share of grains (%)")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.margins(x=0.02)
 
 

@@ -104,7 +104,7 @@ def _judge(what: str, found: list[Comparison], limits: Limits, say: Say) -> None
     for each in found:
         old, new = each.counts
         say(
-            f"{what} {each.name}: {old} grains, now {new}; D50 {each.d50[0]:.4g}, now {each.d50[1]:.4g}; "
+            f"{what} {each.name}: {old} grains, now {new}; uncorrected D50 {each.d50[0]:.4g}, now {each.d50[1]:.4g}; "
             f"label maps agree to {each.agreement:.3f}"
         )
     broken = [words for each in found for words in each.breaks(limits)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.errors import MixedScales, NoResults
+from grainserve.results import edge_correction as correction
 from grainserve.results.data import ResultData
 from grainserve.results.size_curve import Weighting
 
@@ -111,7 +112,7 @@ class Sample:
             image=image,
             diameter=np.where(sizes > 0, sizes, np.nan),
             area=column("area") * per_px[image] ** 2,
-            inclusion=(1 - boxes / frames[image]).prod(axis=1),  # (1 − F_h/Z₁)(1 − F_v/Z₂)
+            inclusion=correction.inclusion(boxes, frames[image]),
             touches_edge=np.array([each["touchesEdge"] for each in grains], dtype=bool),
             below_detection=np.array([each["lowPrecision"] for each in grains], dtype=bool),
             orientation=column("orientationFromX"),
@@ -132,18 +133,9 @@ class Sample:
         """Returns how many grains of the population each of the n grains stands for; 0 leaves a grain out.
 
         Args:
-            edge_correction: whether to apply the correction of Miles (1974) and Lantuéjoul (1978), as ISO 13322-1
-                does. With it, a grain that the frame cuts counts 0, and a whole grain 1/`inclusion`, since a large
-                grain is less likely to be whole than a small one. Without it, every grain that has a diameter counts
-                1, and a cut grain has its visible size.
+            edge_correction: whether to correct for the frame; see `results.edge_correction.stands_for`.
         """
-        sized = np.isfinite(self.diameter)
-        if not edge_correction:
-            return sized.astype(np.float64)
-        whole = sized & ~self.touches_edge
-        counts = np.zeros_like(self.diameter)
-        counts[whole] = 1 / self.inclusion[whole]
-        return counts
+        return correction.stands_for(self.diameter, self.touches_edge, self.inclusion, edge_correction=edge_correction)
 
     def weights(self, weighting: Weighting, *, edge_correction: bool) -> Floats:
         """Returns what each of the n grains counts: how many it stands for, multiplied by its area for `area`.

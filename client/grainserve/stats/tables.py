@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from grainserve.results import edge_correction
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm.table import print_grain_sizes
 from grainserve.stats.gradistat import METHODS, Gradistat
@@ -69,11 +70,7 @@ def _print_head(summary: Summary, console: Console) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"sizes of {summary.used}: the {summary.at_edge} at the frame are left out, and the others weighted by 1/P "
-        "(Miles–Lantuéjoul)"
-        if summary.edge_correction
-        else f"sizes of {summary.used}, {summary.at_edge} of them cut by the frame; no edge correction",
-        soft_wrap=True,
+        edge_correction.said_of(summary.used, summary.at_edge, edge_correction=summary.edge_correction), soft_wrap=True
     )
     if summary.grid:
         console.print("grid by number: the grains under the nodes of a grid, each once", soft_wrap=True)

@@ -138,7 +138,8 @@ def _grain(
         "touchesEdge": layout.on_frame(sighting.box),
     }
     if um_per_px is not None:
-        places["centroid_um"] = {"x": x * um_per_px, "y": y * um_per_px}
+        # From the image's corner; a centroid in px is from the centre of its first pixel.
+        places["centroid_um"] = {"x": (x + 0.5) * um_per_px, "y": (y + 0.5) * um_per_px}
     mask = encode_rle(window, *size)
     return {**sighting.grain, "id": number, "mask": mask, "properties": {**properties, **places}}
 

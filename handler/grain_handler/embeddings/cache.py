@@ -1,4 +1,4 @@
-"""Looks for embeddings in the process, then in Redis, and makes those that are nowhere."""
+"""The embedding cache: looks in the process, then in Redis, and computes what is in neither."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from grain_handler.wire.options import Options
 from grain_handler.wire.request import Request
 
 Told = Callable[[str, int], None]
-"""Is told where embeddings came from, and how many."""
+"""Callback with the source of some embeddings and their number."""
 
 
 class EmbeddingCache:
     """The embeddings of one worker's model.
 
     Args:
-        model: The files, by their CRC32C, and the precision that make an embedding.
-        device: Where embeddings are wanted; kept ones are in the processor's memory.
-        mib: What the process keeps, MiB.
-        shared: Redis, where there is one.
-        told: Is told `process`, `redis` or `computed`, and how many.
+        model: the model's name, its precision and the CRC32C of each of its files, which determine an embedding.
+        device: device that embeddings are returned on; kept ones are on the CPU.
+        mib: limit for what the process keeps, MiB.
+        shared: embeddings in Redis; None if workers share none.
+        told: callback with `process`, `redis` or `computed`, and the number of embeddings.
     """
 
     def __init__(self, model: str, device: torch.device, mib: int, shared: Shared | None, told: Told) -> None:
         self.model, self.device, self.process, self.shared, self.told = model, device, InProcess(mib), shared, told
 
     def find(self, image_digest: str, options: Options, tenant: str) -> DecodedImage | None:
-        """A kept image, by its digest alone."""
+        """Finds a kept image by its digest; returns None if it is not kept."""
         key = key_of(image_digest, options, tenant, self.model)
         kept = self.process.get(key) or self._from_redis([key]).get(key)
         return kept.image if kept else None
@@ -42,11 +42,11 @@ class EmbeddingCache:
     def embed(
         self, requests: Sequence[Request], compute: Callable[[Sequence[Request]], Sequence[Embedding]]
     ) -> list[Embedding]:
-        """The embeddings of a batch.
+        """Finds or computes the embeddings of a batch.
 
         Args:
-            requests: Their images.
-            compute: Makes those of some of them. Is asked once, and for each image once.
+            requests: requests whose images are embedded.
+            compute: computes the embeddings of some requests; called at most once, with each image once.
         """
         keys = [key_of(each.image_digest, each.options, each.tenant, self.model) for each in requests]
         by_key = dict(zip(keys, requests, strict=True))
@@ -64,14 +64,14 @@ class EmbeddingCache:
         return [_placed(found[key], self.device) for key in keys]
 
     def _from_redis(self, keys: Sequence[str]) -> dict[str, Kept]:
-        """What Redis has of some entries; the process then has it, too."""
+        """Reads entries from Redis, and keeps them in the process, too."""
         found = self.shared.get(keys) if self.shared else {}
         for key, kept in found.items():
             self.process.put(key, kept)
         return found
 
     def _keep(self, key: str, request: Request, embedding: Embedding) -> None:
-        # A copy: an embedding may be a view of its whole batch's.
+        # A copy, because an embedding may be a view of the whole batch's array.
         tokens, maps = (part if part is None else part.cpu().clone() for part in (embedding.tokens, embedding.maps))
         assert tokens is not None
         kept = Kept(request.image, Embedding(tokens, maps))
@@ -85,6 +85,6 @@ class EmbeddingCache:
 
 
 def _placed(embedding: Embedding, device: torch.device) -> Embedding:
-    """The same on a device."""
+    """Moves an embedding to a device."""
     maps = embedding.maps
     return Embedding(embedding.tokens.to(device), None if maps is None else maps.to(device))

@@ -1,4 +1,4 @@
-"""The embeddings that one worker keeps in its memory."""
+"""Embeddings that one worker keeps in its memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from grain_handler.embeddings.kept import Kept
 
 
 class InProcess:
-    """The entries that were asked for last, as many as a number of bytes holds.
+    """The entries that were used last, up to a limit of memory.
 
     Args:
-        mib: That number, MiB; 0 keeps nothing.
+        mib: limit, MiB; 0 keeps nothing.
     """
 
     def __init__(self, mib: int) -> None:
@@ -23,14 +23,14 @@ class InProcess:
         return len(self._entries)
 
     def get(self, key: str) -> Kept | None:
-        """An entry, which is then the last to go."""
+        """Returns an entry and marks it as used; returns None if it is not kept."""
         if key not in self._entries:
             return None
         self._entries.move_to_end(key)
         return self._entries[key]
 
     def put(self, key: str, kept: Kept) -> None:
-        """Keeps an entry, in the place of those that nobody has asked for the longest."""
+        """Keeps an entry, and drops those that have not been used for the longest time."""
         if key in self._entries:
             self.bytes -= self._entries.pop(key).nbytes
         if kept.nbytes > self.most:

@@ -26,11 +26,11 @@ HALF = np.dtype("<f2")
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of an image: its pixels as well, which a mask is measured on.
+    """An image with its embedding. The pixels are kept, too, because masks are measured on them.
 
     Attributes:
-        image: The decoded image.
-        embedding: Of the part of it that the key says, on the CPU.
+        image: decoded image.
+        embedding: embedding of the part of the image that the key names, on the CPU.
     """
 
     image: DecodedImage
@@ -38,20 +38,20 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
+        """Size in memory, bytes."""
         maps = self.embedding.maps
         return int(self.image.pixels.nbytes + self.embedding.tokens.nbytes + (0 if maps is None else maps.nbytes))
 
 
 class DamagedError(Exception):
-    """Bytes that are no kept embedding, or not the one asked for."""
+    """Bytes that are no kept embedding, or another one than the key's."""
 
 
 def write(key: str, kept: Kept) -> bytes | None:
     """Writes an entry: magic, length of the header, header (JSON), tensors in half precision, pixels, CRC32C of all.
 
     Returns:
-        The bytes; None where half precision does not hold a value.
+        The bytes; None if a value is too large for half precision.
     """
     tensors = [kept.embedding.tokens, *([] if kept.embedding.maps is None else [kept.embedding.maps])]
     with np.errstate(over="ignore"):
@@ -67,10 +67,10 @@ def write(key: str, kept: Kept) -> bytes | None:
 
 
 def read(key: str, data: bytes) -> Kept:
-    """Reads what `write` wrote.
+    """Reads an entry that `write` wrote.
 
     Raises:
-        DamagedError: It is damaged, or another's.
+        DamagedError: the bytes are damaged, or another key's.
     """
     body, checksum = memoryview(data)[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if len(body) < HEAD.size or _checksum(bytes(body)) != checksum:
@@ -101,7 +101,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _array(data: memoryview, shape: Any, kind: np.dtype[Any]) -> tuple[NDArray[Any], memoryview]:
-    """The array that bytes begin with, and the bytes behind it."""
+    """Splits bytes into the array that they begin with and the rest."""
     end = math.prod(shape) * kind.itemsize
     return np.frombuffer(data[:end], kind).reshape(shape).copy(), data[end:]
 

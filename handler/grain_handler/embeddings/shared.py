@@ -1,6 +1,6 @@
-"""The embeddings that workers share in Redis: there or not, and never the reason that a request waits or fails.
+"""Embeddings that workers share in Redis. Redis never makes a request fail, nor wait for longer than 50 ms.
 
-Whatever goes wrong counts as a miss and is told: `Told` is called with what happened.
+Every fault of Redis counts as a miss and is reported: `Told` is called with the outcome.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from grain_handler.embeddings.kept import DamagedError, Kept, read, write
 logger = logging.getLogger(__name__)
 
 SECONDS = 0.05
-"""A look takes no longer; computing again is slow, but surely ends."""
+"""Time limit of a look, s."""
 PAUSE_SECONDS = 5.0
-"""After a fault nobody looks for so long: a Redis that is away would cost each request its 50 ms."""
+"""Time without looks and writes after a fault, s: a Redis that is away would cost each request its 50 ms."""
 WRITE_SECONDS = 2.0
+"""Time limit of a write, s."""
 TTL_SECONDS = 3600
-"""Since an entry was last asked for."""
+"""Life of an entry since it was last asked for, s."""
 MOST_BYTES = 16 * 2**20
-"""Of an entry; the largest that there are have 6 MiB."""
+"""Size limit of an entry, bytes; the largest that occur have 6 MiB."""
 PREFIX = "grainserve:embedding:"
 
 Outcome = Literal["hit", "miss", "slow", "away", "damaged", "stored", "dropped"]
@@ -31,10 +32,10 @@ Told = Callable[[Outcome], None]
 
 
 class Client(Protocol):
-    """What is used of redis-py."""
+    """The part of redis-py's client that is used."""
 
     def pipeline(self, transaction: bool = True) -> Any:
-        """Commands that are sent together."""
+        """Begins commands that are sent together."""
 
     def set(self, name: str, value: bytes, ex: int) -> Any:
         """Stores a value for some seconds."""
@@ -44,10 +45,10 @@ class Shared:
     """Embeddings in Redis.
 
     Args:
-        reader: For looks; its own time limits are about `SECONDS`.
-        writer: For writes.
-        faults: What they raise.
-        told: Is told what happened.
+        reader: client for looks; its own time limits are about `SECONDS`.
+        writer: client for writes.
+        faults: errors that the clients raise.
+        told: callback with the outcome of each look and write.
     """
 
     def __init__(self, reader: Client, writer: Client, faults: tuple[type[Exception], ...], told: Told) -> None:
@@ -58,7 +59,7 @@ class Shared:
         self._not_before = 0.0
 
     def get(self, keys: Sequence[str]) -> dict[str, Kept]:
-        """Those of some entries that are there; each then stays for `TTL_SECONDS`."""
+        """Returns those of some entries that Redis has; each then lives for another `TTL_SECONDS`."""
         if not keys or time.monotonic() < self._not_before:
             return {}
         look = self._readers.submit(self._look, keys)
@@ -84,7 +85,7 @@ class Shared:
         return found
 
     def put(self, key: str, kept: Kept) -> None:
-        """Stores an entry behind the request's back; dropped where the one before is still being stored."""
+        """Stores an entry in the background; drops it if the one before is still being stored."""
         busy = self._writing is not None and not self._writing.done()
         if busy or kept.nbytes > MOST_BYTES or time.monotonic() < self._not_before:
             self.told("dropped")
@@ -92,7 +93,7 @@ class Shared:
         self._writing = self._writers.submit(self._store, key, kept)
 
     def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for looks and writes that are under way."""
         for each in (self._readers, self._writers):
             each.shutdown()
 
@@ -123,17 +124,17 @@ class Shared:
 
 
 def connect(url: str, told: Told) -> Shared:
-    """Embeddings in the Redis of a URL (`redis://`, `rediss://`, `unix://`). Nothing is sent yet.
+    """Makes the clients of the Redis at a URL (`redis://`, `rediss://`, `unix://`); sends nothing yet.
 
     Raises:
-        ValueError: It is no such URL.
+        ValueError: the URL is no such URL.
     """
-    # Only a worker that shares embeddings needs it.
+    # Only a worker that shares embeddings needs redis-py.
     import redis  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
 
-    # By default it would try again for seconds.
+    # By default redis-py retries for seconds.
     once = Retry(NoBackoff(), 0)
     reader = redis.Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=once)
     writer = redis.Redis.from_url(url, socket_timeout=WRITE_SECONDS, socket_connect_timeout=SECONDS, retry=once)

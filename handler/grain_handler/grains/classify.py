@@ -1,10 +1,11 @@
-"""Names each grain's class: the label given, or what a classifier makes of its measurements.
+"""Classes of grains: the label given, or a classifier's word on the measurements.
 
 A classifier is a file that `grainserve classifier train` writes: a linear discriminant analysis over columns of the
-result's table, and the labelled grains themselves. That gives two answers about a grain: which class is the likeliest,
-and how far it lies from the nearest labelled grains. Far from all of them, or likely of several classes, is "unknown".
+result's table, and the labelled grains themselves. It gives two answers about a grain: which class is the likeliest,
+and how far the grain lies from the nearest labelled grains. A grain that is far from all of them, or has no likely
+class, is "unknown".
 
-scikit-learn is imported only where there is a classifier: it costs a worker a second or two of its start, and memory.
+scikit-learn is imported only if there is a classifier: it costs a worker a second or two of its start, and memory.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from grain_handler.storage.zips import check_stored
 FORMAT = "grainserve classifier 1"
 CONTENT = {"pipeline", "features", "scikit_learn", "whitening", "grains", "temperature", "farthest", "threshold"}
 SCHEMA = "schema.json"
-"""The member in which skops keeps the tree of objects."""
+"""Member of the archive in which skops keeps the tree of objects."""
 MOST, MOST_SCHEMA = 64 * 2**20, 4 * 2**20
-"""Bytes that the parts of a file may unpack to, and its tree: of a thousand labelled grains it has 200 kB in all."""
+"""Most bytes that a file's parts, and its tree, may unpack to. A thousand labelled grains take 200 kB in all."""
 NODES = {"DictNode", "JsonNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode", "TypeNode"}
-"""Kinds of objects that a classifier is made of. A sparse matrix, say, is an archive itself, and unpacks once more."""
+"""Kinds of objects in a classifier. Others are refused: a sparse matrix, say, is an archive that unpacks once more."""
 UNKNOWN = "unknown"
 NEIGHBOURS = 5
-"""Labelled grains that a grain's distance is taken to."""
+"""A grain's distance is its mean distance to this many nearest labelled grains."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Named:
     """A grain's class.
 
     Attributes:
-        name: The class.
-        confidence: Probability of the likeliest class that the classifier knows, 0…1; 0 for a grain that is like none
-            of them, or lacks a measurement. None where the label was given.
-        source: Who says so.
+        name: name of the class.
+        confidence: probability of the likeliest class that the classifier knows, 0…1; 0 for a grain that is far from
+            all labelled grains, or lacks a measurement; None for a label that was given.
+        source: `given` for the request's label, else `classifier`.
     """
 
     name: str
@@ -58,9 +59,9 @@ class Classifier:
     """A classifier that has been checked; `load` makes it.
 
     Attributes:
-        file: Where it came from.
-        classes: The classes it knows, without "unknown".
-        threshold: A grain less likely than this of any class is "unknown".
+        file: file that it was read from.
+        classes: classes that it knows, without "unknown".
+        threshold: least probability of a class, 0…1; a grain whose likeliest class has less is "unknown".
     """
 
     def __init__(self, file: Checkpoint, content: Mapping[str, Any]) -> None:
@@ -75,7 +76,14 @@ class Classifier:
         self.classes = [str(name) for name in self._pipeline.classes_]
 
     def name(self, grains: Sequence[Properties]) -> list[Named]:
-        """Names the classes of an image's grains, all at once."""
+        """Names the classes of an image's grains, all at once.
+
+        Args:
+            grains: measurements of the grains.
+
+        Returns:
+            One class for each grain, in the same order.
+        """
         named = [Named(UNKNOWN, 0.0, "classifier")] * len(grains)
         if not grains:
             return named
@@ -92,7 +100,10 @@ class Classifier:
         return named
 
     def _judge(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Calibrated probabilities, n × classes, and whether each grain is far from all; `grainserve` judges alike."""
+        """Computes calibrated probabilities, n × classes, and marks grains far from all labelled ones, n, bool.
+
+        `grainserve`, the client, judges in the same way.
+        """
         powers = self._pipeline.predict_proba(values) ** (1 / self._temperature)
         distances = cdist(self._pipeline[:-1].transform(values) @ self._whitening, self._labelled)
         nearest = np.partition(distances, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS].mean(axis=1)
@@ -100,12 +111,12 @@ class Classifier:
 
 
 def given(label: str, count: int) -> list[Named]:
-    """The same label for every grain."""
+    """Gives the same label to every one of `count` grains."""
     return [Named(label, None, "given")] * count
 
 
 def columns(properties: Properties) -> Iterator[tuple[str, Any]]:
-    """Measurements as the columns of the client's table: `meanIntensity_r`, `texture_entropy`, …"""
+    """Yields measurements as columns of the client's table, name and value: `meanIntensity_r`, `texture_entropy`, …"""
     for name, value in properties.items():
         if isinstance(value, Mapping):
             yield from ((f"{name}_{part}", each) for part, each in value.items())
@@ -116,14 +127,14 @@ def columns(properties: Properties) -> Iterator[tuple[str, Any]]:
 
 
 def load(file: Checkpoint) -> Classifier:
-    """Reads a classifier, without running anything that is in the file, or unpacking more than a classifier has.
+    """Reads a classifier. It runs nothing that is in the file, and unpacks no more than a classifier has.
 
     Args:
-        file: What `weights.fetch` brought.
+        file: file that `weights.fetch` returned.
 
     Raises:
-        ClassifierError: It is damaged or too large, holds anything but what `grainserve classifier train` makes, was
-            trained with another scikit-learn, or over measurements that this worker does not make.
+        ClassifierError: the file is damaged or too large, holds anything but what `grainserve classifier train` makes,
+            was trained with another scikit-learn, or uses measurements that this worker does not make.
     """
     import sklearn  # noqa: PLC0415
     from skops.io import load as read  # noqa: PLC0415
@@ -161,7 +172,7 @@ def load(file: Checkpoint) -> Classifier:
         )
     try:
         classifier = Classifier(file, content)
-        # What does not fit together shows now, and not with every image.
+        # Parts that do not fit together fail now, and not with every image.
         classifier.name([grain])
     except (ValueError, TypeError, AttributeError) as error:
         raise ClassifierError(
@@ -171,13 +182,13 @@ def load(file: Checkpoint) -> Classifier:
 
 
 def _odd_nodes(path: Path) -> list[str]:
-    """Checks a file by what it says of itself, before skops reads its parts; names kinds of objects that are not ours.
+    """Checks a file's tree of objects, before skops reads its parts; returns the kinds of objects that are not ours.
 
-    skops reads a part as often as the tree names it.
+    skops reads a part as often as the tree names it, so a part counts as often towards the size.
 
     Raises:
-        BadZipFile: It is no archive, or larger than any classifier.
-        LookupError, ValueError, TypeError, RecursionError: Its tree is none.
+        BadZipFile: the file is no archive, or larger than any classifier.
+        LookupError, ValueError, TypeError, RecursionError: the tree cannot be read.
     """
     check_stored(path)
     with ZipFile(path) as archive:
@@ -192,7 +203,7 @@ def _odd_nodes(path: Path) -> list[str]:
 
 
 def _is_ours(pipeline: Any) -> bool:
-    """Whether it is exactly the pipeline that is trained, step by step."""
+    """Tells whether a pipeline has exactly the steps that `grainserve classifier train` gives it."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # noqa: PLC0415
     from sklearn.pipeline import Pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
@@ -204,6 +215,6 @@ def _is_ours(pipeline: Any) -> bool:
 
 
 def _some_grain() -> Properties:
-    """A grain that has every measurement: it was measured with a scale."""
+    """Measures a grain with a scale, so that it has every measurement."""
     image = np.zeros((4, 4, 3), np.uint8)
     return measure_labels(np.ones((4, 4), np.int32), image, [0], 1.0)[0]

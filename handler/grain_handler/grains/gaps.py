@@ -1,7 +1,7 @@
 """Closes gaps between grains, for materials in which every pixel belongs to a grain.
 
 SAM's masks of a polycrystal leave its boundaries free. The planimetric and intercept methods count grains that fill the
-image, so the grains grow into the gaps between them. A hole wider than a gap is taken for a pore and stays as it is.
+image, so the grains grow into the gaps between them. A hole wider than a gap counts as a pore, and stays as it is.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from scipy import ndimage
 from grain_handler.grains.label_map import LabelMap
 
 FILL_PX = 3
-"""Gaps up to twice this wide are closed, px: a grain grows this much into a gap that it shares with another."""
+"""How far a grain grows into a gap that it shares with another, px; so gaps up to twice this wide are closed."""
 
 
 def fill_gaps(painted: LabelMap) -> LabelMap:
     """Grows grains into the gaps between them.
 
-    A gap is ground in which no disc of radius `FILL_PX` fits. Beyond the frame the image goes on as in a mirror, so
-    that a strip of ground along it is a gap up to a width of `FILL_PX`. Each pixel of a gap goes to the nearest grain.
-    Ground that is no gap, and the pixels that grains have already, stay what they are.
+    A gap is ground in which no disc of radius `FILL_PX` fits. Beyond the frame the image goes on as in a mirror, so a
+    strip of ground along the frame's edge is a gap up to a width of `FILL_PX`. Each pixel of a gap goes to the nearest
+    grain. Other ground, and the pixels that grains have already, stay as they are.
 
     Args:
-        painted: Grains that do not overlap.
+        painted: grains that do not overlap.
 
     Returns:
         The same grains in the same order, grown. Their hole areas stay: a gap is no hole of a grain.
@@ -43,7 +43,14 @@ def fill_gaps(painted: LabelMap) -> LabelMap:
 
 
 def find_gaps(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of ground (H × W) in which no disc of radius `FILL_PX` fits."""
+    """Marks the pixels of ground in which no disc of radius `FILL_PX` fits.
+
+    Args:
+        ground: pixels that belong to no grain, H × W, bool.
+
+    Returns:
+        H × W, bool.
+    """
     margin = 2 * FILL_PX + 1
     mirrored = np.pad(ground, margin, mode="symmetric")
     middles = _distance(~mirrored) > FILL_PX
@@ -54,7 +61,7 @@ def find_gaps(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _distance(target: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance of each pixel to the nearest one of `target`, px; infinite where there is none."""
+    """Returns the distance of each pixel to the nearest pixel of `target`, px; infinite if `target` is empty."""
     if not target.any():
         return np.full(target.shape, np.inf)
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~target)
@@ -62,7 +69,7 @@ def _distance(target: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _grown(labels: NDArray[np.int32], gaps: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Labels with the pixels of gaps given to grains, pixel by neighbouring pixel, so that no grain falls apart."""
+    """Gives the pixels of gaps to grains, pixel by neighbouring pixel, so that no grain falls apart."""
     nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
     # A margin gives every pixel four neighbours.
     wanted, grown = np.pad(labels[tuple(nearest)], 1).ravel(), np.pad(labels, 1)
@@ -71,7 +78,7 @@ def _grown(labels: NDArray[np.int32], gaps: NDArray[np.bool_]) -> NDArray[np.int
     while len(left):
         around, wish = flat[left[:, None] + neighbours], wanted[left]
         given = np.where((around == wish[:, None]).any(axis=1), wish, 0)
-        if not given.any():  # what the nearest grain cannot reach goes to one that can
+        if not given.any():  # pixels that the nearest grain cannot reach go to a grain that can
             given = around.max(axis=1)
         if not given.any():
             break

@@ -1,8 +1,8 @@
-"""Runs → what the convex hull tells: convex area and Feret diameters.
+"""Runs → convex hulls, and measurements of these: convex area and Feret diameters.
 
 One hull of pixel centres serves both. scikit-image's convex area counts the pixel centres in the hull of the middles
-of pixel sides, which is the hull of centres widened by a diamond; Feret diameters are of the hull of pixel corners,
-which is the same widened by a square.
+of pixel sides: the hull of centres, widened by a diamond. Feret diameters are measured on the hull of pixel corners:
+the hull of centres, widened by a square.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Feret:
     """Caliper widths of n grains.
 
     Attributes:
-        most: n; the largest, px.
-        least: n; the smallest, px.
-        angle: n; direction of the largest, degrees counter-clockwise from +x as displayed, in [0, 180).
+        most: largest width, px, n.
+        least: smallest width, px, n.
+        angle: direction of the largest width, degrees counter-clockwise from +x as displayed, in [0, 180), n.
     """
 
     most: Floats
@@ -37,10 +37,10 @@ class Side:
     """The right (or, mirrored, the left) sides of n grains' hulls of pixel centres: v vertices, top to bottom.
 
     Attributes:
-        grain: v, int64; index of the grain.
-        row: v, int64, px.
-        reach: v, int64; column of the vertex, px; on the left its negative.
-        first: n, int64; index of each grain's first vertex.
+        grain: index of the vertex's grain, v, int64.
+        row: row of the vertex, px, v, int64.
+        reach: column of the vertex, on the left its negative, px, v, int64.
+        first: index of each grain's first vertex, n, int64.
     """
 
     grain: Integers
@@ -60,8 +60,8 @@ def hull_sides(runs: Runs) -> tuple[Side, Side]:
 def _side(grain: Integers, row: Integers, reach: Integers) -> Side:
     """Keeps the vertices among the outermost pixels of each row.
 
-    What does not lie outside the line between its neighbours is no vertex; dropping all of these at once leaves
-    the hull as it is, and is done until there are none.
+    A pixel that does not lie outside the line between its neighbours is no vertex. Dropping all such pixels at once
+    leaves the hull as it is, and is repeated until there are none.
     """
     while True:
         end = np.diff(grain, prepend=-1, append=-1) != 0
@@ -74,49 +74,49 @@ def _side(grain: Integers, row: Integers, reach: Integers) -> Side:
 
 
 def convex_areas(right: Side, left: Side, top: Integers, height: Integers) -> Integers:
-    """Counts the pixels in each hull, as scikit-image's `area_convex`.
+    """Counts the pixels in each hull, as scikit-image's `area_convex` does.
 
     Args:
-        right: Right sides of the hulls of pixel centres.
-        left: Left sides.
-        top: n; first rows of the boxes, px.
-        height: n; of the boxes, px.
+        right: right sides of the hulls of pixel centres.
+        left: left sides of the hulls of pixel centres.
+        top: first rows of the grains' bounding boxes, px, n.
+        height: heights of the grains' bounding boxes, px, n.
 
     Returns:
-        n, px.
+        Convex areas, px, n.
     """
     first = np.cumsum(height) - height
     return np.add.reduceat(_extents(right, top, height) + _extents(left, top, height) + 1, first)
 
 
 def _extents(side: Side, top: Integers, height: Integers) -> Integers:
-    """The last pixel inside on each row of each grain."""
-    # All boxes one under the other.
+    """Finds the last pixel inside a side, for each row of each grain."""
+    # The rows of all boxes, one box under the other.
     after = np.cumsum(height)
     first, last = after - height, after - 1
     edge = np.interp(np.arange(after[-1]), (first - top)[side.grain] + side.row, side.reach)
     above, below = np.roll(edge, 1), np.roll(edge, -1)
     above[first], below[last] = edge[first], edge[last]
-    # The diamond: half a pixel out, or half a pixel up or down, where the edge is straight: vertices lie on rows.
+    # The diamond: half a pixel out, or half a pixel up or down, where the edge is straight, as vertices lie on rows.
     widened = edge + np.maximum(0.5, (np.maximum(above, below) - edge) / 2)
-    # What is not whole is over 1/2048 away from it: an edge comes down 1023 rows at most.
+    # A value that is not whole is over 1/2048 away from any whole one: an edge spans 1023 rows at most.
     inside: Integers = np.floor(widened + 1e-6).astype(np.int64)
     return inside
 
 
 def feret_diameters(right: Side, left: Side, width: Integers, height: Integers) -> Feret:
-    """Measures by calipers on the hulls of pixel corners.
+    """Measures the caliper widths of the hulls of pixel corners.
 
     The largest width is between an antipodal pair (M. Shamos, 1978), the smallest lies against an edge (G. Toussaint,
     1983).
 
     Args:
-        right: Right sides of the hulls of pixel centres.
-        left: Left sides.
-        width: n; of the boxes, px.
-        height: n; of the boxes, px.
+        right: right sides of the hulls of pixel centres.
+        left: left sides of the hulls of pixel centres.
+        width: widths of the grains' bounding boxes, px, n.
+        height: heights of the grains' bounding boxes, px, n.
     """
-    # One end of the longest is on the right, the other on the left.
+    # One end of the largest width is on the right side, the other on the left.
     i, j = _pairs(right.grain, left)
     across, down = right.reach[i] + left.reach[j], right.row[i] - left.row[j]
     across, down = across + np.where(across < 0, -1, 1), down + np.where(down < 0, -1, 1)  # to the far corners
@@ -125,7 +125,7 @@ def feret_diameters(right: Side, left: Side, width: Integers, height: Integers) 
     longest = np.flatnonzero(squares == most[grain])
     longest = longest[np.diff(grain[longest], prepend=-1) != 0]
     angle = np.degrees(np.arctan2(-down[longest], across[longest])) % 180
-    # A square's edges lie along the box.
+    # The widening square's edges lie along the box.
     least = np.minimum(width, height).astype(np.float64)
     for side, other in ((right, left), (left, right)):
         np.minimum.at(least, *_widths(side, other))
@@ -133,18 +133,18 @@ def feret_diameters(right: Side, left: Side, width: Integers, height: Integers) 
 
 
 def _widths(side: Side, other: Side) -> tuple[Integers, Floats]:
-    """Caliper widths against the edges between one side's vertices: each edge's grain, and px."""
+    """Returns each edge of one side, as the index of its grain and the caliper width against the edge, px."""
     edges = np.flatnonzero(np.diff(side.grain) == 0)
     grain, down, out = side.grain[edges], np.diff(side.row)[edges], np.diff(side.reach)[edges]
     i, j = _pairs(grain, other)
     across, under = side.reach[edges][i] + other.reach[j], other.row[j] - side.row[edges][i]
     depth = np.maximum.reduceat(down[i] * across + out[i] * under, np.flatnonzero(np.diff(i, prepend=-1)))
-    # The square's width across the edge comes to that of the centres.
+    # The widening square adds its width across the edge.
     return grain, (depth + down + np.abs(out)) / np.hypot(down, out)
 
 
 def _pairs(grain: Integers, other: Side) -> tuple[Integers, Integers]:
-    """Pairs each of some items with every vertex that its grain has on the other side; two lists of indices."""
+    """Pairs items, each known by its grain, with every vertex of that grain on the other side; two lists of indices."""
     counts = np.diff(other.first, append=len(other.grain))[grain]
     i = np.repeat(np.arange(len(grain)), counts)
     return i, np.arange(len(i)) + np.repeat(other.first[grain] - (np.cumsum(counts) - counts), counts)

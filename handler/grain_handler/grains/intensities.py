@@ -1,4 +1,4 @@
-"""Runs → mean and spread of grey levels, from sums of integers, which are exact."""
+"""Runs → mean and standard deviation of grey levels, from exact sums of integers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Floats = NDArray[np.float64]
 
 
 def intensities(runs: Runs, area: Integers, image: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Mean and (population) standard deviation of each channel.
+    """Measures the mean and the (population) standard deviation of each grain's channels.
 
     Args:
-        runs: Of n grains.
-        area: n, px.
-        image: H × W × 3, uint8.
+        runs: runs of the n grains.
+        area: areas of the grains, px, n.
+        image: H × W × 3, uint8, RGB.
 
     Returns:
-        Two of n × 3, in grey levels.
+        Means and standard deviations, grey levels, n × 3 each.
     """
     begin, end = (runs.row * image.shape[1] + edge for edge in (runs.start, runs.stop))
 

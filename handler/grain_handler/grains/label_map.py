@@ -1,6 +1,6 @@
 """Overlapping masks → one non-overlapping label map.
 
-SAM answers each point on its own, so a grain comes several times, with its neighbours, in parts. The steps
+SAM answers each point on its own, so a grain comes several times, in parts, and together with its neighbours. The steps
 are those of the team's measurement notes: clean each mask, drop near-copies, settle what contains what, paint.
 """
 
@@ -16,17 +16,17 @@ from scipy import ndimage
 from grain_handler.masks import Mask, crop_to_content
 
 DUPLICATE_IOU = 0.8
-"""Masks that agree more than this are one grain. Box NMS misses pairs where a speck widens a box."""
+"""Masks whose IoU is over this are one grain. Box NMS misses such pairs if a speck widens a box."""
 
 CONTAINED = 0.85
-"""A mask lies in another when this share of it does."""
+"""A mask is contained in another if this share of its pixels is."""
 
 CLUSTER_COVER = 0.7
-"""A mask whose contained masks cover this share of it looks like a cluster of grains."""
+"""A mask looks like a cluster of grains if the masks that it contains cover this share of it."""
 
 TIE = 0.05
-"""Scores this close do not tell a grain from its parts, or a cluster from its grains; geometry does. Where they differ
-by more, the better mask is painted first and the other keeps what is left."""
+"""How much better a cluster must score than its grains, or a part than its grain, to stay; otherwise geometry decides.
+A part that stays is painted first, and its grain keeps what is left."""
 
 KEPT_SHARE = 0.5
 """A mask that keeps less than this share of itself when painted is not a grain of its own."""
@@ -38,7 +38,7 @@ class LabelMap:
 
     Attributes:
         labels: H × W, int32; 0 is no grain, label n is `grains[n - 1]`.
-        grains: The grains' masks as painted, in reading order of their first pixels.
+        grains: masks of the grains as painted, in reading order of their first pixels.
     """
 
     labels: NDArray[np.int32]
@@ -46,14 +46,14 @@ class LabelMap:
 
 
 def label_map(masks: Sequence[Mask], height: int, width: int, min_area: int, max_area_fraction: float) -> LabelMap:
-    """Decides which pixels are which grain.
+    """Decides which pixels belong to which grain.
 
     Args:
-        masks: SAM's masks, overlapping.
-        height: Height of the frame, px.
-        width: Width of the frame, px.
-        min_area: Smallest grain kept, px.
-        max_area_fraction: Largest grain kept, share of the frame.
+        masks: SAM's masks, which may overlap.
+        height: height of the frame, px.
+        width: width of the frame, px.
+        min_area: smallest grain kept, px.
+        max_area_fraction: largest grain kept, share of the frame.
 
     Returns:
         The label map.
@@ -62,11 +62,13 @@ def label_map(masks: Sequence[Mask], height: int, width: int, min_area: int, max
     cleaned = [clean(mask) for mask in masks]
     sized = [mask for mask in cleaned if max(1, min_area) <= mask.area <= largest]
     ranked = sorted(sized, key=lambda mask: -mask.score)
-    return _paint(_settle_containment(_drop_duplicates(ranked)), height, width, max(1, min_area))
+    settled = _settle_containment(_drop_duplicates(ranked))
+    as_found = {id(mask): found for mask, found in zip(cleaned, masks, strict=True)}
+    return _paint([(mask, as_found[id(mask)]) for mask in settled], height, width, max(1, min_area))
 
 
 def clean(mask: Mask) -> Mask:
-    """Keeps the largest 4-connected piece and fills its holes, counting the pixels filled."""
+    """Keeps a mask's largest 4-connected piece and fills its holes; counts the filled pixels in `hole_area`."""
     pieces, count = ndimage.label(mask.patch)
     if count == 0:
         return mask
@@ -97,7 +99,7 @@ def _drop_duplicates(ranked: list[Mask]) -> list[Mask]:
 
 
 def _settle_containment(ranked: list[Mask]) -> list[Mask]:
-    """Where scores are a tie, drops clusters in favour of their grains, and parts in favour of their grain."""
+    """Drops clusters in favour of their grains, and parts in favour of their grain, unless `TIE` keeps them."""
     by_size = sorted(ranked, key=lambda mask: -mask.area)
     areas = [mask.area for mask in by_size]
     dropped: set[int] = set()
@@ -121,7 +123,7 @@ def _settle_containment(ranked: list[Mask]) -> list[Mask]:
 
 
 def _cover(parent: Mask, children: list[Mask]) -> int:
-    """Pixels of the parent that lie in at least one child."""
+    """Counts the pixels of the parent that lie in at least one child."""
     height = max(mask.y + mask.patch.shape[0] for mask in (parent, *children))
     width = max(mask.x + mask.patch.shape[1] for mask in (parent, *children))
     union = np.zeros((height, width), bool)
@@ -130,11 +132,18 @@ def _cover(parent: Mask, children: list[Mask]) -> int:
     return int(np.count_nonzero(union[parent.window()] & parent.patch))
 
 
-def _paint(ranked: list[Mask], height: int, width: int, min_area: int) -> LabelMap:
-    """Gives each pixel to the best mask that claims it."""
+def _paint(ranked: list[tuple[Mask, Mask]], height: int, width: int, min_area: int) -> LabelMap:
+    """Gives each pixel to the best mask that claims it.
+
+    Args:
+        ranked: pairs of a cleaned mask and the mask that SAM found, best first.
+        height: height of the frame, px.
+        width: width of the frame, px.
+        min_area: least area of a grain, px.
+    """
     taken = np.zeros((height, width), bool)
     painted: list[Mask] = []
-    for mask in ranked:
+    for mask, found in ranked:
         free = replace(mask, patch=mask.patch & ~taken[mask.window()])
         grain = clean(free)
         # Filling must not swallow a better grain that lies inside.
@@ -142,7 +151,7 @@ def _paint(ranked: list[Mask], height: int, width: int, min_area: int) -> LabelM
         if grain.area < min_area or grain.area < KEPT_SHARE * mask.area:
             continue
         taken[grain.window()] |= grain.patch
-        painted.append(replace(grain, hole_area=mask.hole_area + grain.hole_area))
+        painted.append(replace(grain, hole_area=grain.area - grain.intersection(found)))
     painted.sort(key=lambda mask: (mask.y, mask.x + int(np.argmax(mask.patch[0]))))
     labels = np.zeros((height, width), np.int32)
     for number, mask in enumerate(painted, start=1):

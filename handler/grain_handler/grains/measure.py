@@ -1,10 +1,10 @@
 """Label map → measurements of each grain.
 
-scikit-image's region properties are the measurements, where it has them in reasonable time. The rest is ours: it lacks
-least calipers and texture, and takes seconds for hulls and intensities.
+scikit-image measures what it measures in reasonable time. The rest is computed here: it lacks least calipers and
+texture, and takes seconds for hulls and intensities.
 
 Lengths are in px, areas in px², angles in degrees; `_um` and `_um2` twins are added when a scale is known. A quantity
-that does not exist (the aspect ratio of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
+that does not exist (the direction of a one-pixel grain) is None, never NaN. docs/measurement.md defines every key.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ REGION_PROPERTIES = (
     "axis_minor_length",
     "orientation",
     "centroid",
-    "eccentricity",
 )
 """What scikit-image measures."""
 
+PIXEL_AXIS = 4 / math.sqrt(12)
+"""px; both axes of a pixel's own ellipse. scikit-image takes a pixel for a point, and a line of them has no width."""
+
 ROUNDING = 1e-6
-"""Of an ellipse: scikit-image rounds moments, and an axis is the root of one. A minor axis shorter than this share of
-the major one is a line's, which has none; an eccentricity under this is a disc's or a square's, which is 0."""
+"""Moments are rounded: an eccentricity under this is a disc's or a square's, which is 0."""
 
 LOW_PRECISION_DIAMETER = 10.0
 """Below this equivalent diameter, px, the pixel grid decides as much as the grain does."""
 
 NO_MAJOR_AXIS = 1.02
-"""Under this ratio of the axes the direction of the longer one is an accident of the pixels."""
+"""Below this ratio of the axes, the direction of the longer one is an accident of the pixels."""
 
 PARTS = {
     "boundingBox": ("x", "y", "width", "height"),
@@ -57,7 +58,11 @@ PARTS = {
 
 AREAS = ("area", "holeArea")
 LENGTHS = ("perimeter", "equivalentDiameter", "majorAxisLength", "minorAxisLength", "centroid", "feretMax", "feretMin")
-"""Keys with a twin in µm², in µm."""
+"""Keys with a twin in µm² (areas) or in µm (lengths)."""
+
+FIRST_CENTRE = 0.5
+"""Centre of the first pixel, px from the image's corner. Places in µm count from the corner, as outlines do; a centroid
+in px counts from this centre, as scikit-image's."""
 
 
 def measure_labels(
@@ -68,14 +73,14 @@ def measure_labels(
     Args:
         labels: H × W, int32; 0 is no grain, labels are 1…n without gaps. Up to 1024 × 1024 px.
         image: H × W × 3, uint8, RGB, for intensities.
-        hole_areas: n counts of hole pixels that were filled, px.
-        um_per_px: Scale, µm per px, or None.
+        hole_areas: pixels of holes that were filled in each grain, px, n.
+        um_per_px: scale, µm per px, or None.
 
     Returns:
-        One dict a grain, in the order of the labels.
+        One dict for each grain, in the order of the labels.
 
     Raises:
-        ValueError: There is a gap in the labels.
+        ValueError: the labels have a gap.
     """
     return _measure(labels, image, hole_areas, um_per_px, origin=(0, 0), frame=labels.shape)
 
@@ -88,7 +93,17 @@ def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) 
 
 
 def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Properties:
-    """The measurements of a grain of a frame whose first pixel is at (x, y) of its image, as the image has them."""
+    """Moves a grain's measurements from a frame to the image.
+
+    Args:
+        properties: measurements of the grain, placed in the frame.
+        x: first column of the frame in the image, px.
+        y: first row of the frame in the image, px.
+        um_per_px: scale, µm per px, or None.
+
+    Returns:
+        The measurements, placed in the image.
+    """
     if x == y == 0:
         return properties
     box, centroid = properties["boundingBox"], properties["centroid"]
@@ -97,7 +112,7 @@ def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Pr
         "centroid": {"x": centroid["x"] + x, "y": centroid["y"] + y},
     }
     if um_per_px is not None:
-        places["centroid_um"] = {axis: value * um_per_px for axis, value in places["centroid"].items()}
+        places["centroid_um"] = {axis: (at + FIRST_CENTRE) * um_per_px for axis, at in places["centroid"].items()}
     return properties | places
 
 
@@ -138,9 +153,9 @@ def _measure(
         "feretMax": feret.most,
         "feretMin": feret.least,
         "feretAngle": feret.angle,
-        "circularity": _ratio(4 * math.pi * area, perimeter**2),
-        "aspectRatio": _ratio(major, minor),
-        "roundness": _ratio(4 * area, math.pi * major**2),
+        "circularity": 4 * math.pi * area / perimeter**2,
+        "aspectRatio": major / minor,
+        "roundness": minor / major,
         "solidity": area / convex_areas(right, left, y0, y1 - y0),
         "eccentricity": eccentricity,
         "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),
@@ -151,6 +166,7 @@ def _measure(
     if um_per_px is not None:
         measured |= {f"{name}_um2": measured[name] * um_per_px**2 for name in AREAS}
         measured |= {f"{name}_um": measured[name] * um_per_px for name in LENGTHS}
+        measured["centroid_um"] = (measured["centroid"] + FIRST_CENTRE) * um_per_px
     columns = {name: _values(name, values) for name, values in measured.items()}
     columns["texture"] = texture.describe(labels, image)
     return [dict(zip(columns, grain, strict=True)) for grain in zip(*columns.values(), strict=True)]
@@ -159,28 +175,24 @@ def _measure(
 def _ellipses(region: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float64], ...]:
     """Full axes, eccentricity and orientation of the ellipses with the grains' second moments; n each, px and degrees.
 
-    The orientation is from the row axis to the major axis, in (−90, 90]; −45 where no axis is the longer one.
+    A pixel is a square of 1 px, as for ImageJ. The orientation is from the row axis to the major axis, in (−90, 90];
+    −45 where no axis is the longer one.
     """
-    major, minor, eccentricity = (region[name] for name in ("axis_major_length", "axis_minor_length", "eccentricity"))
+    major, minor = (np.hypot(region[f"axis_{which}_length"], PIXEL_AXIS) for which in ("major", "minor"))
+    eccentricity = np.sqrt(1 - (minor / major) ** 2)
     round_ = eccentricity < ROUNDING
     # Rounded, so that a grain that lies along the rows has 90, and neither −90 nor a little less than 90; and no −0.
     angle = np.round(np.degrees(region["orientation"]), 9) + 0.0
     return (
         major,
-        np.where(minor > ROUNDING * major, minor, 0),
+        minor,
         np.where(round_, 0, eccentricity),
         np.where(round_, -45, np.where(angle == -90, 90, angle)),
     )
 
 
-def _ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
-    """NaN where there is none."""
-    ratio: NDArray[np.float64] = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
-    return ratio
-
-
 def _values(name: str, values: NDArray[Any]) -> list[Any]:
-    """What the n grains have under a key, as JSON has it."""
+    """Returns the n grains' values of one key as JSON has them: None for NaN."""
     if name in PARTS:
         return [dict(zip(PARTS[name], parts, strict=True)) for parts in values.tolist()]
     listed: list[Any] = values.tolist()

@@ -1,6 +1,6 @@
-"""Label map → runs: what hulls and intensities are computed from.
+"""Label map → runs, from which hulls and intensities are computed.
 
-A run is a stretch of one grain's pixels in one row. There are some forty times fewer of them than pixels.
+A run is a stretch of one grain's pixels in one row. There are some forty times fewer runs than pixels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Runs:
-    """The r runs of n grains: by grain, then row, then column.
+    """The r runs of n grains, ordered by grain, then row, then column.
 
     Attributes:
-        grain: r, int64; index of the grain, its label − 1.
-        row: r, int64, px.
-        start: r, int64; first column, px.
-        stop: r, int64; the column after the last, px.
-        first: n, int64; index of each grain's first run.
+        grain: index of the run's grain, its label − 1, r, int64.
+        row: row of the run, px, r, int64.
+        start: first column of the run, px, r, int64.
+        stop: column after the run's last, px, r, int64.
+        first: index of each grain's first run, n, int64.
     """
 
     grain: Integers
@@ -32,7 +32,7 @@ class Runs:
     first: Integers
 
     def total(self, values: Integers) -> Integers:
-        """Sums what each run has (r) over each grain (n)."""
+        """Sums a value of each run over the grains: r → n, int64."""
         return np.add.reduceat(values, self.first)
 
 
@@ -43,7 +43,7 @@ def find_runs(labels: NDArray[np.int32]) -> Runs:
         labels: H × W, int32; 0 is no grain, labels are 1…n without gaps, n at least 1.
 
     Raises:
-        ValueError: There is a gap in the labels.
+        ValueError: the labels have a gap.
     """
     begins = np.ones(labels.shape, bool)
     np.not_equal(labels[:, 1:], labels[:, :-1], out=begins[:, 1:])

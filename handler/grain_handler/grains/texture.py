@@ -1,6 +1,6 @@
-"""Texture of each grain: what tells minerals of one colour apart.
+"""Texture of grains, which tells minerals of one colour apart.
 
-All of an image's grains are described at once, from sums over pixels, in grey levels (ITU-R BT.601 luma of 8-bit RGB).
+All grains of an image are described at once, from sums over pixels, in grey levels (ITU-R BT.601 luma of 8-bit RGB).
 Pixels outside a grain never count, so that a dark neighbour does not make a grain rough.
 """
 
@@ -13,7 +13,7 @@ from PIL import Image
 Texture = dict[str, float | None]
 
 BIN = 8
-"""Grey levels that count as one in the entropy: about what a sensor's noise spans."""
+"""Number of grey levels that count as one in the entropy: about as many as a sensor's noise spans."""
 
 LEVELS = 256 // BIN
 
@@ -21,20 +21,20 @@ LEVELS = 256 // BIN
 def describe(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> list[Texture]:
     """Describes every grain of a label map.
 
-    The gradient is Roberts' (1963): differences along the two diagonals of each 2 × 2 block whose pixels are all the
-    grain's; it shares no pixel between them, so that noise has no direction.
+    The gradient is Roberts' (1963): differences along the two diagonals of each 2 × 2 block that lies in the grain. The
+    two diagonals share no pixel, so noise has no direction.
 
     Args:
         labels: H × W, int32; 0 is no grain, labels are 1…n.
         image: H × W × 3, uint8, RGB.
 
     Returns:
-        One dict a grain, in the order of the labels:
+        One dict for each grain, in the order of the labels:
         `entropy`, Shannon's, of the grey levels in bins of 8, bit, 0…5;
         `gradientMean` and `gradientStd` of the gradient's magnitude, grey levels per px;
         `coherence` of the structure tensor, 0 (no direction) to 1 (parallel lines), (λ₁ − λ₂)/(λ₁ + λ₂)
         (Jähne, Digital Image Processing, 2005); 0 where all pixels are equal.
-        The last three are None for a grain without any such block, which is one pixel wide.
+        The last three are None for a grain without any such block, which is nowhere two pixels wide.
     """
     count = int(labels.max(initial=0))
     grey = np.asarray(Image.fromarray(image).convert("L")).astype(np.float32)
@@ -70,7 +70,7 @@ def describe(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> list[Textur
 
 
 def _entropies(labels: NDArray[np.int32], grey: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """Shannon entropy of each grain's histogram of grey levels, bit; n."""
+    """Computes the Shannon entropy of each grain's histogram of grey levels, bit, n."""
     bins = labels * LEVELS + (grey / BIN).astype(np.int32)
     histograms = np.bincount(bins.ravel(), minlength=(count + 1) * LEVELS).reshape(-1, LEVELS)[1:]
     shares = histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1)

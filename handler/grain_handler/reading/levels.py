@@ -1,7 +1,7 @@
 """A TIFF's pixels of any type → levels.
 
-Pillow unpacks them, some rows at a time, as the 8-bit grey picture of their bytes that a new directory says they are;
-NumPy then reads the numbers. So every compression is libtiff's, as it is for other pictures.
+Pillow unpacks some rows at a time: a new directory calls their bytes an 8-bit grey picture. NumPy then reads the
+numbers. So libtiff unpacks every compression, as it does for other pictures.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ from grain_handler.reading.tiff import CMYK, PAIRS, TYPES, WHITE_IS_ZERO, Page, 
 DIRECTORIES = (330, 34665, 34853, 40965)
 """Tags that point to further directories."""
 ROWS = 256
-"""Read at once; where the file has more of them in a strip, as many as that."""
+"""Rows that are read at once; if a strip or tile has more, all its rows."""
 LONG = 4
 
 Entries = Mapping[int, tuple[int, NDArray[Any]]]
-"""Type and values, by tag."""
+"""Type and values of each entry, by tag."""
 
 
 def alone(page: Page) -> bytes:
-    """The file with that page alone, in the one byte order and kind of header that Pillow reads all pictures from."""
+    """Writes a file with one page only, in the byte order and with the header from which Pillow reads all pictures.
+
+    Args:
+        page: page to keep.
+
+    Raises:
+        Refused: the file would be over 4 GiB.
+    """
     entries = {
         tag: (kind, page.numbers(tag))
         for tag, (kind, *_) in page.entries.items()
@@ -43,11 +50,11 @@ def read_levels(page: Page) -> Levels:
     """Reads a page's pixels.
 
     Returns:
-        Its levels; upright.
+        The page's levels, upright.
 
     Raises:
-        Refused: It is damaged.
-        Exception: What Pillow raises of a damaged file.
+        Refused: the page is damaged.
+        Exception: Pillow's error on a damaged file.
     """
     values = upright(_values(page), page.number(Tag.ORIENTATION, 1))
     colours, more = values[..., : page.colours], page.samples - page.colours
@@ -66,7 +73,7 @@ def read_levels(page: Page) -> Levels:
 
 
 def _values(page: Page) -> NDArray[Any]:
-    """All values of all pixels, H × W × samples, as they are stored."""
+    """Reads all values of all pixels, H × W × samples, as they are stored."""
     planes, per = (page.samples, 1) if page.planar else (1, page.samples)
     size = page.bits if page.bits in (8, 16, 32, 64) else 16
     values = np.empty((page.height, page.width, page.samples), f"{page.format[0]}{size // 8}")
@@ -77,7 +84,7 @@ def _values(page: Page) -> NDArray[Any]:
 
 
 def _unpacked(page: Page, plane: int, planes: int, per: int) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
-    """The bytes of some rows at a time: rows × strips or tiles across × bytes."""
+    """Yields the unpacked bytes of some rows at a time: the rows, and rows × strips or tiles across × bytes."""
     wide, high = page.tile or (page.width, min(page.number(Tag.ROWS_PER_STRIP, page.height), page.height))
     if high < 1:
         raise damaged("TIFF", f"its strips have {high} rows")
@@ -112,14 +119,17 @@ def _picture(
     size: tuple[int, int],
     segment: tuple[int, int] | int,
 ) -> bytes:
-    """A TIFF of some of a page's strips or tiles, as an 8-bit grey picture.
+    """Writes a TIFF of some of a page's strips or tiles, as an 8-bit grey picture.
 
     Args:
-        page: Where they are from.
-        offsets: Where they begin.
-        counts: How long they are.
-        size: Width and height of the picture.
-        segment: Width and height of a tile, or height of a strip.
+        page: page that holds the strips or tiles.
+        offsets: places of the strips or tiles in the file, bytes.
+        counts: lengths of the strips or tiles, bytes.
+        size: width and height of the picture, px.
+        segment: width and height of a tile, or height of a strip, px of the picture.
+
+    Raises:
+        Refused: the strips or tiles lie beyond the file's end, or overlap.
     """
     if min(offsets.min() - 8, counts.min()) < 0 or (counts > len(page.data) - offsets).any():
         raise damaged("TIFF", "a strip or tile lies beyond its end")
@@ -145,14 +155,14 @@ def _picture(
 
 
 def _file(body: bytes | memoryview, entries: Entries) -> bytes:
-    """A TIFF of one page: little-endian, with 32-bit places.
+    """Writes a TIFF of one page: little-endian, with 32-bit places.
 
     Args:
-        body: What comes between header and directory.
-        entries: Of the directory.
+        body: bytes between header and directory.
+        entries: entries of the directory.
 
     Raises:
-        Refused: It is over 4 GiB.
+        Refused: the file would be over 4 GiB.
     """
     begin = 8 + len(body) + len(body) % 2
     behind = begin + 2 + 12 * len(entries) + 4
@@ -174,12 +184,12 @@ def _file(body: bytes | memoryview, entries: Entries) -> bytes:
 
 
 def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[Any]:
-    """Bytes → numbers.
+    """Reads numbers from unpacked bytes.
 
     Args:
-        page: Where they are from.
-        packed: Rows × strips or tiles across × bytes.
-        per: Numbers of a pixel.
+        page: page that the bytes are from.
+        packed: unpacked bytes, rows × strips or tiles across × bytes.
+        per: numbers of a pixel.
 
     Returns:
         Rows × width × per.
@@ -190,7 +200,7 @@ def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[Any]:
     dtype = np.dtype(f"{page.order}{page.format[0]}{size}") if page.bits in (8, 16, 32, 64) else np.dtype(np.uint16)
     if page.bits not in (8, 16, 32, 64):
         numbers = _odd_bits(packed, wide * per, page.bits)
-    elif predictor == 3:  # differences of the bytes, of which all first ones of a row come first
+    elif predictor == 3:  # differences of bytes; in a row, the first bytes of all numbers come first
         summed = np.cumsum(packed.reshape(rows, across, -1, per), axis=2, dtype=np.uint8)
         apart = summed.reshape(rows, across, size, -1)
         numbers = np.ascontiguousarray(np.moveaxis(apart, 2, 3)).view(f">f{size}")
@@ -205,7 +215,7 @@ def _numbers(page: Page, packed: NDArray[np.uint8], per: int) -> NDArray[Any]:
 
 
 def _odd_bits(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.uint16]:
-    """Numbers of 1 to 15 bits, one behind the other → 16 bits each."""
+    """Unpacks numbers of 1 to 15 bits, one behind the other, to 16 bits each."""
     rows, across, _ = packed.shape
     single = np.unpackbits(packed, axis=2)[..., : count * bits].reshape(rows, across, count, bits)
     padded = np.concatenate([np.zeros((rows, across, count, 16 - bits), np.uint8), single], axis=3)
@@ -213,7 +223,12 @@ def _odd_bits(packed: NDArray[np.uint8], count: int, bits: int) -> NDArray[np.ui
 
 
 def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turned as the tag of that name says; height × width × samples."""
+    """Turns pixels (height × width × samples) upright.
+
+    Args:
+        values: pixels as stored.
+        orientation: value of TIFF's orientation tag, 1 to 8.
+    """
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -222,20 +237,23 @@ def upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _shares(alpha: NDArray[Any], bits: int) -> NDArray[np.float32]:
-    """Alpha of any type → 0 to 1."""
+    """Scales alpha of any type to 0…1."""
     most = {"u": 2.0**bits - 1, "i": 2.0 ** (bits - 1) - 1}.get(alpha.dtype.kind, 1.0)
     return np.nan_to_num(np.clip(alpha.astype(np.float64) / most, 0, 1)).astype(np.float32)
 
 
 def _unmultiplied(colours: NDArray[Any], alpha: NDArray[np.float32]) -> NDArray[Any]:
-    """Colours that were multiplied by alpha → as they were: of 8 bits where they are, else float64."""
+    """Divides colours by the alpha that they were multiplied by: to 8 bits if they have 8 bits, else to float64."""
     shares = np.where(alpha > 0, alpha, 1)[..., None].astype(np.float64)
     divided: NDArray[np.float64] = colours / shares
     return np.rint(divided.clip(0, 255)).astype(np.uint8) if colours.dtype == np.uint8 else divided
 
 
 def _rgb(cmyk: NDArray[Any]) -> NDArray[np.uint16]:
-    """CMYK → RGB as Pillow does it: the paper that neither a colour nor black covers. H × W × 4 → H × W × 3, uint16."""
+    """Converts CMYK to RGB, H × W × 4 → H × W × 3, uint16.
+
+    As in Pillow, a channel is the share of the paper that neither its ink nor black covers.
+    """
     most = np.uint32(65535)
     rgb = np.empty((*cmyk.shape[:2], 3), np.uint16)
     for top in range(0, len(cmyk), ROWS):

@@ -1,4 +1,7 @@
-"""A PNG's pixels of 16 bits → levels. Pillow has no picture of 16-bit colour, and reads such files' upper bytes."""
+"""A PNG's pixels of 16 bits → levels.
+
+Pillow has no picture of 16-bit colour: it reads only the upper bytes of such a file.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,24 @@ Open = Callable[[bytes], ImageFile]
 
 
 def is_deep(data: bytes) -> bool:
-    """Whether a PNG has 16 bits for each value of a pixel."""
+    """Tells whether a PNG has 16 bits for each value of a pixel."""
     return data[12:16] == b"IHDR" and data[24:25] == b"\x10" and data[25:26] in map(bytes, ([each] for each in MODES))
 
 
 def mode(data: bytes) -> str:
-    """Pillow's name of a deep PNG's pixel type, or one made as Pillow's are."""
+    """Returns Pillow's name of a deep PNG's pixel type, or a name made as Pillow's are."""
     return MODES[data[25]]
 
 
 def read_levels(data: bytes, opened: Open) -> Levels:
-    """Reads a deep PNG's pixels; upright.
+    """Reads a deep PNG's pixels, upright.
 
     Args:
-        data: The file.
-        opened: Opens a file with Pillow.
+        data: image file.
+        opened: function that opens a file with Pillow.
 
     Raises:
-        Exception: What Pillow raises of a damaged file.
+        Exception: Pillow's error on a damaged file.
     """
     colour = data[25]
     with opened(data) as picture:
@@ -48,7 +51,7 @@ def read_levels(data: bytes, opened: Open) -> Levels:
         if colour == GREY:
             values = np.asarray(picture)[..., None]
     if colour == GREY_ALPHA:
-        # Four bytes a pixel, as in 8-bit RGBA: the header may say so, since PNG's filters work on bytes.
+        # A pixel has four bytes, as in 8-bit RGBA. The header may say RGBA, since PNG's filters work on bytes.
         with opened(_with_header(data, 8, RGB_ALPHA)) as picture:
             values = np.asarray(picture).view(">u2")
     elif colour != GREY:
@@ -64,7 +67,7 @@ def read_levels(data: bytes, opened: Open) -> Levels:
 
 
 def _bytes(data: bytes, order: str, opened: Open) -> NDArray[np.uint8]:
-    """The first (B) or second (L) byte of each value: where a reader of that byte order looks for the upper one."""
+    """Reads the first (B) or the second (L) byte of each value: the upper byte for a reader of that byte order."""
     with opened(data) as picture:
         (tile,) = picture.tile
         picture.tile = [tile._replace(args=f"{picture.mode};16{order}")]

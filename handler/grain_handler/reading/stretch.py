@@ -13,11 +13,11 @@ from grain_handler.reading.refusal import unsupported
 
 PERCENTILES = 0.1, 99.9
 BEYOND = 0.1
-"""A level that lies further beyond a percentile than this share of the distance between the two is an outlier."""
+"""A level is an outlier if it lies beyond a percentile by more than this share of the distance between the two."""
 ROWS = 256
-"""Rows that are stretched at once: as float64 they take four times a 16-bit file's memory."""
+"""Rows that are stretched at once: float64 takes four times a 16-bit file's memory."""
 FEW, MOST = 16, 0.9
-"""A stretch that leaves this share of the pixels within so few of the 256 levels is told."""
+"""A stretch that leaves `MOST` of the pixels within `FEW` of the 256 levels gets a warning."""
 WHITE = 255
 
 
@@ -28,9 +28,9 @@ class Levels:
     Attributes:
         values: H × W × 1 (grey) or H × W × 3 (RGB), of any real type.
         alpha: H × W, 0 to 1; None where all is opaque.
-        white_is_zero: Whether the least level is white.
-        nodata: What stands for no value, where all channels hold it.
-        warnings: What was changed already.
+        white_is_zero: True if the least level is white.
+        nodata: level that means no value, if all channels of a pixel hold it; None if there is none.
+        warnings: changes made already, in words.
     """
 
     values: NDArray[Any]
@@ -41,17 +41,18 @@ class Levels:
 
 
 def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Brings levels to 8 bits; those of 8 bits without a sign stay as they are.
+    """Brings levels to 8 bits; levels of 8 bits without a sign stay as they are.
 
-    All channels get one stretch, from the least level to the greatest, outliers left out: a level is one if it lies
-    beyond the 0.1 or the 99.9 percentile by more than a tenth of the distance between the two. NaN, infinity, nodata
-    and what is fully transparent do not count. Nodata, NaN and infinity become black; transparency is laid over white.
+    All channels get the same stretch, from the least level to the greatest, without outliers. A level is an outlier if
+    it lies beyond the 0.1 or the 99.9 percentile by more than a tenth of the distance between the two. NaN, infinity,
+    nodata and fully transparent pixels do not count. Nodata, NaN and infinity become black; transparency is laid over
+    white.
 
     Returns:
-        H × W × 3, uint8, RGB; and what was changed, in words.
+        Pixels, H × W × 3, uint8, RGB; and the changes, in words.
 
     Raises:
-        Refused: No pixel has a value.
+        Refused: no pixel has a value.
     """
     valid = _valid(levels)
     counted = valid if levels.alpha is None else valid & (levels.alpha > 0)
@@ -69,7 +70,7 @@ def eight_bits(levels: Levels) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
         )
     rgb = np.zeros((*valid.shape, 3), np.uint8)
     for rows in _strips(len(rgb)):
-        with np.errstate(invalid="ignore", over="ignore"):  # of pixels without a value
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels without a value give both
             strip = _scaled(levels.values[rows], low, high)
         if levels.white_is_zero:
             strip = WHITE - strip
@@ -104,7 +105,7 @@ def _strips(height: int) -> Iterator[slice]:
 
 
 def _valid(levels: Levels) -> NDArray[np.bool_]:
-    """Marks the pixels that have a value, H × W."""
+    """Marks the pixels that have a value, H × W, bool."""
     values = levels.values
     valid = np.ones(values.shape[:2], np.bool_)
     if np.issubdtype(values.dtype, np.floating):
@@ -117,14 +118,14 @@ def _valid(levels: Levels) -> NDArray[np.bool_]:
 
 
 def _with_value(levels: Levels, counted: NDArray[np.bool_]) -> NDArray[Any]:
-    """The values of the counted pixels, without the nodata that single channels hold."""
+    """Returns the values of the counted pixels, without nodata in single channels."""
     flat = levels.values[counted].ravel()
     nodata = None if levels.nodata is None else _as(flat.dtype, levels.nodata)
     return flat if nodata is None else flat[flat != nodata]
 
 
 def _as(dtype: np.dtype[Any], number: float) -> Any:
-    """A number as a pixel of that type holds it; None where none can."""
+    """Returns a number as a pixel of a type holds it; None if no pixel of that type can."""
     if np.issubdtype(dtype, np.floating):
         with np.errstate(over="ignore"):
             return dtype.type(number)
@@ -134,14 +135,14 @@ def _as(dtype: np.dtype[Any], number: float) -> Any:
 
 
 def _limits(flat: NDArray[Any]) -> tuple[float, float, int]:
-    """The levels that become 0 and 255, and how many values lie beyond them; `flat` is put in another order."""
+    """Finds the levels that become 0 and 255, and how many values lie beyond them; reorders `flat`."""
     if not flat.size:  # all is transparent
         return 0.0, 0.0, 0
     below, above = (share / 100 * (flat.size - 1) for share in PERCENTILES)
     places = int(below), int(np.ceil(above))
     flat.partition(places)
     first, last = (float(flat[place]) for place in places)
-    if first == last:  # a plain ground and little on it
+    if first == last:  # a plain ground with little on it
         return float(flat.min()), float(flat.max()), 0
     fence = BEYOND * (last - first)
     lowest = flat[: places[0] + 1].astype(np.float64)
@@ -151,7 +152,7 @@ def _limits(flat: NDArray[Any]) -> tuple[float, float, int]:
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
-    """Levels between two limits → 0 to 255. Halves, since the distance of two floats may be too large for one."""
+    """Scales levels between two limits to 0…255; halves them first, as two floats' distance may exceed any float."""
     if high == low:
         return np.zeros(values.shape)
     halves = values.astype(np.float64) / 2
@@ -160,7 +161,7 @@ def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.float64
 
 
 def _crowded(rgb: NDArray[np.uint8], counted: NDArray[np.bool_]) -> bool:
-    """Whether most of the counted pixels lie within a few levels next to each other."""
+    """Tells whether most of the counted pixels lie within a few levels next to each other."""
     histogram = np.zeros(WHITE + 1, np.int64)
     for rows in _strips(len(rgb)):
         histogram += np.bincount(rgb[rows][counted[rows]].ravel(), minlength=WHITE + 1)

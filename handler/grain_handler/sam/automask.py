@@ -1,8 +1,8 @@
-"""Automatic masks: SAM asked at every point of a grid what lies there.
+"""Automatic masks: SAM is asked at many points of an image what lies there.
 
-The answers of segment_anything's `SamAutomaticMaskGenerator`, many times faster; `fused_encoder`, `mask_decoder` and
-`upsampling` tell how. The order of the filters is stock's, so that the same masks survive: predicted IoU, stability,
-crop edges, box NMS within each crop, box NMS between crops, small regions.
+At the points of a grid, the masks are those of segment_anything's `SamAutomaticMaskGenerator`, many times faster;
+`fused_encoder`, `mask_decoder` and `upsampling` explain how. The filters come in stock's order, so that the same masks
+survive: predicted IoU, stability, crop edges, box NMS within each crop, box NMS between crops, small regions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from grain_handler.sam.tiny_encoder import predicts_seeds
 __all__ = ["MaskGenerator", "MaskSettings"]
 
 FRAME_BYTES = 4 * 64 * 64 * 4 * 1280
-"""What one image takes in the encoder, bytes: the hidden layer of ViT-H for all its tokens."""
+"""Memory that the encoder needs for one image, bytes: the hidden layer of ViT-H for all tokens."""
 
 NO_SEEDS = (
     "points: this model predicts no seeds: ask for points grid or adaptive, or name a seed head in its model config "
@@ -48,7 +48,7 @@ class Embedding:
 
     Attributes:
         tokens: SAM's image embedding, 1 × C × side × side, single precision.
-        maps: The seed map, `SEED_CHANNELS` × h × w, single precision; None: this model predicts no seeds.
+        maps: seed map, `SEED_CHANNELS` × h × w, single precision; None if the model predicts no seeds.
     """
 
     tokens: Tensor
@@ -59,7 +59,7 @@ class Embedding:
         """The seed map.
 
         Raises:
-            NoSeeds: There is none.
+            NoSeeds: the model predicts no seeds.
         """
         if self.maps is None:
             raise NoSeeds(NO_SEEDS)
@@ -67,20 +67,20 @@ class Embedding:
 
 
 class MaskGenerator:
-    """Automatic masks of one model.
+    """A generator of one model's automatic masks.
 
     Args:
-        sam: Stock model in evaluation mode, on its device. Its parameters are shared or copied, never changed.
-        precision: `fp32` (exact), `bf16` or `int8`; see `precision`.
-        memory_mib: Memory that intermediate results may take, MiB; None takes the device's default.
-        encoder: The model's image encoder, where it is ready in this precision (see `compiled`); None makes it.
-        seed_head: Predicts seeds where the encoder does not; on the model's device.
+        sam: stock model in evaluation mode, on its device. Its parameters are shared or copied, never changed.
+        precision: `fp32` (exact), `bf16` or `int8`; see the module `precision`.
+        memory_mib: memory that intermediate results may take, MiB; None takes the device's default.
+        encoder: image encoder of the model, ready in this precision (see `compiled`); None makes one from `sam`.
+        seed_head: seed head on the model's device, for an encoder that predicts no seeds; None if there is none.
 
     Attributes:
-        predicts_seeds: Whether it can be asked at seeds.
+        predicts_seeds: True if the model can be asked at seeds.
 
     Raises:
-        ValueError: If the precision is unknown or the model has nothing to quantise.
+        ValueError: the precision is unknown, or the model has nothing to quantise.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class MaskGenerator:
 
     @torch.inference_mode()
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
-        """Runs the image encoder.
+        """Encodes images.
 
         Args:
-            images: Each H × W × 3, uint8, RGB.
+            images: images, each H × W × 3, uint8, RGB.
 
         Returns:
-            Their embeddings.
+            The images' embeddings, in the same order.
         """
         with record_function("grainserve::encoder"):
             frames = torch.stack([self.framing.frame(image) for image in images]).to(self.dtype)
@@ -131,11 +131,14 @@ class MaskGenerator:
 
         Args:
             image: H × W × 3, uint8, RGB.
-            settings: Grid, thresholds and crops.
-            embedding: The whole image's where `embed` has made it already.
+            settings: grid, thresholds and crops.
+            embedding: embedding of the whole image, if `embed` has made it already.
 
         Returns:
             Masks, which may overlap, in stock's order.
+
+        Raises:
+            NoSeeds: the settings ask for seeds, and the model predicts none.
         """
         height, width = image.shape[:2]
         ask = self._ask_seeds if settings.points == "seeds" else self._ask_grid
@@ -169,7 +172,7 @@ class MaskGenerator:
     def _ask_seeds(
         self, image: NDArray[np.uint8], settings: MaskSettings, embedding: Embedding | None
     ) -> Iterator[tuple[Crop, Candidates]]:
-        """Asks the image at its seeds; a layer of crops only where seeds of the layer before say: grains are small."""
+        """Asks the image at its seeds, and a layer's crops only where seeds of the layer before show small grains."""
         prompter = SeedPrompter(self.decoder, self.framing, self.budget, settings)
         seen: list[tuple[Crop, Votes]] = []
         for crop in _crops(image, settings):
@@ -189,10 +192,10 @@ def _crops(image: NDArray[np.uint8], settings: MaskSettings) -> list[Crop]:
 def _drop_between_crops(
     found: Sequence[Candidates], crops: Sequence[Crop], threshold: float
 ) -> tuple[list[Candidates], list[int]]:
-    """Of masks of several crops that overlap keeps those of the smaller crop.
+    """Drops masks whose boxes overlap those of a smaller crop's masks.
 
     Returns:
-        What is kept of each crop, and the order in which stock lists the kept masks, as positions among them.
+        The kept candidates of each crop; and stock's order of all kept masks, as indices among them.
     """
     if len(crops) == 1:
         return list(found), list(range(len(found[0])))
@@ -204,12 +207,12 @@ def _drop_between_crops(
     keep = nms(boxes.float(), 1 / area, threshold)
     starts = np.cumsum([0] + [len(part) for part in found])
     kept = [part[keep[owner[keep] == i] - int(starts[i])] for i, part in enumerate(found)]
-    # Masks come crop by crop; within a crop in the order of the NMS.
+    # Kept masks are listed crop by crop, within a crop in the order of the NMS.
     return kept, torch.argsort(torch.argsort(owner[keep], stable=True)).tolist()
 
 
 def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSettings) -> list[Mask]:
-    """Removes small regions of masks, and masks that this made alike; prefers those it left alone."""
+    """Removes small regions of masks, then masks that have become duplicates; prefers masks that did not change."""
     from grain_handler.sam.small_regions import remove_small_regions  # noqa: PLC0415 - SciPy, which nothing else here needs
 
     if not masks:
@@ -227,6 +230,6 @@ def _clean(masks: Sequence[Mask], height: int, width: int, settings: MaskSetting
 
 
 def _box(mask: Mask) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom, inclusive, px; zeros for an empty mask."""
+    """Returns a mask's left, top, right and bottom, inclusive, px; zeros for an empty mask."""
     height, width = mask.patch.shape
     return (mask.x, mask.y, mask.x + width - 1, mask.y + height - 1) if mask.patch.size else (0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Masks of one crop that passed the filters; their pixels are computed again only for those that survive the NMS."""
+"""Candidates: masks of one crop that passed the filters. Pixels are computed again for those that survive the NMS."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Candidates:
     """K masks of one crop.
 
     Attributes:
-        tiles: Where the masks are, at low resolution.
-        iou: Predicted IoU, K.
-        stability: Stability score, K.
-        boxes: Left, top, right, bottom, inclusive, px of the crop; K × 4.
+        tiles: low-resolution tiles of the masks.
+        iou: predicted IoU, K.
+        stability: stability score, K.
+        boxes: left, top, right and bottom, inclusive, px of the crop, K × 4.
     """
 
     tiles: Tiles
@@ -34,7 +34,12 @@ class Candidates:
 
     @classmethod
     def cat(cls, parts: Sequence[Candidates], device: torch.device) -> Candidates:
-        """Joins the masks of one batch and those of the next, on a device."""
+        """Joins the masks of several batches.
+
+        Args:
+            parts: masks of each batch.
+            device: device of the result, if there are no batches.
+        """
         if not parts:
             none = torch.zeros(0, device=device)
             return cls(Tiles(none.view(0, 1, 1), *3 * [none.long()]), none, none, none.view(0, 4).long())
@@ -51,7 +56,7 @@ class Candidates:
         return len(self.iou)
 
     def __getitem__(self, chosen: Tensor) -> Candidates:
-        """Those with the given indices, in that order."""
+        """Returns the masks with the given indices, in that order."""
         tiles = self.tiles.of(chosen, len(self))
         return Candidates(tiles, self.iou[chosen], self.stability[chosen], self.boxes[chosen])
 
@@ -59,13 +64,13 @@ class Candidates:
         """Computes the masks' pixels.
 
         Args:
-            upsampler: The crop's.
-            budget: Memory for it.
-            left: Of the crop in the image, px.
-            top: Of the crop in the image, px.
+            upsampler: upsampler of the crop.
+            budget: memory for intermediate results.
+            left: left edge of the crop in the image, px.
+            top: top edge of the crop in the image, px.
 
         Returns:
-            The masks, in the image, in the candidates' order.
+            The masks, placed in the image, in the candidates' order.
         """
         tiles, down, right = self.tiles, upsampler.vertical, upsampler.horizontal
         parts = budget.chunks(
@@ -87,7 +92,7 @@ class Candidates:
 
 
 def _assemble(pieces: Sequence[tuple[int, int, NDArray[np.bool_]]]) -> tuple[int, int, NDArray[np.bool_]]:
-    """One mask of its tiles' pixels (x, y, patch each): x, y and patch, cut to its pixels."""
+    """Joins a mask's tiles (each x, y and patch) to one x, y and patch, cut to the mask's pixels."""
     if not pieces:
         return 0, 0, np.zeros((0, 0), bool)
     left, top = min(x for x, _, _ in pieces), min(y for _, y, _ in pieces)

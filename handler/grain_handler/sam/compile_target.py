@@ -1,4 +1,4 @@
-"""What code was compiled for, and whether this worker is that."""
+"""The target that code was compiled for, and the check that this worker matches it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ if TYPE_CHECKING:
     from grain_handler.storage.weights import Checkpoint
 
 KEY = "grainserve"
-"""Under which a package's metadata holds its target, as JSON."""
+"""Key of a package's metadata that holds the target, as JSON."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a package was compiled for; all of it has to be what the worker has.
+    """What a package was compiled for; a worker must match all of it.
 
     Attributes:
-        model: Name in the registry.
-        precision: A key of `precision.PRECISIONS`.
-        side: Of the images, px.
-        encoder: Fingerprint of the encoder: its source code and the names, shapes and types of its tensors.
-        torch: Version of torch, whose functions the code calls.
-        system: Operating system and architecture, such as `linux-x86_64`.
-        device: Device type, `cpu` or `cuda`.
-        processor: Instruction set of the CPU, such as `AVX512`, or the GPU's compute capability.
-        features: Instructions beyond those that the compiler was allowed; the worker may have more.
+        model: name in the registry.
+        precision: key of `precision.PRECISIONS`.
+        side: side of the images, px.
+        encoder: fingerprint of the encoder: its source code and the names, shapes and types of its tensors.
+        torch: version of torch, whose functions the code calls.
+        system: operating system and architecture, such as `linux-x86_64`.
+        device: device type, `cpu` or `cuda`.
+        processor: instruction set of the CPU, such as `AVX512`, or the GPU's compute capability.
+        features: instructions, beyond the architecture's basic ones, that the compiler might use; the worker may have
+            more.
     """
 
     model: str
@@ -55,14 +56,14 @@ class Target:
     def here(
         cls, encoder: nn.Module, model: str, precision: str, side: int, features: Sequence[str] | None = None
     ) -> Target:
-        """The target that fits an encoder on its device in this process.
+        """Returns the target that fits an encoder in this process.
 
         Args:
-            encoder: The encoder, in its precision and on its device.
-            model: Name in the registry.
-            precision: A key of `precision.PRECISIONS`.
-            side: Of the images, px.
-            features: Instructions that code may use; None takes all that this CPU has.
+            encoder: encoder, in its precision and on its device.
+            model: name in the registry.
+            precision: key of `precision.PRECISIONS`.
+            side: side of the images, px.
+            features: instructions that the code may use; None takes all that this CPU has.
         """
         device = next(encoder.parameters()).device
         if device.type == "cuda":
@@ -86,7 +87,7 @@ class Target:
         """Reads a package's target without running any of its code.
 
         Raises:
-            PackageError: If the file is no package of ours, or of another version of grainserve.
+            PackageError: the file is no package of ours, or another version of grainserve made it.
         """
         try:
             with zipfile.ZipFile(package.path) as archive:
@@ -99,18 +100,18 @@ class Target:
         return cls(**{**found, "features": tuple(found["features"])})
 
     def metadata(self) -> dict[str, str]:
-        """What `read` reads."""
+        """Returns the metadata that `read` reads."""
         return {KEY: json.dumps(asdict(self))}
 
     def check(self, uri: str, worker: Target) -> None:
-        """Holds a package's target to a worker's.
+        """Checks that a package with this target runs on a worker.
 
         Args:
-            uri: The package, for the message.
-            worker: What the worker is.
+            uri: URI of the package, for the message.
+            worker: target that fits the worker; see `here`.
 
         Raises:
-            PackageError: If anything differs; the message names both and says what to do.
+            PackageError: the targets differ; the message names both values and says what to do.
         """
         for field in fields(self):
             made_for, here = getattr(self, field.name), getattr(worker, field.name)
@@ -134,7 +135,7 @@ class Target:
 
 
 def allowed_instructions() -> list[str]:
-    """Instructions that AOTInductor allows the C++ compiler on this machine, beyond the architecture's basic ones."""
+    """Returns the instructions, beyond the architecture's basic ones, that AOTInductor lets the compiler use here."""
     from torch._inductor.cpu_vec_isa import pick_vec_isa  # noqa: PLC0415 - it compiles a probe; workers need not
 
     options = re.findall(r"-m([a-z0-9-]+)(?!\S)", pick_vec_isa().build_arch_flags())
@@ -142,17 +143,17 @@ def allowed_instructions() -> list[str]:
 
 
 def _instructions() -> list[str]:
-    """Instructions that this CPU has, by the names of a C++ compiler's options."""
+    """Returns the instructions that this CPU has, by the names of a C++ compiler's options."""
     found = [name.replace("_", "") for name, value in torch.cpu.get_capabilities().items() if value is True]
     return [*found, "fma"] if "fma3" in found else found
 
 
 def _fingerprint(encoder: nn.Module) -> str:
-    """Changes with the source of an encoder's modules and with the names, types and shapes of its tensors."""
+    """Hashes the source of an encoder's modules and the names, types and shapes of its tensors."""
     digest = hashlib.sha256()
     for name, value in [*encoder.named_parameters(), *encoder.named_buffers()]:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-    # torch's own are told by its version.
+    # torch's own modules change only with its version, which the target names.
     modules = {type(part).__module__ for part in encoder.modules()}
     for name in sorted(name for name in modules if not name.startswith("torch.")):
         digest.update(inspect.getsource(sys.modules[name]).encode())

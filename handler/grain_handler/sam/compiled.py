@@ -1,15 +1,15 @@
 """Image encoders compiled ahead of time: packages of machine code that a worker loads instead of compiling.
 
-`build` exports the encoder of a model in a precision and compiles it (AOTInductor); `load` opens such a package and
-gives it the weights of the worker's own checkpoint. A package holds no weights: it is three megabytes, one serves
-every checkpoint of its model, and the weights stay where they are, mapped from the file or on the GPU. Building
-needs a C++ compiler, loading does not, nor does it import the compiler's Python side.
+`build` exports the encoder of a model in a precision and compiles it (AOTInductor). `load` opens a package and gives it
+the weights of the worker's own checkpoint. A package holds no weights: it has three megabytes and serves every
+checkpoint of its model, and the weights stay where they are, mapped from the file or on the GPU. Building needs a C++
+compiler. Loading needs none, and does not import the compiler's Python side.
 
-What a package was made for is written into it. AOTInductor would at most warn: code for another processor, or
-tensors of another shape, would end the worker's process. So all of it is checked here, before the first instruction
-of the package runs.
+A package names its target: what it was compiled for. AOTInductor would at most warn of a wrong target, and code for
+another processor, or tensors of another shape, would end the worker's process. So the whole target is checked here,
+before the first instruction of the package runs.
 
-A package is a program: take it from nobody whose `.mar` you would not serve.
+A package is a program: take one only from people whose `.mar` you would serve.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from grain_handler.storage.weights import Checkpoint
 
 BATCH = 8
-"""Images that a package takes at once, at most; more are encoded in parts."""
+"""Most images that a package encodes at once; more are encoded in parts."""
 
 MODEL_IN_PACKAGE = "model"
 """AOTInductor's name for the one model of a package."""
 
 
 class CompiledEncoder(nn.Module):
-    """An image encoder out of a package, called like the encoder that it was compiled from.
+    """An image encoder from a package, called like the encoder that it was compiled from.
 
     Args:
         runner: AOTInductor's loaded package.
-        tensors: The encoder's tensors by name: the package reads them where they are, so they are kept.
-        side: Of the images, px.
-        dtype: Of the images.
+        tensors: tensors of the encoder, by name. The package reads them where they are, so they are kept alive.
+        side: side of the images, px.
+        dtype: type of the images.
     """
 
     def __init__(self, runner: Any, tensors: dict[str, Tensor], side: int, dtype: torch.dtype) -> None:
@@ -62,10 +62,10 @@ class CompiledEncoder(nn.Module):
             images: B × 3 × side × side, of the precision's type, on the weights' device.
 
         Returns:
-            The embedding, B × C × side/16 × side/16; from an encoder that predicts seeds the seed map as well.
+            The embedding, B × C × side/16 × side/16; if the encoder predicts seeds, the seed map as well.
 
         Raises:
-            ValueError: If the images are anything else; the code would read beside them.
+            ValueError: the images have another shape, type or device; the code would read outside their memory.
         """
         expected = (3, self.side, self.side)
         if tuple(images.shape[1:]) != expected or images.dtype != self.dtype or images.device != self.device:
@@ -83,16 +83,16 @@ def load(package: Checkpoint, stock: nn.Module, model: str, precision: str) -> C
     """Loads a package and gives it a checkpoint's weights.
 
     Args:
-        package: The package, fetched and verified like a checkpoint.
-        stock: The model's image encoder, on its device; not changed, its parameters are shared in `fp32`.
-        model: Name in the registry.
-        precision: A key of `precision.PRECISIONS`.
+        package: package, fetched and verified like a checkpoint.
+        stock: image encoder of the model, on its device; not changed, its parameters are shared in `fp32`.
+        model: name in the registry.
+        precision: key of `precision.PRECISIONS`.
 
     Returns:
-        The encoder; takes images of the precision's type.
+        The encoder; it takes images of the precision's type.
 
     Raises:
-        PackageError: If the file is no package, or was made for anything else than this worker.
+        PackageError: the file is no package, or was made for another target than this worker.
     """
     encoder = image_encoder(stock, precision)
     tensors = _tensors(encoder)
@@ -105,7 +105,7 @@ def load(package: Checkpoint, stock: nn.Module, model: str, precision: str) -> C
         raise PackageError(f"{package.uri} cannot be loaded: {error}. {ours.remedy}") from error
     if set(runner.get_constant_fqns()) != tensors.keys():
         raise PackageError(f"{package.uri} wants other tensors than the encoder has. {ours.remedy}")
-    # Into the active set, all of them (what is not given is a null pointer), and where they are, without a copy.
+    # Into the active set; all of them, since a missing one would be a null pointer; and without a copy.
     runner.load_constants(tensors, False, True, True)
     return CompiledEncoder(runner, tensors, side, dtype_of(precision))
 
@@ -115,14 +115,14 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
     """Compiles a model's image encoder for this machine; takes a minute.
 
     Args:
-        stock: The image encoder, on the device to compile for. Its weights do not go into the package.
-        model: Name in the registry.
-        precision: A key of `precision.PRECISIONS`.
-        path: File to write; appears complete or not at all.
+        stock: image encoder, on the device to compile for. Its weights do not go into the package.
+        model: name in the registry.
+        precision: key of `precision.PRECISIONS`.
+        path: file to write; it appears complete or not at all.
 
     Raises:
-        PackageError: If there is no C++ compiler, or a tensor of the encoder would become part of the code.
-        ValueError: If the precision is unknown or the encoder has nothing to quantise.
+        PackageError: there is no C++ compiler, or a tensor of the encoder would become part of the code.
+        ValueError: the precision is unknown, or the encoder has nothing to quantise.
     """
     from torch._inductor import aoti_compile_and_package  # noqa: PLC0415 - seconds that a worker need not spend
 
@@ -133,7 +133,7 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
         value.data = laid_out[name]
     side = cast(int, stock.img_size)
     target = Target.here(encoder, model, precision, side, allowed_instructions())
-    # Two, because torch.export takes one image to mean "always one".
+    # Two images, because torch.export takes one to mean "always one".
     images = torch.zeros(2, 3, side, side, dtype=dtype_of(precision), device=next(encoder.parameters()).device)
     options = {
         "aot_inductor.package_constants_in_so": False,
@@ -142,12 +142,13 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
         "always_keep_tensor_constants": True,
         # Otherwise the code runs on as many threads as this process has now.
         "cpp.dynamic_threads": True,
-        # Not -march=native, which would use what cannot be asked for; the vector instructions are named besides.
+        # Not -march=native, which would use instructions that no worker can be checked for. Vector instructions are
+        # named by options of their own.
         "cpp.march": "",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as scratch, warnings.catch_warnings():
-        # Deprecations inside torch, by torch.
+        # torch uses deprecated parts of itself.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         batch = torch.export.Dim("batch", min=1, max=BATCH)
@@ -159,10 +160,10 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
 
 
 def compiler() -> str:
-    """The C++ compiler that `build` uses.
+    """Returns the C++ compiler that `build` uses.
 
     Raises:
-        PackageError: If there is none.
+        PackageError: there is no C++ compiler.
     """
     from torch._inductor.cpp_builder import get_cpp_compiler  # noqa: PLC0415 - as in `build`
     from torch._inductor.exc import InvalidCxxCompiler  # noqa: PLC0415
@@ -178,11 +179,12 @@ def compiler() -> str:
 def _open(package: Path, device: torch.device) -> Any:
     """Loads a package's code.
 
-    Not with torch._inductor.aoti_load_package, which imports the compiler and compiles a probe of the processor: that
-    takes seconds, and a compiler. Unpacked here, so that a worker that is killed leaves no files behind on the CPU.
+    torch._inductor.aoti_load_package is not used: it imports the compiler and compiles a probe of the processor, which
+    takes seconds and needs a C++ compiler. The package is unpacked here, so that on a CPU a killed worker leaves no
+    files behind.
 
     Raises:
-        RuntimeError: If it cannot be loaded.
+        RuntimeError: the package cannot be loaded.
     """
     folder = tempfile.mkdtemp(prefix="grainserve-encoder-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -191,7 +193,7 @@ def _open(package: Path, device: torch.device) -> Any:
     index = device.index if device.type == "cuda" else -1
     runner = torch._C._aoti.AOTIModelPackageLoader(folder, MODEL_IN_PACKAGE, False, 1, index)
     if device.type == "cpu":
-        shutil.rmtree(folder)  # It is in memory; on a GPU, kernels are read when they first run.
+        shutil.rmtree(folder)  # The code is in memory. On a GPU, kernels are read when they first run.
     return runner
 
 
@@ -200,10 +202,10 @@ def _named(encoder: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _tensors(encoder: nn.Module) -> dict[str, Tensor]:
-    """An encoder's tensors by name, laid out as compiled code reads them.
+    """Returns an encoder's tensors by name, laid out as compiled code reads them.
 
-    A checkpoint may have been saved in any layout; the code knows one. Of convolutions it is the faster one, channels
-    last; only what is laid out otherwise is copied.
+    A checkpoint may have been saved in any layout; the code knows only one, which for convolutions is the faster one,
+    channels last. Only tensors that are laid out otherwise are copied.
     """
     convolutions = {f"{name}.weight" for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)}
     return {
@@ -215,10 +217,10 @@ def _tensors(encoder: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_constants(package: Path, encoder: nn.Module) -> None:
-    """Holds a package to what `load` will give it.
+    """Checks that a package reads exactly the tensors that `load` will give it.
 
     Raises:
-        PackageError: If a tensor of the encoder became part of the code, or one in the code is not of the encoder.
+        PackageError: a tensor of the encoder became part of the code, or the code reads a tensor of its own.
     """
     runner = _open(package, next(encoder.parameters()).device)
     odd = set(runner.get_constant_fqns()) ^ _tensors(encoder).keys()

@@ -1,4 +1,4 @@
-"""The parts of an image that are segmented on their own, and the frame the model sees of each."""
+"""Crops: parts of an image that are segmented on their own, and the frame that the model sees of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from grain_handler.sam.upsampling import Upsampler
 
 LOW_PX = 4
-"""Pixels of the frame along the side of one low-resolution pixel."""
+"""Side of a low-resolution pixel, px of the frame."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Crop:
     """A part of the image.
 
     Attributes:
-        box: Left, top, right, bottom in the image, px; right and bottom exclusive.
-        layer: 0 is the whole image; layer n has 4ⁿ crops.
-        image: Height and width of the whole image, px.
+        box: left, top, right and bottom in the image, px; right and bottom exclusive.
+        layer: layer of the crop. Layer 0 is the whole image; layer n has 4ⁿ crops.
+        image: height and width of the whole image, px.
     """
 
     box: tuple[int, int, int, int]
@@ -35,16 +35,16 @@ class Crop:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width, px."""
+        """Height and width of the crop, px."""
         return self.box[3] - self.box[1], self.box[2] - self.box[0]
 
     @property
     def area(self) -> int:
-        """Of the crop, px."""
+        """Area of the crop, px."""
         return self.size[0] * self.size[1]
 
     def of(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The crop's pixels."""
+        """Returns the crop's pixels, a view of the image (H × W × 3)."""
         left, top, right, bottom = self.box
         return image[top:bottom, left:right]
 
@@ -54,16 +54,29 @@ class Crop:
         return left <= x0 and top <= y0 and x1 <= right and y1 <= bottom
 
     def cuts(self, boxes: Tensor) -> Tensor:
-        """Which masks, by their boxes in the crop (K × 4), end at an edge of the crop inside the image; K, bool."""
+        """Marks the masks that end at an edge of the crop inside the image.
+
+        Args:
+            boxes: boxes of the masks in the crop: left, top, right and bottom, px, K × 4.
+
+        Returns:
+            K, bool.
+        """
         height, width = self.image
         near: Tensor = is_box_near_crop_edge(boxes, list(self.box), [0, 0, width, height])
         return near
 
 
 def crops_of(height: int, width: int, layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole image, then the crops of each layer, in stock's order.
+    """Returns the whole image, then the crops of each layer, in stock's order.
 
-    An image of a few pixels has fewer crops than its layers say: stock fails on those without pixels.
+    An image of a few pixels has fewer crops than 4ⁿ a layer: those without pixels are left out; stock fails on them.
+
+    Args:
+        height: height of the image, px.
+        width: width of the image, px.
+        layers: number of layers beyond the whole image.
+        overlap_ratio: overlap of the first layer's crops, share of the image's shorter side.
     """
     boxes, numbers = generate_crop_boxes((height, width), layers, overlap_ratio)
     crops = [Crop(tuple(box), layer, (height, width)) for box, layer in zip(boxes, numbers, strict=True)]
@@ -71,31 +84,46 @@ def crops_of(height: int, width: int, layers: int, overlap_ratio: float) -> list
 
 
 class Framing:
-    """Between a crop's pixels and the model's square frame.
+    """The placement of crops in the model's square frame, and the way back to their pixels.
 
     Args:
-        sam: The model; tells side, normalisation and device.
+        sam: model that gives the frame's side, the normalisation and the device.
     """
 
     def __init__(self, sam: Sam) -> None:
-        # The model itself is not kept: in a lower precision its encoder is replaced and can be let go.
+        # The model itself is not kept: in a lower precision its encoder is replaced, and its memory can be freed.
         self.side: int = sam.image_encoder.img_size
         self.mean, self.std, self.device = sam.pixel_mean, sam.pixel_std, sam.device
         self.mask_threshold: float = sam.mask_threshold
         self.resize = ResizeLongestSide(self.side)
 
     def frame(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Resizes, normalises and pads H × W × 3 pixels: 3 × side × side."""
+        """Resizes, normalises and pads pixels to a frame.
+
+        Args:
+            pixels: H × W × 3, uint8, RGB.
+
+        Returns:
+            3 × side × side, on the model's device.
+        """
         resized = torch.as_tensor(self.resize.apply_image(pixels), device=self.device).permute(2, 0, 1)
         normalised = (resized - self.mean) / self.std
         return F.pad(normalised, (0, self.side - normalised.shape[2], 0, self.side - normalised.shape[1]))
 
     def points(self, points: NDArray[np.float64], crop: Crop) -> Tensor:
-        """Points of a crop (k × 2, (x, y) in 0…1) in px of the frame."""
+        """Places points of a crop in the frame.
+
+        Args:
+            points: k × 2, (x, y) in 0…1 of the crop.
+            crop: the crop.
+
+        Returns:
+            k × 2, (x, y) in px of the frame, on the model's device.
+        """
         in_crop = points * np.array(crop.size[::-1])
         return torch.as_tensor(self.resize.apply_coords(in_crop, crop.size), device=self.device)
 
     def upsampler(self, crop: Crop) -> Upsampler:
-        """From the frame's low-resolution logits to the crop's pixels."""
+        """Makes a crop's upsampler, from the frame's low-resolution logits to the crop's pixels."""
         inside = self.resize.get_preprocess_shape(*crop.size, self.side)
         return Upsampler(self.side, self.side // LOW_PX, inside, crop.size, self.device)

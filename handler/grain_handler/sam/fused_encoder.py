@@ -1,7 +1,7 @@
 """SAM's vision transformer with fused attention: the same embedding, without the bias in memory.
 
 Stock SAM writes the scores of every head, 4096 × 4096, to memory, adds two relative-position terms to them
-and reads them back. Here those terms are channels of the dot product itself: with Rh, Rw the relative
+and reads them back. Here these terms are channels of the dot product itself: with Rh, Rw the relative
 positions and (kh, kw) the cell of a key,
 
     q·k + (q·Rh)[kh] + (q·Rw)[kw]  =  (q ⊕ q·Rh ⊕ q·Rw) · (k ⊕ onehot(kh) ⊕ onehot(kw))
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MLP_TOKENS = 1024
-"""Tokens of an image whose hidden layer is computed at once on the CPU: it then stays in the cache and under the
-size from which the allocator takes fresh pages for every array, which costs more than the arithmetic."""
+"""Tokens of an image whose hidden layer is computed at once on the CPU. The layer then stays in the cache, and below
+the size from which the allocator takes fresh pages for every array, which cost more than the arithmetic."""
 
 
 class FusedAttention(nn.Module):
     """Multi-head attention with decomposed relative position on a side × side grid of tokens.
 
     Args:
-        attention: Stock attention; its parameters are used as they are.
-        side: Tokens along each side of the grid.
+        attention: stock attention; its parameters are shared.
+        side: tokens along each side of the grid.
     """
 
     rows: Tensor
@@ -49,10 +49,10 @@ class FusedAttention(nn.Module):
         self.register_buffer("cells", cells, persistent=False)
 
     def attend(self, qkv: Tensor) -> Tensor:
-        """Attends within each grid.
+        """Computes the attention within each grid.
 
         Args:
-            qkv: B × side × side × 3·channels, the projected tokens.
+            qkv: projected tokens, B × side × side × 3·channels.
 
         Returns:
             B × side × side × channels, before the output projection.
@@ -87,8 +87,8 @@ class FusedBlock(nn.Module):
     """A transformer block of SAM's encoder: attention in the whole grid or in windows, then an MLP.
 
     Args:
-        block: Stock block; its parameters are used as they are.
-        side: Tokens along each side of the whole grid.
+        block: stock block; its parameters are shared.
+        side: tokens along each side of the whole grid.
     """
 
     def __init__(self, block: Block, side: int) -> None:
@@ -110,21 +110,21 @@ class FusedBlock(nn.Module):
         else:
             attended = self.attn.attend(qkv)
         x = x + self.attn.proj(attended)
-        # Split within each image, so that the number of parts does not depend on the batch.
+        # Each image is split on its own, so that the parts do not depend on the batch.
         flat = x.view(batch, side * side, channels)
         step = MLP_TOKENS if x.device.type == "cpu" else side * side
         return torch.cat([part + self.mlp(self.norm2(part)) for part in flat.split(step, dim=1)], dim=1).view_as(x)
 
 
 def _split(x: Tensor, window: int) -> Tensor:
-    """B × H × W × C → windows × window × window × C."""
+    """Splits a grid into windows: B × H × W × C → windows × window × window × C."""
     batch, height, width, channels = x.shape
     x = x.view(batch, height // window, window, width // window, window, channels)
     return x.transpose(2, 3).reshape(-1, window, window, channels)
 
 
 def _join(x: Tensor, windows: int) -> Tensor:
-    """The inverse of `_split` for windows × windows of them."""
+    """Joins windows × windows windows of each image again; the inverse of `_split`."""
     _, window, _, channels = x.shape
     x = x.view(-1, windows, windows, window, window, channels)
     return x.transpose(2, 3).reshape(-1, windows * window, windows * window, channels)
@@ -134,7 +134,7 @@ class FusedEncoder(nn.Module):
     """SAM's image encoder with fused blocks.
 
     Args:
-        encoder: Stock encoder with decomposed relative positions, as every published SAM has.
+        encoder: stock encoder with decomposed relative positions, which every published SAM has.
     """
 
     def __init__(self, encoder: ImageEncoderViT) -> None:
@@ -146,7 +146,7 @@ class FusedEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes normalised images: B × 3 × 1024 × 1024 → B × 256 × 64 × 64."""
-        # The patch embedding's channels come first in memory, and with several images would stay there.
+        # The patch embedding's result has its channels first in memory; with several images they would stay first.
         x = self.patch_embed(x).contiguous()
         if self.pos_embed is not None:
             x = x + self.pos_embed

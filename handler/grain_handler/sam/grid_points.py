@@ -1,4 +1,4 @@
-"""Where SAM is asked: all points of a grid, or fewer on demand."""
+"""Points of a grid where SAM is asked: all at once, or coarse ones first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRIDES = (4, 2, 1)
-"""Adaptive points ask every fourth point of the grid in both directions first, then every second, then all."""
+"""Strides of the adaptive passes: every fourth point of the grid in both directions, then every second, then all."""
 
 
 def levels(grid: NDArray[np.float64], adaptive: bool) -> list[NDArray[np.float64]]:
@@ -16,10 +16,11 @@ def levels(grid: NDArray[np.float64], adaptive: bool) -> list[NDArray[np.float64
 
     Args:
         grid: n² × 2, (x, y) in 0…1, row by row, as stock SAM builds it.
-        adaptive: Coarse passes first; else all points are one pass.
+        adaptive: True for coarse passes first; False for one pass with all points. A grid that is not square always is
+            one pass.
 
     Returns:
-        Passes of points, each point in exactly one; k × 2.
+        The passes, each k × 2; each point is in exactly one.
     """
     side = math.isqrt(len(grid))
     if not adaptive or side * side != len(grid):
@@ -33,13 +34,13 @@ def levels(grid: NDArray[np.float64], adaptive: bool) -> list[NDArray[np.float64
 
 
 def adaptive_points_per_side(points_per_side: int, height: int, width: int, min_area: int) -> int:
-    """The finest grid that can matter: no two points closer than the smallest grain wanted is wide.
+    """Returns the finest grid that can matter: no two points are closer than the smallest wanted grain is wide.
 
     Args:
-        points_per_side: The grid asked for; never exceeded.
-        height: Of the image, px.
-        width: Of the image, px.
-        min_area: Smallest grain wanted, px.
+        points_per_side: points along each side that the request asks for; never exceeded.
+        height: height of the image, px.
+        width: width of the image, px.
+        min_area: area of the smallest wanted grain, px.
 
     Returns:
         Points along each side.

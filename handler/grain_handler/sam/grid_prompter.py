@@ -20,19 +20,20 @@ from grain_handler.sam.memory import Budget
 from grain_handler.sam.upsampling import Tiles, Upsampler
 
 CONFIDENCE = 0.25
-"""Adaptive points leave out what a mask covers that is this share of the way from each threshold to 1. At 0 all
-kept masks count, and too many grains are lost behind poor ones; towards 1 no point is saved."""
+"""How far a mask's scores must lie above both thresholds, as a share of the way to 1, for adaptive points to leave out
+the pixels that it covers. At 0 every kept mask counts, and poor masks hide too many grains; towards 1 no point is
+saved."""
 
 
 @dataclass(frozen=True)
 class Prompter:
-    """Asks crops of an image at the points of a grid.
+    """A prompter that asks crops of an image at the points of a grid.
 
     Attributes:
-        decoder: The model's mask decoder.
-        framing: Places points in the model's frame.
-        budget: Memory for intermediate results.
-        settings: Grid and thresholds.
+        decoder: mask decoder of the model.
+        framing: placement of crops in the model's frame.
+        budget: memory for intermediate results.
+        settings: grid and thresholds.
     """
 
     decoder: PromptDecoder
@@ -41,12 +42,12 @@ class Prompter:
     settings: MaskSettings
 
     def ask(self, crop: Crop, embedding: Tensor, grid: NDArray[np.float64]) -> Candidates:
-        """Runs all points on one crop.
+        """Asks one crop at all points.
 
         Args:
-            crop: The crop.
-            embedding: Of the crop, 1 × C × side × side.
-            grid: k × 2, (x, y) in 0…1 of the crop.
+            crop: the crop.
+            embedding: embedding of the crop, 1 × C × side × side.
+            grid: points of the grid, k × 2, (x, y) in 0…1 of the crop.
 
         Returns:
             The masks that pass predicted IoU, stability and the crop's edges.
@@ -55,13 +56,13 @@ class Prompter:
             image = self.decoder.prepare(embedding)
         upsampler, adaptive = self.framing.upsampler(crop), self.settings.points == "adaptive"
         rows, columns = upsampler.vertical.low, upsampler.horizontal.low
-        # Points whose low-resolution masks are held at once: each twice, as they are and padded for tiles.
+        # Points whose low-resolution masks are held at once: each mask twice, as it is and padded for tiles.
         batch = min(self.settings.points_per_batch, self.budget.chunk(2 * 4 * MASKS * rows * columns))
         covered = torch.zeros(rows, columns, dtype=torch.bool, device=embedding.device)
         passed: list[Candidates] = []
         for level, points in enumerate(levels(grid, adaptive)):
             in_frame = self.framing.points(points, crop)
-            if level:  # only adaptive points have a second one
+            if level:  # only adaptive points have a second level
                 x, y = (in_frame // LOW_PX).long().unbind(1)
                 in_frame = in_frame[~covered[y.clamp(max=rows - 1), x.clamp(max=columns - 1)]]
             for some in in_frame.split(batch) if len(in_frame) else ():  # no points split into one empty batch
@@ -72,7 +73,7 @@ class Prompter:
         return Candidates.cat(passed, embedding.device)
 
     def _masks(self, crop: Crop, upsampler: Upsampler, image: ImageTokens, points: Tensor) -> Candidates:
-        """Masks of a batch of points that pass the filters, in the order of the points."""
+        """Returns a batch's masks that pass the filters, in the order of the points."""
         inside = upsampler.vertical.tokens, upsampler.horizontal.tokens
         decode = partial(self._decode, image, points, inside)
         parts = self.budget.chunks(len(points), self.decoder.bytes_per_prompt, decode)
@@ -84,7 +85,7 @@ class Prompter:
     def _decode(
         self, image: ImageTokens, points: Tensor, inside: tuple[int, int], part: slice
     ) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits and predicted IoU of the masks of some points that pass the predicted IoU."""
+        """Returns low-resolution logits and predicted IoU of some points' masks that pass the predicted IoU."""
         threshold = self.settings.pred_iou_thresh
         with record_function("grainserve::decoder"):
             iou, tokens, keys = self.decoder.decode(image, self.decoder.points(points[part]))
@@ -95,7 +96,7 @@ class Prompter:
         return logits, iou[keep]
 
     def _confident(self, masks: Candidates) -> Tensor:
-        """Which masks (indices) are so far over both thresholds that no finer point need look for a better one."""
+        """Returns the indices of masks so far above both thresholds that no finer point need look for a better one."""
         iou, stability = (
             threshold + CONFIDENCE * (1 - threshold)
             for threshold in (self.settings.pred_iou_thresh, self.settings.stability_score_thresh)
@@ -106,15 +107,15 @@ class Prompter:
 def passing(  # noqa: PLR0917 - each is one thing
     crop: Crop, upsampler: Upsampler, tiles: Tiles, iou: Tensor, settings: MaskSettings, budget: Budget
 ) -> Candidates:
-    """Those of a crop's masks that are stable and do not end at an edge of the crop inside the image.
+    """Returns a crop's masks that are stable and do not end at an edge of the crop inside the image.
 
     Args:
-        crop: The crop.
-        upsampler: The crop's.
-        tiles: The masks, at low resolution.
-        iou: Their predicted IoU, K.
-        settings: Thresholds.
-        budget: Memory for intermediate results.
+        crop: the crop.
+        upsampler: upsampler of the crop.
+        tiles: low-resolution tiles of the masks.
+        iou: predicted IoU of the masks, K.
+        settings: thresholds.
+        budget: memory for intermediate results.
     """
     stability, boxes = upsampler.measure(tiles, len(iou), settings.stability_score_offset, budget)
     keep = ~crop.cuts(boxes)

@@ -1,20 +1,19 @@
 """SAM's mask decoder for many single-point prompts on one image: the same numbers, a tenth of the work.
 
-Stock SAM repeats the image's 4096 tokens for every prompt and projects each copy. Three rewritings avoid that,
-all exact:
+Stock SAM repeats the image's 4096 tokens for every prompt and projects each copy. Three exact rewritings avoid this:
 
 * The first layer sees the same image tokens whatever the prompt, so they are projected once per image.
 * In the later layers the projections of the image tokens X are moved over to the seven prompt tokens:
-  q·(X Wᵀ + b) = (q W)·X + const. The constant drops out of a softmax over X; a softmax's weights sum to one, so
-  a bias of the values is added once behind it.
+  q·(X Wᵀ + b) = (q W)·X + const. The constant drops out of a softmax over X. A softmax's weights sum to one, so a bias
+  of the values is added once, after it.
 * The upscaling convolutions have stride = kernel, so each image token becomes its own 4 × 4 pixels by two matrix
-  products; only prompts that survived the predicted IoU, and only tokens inside the image, get there.
+  products. They are computed only for prompts that pass the predicted IoU, and only for tokens inside the image.
 
-A prompt may also see a *window* of the image's tokens instead of all of them: then it has tokens of its own from the
-first layer on, a sixteenth or less of the work, and approximate masks; see `windows`.
+A prompt may also see a *window* of the image's tokens instead of all of them. It then has tokens of its own from the
+first layer on; the work shrinks with the window's area, and the masks are approximate. See `windows`.
 
-Shapes: P prompts, T tokens of a prompt (7: IoU, 4 masks, the point, and the padding SAM adds to points), N image
-tokens (side²), C channels, h heads of d channels.
+Shapes: P prompts, T tokens of a prompt (7: IoU, 4 masks, the point, and the padding that SAM adds to points), N image
+tokens (side²), n image tokens of a window, C channels, h heads of d channels.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MASKS = 3
-"""Masks of a prompt: whole, part and subpart; the decoder's fourth is for prompts without ambiguity."""
+"""Masks of a prompt: whole, part and subpart. The decoder's fourth mask is for prompts without ambiguity."""
 
 AMBIGUOUS, SINGLE = slice(1, 1 + MASKS), slice(0, 1)
-"""Which of the decoder's four masks: those of a prompt that may mean several things, and that of a clear one."""
+"""Indices of the decoder's masks: three for an ambiguous prompt, one for a prompt without ambiguity."""
 
 
 class _TokenToImage:
-    """Prompt tokens ask the image tokens."""
+    """Attention of the prompt tokens to the image tokens."""
 
     def __init__(self, attention: Attention) -> None:
         self.attention, self.heads = attention, attention.num_heads
@@ -48,12 +47,12 @@ class _TokenToImage:
         self.value_bias = attention.v_proj.bias
 
     def queries(self, tokens: Tensor) -> Tensor:
-        """P × T × C → P × h × T × d, scaled."""
+        """Projects prompt tokens to scaled queries: P × T × C → P × h × T × d."""
         q = _heads(self.attention.q_proj(tokens), self.heads)
         return q / math.sqrt(q.shape[-1])
 
     def shared(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """All prompts ask the same image tokens, whose projections (h × N × d) are given."""
+        """Attends to image tokens that all prompts share, given their projections (h × N × d)."""
         q = self.queries(tokens)
         prompts, heads, count, width = q.shape
         q = q.transpose(0, 1).reshape(1, heads, prompts * count, width).to(keys.dtype)
@@ -62,13 +61,13 @@ class _TokenToImage:
         return cast(Tensor, self.attention.out_proj(out.to(tokens.dtype)))
 
     def windowed(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Each prompt asks its own image tokens, whose projections (P × h × n × d) are given."""
+        """Attends to each prompt's own image tokens, given their projections (P × h × n × d)."""
         q = self.queries(tokens).to(keys.dtype)
         out = F.scaled_dot_product_attention(q, keys, values, scale=1.0).transpose(1, 2).flatten(2)
         return cast(Tensor, self.attention.out_proj(out.to(tokens.dtype)))
 
     def __call__(self, tokens: Tensor, image_and_position: Tensor, image: Tensor) -> Tensor:
-        """Each prompt asks its own image tokens (P × N × C), unprojected."""
+        """Attends to each prompt's own image tokens, unprojected (P × N × C)."""
         q = torch.einsum("phtd,hdc->phtc", self.queries(tokens), self.key).flatten(1, 2)
         scores = q.to(image.dtype) @ image_and_position.transpose(1, 2)
         context = (torch.softmax(scores, dim=-1) @ image).to(tokens.dtype)
@@ -78,7 +77,7 @@ class _TokenToImage:
 
 
 class _ImageToToken:
-    """Image tokens ask the prompt tokens."""
+    """Attention of the image tokens to the prompt tokens."""
 
     def __init__(self, attention: Attention) -> None:
         self.attention, self.heads = attention, attention.num_heads
@@ -88,20 +87,25 @@ class _ImageToToken:
         self.out = attention.out_proj.weight.T.reshape(self.heads, -1, attention.out_proj.out_features)
 
     def keys(self, tokens: Tensor) -> Tensor:
-        """P × T × C → P × h × T × d, scaled."""
+        """Projects prompt tokens to scaled keys: P × T × C → P × h × T × d."""
         k = _heads(self.attention.k_proj(tokens), self.heads)
         return k / math.sqrt(k.shape[-1])
 
     def values(self, tokens: Tensor) -> Tensor:
-        """What each token adds to an image token that asks for it alone, P × hT × C."""
+        """Returns what each prompt token adds to an image token that attends to it alone, P × hT × C."""
         v = _heads(self.attention.v_proj(tokens), self.heads)
         out = torch.einsum("phtd,hdc->phtc", v, self.out)
-        # Each head's weights sum to one, so the bias can ride on any one head.
+        # Each head's weights sum to one, so the bias can be added to any one head.
         out[:, 0] += self.attention.out_proj.bias
         return out.flatten(1, 2)
 
     def shared(self, tokens: Tensor, queries: Tensor) -> Tensor:
-        """Weights of the tokens (P × hT × N) for image tokens whose projections (h × N × d) all prompts share."""
+        """Returns the prompt tokens' weights (P × hT × N) for image tokens that all prompts share.
+
+        Args:
+            tokens: prompt tokens, P × T × C.
+            queries: projected image tokens, h × N × d.
+        """
         k = self.keys(tokens)
         prompts, heads, count, width = k.shape
         scores = k.transpose(0, 1).reshape(heads, prompts * count, width).to(queries.dtype) @ queries.transpose(1, 2)
@@ -109,12 +113,22 @@ class _ImageToToken:
         return torch.softmax(scores, dim=2).transpose(0, 1).reshape(prompts, heads * count, -1)
 
     def windowed(self, tokens: Tensor, queries: Tensor) -> Tensor:
-        """Weights of the tokens (P × hT × n) for each prompt's own image tokens, given projected (P × h × n × d)."""
+        """Returns the prompt tokens' weights (P × hT × n) for each prompt's own image tokens.
+
+        Args:
+            tokens: prompt tokens, P × T × C.
+            queries: projected image tokens, P × h × n × d.
+        """
         scores = self.keys(tokens).to(queries.dtype) @ queries.transpose(-1, -2)
         return torch.softmax(scores, dim=2).flatten(1, 2)
 
     def __call__(self, tokens: Tensor, image_and_position: Tensor) -> Tensor:
-        """Weights of the tokens (P × hT × N) for each prompt's own image tokens, unprojected."""
+        """Returns the prompt tokens' weights (P × hT × N) for each prompt's own image tokens.
+
+        Args:
+            tokens: prompt tokens, P × T × C.
+            image_and_position: image tokens plus their positions, unprojected, P × N × C.
+        """
         k = self.keys(tokens)
         constant = torch.einsum("phtd,hd->pht", k, self.query_bias).flatten(1)[:, :, None]
         k = torch.einsum("phtd,hdc->phtc", k, self.query).flatten(1, 2)
@@ -126,13 +140,13 @@ class _ImageToToken:
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """What all prompts on one image share.
+    """The tokens and projections that all prompts on one image share.
 
     Attributes:
-        tokens: The embedding as tokens, 1 × N × C.
-        keys: Projected keys of the first layer's token-to-image attention, h × N × d.
-        values: Its values, h × N × d.
-        queries: Projected queries of the first layer's image-to-token attention, h × N × d.
+        tokens: tokens of the embedding, 1 × N × C.
+        keys: projected keys of the first layer's token-to-image attention, h × N × d.
+        values: projected values of the first layer's token-to-image attention, h × N × d.
+        queries: projected queries of the first layer's image-to-token attention, h × N × d.
     """
 
     tokens: Tensor
@@ -144,7 +158,7 @@ class ImageTokens:
         """Cuts a window of the image for each prompt.
 
         Args:
-            cells: P × n, the tokens that each prompt sees, by number.
+            cells: indices of the tokens that each prompt sees, P × n.
         """
         keys, values, queries = (
             part[:, cells].transpose(0, 1).contiguous() for part in (self.keys, self.values, self.queries)
@@ -154,14 +168,14 @@ class ImageTokens:
 
 @dataclass(frozen=True)
 class WindowTokens:
-    """Windows of an image, one for each prompt: n tokens of its own.
+    """Windows of an image, one for each prompt, with n tokens each.
 
     Attributes:
-        tokens: The embedding's tokens, P × n × C.
-        keys: As in `ImageTokens`, P × h × n × d.
-        values: As in `ImageTokens`, P × h × n × d.
-        queries: As in `ImageTokens`, P × h × n × d.
-        cells: Which tokens of the image they are, P × n; None: all of them, in order.
+        tokens: tokens of the embedding, P × n × C.
+        keys: projected keys of the first layer's token-to-image attention, P × h × n × d.
+        values: projected values of the first layer's token-to-image attention, P × h × n × d.
+        queries: projected queries of the first layer's image-to-token attention, P × h × n × d.
+        cells: indices of the tokens in the image, P × n; None for all tokens, in order.
     """
 
     tokens: Tensor
@@ -183,8 +197,8 @@ class PromptDecoder:
     """The mask decoder of a SAM, rewritten for automatic masks.
 
     Args:
-        sam: Stock model in evaluation mode; its parameters are shared or copied, never changed.
-        dtype: Type of everything that has the image's size. The few prompt tokens stay in single precision.
+        sam: stock model in evaluation mode; its parameters are shared or copied, never changed.
+        dtype: type of all arrays of the image's size. The few prompt tokens stay in single precision.
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
@@ -206,15 +220,15 @@ class PromptDecoder:
 
     @property
     def bytes_per_prompt(self) -> int:
-        """What one prompt's intermediate results take, bytes: eight arrays of the image tokens' size at the peak."""
+        """Memory of one prompt's intermediate results, bytes: eight arrays of the image tokens' size at the peak."""
         return 8 * self.position.numel() * self.dtype.itemsize
 
     def prepare(self, embedding: Tensor, mask: Tensor | None = None) -> ImageTokens:
-        """Computes once per image what all prompts share.
+        """Computes, once for an image, the projections that all prompts share.
 
         Args:
-            embedding: 1 × C × side × side.
-            mask: The embedding of a mask that a prompt brings (see `masks`), 1 × C × side × side; None: no mask.
+            embedding: embedding of the image, 1 × C × side × side.
+            mask: embedding of a prompt's mask (see `masks`), 1 × C × side × side; None for prompts without a mask.
 
         Returns:
             The image's tokens and their projections.
@@ -234,18 +248,32 @@ class PromptDecoder:
         )
 
     def points(self, points: Tensor) -> Tensor:
-        """Prompt tokens of single points (P × 2, (x, y) in px of the 1024-px frame): P × 2 × C."""
+        """Makes the prompt tokens of single points.
+
+        Args:
+            points: P × 2, (x, y) in px of the 1024-px frame.
+
+        Returns:
+            P × 2 × C.
+        """
         labels = torch.ones(len(points), 1, dtype=torch.int, device=points.device)
         prompts: Tensor = self.prompt_encoder(points=(points[:, None], labels), boxes=None, masks=None)[0]
         return prompts
 
     def boxes(self, boxes: Tensor) -> Tensor:
-        """Prompt tokens of boxes (P × 4: left, top, right, bottom in px of the 1024-px frame): P × 2 × C."""
+        """Makes the prompt tokens of boxes.
+
+        Args:
+            boxes: P × 4: left, top, right and bottom in px of the 1024-px frame.
+
+        Returns:
+            P × 2 × C.
+        """
         prompts: Tensor = self.prompt_encoder(points=None, boxes=boxes, masks=None)[0]
         return prompts
 
     def masks(self, logits: Tensor) -> Tensor:
-        """Embeddings of masks to refine (P × 4·side × 4·side, low-resolution logits): P × C × side × side."""
+        """Embeds masks to refine (low-resolution logits, P × 4·side × 4·side): P × C × side × side."""
         dense: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits[:, None])[1]
         return dense
 
@@ -255,13 +283,13 @@ class PromptDecoder:
         """Runs the two-way transformer and the IoU head.
 
         Args:
-            image: What `prepare` returned; or windows of it, one for each prompt.
-            prompts: P × t × C, from `points` or `boxes`.
-            which: `AMBIGUOUS` or `SINGLE`: m masks of each prompt, 3 or 1.
+            image: image tokens from `prepare`; or windows of them, one for each prompt.
+            prompts: prompt tokens from `points` or `boxes`, P × t × C.
+            which: `AMBIGUOUS` for m = 3 masks of each prompt, `SINGLE` for m = 1.
 
         Returns:
-            Predicted IoU (P × m), the prompts' mask tokens (P × m × C) and their image tokens (P × N × C; P × n × C of
-            windows).
+            Predicted IoU (P × m), the prompts' mask tokens (P × m × C) and their image tokens (P × N × C; for windows
+            P × n × C).
         """
         asked = torch.cat([self.output_tokens.expand(len(prompts), -1, -1), prompts], dim=1)
         windowed = isinstance(image, WindowTokens)
@@ -293,17 +321,17 @@ class PromptDecoder:
         return self.iou_head(tokens[:, 0])[:, which], tokens[:, 1 : 2 + MASKS][:, which], keys
 
     def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int, which: slice = AMBIGUOUS) -> Tensor:
-        """Writes the masks of prompts.
+        """Computes the logits of prompts' masks.
 
         Args:
-            mask_tokens: P × m × C, from `decode`.
-            keys: P × N × C, from `decode`, or of windows P × n × C.
-            rows: Rows of tokens that lie in the image; the rest is padding. Of a window: all.
-            columns: Columns of tokens that lie in the image, likewise.
-            which: As `decode` was told.
+            mask_tokens: mask tokens from `decode`, P × m × C.
+            keys: image tokens from `decode`, P × N × C; for windows P × n × C.
+            rows: rows of tokens that lie in the image, not in the padding; for windows all their rows.
+            columns: columns of tokens that lie in the image, not in the padding; for windows all their columns.
+            which: as in `decode`.
 
         Returns:
-            P × m × 4·rows × 4·columns, single precision; over 0 is mask.
+            P × m × 4·rows × 4·columns, single precision; a pixel over 0 is in the mask.
         """
         weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(self.mask_heads[which])], dim=1)
         side = math.isqrt(keys.shape[1])
@@ -312,7 +340,7 @@ class PromptDecoder:
 
 
 class _Upscaler:
-    """Two transposed convolutions of stride 2, as matrix products on tokens, and the masks' dot products."""
+    """The two transposed convolutions of stride 2, as matrix products on tokens, and the masks' dot products."""
 
     def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:
         first, norm, _, second, _ = cast(
@@ -323,7 +351,7 @@ class _Upscaler:
         self.norm_weight, self.norm_bias, self.norm_eps = norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
 
     def __call__(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """Tokens (P × rows × columns × C) and mask weights (P × m × C/8) → P × m × 4·rows × 4·columns."""
+        """Computes logits: tokens (P × rows × columns × C), mask weights (P × m × C/8) → P × m × 4·rows × 4·columns."""
         prompts, rows, columns, _ = tokens.shape
         x = torch.addmm(self.first_bias, tokens.reshape(-1, tokens.shape[-1]), self.first)
         x = x.view(-1, len(self.norm_weight))
@@ -336,7 +364,7 @@ class _Upscaler:
 
 
 class _Norm:
-    """A layer norm on tokens of the image's type."""
+    """A layer norm with parameters of the image tokens' type."""
 
     def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
         self.weight, self.bias, self.eps = norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
@@ -346,21 +374,21 @@ class _Norm:
 
 
 def _as_product(convolution: nn.ConvTranspose2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A 2 × 2 transposed convolution of stride 2 as matrix (in × 4·out) and bias (4·out)."""
+    """Writes a 2 × 2 transposed convolution of stride 2 as a matrix (in × 4·out) and a bias (4·out)."""
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     return weight.contiguous().to(dtype), cast(Tensor, convolution.bias).repeat(4).to(dtype)
 
 
 def _as_tokens(image: Tensor) -> Tensor:
-    """1 × C × H × W → 1 × N × C."""
+    """Makes tokens of an image: 1 × C × H × W → 1 × N × C."""
     return image.flatten(2).transpose(1, 2).contiguous()
 
 
 def _by_head(weight: Tensor, heads: int) -> Tensor:
-    """(h·d) × C → h × d × C."""
+    """Splits a weight by heads: (h·d) × C → h × d × C."""
     return weight.view(heads, -1, weight.shape[-1])
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    """… × n × (h·d) → … × h × n × d."""
+    """Splits tokens by heads: … × n × (h·d) → … × h × n × d."""
     return x.view(*x.shape[:-1], heads, -1).transpose(-3, -2)

@@ -1,4 +1,4 @@
-"""How much is computed at once: as much as a memory budget holds, and less after the device ran out."""
+"""A memory budget: it decides how much is computed at once, and shrinks when the device runs out of memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 DEFAULT_MIB = {"cpu": 64, "cuda": 2048}
-"""Budgets by device, MiB. On the CPU small chunks are the fast ones: two to four prompts, whose arrays stay in
-the cache and under the 32 MiB from which the C library takes fresh pages every time, are cheaper than many."""
+"""Budgets by device, MiB. On the CPU small chunks are the fast ones: the arrays of two to four prompts stay in the
+cache, and under the 32 MiB from which the C library takes fresh pages every time."""
 
 KEPT_BYTES = 2**28
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
@@ -24,9 +24,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 def keep_freed_memory() -> None:
     """Lets this process keep up to a quarter of a gigabyte of freed memory for its next arrays.
 
-    By default glibc gives large arrays back to the system at once and takes fresh pages, zeroed, for the next
-    ones, and a worker makes the same arrays hundreds of times for an image. Elsewhere than on glibc nothing is
-    changed.
+    By default glibc gives large arrays back to the system at once and takes fresh, zeroed pages for the next ones, but
+    a worker makes the same arrays hundreds of times for an image. Without glibc, nothing is changed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -35,18 +34,18 @@ def keep_freed_memory() -> None:
 
 
 class Budget:
-    """Memory that intermediate results of automatic masks may take.
+    """The memory that intermediate results of automatic masks may take.
 
     Args:
-        device: Where they are computed.
-        mib: The budget; None takes the device's default.
+        device: device that computes the masks.
+        mib: size of the budget, MiB; None takes the device's default.
     """
 
     def __init__(self, device: torch.device, mib: int | None) -> None:
         self.bytes = (mib or DEFAULT_MIB.get(device.type, DEFAULT_MIB["cpu"])) * 2**20
 
     def chunk(self, item_bytes: int) -> int:
-        """How many items of a size fit; at least one."""
+        """Returns how many items of `item_bytes` bytes fit into the budget; at least one."""
         return max(1, self.bytes // item_bytes)
 
     def chunks(
@@ -54,19 +53,20 @@ class Budget:
     ) -> Iterator[Made]:
         """Runs a step on consecutive chunks of items.
 
-        When the device runs out of memory, the budget is halved for good and the chunk is tried again.
+        When the device runs out of memory, the budget falls for good to half of the failed chunk, and the items are
+        tried again.
 
         Args:
-            count: Number of items.
-            item_bytes: What the step needs for each, bytes.
-            step: Takes the slice of items to work on.
-            at_most: Upper limit of a chunk's items.
+            count: number of items.
+            item_bytes: memory that the step needs for each item, bytes.
+            step: function that gets the slice of items to work on.
+            at_most: most items of a chunk; None for no limit but the budget.
 
         Yields:
-            What the step returned, in order.
+            The step's results, in order.
 
         Raises:
-            torch.OutOfMemoryError: If there is no memory for a single item.
+            torch.OutOfMemoryError: there is no memory for a single item.
         """
         start = 0
         while start < count:
@@ -79,14 +79,14 @@ class Budget:
             start += size
 
     def _attempt(self, step: Callable[[], Made], size: int) -> tuple[Made] | None:
-        """The step's result, or None if it ran out of memory and less may be tried."""
+        """Returns the step's result, or None if it ran out of memory and a smaller chunk can be tried."""
         try:
             return (step(),)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
             logger.warning("out of device memory with a chunk of %d: halving it for good", size)
-        # Behind the handler, since the exception holds on to the failed step's arrays.
+        # After the handler, since the exception holds the failed step's arrays.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None

@@ -1,4 +1,4 @@
-"""The registry: model name → SAM module, and loading a checkpoint into it."""
+"""The registry, model name → SAM module, and the loading of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def build_sam_tiny(widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 160)) -> Sam:
-    """A SAM of four million parameters: SAM's own prompt encoder and mask decoder, 128 channels wide.
+    """Builds a SAM of four million parameters: SAM's own prompt encoder and mask decoder, 128 channels wide.
 
-    Its random Fourier matrix is twice as steep as SAM's (a sharper position helps where grains are small).
+    Its random Fourier matrix is twice as steep as SAM's, because a sharper position helps with small grains.
 
     Args:
-        widths: Channels of the image encoder at strides 2, 4, 8, 16 and 32.
+        widths: channels of the image encoder at strides 2, 4, 8, 16 and 32.
 
     Returns:
         An untrained model in evaluation mode.
@@ -53,7 +53,7 @@ def build_sam_tiny(widths: tuple[int, int, int, int, int] = (24, 48, 96, 128, 16
 
 
 def build_sam_nano() -> Sam:
-    """sam_tiny with an encoder of two fifths: half the parameters in all, for `training.distill`."""
+    """Builds sam_tiny with an encoder of two fifths its size, half the parameters in all, for `training.distill`."""
     return build_sam_tiny(widths=(16, 32, 56, 80, 88))
 
 
@@ -69,19 +69,19 @@ REGISTRY: dict[str, Callable[[], Sam]] = {
 def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
     """Builds a model and fills it from a checkpoint.
 
-    The model is built without memory and takes the checkpoint's own, mapped from the file: ViT-H's 2.4 GB are
+    The model is built without memory and uses the checkpoint's tensors, mapped from the file. ViT-H's 2.4 GB are
     neither initialised, nor held twice, nor (on the CPU) copied for each worker of a machine.
 
     Args:
-        model: Name in the registry.
-        checkpoint: A state dict saved by `torch.save`, of any floating-point type.
-        device: Where the model shall run.
+        model: name in the registry.
+        checkpoint: file of a state dict saved by `torch.save`, of any floating-point type.
+        device: device that the model shall run on.
 
     Returns:
         The model in evaluation mode, single precision.
 
     Raises:
-        CheckpointError: If the model is unknown, the file is no checkpoint or is another model's.
+        CheckpointError: the model is unknown, or the file is no checkpoint or another model's.
     """
     if model not in REGISTRY:
         raise CheckpointError(f"unknown model {model!r}: the registry has {', '.join(REGISTRY)}")
@@ -102,7 +102,7 @@ def load(model: str, checkpoint: Checkpoint, device: torch.device) -> Sam:
 
 
 def _skeleton(model: str) -> Sam:
-    """The module without storage; Sam's constants, which no checkpoint has, are real."""
+    """Builds a model whose parameters have no memory; only Sam's constants, which no checkpoint has, are real."""
     with torch.device("meta"):
         sam = REGISTRY[model]()
     constants = Sam(torch.nn.Identity(), torch.nn.Identity(), torch.nn.Identity())
@@ -115,7 +115,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _misfit(model: str, uri: str, state: Mapping[str, Any], sam: Sam) -> str:
-    """Says what the checkpoint is, if it is a model we know, else where it differs."""
+    """Says which known model the checkpoint belongs to, or else how it differs from the model."""
     shapes, expected = _shapes(state), _shapes(sam.state_dict())
     for other in REGISTRY:
         if other != model and shapes == _shapes(_skeleton(other).state_dict()):

@@ -1,10 +1,10 @@
-"""Numerical precision as a choice: what a model computes in, and the image encoder it takes.
+"""Numerical precision: the types that a model computes in, and its image encoder in each precision.
 
-* `fp32`: stock SAM's answers, to rounding.
-* `bf16`: everything that has the image's size is computed in bfloat16; prompt tokens, predicted IoU, thresholds and
-  pixels stay in single precision. Several times as fast where the processor multiplies bfloat16 matrices.
-* `int8`: as `bf16`, with the encoder's weights held in eight bits: half of bfloat16's memory, a quarter of `fp32`'s.
-  Activations are not quantised: on 4096 tokens that costs more time than eight-bit products save.
+* `fp32`: stock SAM's answers, up to rounding.
+* `bf16`: arrays of the image's size are computed in bfloat16; prompt tokens, predicted IoU, thresholds and pixels stay
+  in single precision. Several times as fast if the processor multiplies bfloat16 matrices.
+* `int8`: like `bf16`, but the encoder's weights are held in eight bits: half of bfloat16's memory, a quarter of
+  `fp32`'s. Activations are not quantised: on 4096 tokens that costs more time than eight-bit products save.
 
 A model config may also say `auto`: `bf16` where the device multiplies bfloat16 matrices, else `fp32`.
 """
@@ -24,11 +24,11 @@ from grain_handler.sam.fused_encoder import FusedEncoder
 from grain_handler.sam.tiny_encoder import TinyImageEncoder, WithSeeds, predicts_seeds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.bfloat16}
-"""Precision → the type of everything that has the image's size."""
+"""Type of arrays of the image's size, by precision."""
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """Decides what `auto` is on a device; any other precision stays."""
+    """Returns the precision that `auto` stands for on a device; any other precision stays as it is."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -39,10 +39,10 @@ def resolve(precision: str, device: torch.device) -> str:
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The type of everything that has the image's size.
+    """Returns the type of arrays of the image's size.
 
     Raises:
-        ValueError: If the precision is unknown.
+        ValueError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: it is one of {', '.join(PRECISIONS)}")
@@ -50,17 +50,17 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def image_encoder(stock: nn.Module, precision: str) -> nn.Module:
-    """An image encoder in a precision, with fused attention where it has attention.
+    """Makes an image encoder in a precision; attention, if it has any, is fused.
 
     Args:
-        stock: The model's image encoder; not changed, its parameters are shared in `fp32`.
-        precision: A key of `PRECISIONS`.
+        stock: image encoder of the model; not changed, its parameters are shared in `fp32`.
+        precision: key of `PRECISIONS`.
 
     Returns:
-        The encoder; takes images of the precision's type. One that predicts seeds gives embedding and seed map.
+        The encoder; it takes images of the precision's type. If it predicts seeds, it returns embedding and seed map.
 
     Raises:
-        ValueError: If the precision is unknown or the encoder has nothing to quantise.
+        ValueError: the precision is unknown, or the encoder has nothing to quantise.
     """
     dtype = dtype_of(precision)
     encoder = stock if dtype == torch.float32 else copy.deepcopy(stock).to(dtype)
@@ -77,7 +77,7 @@ class Int8Linear(nn.Module):
     """A linear layer with eight-bit weights, one scale for each output channel.
 
     Args:
-        linear: The layer to replace.
+        linear: layer to replace.
     """
 
     weight: Tensor
@@ -92,12 +92,16 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's product; weights are unpacked for it and forgotten."""
+        """Computes the layer's product; the weights are unpacked for it only."""
         return F.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
 
 
 def _quantise(encoder: nn.Module) -> None:
-    """Replaces the linear layers in place."""
+    """Replaces an encoder's linear layers in place.
+
+    Raises:
+        ValueError: the encoder has no linear layer.
+    """
     layers = list(_linear_layers(encoder))
     if not layers:
         raise ValueError(f"int8 quantises linear layers, and {type(encoder).__name__} has none: use bf16 or fp32")
@@ -106,7 +110,7 @@ def _quantise(encoder: nn.Module) -> None:
 
 
 def _linear_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Each linear layer with its parent and its name there."""
+    """Yields each linear layer with its parent and its name there."""
     for parent in module.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear):

@@ -1,8 +1,8 @@
-"""Prompted masks: SAM asked what lies at points, in a box, or under a mask to refine.
+"""Prompted masks: SAM's masks for points, for a box, or for a mask to refine.
 
-The answers of segment_anything's `SamPredictor`. Prompts of one form (as many points, with or without a box, one mask
-or three) are decoded together, whatever image they are of. Prompts without a mask on one image share what the decoder
-makes of that image; others have image tokens of their own.
+The masks are those of segment_anything's `SamPredictor`. Prompts of one form (the same number of points, with or
+without a box, one mask or three) are decoded together, even if their images differ. Prompts without a mask on one image
+share its prepared image tokens; every other prompt has image tokens of its own.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from grain_handler.sam.mask_settings import MaskSettings
 from grain_handler.sam.upsampling import Upsampler
 
 SURE = 7.0
-"""Logit of a pixel that a given mask has, and less it of one that it has not: 0.999 as a probability."""
+"""Logit of a pixel in a given mask, a probability of 0.999; a pixel outside it has the negative."""
 
 STABILITY_OFFSET = MaskSettings().stability_score_offset
-"""How far the threshold is shifted to see whether a mask is stable: as for automatic masks."""
+"""Shift of the threshold that the stability score compares masks at, as for automatic masks."""
 
 Place = tuple[int, int]
-"""A prompt's image and its number there."""
+"""Index of a prompt's image, and index of the prompt on that image."""
 Places = list[Place]
 
 
@@ -43,9 +43,9 @@ class Asked:
     """The prompts on one image.
 
     Attributes:
-        tokens: The image's embedding, 1 × C × side × side.
-        size: Height and width of the image, px.
-        prompts: What is asked.
+        tokens: embedding of the image, 1 × C × side × side.
+        size: height and width of the image, px.
+        prompts: prompts on the image.
     """
 
     tokens: Tensor
@@ -58,8 +58,8 @@ class Answered:
     """One mask of a prompt.
 
     Attributes:
-        mask: The mask; empty where no logit exceeds the threshold.
-        number: Which of the decoder's masks it is, from 0.
+        mask: mask; empty if no logit exceeds the threshold.
+        number: index of the mask among the decoder's masks for the prompt, from 0.
     """
 
     mask: Mask
@@ -67,10 +67,10 @@ class Answered:
 
 
 class MaskPredictor:
-    """Prompted masks of one model.
+    """Makes the prompted masks of one model.
 
     Args:
-        generator: The model; its decoder, framing and memory budget are shared.
+        generator: generator of automatic masks, whose decoder, framing and memory budget are shared.
     """
 
     def __init__(self, generator: MaskGenerator) -> None:
@@ -82,10 +82,10 @@ class MaskPredictor:
         """Answers all prompts of a batch of images.
 
         Args:
-            asked: Prompts on images.
+            asked: prompts on each image.
 
         Returns:
-            For each image, for each prompt, its masks, the highest predicted IoU first.
+            For each image and each of its prompts, the masks, the highest predicted IoU first.
         """
         answers: list[list[list[Answered]]] = [[[] for _ in each.prompts] for each in asked]
         for places, logits, iou in self._decoded(asked):
@@ -98,7 +98,7 @@ class MaskPredictor:
         return answers
 
     def _decoded(self, asked: Sequence[Asked]) -> Iterator[tuple[Places, Tensor, Tensor]]:
-        """Decodes prompts by their form, as many at once as memory holds: low-resolution logits and predicted IoU."""
+        """Decodes prompts form by form, as many at once as the memory budget allows: low-resolution logits and IoU."""
         given = self._given(asked)
 
         def form(place: Place) -> tuple[int, bool, bool]:
@@ -115,7 +115,7 @@ class MaskPredictor:
             yield from self.budget.chunks(len(places), self._bytes_per_prompt(points), step)
 
     def _given(self, asked: Sequence[Asked]) -> dict[Place, Tensor]:
-        """The masks that prompts bring, as low-resolution logits; those of earlier prompts are made again."""
+        """Collects the masks to refine, as low-resolution logits; decodes earlier prompts again for theirs."""
         given: dict[Place, Tensor] = {}
         before: list[tuple[Place, Earlier]] = []
         for i, each in enumerate(asked):
@@ -141,7 +141,7 @@ class MaskPredictor:
         return given
 
     def _decode(self, asked: Sequence[Asked], places: Places, given: Mapping[Place, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (P × m × 4·side × 4·side) and predicted IoU (P × m) of some prompts of one form."""
+        """Computes logits (P × m × 4·side × 4·side) and predicted IoU (P × m) of prompts of one form."""
         i, k = places[0]
         which = AMBIGUOUS if asked[i].prompts[k].multimask else SINGLE
         with record_function("grainserve::decoder"):
@@ -154,7 +154,7 @@ class MaskPredictor:
     def _image(
         self, asked: Sequence[Asked], places: Places, given: Mapping[Place, Tensor]
     ) -> ImageTokens | WindowTokens:
-        """The image's tokens that all share, or those of each prompt."""
+        """Prepares the image tokens: one image's if all prompts can share them, else each prompt's own."""
         seen = {i: self.decoder.prepare(asked[i].tokens) for i in dict.fromkeys(i for i, _ in places)}
         brought = [n for n, place in enumerate(places) if place in given]
         if not brought and len(seen) == 1:
@@ -167,7 +167,7 @@ class MaskPredictor:
         return WindowTokens.whole(images)
 
     def _bytes_per_prompt(self, points: int) -> int:
-        """What a prompt takes: the decoder's arrays, its own image tokens, weights of its tokens, its masks twice."""
+        """Memory of one prompt: the decoder's arrays, image tokens of its own, attention weights, its masks twice."""
         cells = len(self.decoder.position[0])
         tokens = MASKS + 2 + points + 2
         weights: int = 3 * self.decoder.token_to_image[0].heads * tokens * cells * self.decoder.dtype.itemsize
@@ -177,7 +177,7 @@ class MaskPredictor:
         return self.framing.upsampler(_whole(size))
 
     def _sparse(self, asked: Sequence[Asked], places: Places) -> Tensor:
-        """Prompt tokens of prompts of one form, P × t × C."""
+        """Encodes points and boxes of prompts of one form as prompt tokens, P × t × C."""
         prompts, sizes = [asked[i].prompts[k] for i, k in places], [asked[i].size for i, _ in places]
         resize, device = self.framing.resize, self.framing.device
         points = boxes = None
@@ -197,7 +197,7 @@ class MaskPredictor:
         return tokens
 
     def low_resolution(self, mask: Mask, size: tuple[int, int]) -> Tensor:
-        """A mask to refine as low-resolution logits, 4·side × 4·side; beyond the image is no mask."""
+        """Converts a mask to refine to low-resolution logits, 4·side × 4·side; the padding is outside the mask."""
         side = self.framing.side
         pixels = torch.as_tensor(mask.full(*size), dtype=torch.float32, device=self.framing.device)[None, None]
         inside = self.framing.resize.get_preprocess_shape(*size, side)
@@ -206,7 +206,7 @@ class MaskPredictor:
         return SURE * (2 * F.avg_pool2d(frame, LOW_PX)[0] - 1)
 
     def _masks(self, size: tuple[int, int], logits: Tensor, iou: Tensor) -> Iterator[list[Answered]]:
-        """The masks of prompts on one image (logits P × m × …, predicted IoU P × m), the best first."""
+        """Renders the masks of prompts on one image (logits P × m × …, predicted IoU P × m), the best first."""
         upsampler, (prompts, count) = self.upsampler(size), iou.shape
         inside = logits[..., : upsampler.vertical.low, : upsampler.horizontal.low].flatten(0, 1)
         tiles = upsampler.tiles(inside, self.framing.mask_threshold, -STABILITY_OFFSET)
@@ -218,5 +218,5 @@ class MaskPredictor:
 
 
 def _whole(size: tuple[int, int]) -> Crop:
-    """All of an image of a size (height, width)."""
+    """The crop that is all of an image of a size (height, width)."""
     return Crop((0, 0, size[1], size[0]), 0, size)

@@ -1,8 +1,8 @@
 """A seed map for SAMs whose encoder predicts none: a small head on the frozen embedding.
 
-`sam_tiny` predicts seeds itself. A vision transformer knows as much about grains and does not say it; this head reads
-it off the embedding: a million parameters, a hundredth of the encoder's work. It is a file of its own beside the
-checkpoint, which `python -m training.seeds` makes, and fits the image encoder that it was trained with.
+`sam_tiny` predicts seeds itself. A vision transformer does not, but its embedding holds as much about grains. This head
+reads it, with a million parameters and a hundredth of the encoder's work. A seed head is a file of its own beside the
+checkpoint. `python -m training.seeds` makes it, and it fits the image encoder that it was trained with.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ WIDTH, FINE = 128, 64
 
 
 class SeedHead(nn.Module):
-    """Reads a seed map off an embedding.
+    """A small network that predicts a seed map from an embedding.
 
     Args:
-        channels: Of the embedding.
+        channels: channels of the embedding.
     """
 
     def __init__(self, channels: int) -> None:
@@ -48,10 +48,10 @@ class SeedHead(nn.Module):
         return self.read.in_channels
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Predicts what `tiny_encoder.SEED_CHANNELS` lists.
+        """Predicts a seed map; `tiny_encoder.SEED_CHANNELS` lists its channels.
 
         Args:
-            embedding: B × C × h × w, stride 16, single precision.
+            embedding: embedding, B × C × h × w, stride 16, single precision.
 
         Returns:
             The seed map, B × `SEED_CHANNELS` × 2h × 2w, stride 8.
@@ -61,14 +61,14 @@ class SeedHead(nn.Module):
 
 
 def new(model: str, sam: Sam) -> SeedHead:
-    """Makes an untrained head for a model, on its device.
+    """Makes an untrained seed head for a model, on the model's device.
 
     Args:
-        model: Name in the registry.
-        sam: The model.
+        model: name in the registry.
+        sam: the model.
 
     Raises:
-        CheckpointError: It predicts seeds itself.
+        CheckpointError: the model takes seeds from its own checkpoint.
     """
     if isinstance(sam.image_encoder, TinyImageEncoder):
         raise CheckpointError(f"seeds: {model} takes its seeds from its own checkpoint and no seed head: leave it out")
@@ -79,8 +79,8 @@ def content(head: SeedHead, model: str) -> dict[str, Any]:
     """Makes the content of a seed head's file, for `torch.save`, in half precision.
 
     Args:
-        head: The head.
-        model: Name in the registry of the model whose embedding it reads.
+        head: the seed head.
+        model: name, in the registry, of the model whose embedding it reads.
     """
     return {"format": FORMAT, "model": model, "tensors": {k: v.half() for k, v in head.state_dict().items()}}
 
@@ -89,15 +89,15 @@ def load(file: Checkpoint, model: str, sam: Sam) -> SeedHead:
     """Loads a seed head for a model.
 
     Args:
-        file: A file with `content`.
-        model: Name in the registry.
-        sam: The model that it shall serve.
+        file: seed head's file, with the content that `content` makes.
+        model: name in the registry.
+        sam: model that the seed head shall serve.
 
     Returns:
-        The head in evaluation mode, single precision, on the model's device.
+        The seed head in evaluation mode, single precision, on the model's device.
 
     Raises:
-        CheckpointError: The file is no seed head or another model's, or the model predicts seeds itself.
+        CheckpointError: the file is no seed head or another model's, or the model takes seeds from its own checkpoint.
     """
     head = new(model, sam)
     remedy = f"python -m training.seeds --model {model} makes one"

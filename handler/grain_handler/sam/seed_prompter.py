@@ -1,8 +1,8 @@
 """Seeds → the masks of one crop that pass the filters.
 
-Each seed is asked in a window of the embedding a few grains wide, which is a sixteenth of the work of the whole frame.
-A mask that its window cuts is asked again in a larger one. Where the encoder sees grains and no mask lies, the votes of
-what is left are gathered again, and SAM is asked in one of those cells.
+SAM is asked at each seed, in a window of the embedding that is a few grains wide; the smallest window is a sixteenth of
+the whole frame's work. A prompt whose window cuts a mask is asked again in a larger window. Where the encoder predicts
+grains and no mask lies, the votes of the uncovered cells are gathered again, and SAM is asked in a cell of each grain.
 """
 
 from __future__ import annotations
@@ -35,31 +35,37 @@ TOKEN = 16
 """Side of a token, px of the frame."""
 
 WINDOWS = (16, 32)
-"""Sides of windows, tokens; multiples of a tile's. What fits in none sees the whole frame."""
+"""Sides of windows, tokens; multiples of a tile's side. A prompt that fits in no window sees the whole frame."""
 
 WINDOW_GRAINS = 2.4
-"""A window is at least this many diameters wide: then a grain three times as long as wide fits."""
+"""Least width of a window, in diameters of the grain: a grain three times as long as wide then fits."""
 
 COVERED = 0.5
-"""A cell is covered when masks have this share of it."""
+"""A cell is covered when masks cover this share of it."""
 
 SMALL = 40.0
-"""Grains narrower than this, px of the frame, are better seen enlarged: they are two or three tokens wide."""
+"""Grains narrower than this, px of the frame, are seen better when enlarged: they are two or three tokens wide."""
 
 TINY = 16.0
-"""Grains narrower than this, px of the frame, are better seen enlarged again, where they lie in a crop that is enlarged
-already. Wider ones gain nothing from a third look, whose sixteen crops cost more than all else."""
+"""Grains of an enlarged crop that are narrower than this, px of its frame, are seen better when enlarged again. Wider
+ones gain nothing from the second layer, whose sixteen crops cost more than all else."""
 
 SMALL_GRAINS = 3.0
-"""A part of a crop is enlarged when so many small grains are in it."""
+"""A part of a crop is enlarged if it has at least this many small grains."""
 
 ENLARGED = 96.0
-"""An enlarged crop is asked for grains narrower than this, px of its own frame. Wider ones are seen in the whole frame,
-with all that tells a stone from its spots; and a crop's edge cuts fewer."""
+"""An enlarged crop is asked only for grains narrower than this, px of its own frame. Wider grains are found in the
+whole frame, which shows what tells a stone from its spots; and a crop's edge cuts fewer narrow grains."""
 
 
 def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
-    """Tells whether a part of a crop has grains that are too small to be seen well in it, by its seeds."""
+    """Tells whether a part of a crop has many grains that are too small to be seen well in the crop.
+
+    Args:
+        votes: votes of the crop's cells.
+        crop: the crop.
+        part: smaller crop that lies in it.
+    """
     scale = FRAME / max(crop.size)  # the crop's longer side fills the frame
     corner = np.array(crop.box[:2])
     (left, top), (right, bottom) = scale * (np.array(part.box[:2]) - corner), scale * (np.array(part.box[2:]) - corner)
@@ -70,11 +76,11 @@ def small_grains(votes: Votes, crop: Crop, part: Crop) -> bool:
 
 
 def worth_a_look(crop: Crop, seen: Sequence[tuple[Crop, Votes]]) -> bool:
-    """Tells whether a crop is to be asked: the whole image is, and what the layer before shows too small.
+    """Tells whether a crop is to be asked: it is the whole image, or the layer before shows small grains in it.
 
     Args:
-        crop: The crop.
-        seen: Crops that were asked, and their votes.
+        crop: the crop.
+        seen: crops that were asked already, with their votes.
     """
     wider = ((other, votes) for other, votes in seen if other.layer == crop.layer - 1 and other.contains(crop))
     return crop.layer == 0 or any(small_grains(votes, other, crop) for other, votes in wider)
@@ -82,13 +88,13 @@ def worth_a_look(crop: Crop, seen: Sequence[tuple[Crop, Votes]]) -> bool:
 
 @dataclass(frozen=True)
 class SeedPrompter:
-    """Asks a crop of an image at its seeds.
+    """A prompter that asks crops of an image at their seeds.
 
     Attributes:
-        decoder: The model's mask decoder.
-        framing: Tells where the image lies in the frame.
-        budget: Memory for intermediate results.
-        settings: Thresholds.
+        decoder: mask decoder of the model.
+        framing: placement of crops in the model's frame.
+        budget: memory for intermediate results.
+        settings: thresholds.
     """
 
     decoder: PromptDecoder
@@ -97,7 +103,12 @@ class SeedPrompter:
     settings: MaskSettings
 
     def votes(self, crop: Crop, maps: Tensor) -> Votes:
-        """Reads a crop's seed map, `SEED_CHANNELS` × h × w."""
+        """Reads the votes of a crop's cells from its seed map.
+
+        Args:
+            crop: the crop.
+            maps: seed map of the crop, `SEED_CHANNELS` × h × w.
+        """
         upsampler = self.framing.upsampler(crop)
         scale = TOKEN // CODE_STRIDE
         return Votes.read(maps, scale * upsampler.vertical.tokens, scale * upsampler.horizontal.tokens)
@@ -106,9 +117,9 @@ class SeedPrompter:
         """Asks at the seeds of a crop, and once more where grains were missed.
 
         Args:
-            crop: The crop.
-            embedding: Of the crop, 1 × C × side × side.
-            votes: What shall be found; see `votes`.
+            crop: the crop.
+            embedding: embedding of the crop, 1 × C × side × side.
+            votes: votes of the crop's cells, from `votes`.
 
         Returns:
             The masks that pass predicted IoU, stability and the crop's edges.
@@ -121,12 +132,12 @@ class SeedPrompter:
         return Candidates.cat(found, embedding.device)
 
     def view(self, crop: Crop, embedding: Tensor) -> View:
-        """Prepares a crop's embedding for prompts."""
+        """Prepares a crop's embedding (1 × C × side × side) for prompts."""
         with record_function("grainserve::decoder"):
             return View(self, crop, self.framing.upsampler(crop), self.decoder.prepare(embedding))
 
     def wanted(self, crop: Crop, votes: Votes) -> Seeds:
-        """Finds the seeds that a crop is asked at."""
+        """Finds the seeds at which a crop is asked; an enlarged crop is asked only for narrow grains."""
         found = seeds.find(votes)
         return found[found.diameters < ENLARGED] if crop.layer else found
 
@@ -136,10 +147,10 @@ class View:
     """A crop that is being asked.
 
     Attributes:
-        by: What asks.
-        crop: The crop.
-        upsampler: The crop's.
-        image: Its tokens.
+        by: prompter that asks.
+        crop: the crop.
+        upsampler: upsampler of the crop.
+        image: image tokens of the crop.
     """
 
     by: SeedPrompter
@@ -149,15 +160,23 @@ class View:
 
     @property
     def whole(self) -> int:
-        """Tokens along the frame's side."""
+        """Number of tokens along the frame's side."""
         return self.by.framing.side // TOKEN
 
     def placed(self, numbers: NDArray[np.float32]) -> Tensor:
-        """Numbers on the model's device."""
+        """Copies numbers to the model's device."""
         return torch.from_numpy(numbers).to(self.by.framing.device)
 
     def covered(self, masks: Sequence[Candidates], shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Marks the cells of votes that masks cover; rows × columns."""
+        """Marks the cells that masks cover.
+
+        Args:
+            masks: masks of the crop.
+            shape: rows and columns of cells.
+
+        Returns:
+            Rows × columns, bool.
+        """
         rows, columns = self.upsampler.vertical, self.upsampler.horizontal
         frame = torch.zeros(rows.tiles * TILE, columns.tiles * TILE, dtype=torch.bool, device=self.by.framing.device)
         for some in masks:
@@ -168,7 +187,7 @@ class View:
         return covered
 
     def masks(self, asked: Seeds) -> list[Candidates]:
-        """Asks at seeds: their masks that pass the filters."""
+        """Asks at seeds, and returns the masks that pass the filters."""
         points, needed = self.placed(asked.points), self.placed(WINDOW_GRAINS / TOKEN * asked.diameters)
         prompts = self.by.decoder.points(points)
         left = torch.arange(len(points), device=points.device)
@@ -189,7 +208,7 @@ class View:
         return found
 
     def bytes_per_prompt(self, side: int) -> int:
-        """Bytes of a prompt's intermediate results in a window of `side` tokens."""
+        """Returns the memory of a prompt's intermediate results in a window of `side` × `side` tokens, bytes."""
         decoding = self.by.decoder.bytes_per_prompt * side**2 // self.whole**2
         return decoding + 2 * 4 * MASKS * (side * TOKEN // LOW_PX) ** 2
 
@@ -197,13 +216,13 @@ class View:
         """Asks prompts in windows.
 
         Args:
-            prompts: P × 2 × C.
-            points: What the windows lie around, P × 2, px of the frame.
-            side: Of the windows, tokens.
+            prompts: prompt tokens, P × 2 × C.
+            points: middles of the windows, P × 2, (x, y) in px of the frame.
+            side: side of the windows, tokens.
 
         Returns:
-            The masks that pass the filters and that their window does not cut, and which prompts have one that it
-            cuts (P, bool).
+            The masks that pass the filters and that no window cuts; and the prompts with a mask that their window cuts
+            (P, bool).
         """
         by, step = self.by, TILE * LOW_PX // TOKEN
         last = (self.whole - side) // step
@@ -225,7 +244,15 @@ class View:
             return passing(self.crop, self.upsampler, tiles, iou[keep][~cut], by.settings, by.budget), again
 
     def seen(self, corners: Tensor, side: int) -> ImageTokens | WindowTokens:
-        """Cuts the windows at these corners (P × 2: column, row)."""
+        """Cuts windows out of the image tokens.
+
+        Args:
+            corners: first column and row of each window, tokens, P × 2.
+            side: side of the windows, tokens.
+
+        Returns:
+            The windows; or the whole image, if a window is as large.
+        """
         if side == self.whole:
             return self.image
         along = torch.arange(side, device=corners.device)
@@ -233,7 +260,16 @@ class View:
         return self.image.windows((rows[:, :, None] * self.whole + columns[:, None, :]).flatten(1))
 
     def cuts(self, logits: Tensor, corners: Tensor, side: int) -> Tensor:
-        """Marks masks (K × 4·side × 4·side) that reach an edge of their window inside the frame; K, bool."""
+        """Marks the masks that reach an edge of their window inside the frame.
+
+        Args:
+            logits: logits of the masks, K × 4·side × 4·side.
+            corners: first column and row of each mask's window, tokens, K × 2.
+            side: side of the windows, tokens.
+
+        Returns:
+            K, bool.
+        """
         over = logits > self.by.framing.mask_threshold
         end = self.whole - side
         x, y = corners.unbind(1)

@@ -1,13 +1,14 @@
-"""Makes the points where SAM is worth asking of the encoder's own prediction.
+"""Seeds: points where SAM is worth asking, found from the encoder's own prediction.
 
-For each cell the encoder predicts whether it lies in a grain, where that grain's centroid is, and how wide it is (see
-`tiny_encoder.SEED_CHANNELS`). Every cell in a grain votes for its centroid. A grain's votes meet in one place, those of
-its neighbour in another, however they touch; the places where many meet are *seeds*. A cell's vote counts as the share
-of its grain that the cell is, so a grain whose cells all agree gathers 1, whatever its size: that sum is the seed's
-confidence.
+For each cell the encoder predicts whether the cell lies in a grain, where that grain's centroid is, and how wide the
+grain is (see `tiny_encoder.SEED_CHANNELS`). Every cell in a grain votes for the centroid. The votes of one grain meet
+in one place, and those of its neighbour in another, even if the grains touch. Places where many votes meet are *seeds*.
 
-Votes of large grains scatter more than those of small ones, so they are gathered in levels of grain size, each blurred
-as much as its grains are wide.
+A vote counts as much as the cell's share of its grain, times the probability that the cell lies in a grain. So a grain
+whose cells are sure and agree gathers 1, whatever its size. This sum is the seed's confidence.
+
+Votes of large grains scatter more than those of small ones. So votes are gathered in levels of grain size, and each
+level is blurred in proportion to the width of its grains.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from torch.nn import functional as F
 from grain_handler.sam.tiny_encoder import CODE_STRIDE, OFFSET_UNIT
 
 FOREGROUND = 0.5
-"""A cell whose probability to lie in a grain is under this does not vote."""
+"""A cell votes if its probability to lie in a grain is over this."""
 
 BIN = 4
 """Side of a bin of votes, px of the frame: a quarter of the smallest grain that the embedding resolves."""
 
 LEVELS = (12.0, 24.0, 48.0, 96.0, 192.0)
-"""Diameters of the levels, px of the frame; a vote between two counts for both in parts."""
+"""Diameters of the levels, px of the frame. A vote between two levels counts for both, in parts."""
 
 SPREAD = 0.12
 """Standard deviation of the blur, as a share of the level's diameter."""
@@ -39,20 +40,20 @@ CONFIDENCE = 0.2
 """Least confidence of a seed."""
 
 SEEDS_AT_ONCE = 128
-"""Seeds whose cells are looked for at once: their distances to all cells of a frame take 8 MB."""
+"""Seeds whose cells are searched at once: their distances to all cells of a frame take 8 MB."""
 
 APART = 0.3
-"""Two seeds closer than this share of the smaller one's diameter are one."""
+"""Two seeds closer than this share of the smaller diameter are one seed."""
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """k places to ask, in px of the frame, most confident first.
+    """The k seeds of a crop, most confident first.
 
     Attributes:
-        points: (x, y), k × 2.
-        confidence: Share of a whole grain's votes that met there, k.
-        diameters: Predicted equivalent diameters, k.
+        points: places of the seeds, (x, y) in px of the frame, k × 2.
+        confidence: sum of the votes that met at each seed, 1 for a whole grain, k.
+        diameters: predicted equivalent diameters of the grains, px of the frame, k.
     """
 
     points: NDArray[np.float32]
@@ -66,20 +67,20 @@ class Seeds:
         return Seeds(self.points[chosen], self.confidence[chosen], self.diameters[chosen])
 
     def moved_to(self, points: NDArray[np.float32]) -> Seeds:
-        """The same seeds, asked in other places."""
+        """Returns the same seeds at other points, (x, y) in px of the frame, k × 2."""
         return replace(self, points=points)
 
 
 @dataclass(frozen=True)
 class Votes:
-    """The cells in grains, and what they say.
+    """The votes of the n cells that lie in grains.
 
     Attributes:
-        cells: The cells' middles, (x, y) in px of the frame, n × 2.
-        centroids: Where they see their grain's centroid, n × 2.
-        diameters: How wide they see their grain, px, n.
-        probability: To lie in a grain, n.
-        shape: Rows and columns of cells.
+        cells: middles of the cells, (x, y) in px of the frame, n × 2.
+        centroids: predicted centroids of the cells' grains, (x, y) in px of the frame, n × 2.
+        diameters: predicted equivalent diameters of the cells' grains, px of the frame, n.
+        probability: probability of each cell to lie in a grain, n.
+        shape: rows and columns of all cells.
     """
 
     cells: NDArray[np.float32]
@@ -93,9 +94,9 @@ class Votes:
         """Reads a seed map.
 
         Args:
-            maps: `SEED_CHANNELS` × h × w.
-            rows: Of cells that lie in the image; the rest is padding.
-            columns: Likewise.
+            maps: seed map, `SEED_CHANNELS` × h × w.
+            rows: rows of cells that lie in the image, not in the padding.
+            columns: columns of cells that lie in the image, not in the padding.
         """
         x, y, foreground, size = maps[:, :rows, :columns].float().cpu().numpy()
         probability = 1 / (1 + np.exp(-foreground))
@@ -112,7 +113,7 @@ class Votes:
 
     @property
     def share(self) -> NDArray[np.float64]:
-        """Each cell's share of its grain, times its probability; sums to the number of grains."""
+        """Each cell's share of its grain, times its probability, n; the sum estimates the number of grains."""
         return np.minimum(1.0, 4 / np.pi * (CODE_STRIDE / self.diameters) ** 2) * self.probability
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Votes:
@@ -121,7 +122,11 @@ class Votes:
         )
 
     def outside(self, covered: NDArray[np.bool_]) -> Votes:
-        """Those of cells that no mask covers yet; `covered` is rows × columns of cells."""
+        """Returns the votes of the cells that no mask covers.
+
+        Args:
+            covered: cells that masks cover, rows × columns, bool.
+        """
         at = (self.cells // CODE_STRIDE).astype(int)
         return self[~covered[at[:, 1], at[:, 0]]]
 
@@ -130,8 +135,8 @@ def find(votes: Votes, least: float = CONFIDENCE) -> Seeds:
     """Gathers votes into seeds.
 
     Args:
-        votes: Of the cells.
-        least: Least confidence of a seed.
+        votes: votes of the cells.
+        least: least confidence of a seed.
 
     Returns:
         The seeds, most confident first.
@@ -167,11 +172,11 @@ def find(votes: Votes, least: float = CONFIDENCE) -> Seeds:
 def cells(seeds: Seeds, votes: Votes) -> NDArray[np.float32]:
     """Finds a cell of each seed's grain: one that votes for the seed and lies near it.
 
-    A grain's centroid may lie outside of it, or under a mask that is another's; a cell of it does not.
+    A grain's centroid may lie outside the grain, or under another grain's mask. One of the grain's cells does not.
 
     Args:
-        seeds: k of them.
-        votes: Of the cells, of which there is at least one if there are seeds.
+        seeds: the k seeds.
+        votes: votes of the cells; at least one if there are seeds.
 
     Returns:
         The cells' middles, (x, y) in px of the frame, k × 2.
@@ -179,7 +184,7 @@ def cells(seeds: Seeds, votes: Votes) -> NDArray[np.float32]:
     if len(seeds) == 0:
         return seeds.points
     where, wanted = torch.from_numpy(votes.cells), torch.from_numpy(votes.centroids)
-    # What a cell votes for counts twice as much as where it is: its neighbour may lie nearer.
+    # A cell's vote counts twice as much as its place: a cell of a neighbouring grain may lie nearer.
     nearest = [
         (torch.cdist(part, where) + 2 * torch.cdist(part, wanted)).argmin(dim=1)
         for part in torch.from_numpy(seeds.points).split(SEEDS_AT_ONCE)
@@ -196,9 +201,9 @@ def _none() -> Seeds:
 def _gathered(
     centroids: NDArray[np.float32], weight: NDArray[np.float64], height: int, width: int, sigma: float
 ) -> NDArray[np.float64]:
-    """Votes in bins, blurred so that votes in one place keep their sum there."""
+    """Gathers votes in bins, blurred so that votes in one place keep their sum there; height × width."""
     column, row = (centroids / BIN).astype(int).T
-    # A grain that the frame cuts has its centroid inside all the same.
+    # The centroid of a grain lies inside the frame even if the frame cuts the grain.
     place = np.clip(row, 0, height - 1) * width + np.clip(column, 0, width - 1)
     bins = np.bincount(place, weight, height * width).reshape(height, width)
     reach = math.ceil(3 * sigma)
@@ -211,11 +216,11 @@ def _gathered(
 
 
 def _apart(points: NDArray[np.float32], diameters: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Keeps the best of seeds that are one; `points` are best first."""
+    """Returns the indices of the seeds to keep: the best of those that are one seed; `points` are best first."""
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     near = np.argwhere(np.triu(distance < APART * np.minimum(diameters[:, None], diameters[None]), 1))
     alive = np.ones(len(points), bool)
-    for better, worse in near.tolist():  # row by row, so the better of each is settled first
+    for better, worse in near.tolist():  # row by row, so the better seed of a pair is settled before the worse
         if alive[better]:
             alive[worse] = False
     return np.flatnonzero(alive)

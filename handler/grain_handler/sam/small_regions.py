@@ -1,4 +1,4 @@
-"""Specks and pinholes of masks."""
+"""Small regions of masks: removes specks and pinholes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ def remove_small_regions(mask: NDArray[np.bool_], smaller_than: int) -> tuple[ND
     """Fills small holes, then drops small islands, as stock SAM's `min_mask_region_area` does.
 
     Args:
-        mask: H × W, bool, the whole frame (background at its border is not a hole of the patch).
-        smaller_than: Regions of fewer pixels go; regions are 8-connected, holes too. Of islands that are all
-            small the largest stays, of several the first (as OpenCV counts, which stock asks: it scans 2 × 2 blocks).
+        mask: H × W, bool; the whole frame, so that background at a patch's border is no hole.
+        smaller_than: regions of fewer pixels are removed, px. Regions are 8-connected, holes too. If all islands are
+            small, the largest stays; of several largest, the first in the order of OpenCV, which stock uses and which
+            scans 2 × 2 blocks.
 
     Returns:
-        The mask and whether it changed.
+        The mask, and True if it changed.
     """
     small = _small(~mask, smaller_than)
     filled = mask | np.isin(small.labels, small.numbers) if small.numbers.size else mask
@@ -35,7 +36,7 @@ def remove_small_regions(mask: NDArray[np.bool_], smaller_than: int) -> tuple[ND
 
 
 class _small:  # noqa: N801
-    """Connected regions of an image and which of them are small."""
+    """The connected regions of an image, and the numbers of the small ones."""
 
     def __init__(self, image: NDArray[np.bool_], smaller_than: int) -> None:
         self.labels, count = ndimage.label(image, EIGHT_CONNECTED)

@@ -4,14 +4,13 @@ SAM's encoders are vision transformers of 90 M parameters and more. This one has
 SAM can be trained, committed and run on a laptop. It keeps SAM's interface: a square, normalised image
 goes in, an embedding of stride 16 comes out.
 
-What makes so small an encoder separate touching grains is an *instance code*. At stride 8 the encoder
-predicts, for each cell, where the centroid of its grain lies, and writes that absolute position into the
-embedding as sines and cosines. All pixels of one grain then carry nearly the same code and those of its
-neighbours another, which the mask decoder can compare by a dot product; learning that relation from colour
-alone took a trial model many times as many steps.
+An *instance code* lets so small an encoder separate touching grains. At stride 8 the encoder predicts, for each cell,
+where the centroid of its grain lies, and writes this absolute position into the embedding as sines and cosines. All
+pixels of one grain then carry nearly the same code, and those of its neighbours another, which the mask decoder can
+compare by a dot product. Learning this relation from colour alone took a trial model many times as many steps.
 
 The same features tell where SAM is best asked: a second head predicts, for each cell, whether it lies in a grain and
-how wide that grain is. `seeds` makes points of it.
+how wide that grain is. The module `seeds` finds the points.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 OFFSET_UNIT = 32.0
-"""Predicted centroid offsets are in units of this many pixels, which keeps them near ±1."""
+"""Unit of predicted centroid offsets, px; it keeps them near ±1."""
 
 CODE_WAVELENGTHS = (24.0, 48.0, 96.0, 192.0, 384.0, 768.0)
-"""Wavelengths of the instance code, px of the 1024-px frame: from the smallest grains to the frame."""
+"""Wavelengths of the instance code, px of the 1024-px frame, from the smallest grains to the frame."""
 
 CODE_FREQUENCIES = tuple((2 * math.pi / torch.tensor(CODE_WAVELENGTHS)).tolist())
-"""Of the wavelengths, radians a pixel. Numbers rather than a tensor: no copy to the device for each image, and an
-encoder compiled ahead of time holds no tensor that is not the checkpoint's."""
+"""Frequencies of the instance code, radians per px. They are numbers, not a tensor, so that nothing is copied to the
+device for each image, and an encoder compiled ahead of time holds only the checkpoint's tensors."""
 
 CODE_STRIDE = 8
 
@@ -40,7 +39,7 @@ SEED_CHANNELS = 4
 base-2 logarithm of the grain's equivalent diameter in units of `OFFSET_UNIT`."""
 
 SEED_HEAD = "image_encoder.seed_head."
-"""Beginning of the names of the seed head's tensors in a checkpoint; those of before 2026-12 have none."""
+"""Prefix of the seed head's tensors in a checkpoint; checkpoints from before 2026-12 have no seed head."""
 
 
 class ResidualBlock(nn.Module):
@@ -65,12 +64,12 @@ def _downsample(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class TinyImageEncoder(nn.Module):
-    """Convolutional encoder with stride 16 and an instance code; see the module's text.
+    """A convolutional encoder with stride 16 and an instance code; see the module's text.
 
     Args:
-        img_size: Side of the square frame SAM pads images to, px.
-        out_chans: Channels of the embedding.
-        widths: Channels at strides 2, 4, 8, 16 and 32; multiples of 8.
+        img_size: side of the square frame that SAM pads images to, px.
+        out_chans: channels of the embedding.
+        widths: channels at strides 2, 4, 8, 16 and 32; multiples of 8.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ class TinyImageEncoder(nn.Module):
         """Encodes normalised images.
 
         Args:
-            x: B × 3 × H × W, H and W multiples of 32.
+            x: images, B × 3 × H × W, H and W multiples of 32.
 
         Returns:
             The embedding, B × out_chans × H/16 × W/16.
@@ -118,8 +117,8 @@ class TinyImageEncoder(nn.Module):
         """Encodes crops of the frame; training uses it to place small crops anywhere in the frame.
 
         Args:
-            x: B × 3 × H × W, normalised, H and W multiples of 32.
-            origin: B × 2, the (x, y) of each crop's top-left corner in the frame, px.
+            x: normalised images, B × 3 × H × W, H and W multiples of 32.
+            origin: top-left corner of each crop in the frame, (x, y) in px, B × 2.
 
         Returns:
             The embedding (B × out_chans × H/16 × W/16) and the seed map (B × `SEED_CHANNELS` × H/8 × W/8; without a
@@ -138,7 +137,7 @@ class TinyImageEncoder(nn.Module):
         return self.neck(torch.cat([x16, fine], dim=1)), maps
 
     def _instance_code(self, offsets: Tensor, origin: Tensor) -> Tensor:
-        """Sines and cosines of the predicted absolute centroid: B × 4·wavelengths × H/8 × W/8."""
+        """Returns sines and cosines of the predicted absolute centroids, B × 4·wavelengths × H/8 × W/8."""
         with torch.autocast(offsets.device.type, enabled=False):
             offsets = offsets.float()
             height, width = offsets.shape[-2:]
@@ -153,15 +152,15 @@ class TinyImageEncoder(nn.Module):
 
 
 def predicts_seeds(encoder: nn.Module) -> bool:
-    """Whether an image encoder predicts a seed map beside the embedding."""
+    """Tells whether an image encoder predicts a seed map beside the embedding."""
     return isinstance(encoder, TinyImageEncoder) and encoder.seed_head is not None
 
 
 class WithSeeds(nn.Module):
-    """The encoder with its seed map beside the embedding.
+    """An encoder that returns its seed map beside the embedding.
 
     Args:
-        encoder: One with a seed head; its parameters are used as they are.
+        encoder: encoder with a seed head; its parameters are shared.
     """
 
     def __init__(self, encoder: TinyImageEncoder) -> None:
@@ -169,5 +168,5 @@ class WithSeeds(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes normalised images (B × 3 × side × side): embedding and seed map, see `TinyImageEncoder.encode`."""
+        """Encodes normalised images (B × 3 × side × side) to embedding and seed map; see `TinyImageEncoder.encode`."""
         return self.encoder.encode(x, torch.zeros(x.shape[0], 2, device=x.device))

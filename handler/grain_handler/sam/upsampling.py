@@ -1,10 +1,10 @@
 """Low-resolution logits → pixels of the image, only where there is a mask.
 
-Stock SAM brings every mask to the full frame twice (256 → 1024 px, then to the image), both bilinear, before it
-looks at any of it. Bilinear interpolation is linear and separable, so both steps together are one matrix per axis;
-and it never exceeds the values it mixes. So the image is dealt into tiles, and a mask's tile whose logits all lie
-under the lowest threshold needs no computing: of a grain's mask a few tiles in a hundred remain. They are computed
-as one batch of small matrix products, whatever mask they belong to.
+Stock SAM resizes every mask in two bilinear steps (256 → 1024 px, then to the image) before it looks at any pixel.
+Bilinear interpolation is linear and separable, so both steps together are one matrix per axis. It never exceeds the
+values that it mixes. So the image is divided into tiles, and a mask's tile whose logits all lie under the lowest
+threshold is not computed: of a grain's mask a few tiles in a hundred remain. The remaining tiles of all masks are
+computed as one batch of small matrix products.
 
 Shapes: K masks of m × n low-resolution px, B tiles of R × S low-resolution px and P × Q pixels.
 """
@@ -23,32 +23,35 @@ from torch.nn import functional as F
 from grain_handler.sam.memory import Budget
 
 TILE = 16
-"""Side of a tile, low-resolution px. Larger tiles hold more that no mask needs, smaller ones overlap more."""
+"""Side of a tile, low-resolution px. Larger tiles hold more pixels that no mask needs; smaller ones overlap more."""
 
 PIXEL_BYTES = 12
-"""Of a tile's pixel while it is computed: half a product, the logits, and what is compared with thresholds."""
+"""Memory of a tile's pixel while it is computed, bytes: half a product, the logits, and their comparisons with
+thresholds."""
 
 
 class Axis:
-    """One axis of an image, dealt into tiles; and its interpolation from low-resolution logits to pixels.
+    """One axis of an image, divided into tiles, with its interpolation from low-resolution logits to pixels.
 
-    A pixel belongs to the tile that holds the first low-resolution px it is made of.
+    A pixel belongs to the tile that holds the first low-resolution px from which it is interpolated.
 
     Args:
-        frame: Side of the frame the model sees, px (1024).
-        low: Side of the frame's low-resolution logits, px (256).
-        inside: Length of the image within the frame, px; the rest is padding.
-        length: Length of the image, px.
-        device: Where masks are computed.
+        frame: side of the frame that the model sees, px (1024).
+        low: side of the frame's low-resolution logits, px (256).
+        inside: length of the image within the frame, px; the rest is padding.
+        length: length of the image, px.
+        device: device that computes masks.
 
     Attributes:
-        tokens: Tokens, of 4 low-resolution px each, that the image's pixels are made of; the rest is padding.
-        low: The same in low-resolution px.
-        tiles: Number of tiles.
-        reach: Low-resolution px that a tile's pixels are made of: its own and some of the next tile's.
-        first: First pixel of each tile.
-        count: Pixels of each tile.
-        weights: Interpolation of each tile, tiles × most pixels × reach; zero behind a tile's last pixel.
+        tokens: number of tokens, of 4 low-resolution px each, from which the image's pixels are interpolated; the other
+            tokens are padding.
+        low: number of low-resolution px of these tokens.
+        tiles: number of tiles.
+        reach: number of low-resolution px from which a tile's pixels are interpolated: its own and some of the next
+            tile's.
+        first: first pixel of each tile.
+        count: number of pixels of each tile.
+        weights: interpolation of each tile, tiles × most pixels × reach; zero behind a tile's last pixel.
     """
 
     def __init__(self, frame: int, low: int, inside: int, length: int, device: torch.device) -> None:
@@ -71,14 +74,14 @@ class Axis:
 
     @property
     def needed(self) -> int:
-        """Low-resolution px that all tiles together need: some more than there are."""
+        """Number of low-resolution px that all tiles together need, some more than there are."""
         return TILE * (self.tiles - 1) + self.reach
 
 
 def _bilinear(inputs: int, outputs: int) -> NDArray[np.float64]:
-    """The matrix (outputs × inputs) of bilinear interpolation along one axis: what it does to the identity.
+    """Returns the matrix (outputs × inputs) of bilinear interpolation along one axis: the interpolated identity.
 
-    Asking torch gives its own weights, rounding included; a logit that is off by 1e-5 can move a pixel.
+    The weights come from torch itself, rounding included: a logit that is off by 1e-5 can move a pixel.
     """
     identity = torch.eye(inputs)[None]
     return F.interpolate(identity, size=outputs, mode="linear", align_corners=False)[0].T.double().numpy()
@@ -89,10 +92,10 @@ class Tiles:
     """The tiles of K masks that have to be computed, ordered by mask.
 
     Attributes:
-        logits: Low-resolution logits less the mask threshold, B × R × S.
-        mask: Which mask each belongs to, B.
-        row: Row of tiles, B.
-        column: Column of tiles, B.
+        logits: low-resolution logits minus the mask threshold, B × R × S.
+        mask: index of each tile's mask, B.
+        row: row of each tile, in tiles, B.
+        column: column of each tile, in tiles, B.
     """
 
     logits: Tensor
@@ -112,7 +115,12 @@ class Tiles:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
     def of(self, chosen: Tensor, count: int) -> Tiles:
-        """The tiles of some of `count` masks (indices without repeats), which take their places there as numbers."""
+        """Returns the tiles of some masks, numbered by their places in `chosen`.
+
+        Args:
+            chosen: indices of the masks, without repeats.
+            count: number of all masks.
+        """
         place = torch.full((count,), -1, device=chosen.device)
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
         mask = place[self.mask]
@@ -121,20 +129,20 @@ class Tiles:
         return replace(kept, mask=place[kept.mask])
 
     def cover(self, frame: Tensor) -> None:
-        """Marks the masks' low-resolution px in a frame (m × n, bool)."""
+        """Marks the masks' low-resolution px in a frame (m × n, bool), which is changed in place."""
         tile, y, x = torch.nonzero(self.logits[:, :TILE, :TILE] > 0, as_tuple=True)
         frame[TILE * self.row[tile] + y, TILE * self.column[tile] + x] = True
 
 
 class Upsampler:
-    """Masks of one crop, from logits to pixels.
+    """The upsampling of one crop's masks, from logits to pixels.
 
     Args:
-        frame: Side of the frame the model sees, px.
-        low: Side of the frame's low-resolution logits, px.
-        inside: (height, width) of the crop within the frame, px.
-        size: (height, width) of the crop in the image, px.
-        device: Where masks are computed.
+        frame: side of the frame that the model sees, px.
+        low: side of the frame's low-resolution logits, px.
+        inside: height and width of the crop within the frame, px.
+        size: height and width of the crop in the image, px.
+        device: device that computes masks.
     """
 
     def __init__(
@@ -145,17 +153,18 @@ class Upsampler:
 
     @property
     def bytes_per_tile(self) -> int:
-        """What a tile's intermediate results take."""
+        """Memory of a tile's intermediate results, bytes."""
         return PIXEL_BYTES * self.vertical.weights.shape[1] * self.horizontal.weights.shape[1]
 
     def tiles(self, logits: Tensor, threshold: float, lowest: float, corners: Tensor | None = None) -> Tiles:
         """Finds the tiles in which masks can exceed a threshold.
 
         Args:
-            logits: K × m × n, m and n as `Axis.low` says; of windows, their size, a multiple of `TILE`.
-            threshold: The mask threshold.
-            lowest: The lowest threshold above the mask threshold that will be asked for, ≤ 0.
-            corners: Each mask's window's first column and row, K × 2, in tiles; None: masks of the whole frame.
+            logits: logits of the masks, K × m × n. For the whole frame, m and n are the axes' `low`; for windows, the
+                window's sides, multiples of `TILE`.
+            threshold: mask threshold, logits.
+            lowest: lowest threshold that will be asked for, relative to the mask threshold, ≤ 0.
+            corners: first column and row of each mask's window, in tiles, K × 2; None for masks of the whole frame.
 
         Returns:
             The masks' tiles; none for a mask that exceeds the threshold nowhere.
@@ -178,22 +187,29 @@ class Upsampler:
         return placed[(placed.row < down.tiles) & (placed.column < right.tiles)]
 
     def pixels(self, tiles: Tiles) -> Tensor:
-        """Interpolates tiles: B × P × Q logits, exactly 0 where a tile has fewer pixels than the largest."""
+        """Interpolates tiles.
+
+        Args:
+            tiles: the B tiles.
+
+        Returns:
+            Logits, B × P × Q; exactly 0 where a tile has fewer pixels than the largest one.
+        """
         down, right = self.vertical.weights[tiles.row], self.horizontal.weights[tiles.column]
         return down @ tiles.logits @ right.transpose(1, 2)
 
     def measure(self, tiles: Tiles, count: int, offset: float, budget: Budget) -> tuple[Tensor, Tensor]:
-        """Stability and box of masks, as stock SAM defines them.
+        """Measures the stability and the boxes of masks, as stock SAM defines them.
 
         Args:
-            tiles: Where the masks exceed -offset.
-            count: Number of masks, K.
-            offset: The shift of the threshold, ≥ 0.
-            budget: Memory for it.
+            tiles: tiles in which the masks exceed -offset.
+            count: number of masks, K.
+            offset: shift of the threshold, logits, ≥ 0.
+            budget: memory for intermediate results.
 
         Returns:
-            Pixels over the raised threshold / pixels over the lowered one (K; NaN where there are none), and
-            boxes (K × 4: left, top, right, bottom, inclusive, px of the crop; zeros for an empty mask).
+            Stability: pixels over the raised threshold / pixels over the lowered one, K; NaN if there are none. And
+            boxes: left, top, right and bottom, inclusive, px of the crop, K × 4; zeros for an empty mask.
         """
         looked = budget.chunks(len(tiles), self.bytes_per_tile, lambda part: self._look(tiles[part], offset))
         measured = torch.cat([tiles.mask.new_zeros(0, 6), *looked])
@@ -204,9 +220,9 @@ class Upsampler:
         return areas[:, 0] / areas[:, 1], torch.cat([start, end], dim=1) * (end >= 0).all(1, keepdim=True)
 
     def _look(self, tiles: Tiles, offset: float) -> Tensor:
-        """Of each tile: pixels over the raised and the lowered threshold, left, top, right, bottom; B × 6."""
+        """Measures each tile: pixels over the raised and the lowered threshold, left, top, right, bottom; B × 6."""
         logits = self.pixels(tiles)
-        # Behind a tile's last pixel is 0: over a threshold of -offset, and to be taken off.
+        # Behind a tile's last pixel the logits are 0: they exceed -offset, and must not be counted.
         pixels = self.vertical.count[tiles.row] * self.horizontal.count[tiles.column]
         beyond = logits[0].numel() - pixels if offset > 0 else 0
         top, bottom = _extent(logits.amax(2) > 0, self.vertical.first[tiles.row])
@@ -216,16 +232,21 @@ class Upsampler:
 
 
 _BEYOND = 2**31
-"""The first pixel of what has none."""
+"""First pixel of a tile or mask that has no pixel."""
 
 
 def _count(over: Tensor) -> Tensor:
-    """True pixels of each tile; two narrow sums are ten times as fast as one wide one."""
+    """Counts the True pixels of each tile; two narrow sums are ten times as fast as one wide sum."""
     return over.sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int64)
 
 
 def _extent(occupied: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last pixel of each tile's occupied ones (B × n, bool; `first` is their tile's first pixel)."""
+    """Finds the first and the last occupied pixel of each tile along an axis.
+
+    Args:
+        occupied: occupied pixels, B × n, bool.
+        first: first pixel of each tile, B.
+    """
     flags = occupied.to(torch.uint8)
     start, end = flags.argmax(1), occupied.shape[1] - 1 - flags.flip(1).argmax(1)
     some = occupied.any(1)

@@ -1,1 +1,1 @@
-"""Files from the bucket: checkpoints, fetched and verified."""
+"""Files from the bucket: checkpoints and other artifacts, fetched and verified."""

@@ -1,11 +1,12 @@
 """Checkpoint URI → verified local file.
 
-A worker that starts may be one of many on its machine, may have been killed half way before, and reads 2.4 GB
-for ViT-H: so one of them downloads, in ranges, going on where the last one stopped; the file gets its name only
-once its CRC32C is the object's. The cache is keyed by bucket, object and generation, so that new weights under
-an old name are never mistaken for the old ones. What it keeps, each worker that starts checks again: disks and
-people change files. That takes 0.4 s for ViT-H where the file is in memory, as the model's own
-reading of it wants it to be, and otherwise as long as the disk takes.
+Many workers may start on one machine, any of them may be killed half way, and ViT-H has 2.4 GB. So only one worker
+downloads a file, in ranges, and goes on where the last one stopped. The file gets its name only once its CRC32C is the
+object's.
+
+The cache's key is bucket, object and generation, so new weights under an old name are never mistaken for the old ones.
+Each worker that starts checks a kept file again, because disks and people change files. The check takes 0.4 s for ViT-H
+if the file is in memory, where loading the model needs it anyway; otherwise it takes as long as the disk.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from grain_handler.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 RANGE_BYTES = 32 * 1024 * 1024
-"""Bytes per request: what an interruption can cost."""
+"""Bytes per request: the most that an interruption can cost."""
 
 KEPT = 4
-"""Files that stay in the cache, of all buckets and names: what a version swap goes to and may come back from, and
-enough for a few models beside each other."""
+"""Files that stay in the cache, over all buckets and names: enough for a version swap and the way back, and for a few
+models beside each other."""
 
 FRESH_SECONDS = 600
-"""So long a file stays anyway: another worker may have been given its path and not opened it yet."""
+"""Shortest time that a file stays, s: another worker may have been given its path and not opened it yet."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ class Checkpoint:
     """A checkpoint on this machine.
 
     Attributes:
-        path: Local file.
-        uri: Where it came from, as configured.
-        generation: The object's generation; None for a local file.
+        path: local file.
+        uri: URI or path, as configured.
+        generation: generation of the object; None for a local file.
         crc32c: CRC32C of the content, base64 of big-endian bytes as GCS writes it.
-        source: How it came to be here: downloaded now, kept from an earlier download, or a file that was named.
+        source: `download` if downloaded now, `cache` if kept from an earlier download, `file` if a path was configured.
     """
 
     path: Path
@@ -65,18 +66,18 @@ class Checkpoint:
 
 
 def fetch(uri: str, cache: Path) -> Checkpoint:
-    """Makes the checkpoint a verified local file.
+    """Returns a checkpoint as a local file; downloads and verifies it if its URI begins with `gs://`.
 
     Args:
         uri: `gs://bucket/object`, `gs://bucket/object#generation`, `file:///path` or a path.
-        cache: Folder for downloads; created if missing.
+        cache: folder for downloads; created if missing.
 
     Returns:
-        The checkpoint; its file does not change afterwards.
+        The checkpoint. A downloaded file does not change afterwards.
 
     Raises:
-        CheckpointError: If there is no such object or file, it does not fit on the disk, storage does not
-            answer, or what arrives does not have the object's CRC32C.
+        CheckpointError: there is no such object or file, the disk has no room for it, storage does not answer, or the
+            download does not have the object's CRC32C.
     """
     if uri.startswith("gs://"):
         try:
@@ -92,7 +93,7 @@ def fetch(uri: str, cache: Path) -> Checkpoint:
 def _fetch_object(uri: str, cache: Path) -> Checkpoint:
     bucket, name, generation = _split(uri)
     client = storage.Client()
-    client._http.max_redirects = 0  # GCS never redirects; whoever does would have the worker's token sent elsewhere
+    client._http.max_redirects = 0  # GCS never redirects; a redirect would send the worker's token elsewhere
     blob = client.bucket(bucket).get_blob(name, generation=generation)
     if blob is None:
         raise CheckpointError(f"checkpoint {uri}: there is no such object; put it there: grainserve weights push FILE")
@@ -112,7 +113,7 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
             resumed = os.fstat(file.fileno()).st_size > 0
             found = _download(blob, file, partial)
             if found != blob.crc32c and resumed:
-                # What an earlier worker left may be what is broken: once more, from nothing.
+                # The part that an earlier worker left may be damaged: download once more, from the beginning.
                 logger.warning("the interrupted download of %s was damaged; starting over", uri)
                 file.truncate(0)
                 found = _download(blob, file, partial)
@@ -128,13 +129,13 @@ def _fetch_object(uri: str, cache: Path) -> Checkpoint:
 
 
 def _forget(cache: Path) -> None:
-    """Removes all but the files, whole or in part, that were fetched last: each release may have a name of its own.
+    """Removes all files, whole or partial, but those fetched last: each release may have a name of its own.
 
-    A worker that has a removed one mapped keeps it: the disk is freed when that worker ends.
+    A worker that has mapped a removed file keeps it; the disk is freed when that worker ends.
     """
     files = [file for file in cache.glob("*/*/*") if re.fullmatch(r"\d+(\.partial)?", file.name)]
     for old in sorted(files, key=_age)[KEPT:]:
-        # Whoever has the lock is about to use it.
+        # A worker that holds the lock is about to use the file.
         with suppress(Timeout), FileLock(_lock(old), blocking=False):
             if _age(old) > FRESH_SECONDS:
                 old.unlink(missing_ok=True)
@@ -146,7 +147,7 @@ def _lock(file: Path) -> Path:
 
 
 def _age(file: Path) -> float:
-    """Seconds since a file was fetched; infinite when another worker has removed or renamed it."""
+    """Returns the seconds since a file was last fetched; infinite if another worker has removed or renamed it."""
     try:
         return time.time() - file.stat().st_mtime
     except FileNotFoundError:
@@ -162,10 +163,10 @@ def _split(uri: str) -> tuple[str, str, int | None]:
 
 
 def _opened(partial: Path) -> IO[bytes]:
-    """Opens the file that a download grows in, and no other that a link in its place leads to.
+    """Opens the file that a download grows in, without following a link in its place.
 
     Raises:
-        CheckpointError: If something else is there.
+        CheckpointError: a link or a folder is in its place, or the file cannot be opened.
     """
     try:
         return os.fdopen(os.open(partial, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666), "a+b")
@@ -177,7 +178,7 @@ def _opened(partial: Path) -> IO[bytes]:
 
 
 def _download(blob: Any, file: IO[bytes], partial: Path) -> str:
-    """Appends what is missing to `file`, which is `partial`; returns the CRC32C of the whole."""
+    """Appends the missing bytes to `file`, opened at the path `partial`; returns the CRC32C of the whole file."""
     have = os.fstat(file.fileno()).st_size
     if have > blob.size:
         file.truncate(0)
@@ -189,7 +190,7 @@ def _download(blob: Any, file: IO[bytes], partial: Path) -> str:
             "free: make room or set GRAINSERVE_WEIGHTS_CACHE to a folder on another disk"
         )
     checksum = _checksum(file)
-    # By name: the one looked up would be read wherever its answer's link leads.
+    # A blob by name: `blob`, which was looked up, would be read from whatever link storage's answer named.
     named = blob.bucket.blob(blob.name, generation=blob.generation)
     while have < blob.size:
         end = min(have + RANGE_BYTES, blob.size) - 1
@@ -211,10 +212,10 @@ def _download(blob: Any, file: IO[bytes], partial: Path) -> str:
 
 
 def _checksum(file: Path | IO[bytes]) -> Any:
-    """CRC32C of a file as it is on the disk: mapped, and summed up in C without a copy."""
+    """Computes the CRC32C of a file as it is on the disk: in C, from a memory map, without a copy."""
     checksum = google_crc32c.Checksum()
     size = file.stat().st_size if isinstance(file, Path) else os.fstat(file.fileno()).st_size
-    if size:  # nothing cannot be mapped
+    if size:  # an empty file cannot be mapped
         checksum.update(np.memmap(file, mode="r"))
     return checksum
 

@@ -1,4 +1,4 @@
-"""Zip archives from storage: nothing that is read of one is larger than its file."""
+"""Zip archives from storage: those that would unpack to more than their file's size are refused."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 
 def check_stored(path: Path) -> None:
-    """Checks, before anything is read, that an archive holds its members as they are and each on its own.
+    """Checks, before anything is unpacked, that an archive's members are uncompressed and share no bytes.
 
-    So are checkpoints, seed heads and classifiers written. A compressed one of a megabyte could unpack to gigabytes.
+    Checkpoints, seed heads and classifiers are written in this way. A compressed archive of a megabyte could unpack to
+    gigabytes.
+
+    Args:
+        path: file of the archive.
 
     Raises:
-        BadZipFile: It is no archive, or would unpack to more than it holds.
+        BadZipFile: the file is no archive, is compressed, or would unpack to more than its size.
     """
     with ZipFile(path) as archive:
         members = archive.infolist()

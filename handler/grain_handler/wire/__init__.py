@@ -1,1 +1,1 @@
-"""What comes in and goes out: requests, options, images, answers."""
+"""The worker's side of the wire contract: requests, options, images, mask formats."""

@@ -10,13 +10,13 @@ from grain_handler.wire.options import Options
 
 @dataclass(frozen=True)
 class Frame:
-    """A rectangle of whole pixels in an image, at least one.
+    """A rectangle in an image, at least 1 × 1 px.
 
     Attributes:
-        x: First column, px.
-        y: First row, px.
-        width: Columns, px.
-        height: Rows, px.
+        x: first column, px.
+        y: first row, px.
+        width: number of columns, px.
+        height: number of rows, px.
     """
 
     x: int
@@ -26,7 +26,7 @@ class Frame:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
+        """The frame's rows and columns, as slices of the image."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
     def __str__(self) -> str:
@@ -34,7 +34,12 @@ class Frame:
 
 
 def frame_of(options: Options, width: int, height: int) -> Frame:
-    """Makes the frame that options leave of an image of width × height px: `crop` less the rows of `ignore_bottom`.
+    """Returns the frame that the options ask for: `crop`, without the `ignore_bottom` rows at the image's bottom.
+
+    Args:
+        options: options of the request.
+        width: width of the image, px.
+        height: height of the image, px.
 
     Raises:
         InvalidOption: `crop` reaches beyond the image, or nothing is left.
@@ -55,7 +60,17 @@ def frame_of(options: Options, width: int, height: int) -> Frame:
 
 
 def said_of(frame: Frame, options: Options, width: int, height: int) -> tuple[str, ...]:
-    """Describes a frame in words; empty where nobody asked for one."""
+    """Describes a frame in words, for the answer's warnings.
+
+    Args:
+        frame: the frame.
+        options: options of the request.
+        width: width of the image, px.
+        height: height of the image, px.
+
+    Returns:
+        One sentence; none if the frame is the whole image and the request names no `crop_source`.
+    """
     source = f" ({options.crop_source})" if options.crop_source else ""
     if frame != Frame(0, 0, width, height):
         return (f"only {frame} of the image's {width} × {height} px were measured{source}",)

@@ -1,7 +1,7 @@
-"""Image bytes → RGB pixels, or the reason why not.
+"""Image bytes → RGB pixels, or a typed error.
 
-The header is read first and alone: an image over the limit is never decoded. Which files are read, and how, is in the
-folder `reading`.
+The header is read first, alone, so an image over the limit is never decoded. The folder `reading` says which files are
+read, and how.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from grain_handler.reading.refusal import Refused
 
 MAX_SIDE = 1024
 MAX_BYTES = 24 * 1024 * 1024
-"""More than any image of MAX_SIDE needs, 32-bit float RGBA included."""
+"""Longest file, bytes: more than any image of MAX_SIDE needs, 32-bit float RGBA included."""
 
 MAX_SCANS = 256
-"""Of a JPEG; cameras write up to 10. The decoder passes over the whole image for each, and a scan may have 12 bytes."""
+"""Most scans of a JPEG; cameras write up to 10. For each scan the decoder passes over the whole image, and a scan may
+have as few as 12 bytes."""
 RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
-"""The field of a BMP's header that says so."""
+"""Values of a BMP header's compression field that mean run lengths."""
 RUN_LENGTH_BYTES = 3 * 2**20
-"""Two for each pixel of the largest image, and more. Pillow reads them in Python: 24 MiB take it seconds."""
+"""Longest BMP of run lengths, bytes: more than two for each pixel of the largest image. Pillow decodes run lengths in
+Python, and needs seconds for 24 MiB."""
 
 ERRORS: dict[str, type[RequestError]] = {
     kind.code: kind for kind in (DecompressionBomb, MultiplePages, NotAnImage, TruncatedImage, UnsupportedFormat)
@@ -48,9 +50,9 @@ class DecodedImage:
     Attributes:
         pixels: H × W × 3, uint8, RGB, upright.
         format: PNG, JPEG, TIFF, BMP or WEBP.
-        mode: Name of the submitted pixel type (RGB, L, I;16, RGB;16, …).
-        bytes: Size submitted.
-        warnings: What was changed on the way, for the answer's metadata.
+        mode: name of the submitted pixel type (RGB, L, I;16, RGB;16, …).
+        bytes: size of the submitted file, bytes.
+        warnings: what the reader changed, in words, for the answer's metadata.
     """
 
     pixels: NDArray[np.uint8]
@@ -61,10 +63,13 @@ class DecodedImage:
 
 
 def read_image(data: bytes) -> DecodedImage:
-    """Decodes one image; see `read_picture` for what is done to its pixels.
+    """Decodes one image; `read_picture` says what happens to its pixels.
+
+    Args:
+        data: the image file.
 
     Raises:
-        RequestError: One of the errors imported above; its message says what to do.
+        RequestError: the image is empty, too large, damaged or of a kind that is not read; the message says what to do.
     """
     if not data:
         raise EmptyBody("the body is empty: send the image's bytes")

@@ -18,24 +18,25 @@ from grain_handler.masks import Mask
 Ring = list[float]
 
 RLE_LETTERS = 5
-"""Of a run: 25 bits."""
+"""Largest number of letters of a run: 25 bits."""
 
 
 def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
-    """Writes a mask the way the request asked for.
+    """Writes a mask in the format that the request asks for.
 
     Args:
-        mask: The mask.
-        height: Height of the frame, px.
-        width: Width of the frame, px.
+        mask: mask, placed in the whole image.
+        height: height of the image, px.
+        width: width of the image, px.
         mask_format: `rle`, `png`, `polygon` or `none`.
 
     Returns:
-        COCO compressed RLE ({"size": [height, width], "counts": text}); a 1-bit PNG of the whole frame in
-        base64; a list of rings [x0, y0, x1, y1, …] along pixel corners, px; or None.
+        For `rle`, COCO's compressed RLE ({"size": [height, width], "counts": text}); for `png`, a 1-bit PNG of the
+        whole image in base64; for `polygon`, a list of rings [x0, y0, x1, y1, …] along pixel corners, px; for `none`,
+        None.
 
     Raises:
-        ValueError: If the format is none of these.
+        ValueError: the format is none of these.
     """
     if mask_format == "rle":
         rle = coco.encode(np.asfortranarray(mask.full(height, width), dtype=np.uint8))
@@ -52,9 +53,10 @@ def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
 
 
 def write_cropped(mask: Mask, height: int, width: int, mask_format: str) -> Any:
-    """Writes a mask cropped to its box: as `write_mask`, but that run lengths say where they lie.
+    """Writes a mask cropped to its bounding box, with the arguments of `write_mask`.
 
-    A PNG lies at the mask's bounding box; polygons are the frame's as ever.
+    Run lengths have `x` and `y`, the position of their top left corner. A PNG lies at the bounding box. Polygons have
+    the image's coordinates, as from `write_mask`.
     """
     if mask_format == "rle":
         return write_patch(mask)
@@ -65,27 +67,29 @@ def write_cropped(mask: Mask, height: int, width: int, mask_format: str) -> Any:
 
 
 def write_patch(mask: Mask) -> dict[str, Any]:
-    """COCO compressed RLE of a mask's own rectangle, which says where it lies: {"size", "counts", "x", "y"}."""
+    """Writes COCO's compressed RLE of a mask's own rectangle and its position: {"size", "counts", "x", "y"}."""
     rle = coco.encode(np.asfortranarray(mask.patch, dtype=np.uint8))
     return {"size": list(mask.patch.shape), "counts": rle["counts"].decode("ascii"), "x": mask.x, "y": mask.y}
 
 
 def read_rle(counts: str, height: int, width: int) -> NDArray[np.bool_]:
-    """Reads COCO compressed run lengths; pycocotools would write beyond a mask whose runs are too long.
+    """Reads COCO's compressed RLE.
 
-    A number has five bits in a letter, the lowest first, and its sign in its last letter; from the fourth on it is the
-    difference to the run before the last.
+    pycocotools is not used, because runs that are too long make it write beyond the mask.
+
+    Each letter has five bits of a number, the lowest first; the last letter has the sign. From the fourth number on, a
+    number is the difference to the run before the last.
 
     Args:
-        counts: The text.
-        height: Of the mask, px.
-        width: Of the mask, px.
+        counts: text of the RLE.
+        height: height of the mask, px.
+        width: width of the mask, px.
 
     Returns:
         height × width, bool.
 
     Raises:
-        ValueError: It is no run lengths, or not those of a mask of this size.
+        ValueError: the text is no RLE, or not that of a mask of this size.
     """
     if len(counts) > height * width + RLE_LETTERS + 1:  # a run of one pixel takes a letter, and only long ones more
         raise ValueError(f"{len(counts)} letters are more than {height} × {width} px need")
@@ -110,17 +114,17 @@ def read_rle(counts: str, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:
-    """Outlines of a mask along the corners of its pixels, so that no pixel is lost.
+    """Traces the outlines of a mask along the corners of its pixels, so that no pixel is lost.
 
-    Rings of holes run the other way round; even-odd filling of all rings gives the mask back exactly.
+    Rings of holes run the other way round. Even-odd filling of all rings gives exactly the mask.
 
     Args:
         patch: h × w, bool.
-        x: Column of the patch's left edge, px.
-        y: Row of the patch's top edge, px.
+        x: column of the patch's left edge, px.
+        y: row of the patch's top edge, px.
 
     Returns:
-        Rings [x0, y0, x1, y1, …], not closed, collinear points left out.
+        Rings [x0, y0, x1, y1, …], px, not closed, without collinear points.
     """
     padded = np.pad(patch, 1).astype(np.int8)
     ends: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
@@ -157,7 +161,7 @@ def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:
 
 
 def _corners(ring: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Leaves out points where the outline goes straight on."""
+    """Leaves out the points where the outline goes straight on."""
     kept = []
     for before, point, after in zip(ring[-1:] + ring[:-1], ring, ring[1:] + ring[:1], strict=True):
         if (point[0] - before[0], point[1] - before[1]) != (after[0] - point[0], after[1] - point[1]):

@@ -1,11 +1,11 @@
-"""The token of a prompted mask: what was asked, so that any worker can make the mask again and refine it.
+"""The mask token: the prompts that led to a mask, so that any worker can make the mask again and refine it.
 
-The mask's logits would be more direct and cannot be sent: in half precision they have 130 kB, and quantised to 20 kB
-they make another mask (docs/prompts.md has the measurement).
+The mask's logits would be more direct but are too large: in half precision they have 130 kB, and quantised to 20 kB
+they give another mask (docs/prompts.md has the measurement).
 
 A token is base64url of: version (1 byte), the image's digest (its first 16), the checkpoint's CRC32C (4), seconds since
-1970 (4), the deflated JSON, and the CRC32C of all this (4). It protects from accidents, not from a forger, who could
-send the same prompts himself.
+1970 (4), the deflated JSON, and the CRC32C of all this (4). The checksum protects from accidents, not from a
+forger, who could send the same prompts anyway.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ HEAD = struct.Struct(">B16s4sI")
 CHECKSUM_BYTES = 4
 
 SECONDS = 24 * 3600
-"""How long a token is taken."""
+"""Time for which a token is valid, s."""
 LONGEST = 64 * 1024
-"""Of a token, letters."""
+"""Length limit of a token, characters."""
 MOST_BYTES = 256 * 1024
-"""Of its JSON: sixteen prompts of many points, or a mask of many runs."""
+"""Size limit of a token's JSON, bytes: enough for sixteen prompts of many points, or for a mask of many runs."""
 
 
 def write_token(asked: Any, image: bytes, checkpoint: str, now: float) -> str:
     """Writes a token.
 
     Args:
-        asked: JSON of what was asked.
-        image: The SHA-256 of the pixels that the model saw.
-        checkpoint: The checkpoint's CRC32C, as in its metadata.
-        now: Seconds since 1970.
+        asked: prompts, as JSON values.
+        image: SHA-256 of the pixels that the model saw.
+        checkpoint: CRC32C of the checkpoint, in base64 as in GCS's metadata.
+        now: time, s since 1970.
     """
     text = json.dumps(asked, separators=(",", ":")).encode()
     data = HEAD.pack(VERSION, image[:16], base64.b64decode(checkpoint), int(now)) + zlib.compress(text, 9)
@@ -47,12 +47,12 @@ def write_token(asked: Any, image: bytes, checkpoint: str, now: float) -> str:
 
 
 def read_token(token: str, image: bytes, checkpoint: str, now: float) -> Any:
-    """Reads a token, with the arguments of `write_token`, to the JSON of what was asked.
+    """Reads the prompts of a token; the other arguments are those of `write_token`.
 
     Raises:
-        InvalidMaskToken: It is damaged.
-        MaskTokenMismatch: It is of another image, or of another part of it.
-        MaskTokenExpired: It is of another checkpoint, or too old.
+        InvalidMaskToken: the token is damaged.
+        MaskTokenMismatch: the token is of another image, or of another part of it.
+        MaskTokenExpired: the token is of another checkpoint, or too old.
     """
     if len(token) > LONGEST:
         raise InvalidMaskToken(f"it has {len(token)} letters, the limit is {LONGEST}: send the prompts instead")

@@ -16,46 +16,46 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def _printed(text: str) -> str:
-    """Labels and sources end in tables and on terminals."""
+    """Refuses control characters: labels and sources are shown in tables and on terminals."""
     if CONTROL.search(text):
         raise ValueError("should hold no control character")
     return text
 
 
 def _rectangle(text: str) -> str:
-    """Checks that a crop is four numbers, in a form as in JSON; `frame` holds them against the image."""
+    """Checks that a crop is four numbers, in a form and in JSON alike; `frame` compares them with the image."""
     if not CROP.fullmatch(text):
         raise ValueError("should be x,y,width,height in px, such as 0,0,1024,690")
     return text
 
 
 class Options(BaseModel):
-    """How one image is segmented, measured and answered.
+    """The options of a request: how its image is segmented, measured and answered.
 
-    The thresholds' defaults here are stock SAM's; each model config replaces those that do not suit it.
+    The default thresholds are stock SAM's; each model config replaces those that do not suit its model.
 
     Attributes:
-        points: `grid`: all points; `adaptive`: coarse points first, finer ones only where no confident mask lies;
-            `seeds`: where the encoder says that grains are.
-        points_per_side: The grid of point prompts has this many points along each side of a crop.
-        points_per_batch: Points whose masks are held at once before they are filtered; changes no mask.
-        pred_iou_thresh: Masks with a predicted IoU up to this are dropped.
-        stability_score_thresh: Masks whose area changes more than this under a shifted threshold are dropped.
-        box_nms_thresh: Of two masks whose boxes overlap more than this (IoU), the worse is dropped.
-        crop_n_layers: Also segments 4ⁿ crops per layer n, for grains small against the image.
-        min_mask_region_area: Holes and islands of SAM's masks with fewer pixels are removed first; 0: none.
-        min_area: Smallest grain kept, px.
-        max_area_fraction: Largest grain kept, as a share of the frame.
-        mode: `grains`: one non-overlapping label map; `masks`: SAM's masks as they are.
-        fill: Every pixel belongs to a grain, as in a metal: gaps of a few px between grains are closed; only in mode
-            `grains`.
-        mask_format: How each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
-        um_per_px: Scale; adds measurements in µm.
-        crop: The part of the image that is measured, `x,y,width,height` in px; None is all of it.
-        ignore_bottom: Rows at the image's bottom that are not measured, px: a databar.
-        crop_source: Where `crop` or `ignore_bottom` is from, for the answer to say; no control characters.
-        scale_source: Where the scale is from, for the answer to say; no control characters.
-        label: Class of every object, unless the model config names a classifier; no control characters.
+        points: where SAM is asked. `grid`: at all points of the grid; `adaptive`: at coarse points first, at finer ones
+            only where no confident mask lies; `seeds`: where the encoder predicts grains.
+        points_per_side: points of the grid along each side of a crop.
+        points_per_batch: points whose masks are held at once before they are filtered; changes no mask.
+        pred_iou_thresh: masks with a predicted IoU up to this are dropped, 0…1.
+        stability_score_thresh: masks with a stability score under this are dropped, 0…1.
+        box_nms_thresh: largest IoU of two masks' boxes, 0…1; above it the worse mask is dropped.
+        crop_n_layers: layers of enlarged crops, for grains small against the image; layer n has 4ⁿ crops.
+        min_mask_region_area: holes and islands of SAM's masks with fewer pixels are removed first, px; 0 removes none.
+        min_area: smallest grain kept, px.
+        max_area_fraction: largest grain kept, share of the frame.
+        mode: `grains` gives one label map without overlaps; `masks` gives SAM's masks as they are.
+        fill: True if every pixel belongs to a grain, as in a metal: gaps of a few px between grains are closed. Only in
+            mode `grains`.
+        mask_format: how each mask is written: COCO `rle`, base64 `png`, `polygon` or `none`.
+        um_per_px: scale, µm per px; adds measurements in µm.
+        crop: part of the image that is measured, `x,y,width,height` in px; None measures the whole image.
+        ignore_bottom: rows at the image's bottom that are not measured, such as a databar, px.
+        crop_source: source of `crop` or `ignore_bottom`, repeated in the answer; no control characters.
+        scale_source: source of the scale, repeated in the answer; no control characters.
+        label: class of every object, unless the model config names a classifier; no control characters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -87,7 +87,10 @@ NUMBERS = {
 
 
 def shown(value: object) -> str:
-    """A value of a request as a message shows it: short, and without its depths, where `repr` may run out of stack."""
+    """Returns a request's value as error messages show it: short, and a container only by type.
+
+    `repr` of a deeply nested container may run out of stack.
+    """
     if isinstance(value, str):
         return repr(value[:60])
     return f"{value!r:.60}" if isinstance(value, int | float) else f"a {type(value).__name__}"
@@ -97,17 +100,17 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
     """Checks the options of a request and completes them with the model's defaults.
 
     Args:
-        given: What the request said; an option that is null counts as not given.
-        defaults: The model config's defaults.
-        text: Values are text (multipart fields) and are read as numbers where an option is a number;
-            otherwise types must be right already.
+        given: options of the request; an option that is null counts as not given.
+        defaults: default options of the model config.
+        text: True if values are text (multipart fields), to be read as numbers where an option is a number; False if
+            types must be right already.
 
     Returns:
         The effective options.
 
     Raises:
-        UnknownOption: If a name is not an option.
-        InvalidOption: If a value has the wrong type or is out of range, or two options contradict each other.
+        UnknownOption: a name is not an option.
+        InvalidOption: a value has the wrong type or is out of range, or two options contradict each other.
     """
     unknown = sorted(set(given) - set(Options.model_fields))
     if unknown:
@@ -115,7 +118,7 @@ def parse_options(given: Mapping[str, Any], defaults: Mapping[str, Any], text: b
         raise UnknownOption(f"unknown option {named}: the options are {', '.join(Options.model_fields)}")
     said = {name: value for name, value in given.items() if value is not None}
     if text and (grouped := sorted(name for name in NUMBERS & set(said) if "_" in said[name])):
-        # pydantic reads 1_0 as ten: a slip of the hand would be a scale.
+        # pydantic reads 1_0 as ten: a typing error would become a scale.
         raise InvalidOption("; ".join(f"{name}: should be a number, got {shown(said[name])}" for name in grouped))
     try:
         checked = Options.model_validate_strings(said) if text else Options.model_validate(said, strict=True)

@@ -1,4 +1,4 @@
-"""The prompts of a request: JSON → what SAM is asked, or the reason why not; and back, for tokens."""
+"""The prompts of a request: read from JSON or from a mask token, and written to a token."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ from grain_handler.wire.mask_token import read_token, write_token
 from grain_handler.wire.options import shown
 
 MAX_PROMPTS = 1000
-"""Of a request."""
+"""Largest number of prompts in a request."""
 MAX_POINTS = 100
-"""Of a prompt."""
+"""Largest number of points in a prompt."""
 MAX_MASKS = 64
-"""Prompts of a request that refine a mask: it is held whole, or costs the decoder a turn for each earlier prompt."""
+"""Largest number of prompts in a request that refine a mask. Each holds a whole mask, or repeats earlier prompts."""
 MAX_EARLIER = 16
-"""Prompts that a token goes back."""
+"""Largest number of prompts in a token."""
 
 KEYS = ("points", "labels", "box", "mask", "multimask")
 FARTHEST = 1e6
-"""Numbers beyond this are no pixels; compared with it, NaN and infinities fall out as well."""
+"""Largest absolute value of a coordinate, px. Comparing with it also rejects NaN and infinities."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What the prompts are about.
+    """The image and the model that prompts refer to.
 
     Attributes:
-        frame: The part of the image that is measured.
-        width: Of the whole image, px.
-        height: Of the whole image, px.
+        frame: part of the image that is measured.
+        width: width of the whole image, px.
+        height: height of the whole image, px.
         digest: SHA-256 of the frame's pixels.
         checkpoint: CRC32C of the model's checkpoint.
     """
@@ -69,14 +69,15 @@ def read_prompts(given: Any, subject: Subject) -> tuple[Prompt, ...]:
     """Reads the prompts of a request.
 
     Args:
-        given: What the request said: a list of prompts, or JSON text of it. Positions are those of the whole image.
-        subject: Image and model.
+        given: list of prompts, or its JSON text. Positions are in px of the whole image.
+        subject: image and model that the prompts refer to.
 
     Returns:
         The prompts, placed in the frame.
 
     Raises:
-        RequestError: One of the errors imported above; its message begins with the place, such as `prompts[3].box`.
+        RequestError: the prompts are invalid: one of the errors imported above. Its message begins with the place, such
+            as `prompts[3].box`.
     """
     if isinstance(given, str):
         try:
@@ -96,11 +97,11 @@ def read_prompts(given: Any, subject: Subject) -> tuple[Prompt, ...]:
 
 
 def write_mask_token(prompt: Prompt, number: int, digest: bytes, checkpoint: str) -> str:
-    """Writes the token of an answer.
+    """Writes the token that stands for an answered mask.
 
     Args:
-        prompt: The prompt that was asked.
-        number: Which of the decoder's masks it is.
+        prompt: prompt that the mask answers.
+        number: index of the mask among the decoder's masks for that prompt, from 0.
         digest: SHA-256 of the frame's pixels.
         checkpoint: CRC32C of the model's checkpoint.
     """
@@ -118,7 +119,7 @@ def _prompt(given: Any, where: str, subject: Subject) -> Prompt:
 
 
 def _asked(said: dict[str, Any], where: str, subject: Subject, mask: Mask | Earlier | None) -> Prompt:
-    """A prompt of what was said besides its mask."""
+    """Reads a prompt's keys other than its mask."""
     points = _points(said.get("points", []), f"{where}.points", subject)
     labels = _labels(said.get("labels"), len(points), f"{where}.labels")
     box = _box(said["box"], f"{where}.box", subject) if "box" in said else None
@@ -180,7 +181,7 @@ def _mask(given: Any, where: str, subject: Subject) -> Mask | Earlier:
 
 
 def _run_lengths(given: Mapping[str, Any], where: str, subject: Subject) -> Mask:
-    """Run lengths of the whole image; or of a part of it, which says with x and y where it lies."""
+    """Reads run lengths of the whole image, or of the part of it that lies at x and y."""
     size, counts, place = given.get("size"), given.get("counts"), [given.get("x", 0), given.get("y", 0)]
     known = set(given) <= {"size", "counts", "x", "y"}
     if not known or not isinstance(counts, str) or not _numbers(size, 2) or not _numbers(place, 2):
@@ -207,7 +208,7 @@ def _run_lengths(given: Mapping[str, Any], where: str, subject: Subject) -> Mask
 
 
 def _earlier(asked: Any, where: str, subject: Subject) -> Earlier:
-    """What a token says was asked, the first prompt first; its positions are the frame's, as it was written."""
+    """Reads a token's prompts, the first prompt first; their positions are in px of the frame."""
     frame = Frame(0, 0, subject.frame.width, subject.frame.height)
     subject = replace(subject, frame=frame, width=frame.width, height=frame.height)
     mask: Mask | Earlier | None = None
@@ -230,7 +231,7 @@ def _earlier(asked: Any, where: str, subject: Subject) -> Earlier:
 
 
 def _written(earlier: Earlier) -> list[tuple[int, dict[str, Any]]]:
-    """A chain of prompts as `_earlier` reads it."""
+    """Writes a chain of prompts as `_earlier` reads it."""
     prompt = earlier.prompt
     said: dict[str, Any] = {"multimask": prompt.multimask}
     if len(prompt.points):
@@ -243,7 +244,7 @@ def _written(earlier: Earlier) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _numbers(given: Any, count: int) -> TypeGuard[list[float]]:
-    """Whether it is a list of so many finite numbers."""
+    """True for a list of `count` finite numbers."""
     if not isinstance(given, list) or len(given) != count:
         return False
     return all(
@@ -252,5 +253,5 @@ def _numbers(given: Any, count: int) -> TypeGuard[list[float]]:
 
 
 def _place(subject: Subject) -> str:
-    """The frame in words."""
+    """Describes the frame for a message."""
     return f"the part of the image that is measured, {subject.frame}"

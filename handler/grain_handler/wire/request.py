@@ -1,4 +1,4 @@
-"""One TorchServe request row → image and options, or a typed error."""
+"""One TorchServe request row → image, options and prompts, or a typed error."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ from grain_handler.wire.options import Options, parse_options, shown
 from grain_handler.wire.prompts import Subject, read_prompts
 
 IMAGE_FIELDS = ("image", "body", "data")
-"""Where a form may have the image; TorchServe calls the body of a request that is no form by one of the latter two."""
+"""Names of a form's image field. TorchServe puts a body that is no form under `body` or `data`."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 TENANT_HEADER = "grainserve-tenant"
-"""Whose request it is, as the gateway says: nobody finds another's image by its digest."""
+"""Header that names the request's tenant, set by the gateway: a tenant's digest finds no image of another's."""
 TENANT = re.compile(r"[A-Za-z0-9_.-]{0,128}")
 NO_OPTIONS = ("image", "imageId", "imageDigest", "prompts")
-"""Fields of a request beside its options."""
+"""Fields of a request that are no options."""
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-"""W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
+"""Value of W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that can be worked on.
+    """A valid request.
 
     Attributes:
-        image_id: Given by the client, else TorchServe's request id.
-        image: The decoded image.
-        options: The effective options.
-        trace_id: The trace that its sender named, if any.
-        prompts: What is asked, placed in the frame; none: everything.
-        digest: SHA-256 of the frame's pixels, where there are prompts.
-        image_digest: SHA-256 of the whole image's pixels, hexadecimal; where there are prompts or embeddings are kept.
-        tenant: Whose request it is; empty where nobody said.
+        image_id: image id that the client gave, else TorchServe's request id.
+        image: decoded image.
+        options: effective options.
+        trace_id: trace id that the sender gave; None if there is none.
+        prompts: prompts, placed in the frame; empty for automatic masks.
+        digest: SHA-256 of the frame's pixels; empty without prompts.
+        image_digest: SHA-256 of the whole image's pixels, hexadecimal; empty without prompts where no embeddings are
+            kept.
+        tenant: tenant that the gateway named; empty if it named none.
     """
 
     image_id: str
@@ -71,22 +72,26 @@ class Request:
 
     @cached_property
     def frame(self) -> Frame:
-        """The part of the image that is measured."""
+        """The part of the image that is measured.
+
+        Raises:
+            InvalidOption: the frame does not fit the image.
+        """
         height, width = self.image.pixels.shape[:2]
         return frame_of(self.options, width, height)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """Its pixels, H × W × 3, uint8, RGB."""
+        """The frame's pixels, H × W × 3, uint8, RGB."""
         return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
 Find = Callable[[str, Options, str], DecodedImage | None]
-"""An image that is kept with its embedding: digest, options, tenant → image."""
+"""Finds an image that is kept with its embedding: digest, options, tenant → image."""
 
 
 def digest_of(pixels: NDArray[np.uint8]) -> bytes:
-    """SHA-256 of an image's size and pixels (H × W × 3), row by row."""
+    """Computes the SHA-256 of an image's size and pixels (H × W × 3), row by row."""
     head = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode()
     return hashlib.sha256(head + np.ascontiguousarray(pixels).data).digest()
 
@@ -102,16 +107,17 @@ def parse(  # noqa: PLR0917 - each is one thing
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
     Args:
-        row: TorchServe's row: `body` or `data` for a raw body (bytes) or JSON (dict); else a field a key. A form may
-            call its fields so as well, as TorchServe's own examples call the image's.
-        headers: The request's headers; names in any case.
+        row: TorchServe's row. A raw body (bytes) or JSON (dict) is under `body` or `data`; a form has one key for each
+            field. A form's image field may be called `body` or `data`, too, as in TorchServe's examples.
+        headers: headers of the request; names in any case.
         request_id: TorchServe's id of the request.
-        defaults: The model config's defaults for options.
-        checkpoint: CRC32C of the model's checkpoint, which the tokens of masks are of.
-        find: Finds a kept image by its digest; None: none is kept.
+        defaults: default options of the model config.
+        checkpoint: CRC32C of the model's checkpoint, which mask tokens must be of.
+        find: finds a kept image by its digest; None if none is kept.
 
     Returns:
-        The request, or (returned, not raised: the other rows of the batch go on) its error. Either has the image id.
+        The request, or its error; both have the image id. The error is returned, not raised, because the other rows of
+        the batch go on.
     """
     image_id = request_id
     headers = {name.lower(): value for name, value in headers.items()}
@@ -155,21 +161,25 @@ def parse(  # noqa: PLR0917 - each is one thing
         return Request(image_id, decoded, options, trace_id(headers), asked, of_frame, digest, tenant)
     except RequestError as error:
         error.image_id = image_id
-        # A traceback holds frames, they the request's bytes, and the caller's the error: a cycle, in which 60 MiB of a
-        # refusal would stay until Python's collector comes by.
+        # A traceback holds frames, these hold the request's bytes, and the caller's frame holds the error: a cycle. It
+        # would keep up to 60 MiB of a refused request in memory until Python's garbage collector runs.
         error.__context__ = None
         return error.with_traceback(None)
 
 
 def trace_id(headers: Mapping[str, str]) -> str | None:
-    """The trace id, 32 hexadecimal digits, of a request's `traceparent` header; names in any case."""
+    """Returns the trace id, 32 hexadecimal digits, of a request's `traceparent` header; None if it has no valid one.
+
+    Args:
+        headers: headers of the request; names in any case.
+    """
     given = next((value for name, value in headers.items() if name.lower() == "traceparent"), "")
     found = TRACE.fullmatch(given.strip())
     return found[1] if found else None
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:
-    # Not in what follows the type: the boundary of a form is made of random letters.
+    # Only the type is searched: the boundary of a form, behind it, is made of random letters.
     if "json" in content_type.partition(";")[0].lower() or not isinstance(body, bytes | bytearray | memoryview | str):
         raise InvalidJson('the body is not a JSON object: send {"image": "<base64>", …options}')
     if isinstance(body, str):
@@ -180,7 +190,7 @@ def _from_raw(body: Any, content_type: str) -> bytes:
 
 
 def _from_base64(fields: Mapping[str, Any]) -> bytes:
-    """The image of a JSON: base64, on one line or wrapped, or a data: URI of it."""
+    """Decodes the image of a JSON request: base64, on one line or wrapped, or a data: URI."""
     encoded = fields.get("image")
     if encoded is None:
         raise MissingImage('the JSON has no "image": put the image there in base64')
@@ -203,7 +213,7 @@ def _from_field(row: Mapping[str, Any], name: str) -> bytes:
     if name not in row:
         raise MissingImage('the form has no field "image": put the image file there')
     value = row[name]
-    if isinstance(value, str):  # TorchServe's, of a part that said it was text
+    if isinstance(value, str):  # TorchServe decodes a part that claims to be text
         raise NotAnImage(f'"{name}" is text: send the image file there, without a text Content-Type')
     return _bytes(name, value)
 
@@ -216,7 +226,10 @@ def _text(name: str, value: Any) -> str:
 
 
 def _bytes(name: str, value: Any) -> bytes:
-    """A part's bytes. One that says it is JSON comes as its value, and `bytes` of a number is as many zeros."""
+    """Returns the bytes of a form's field.
+
+    TorchServe parses a field that claims to be JSON. It must be refused: `bytes` of a number is that many zeros.
+    """
     if not isinstance(value, bytes | bytearray | memoryview):
         raise InvalidOption(f"{shown(name)}: the field says it is JSON: send it without a Content-Type")
     return bytes(value)
@@ -231,7 +244,7 @@ def _image_id(given: Any, request_id: str) -> str:
 
 
 def _digest(given: Any) -> str:
-    """The digest that a request names; empty where it names none."""
+    """Returns the image digest that a request names; empty if it names none."""
     if given is None:
         return ""
     if not isinstance(given, str) or not DIGEST.fullmatch(given):

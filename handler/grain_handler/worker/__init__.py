@@ -1,1 +1,1 @@
-"""The TorchServe worker: model config, device, logs, metrics, faults."""
+"""The TorchServe worker: model config, device, logs, metrics, isolation of faults."""

@@ -1,4 +1,4 @@
-"""The device of a worker: chosen, and said where it is not the one that was wanted."""
+"""The device of a worker: its choice, with a warning if it is not the one that was wanted."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from grain_handler.errors import DeviceError
 logger = logging.getLogger(__name__)
 
 REQUIRE_GPU = "GRAINSERVE_REQUIRE_GPU"
-"""Environment variable; set, and not to 0: a worker without a GPU does not start, as ViT-H would take half a minute an
-image."""
+"""Environment variable. If it is set, and not to 0, a worker without a GPU does not start: on a CPU, ViT-H would take
+half a minute for each image."""
 
 
 def choose(gpu: object, kind: str = "") -> torch.device:
-    """The GPU that TorchServe gave this worker, if torch can use it; else the CPU, where that is allowed.
+    """Chooses the GPU that TorchServe gave this worker, if torch can use it; else the CPU, if that is allowed.
 
     Args:
-        gpu: Its number; None where TorchServe gave none.
+        gpu: number of the GPU; None if TorchServe gave none.
         kind: `deviceType` of the model config: `gpu`, `cpu`, or empty for whatever there is.
 
     Raises:
-        DeviceError: If there must be a GPU and there is none.
+        DeviceError: `GRAINSERVE_REQUIRE_GPU` is set and the worker would run on the CPU.
     """
     available = torch.cuda.is_available()
     if gpu is not None and available:

@@ -1,4 +1,7 @@
-"""Keeps a fault to its item of a batch: that one gets an error, the others their answers. A broken device ends all."""
+"""Keeps a fault to one item of a batch: that item gets an error, the others get their answers.
+
+Only a broken device ends the whole worker.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ Made = TypeVar("Made")
 
 
 def attempt(item: Taken | RequestError, step: Callable[[Taken], Made], image_id: str) -> Made | RequestError:
-    """Runs a step on one item, so that what goes wrong with it does not touch the rest of the batch.
+    """Runs a step on one item, so that a fault in it does not touch the rest of the batch.
 
     A broken CUDA context ends the worker: nothing on this process's device will work again, and TorchServe
     starts a new worker only when this one is gone.
 
     Args:
-        item: What the step takes; an error stays what it is.
-        step: The step.
-        image_id: Names the item in the log.
+        item: input of the step; if it is an error, it is returned and the step is not run.
+        step: function to run.
+        image_id: name of the item in the log.
 
     Returns:
-        What the step made, or what went wrong.
+        The step's result, or an error.
 
     Raises:
-        SystemExit: If the device is broken.
+        SystemExit: the device is broken.
     """
     if isinstance(item, RequestError):
         return item
@@ -52,7 +55,7 @@ def attempt(item: Taken | RequestError, step: Callable[[Taken], Made], image_id:
 
 
 def _device_broken() -> bool:
-    """Whether the device fails even at an empty task.
+    """Tells whether the device fails even at an empty task.
 
     CUDA's libraries (cuBLAS, cuDNN) report a broken context as a plain RuntimeError.
     """

@@ -1,7 +1,7 @@
-"""What a worker logs about one image: a line of JSON that starts with `{"event":`.
+"""A worker's log lines about one image: JSON that starts with `{"event":`.
 
-TorchServe takes a worker's output line by line and gives it a head of its own; config/log4j2.xml puts these lines into
-its JSON as they are. As they hold what users sent, nothing but JSON of ours may write them.
+TorchServe reads a worker's output line by line and puts a prefix before each line; config/log4j2.xml copies these lines
+into its own JSON as they are. They hold what users sent, so they are written by a JSON writer only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ logger = logging.getLogger(__name__)
 
 
 def answered(image_id: str, status: int, found: Segmentation | RequestError, trace: str | None = None) -> None:
-    """One line for each image that has got its answer, with the trace that its sender follows it by."""
+    """Logs one line for an image that has its answer.
+
+    Args:
+        image_id: image id.
+        status: HTTP status of the answer.
+        found: result or error that the answer was made from.
+        trace: trace id that the sender gave.
+    """
     if isinstance(found, RequestError):
         outcome: dict[str, Any] = {"code": found.code}
     else:
@@ -29,7 +36,7 @@ def answered(image_id: str, status: int, found: Segmentation | RequestError, tra
 
 
 def fault(image_id: str, message: str) -> None:
-    """A fault of ours, with the traceback of the exception that is being handled."""
+    """Logs a fault of ours, with the traceback of the exception that is being handled."""
     logger.error(_line("fault", image_id, {"message": message, "traceback": traceback.format_exc()}))
 
 

@@ -1,7 +1,7 @@
-"""What a worker tells Prometheus, through TorchServe: one line a value on its output, added up by the frontend.
+"""A worker's metrics for Prometheus: one line of output for each value; TorchServe's frontend adds the values up.
 
-config/metrics.yaml declares the same names; one that is not declared there is dropped. A line takes some
-40 µs, up to 0.2 ms where others want the core as well; an image has five, and a batch two, four on a GPU.
+config/metrics.yaml declares the same names; TorchServe drops a name that is not declared there. A line takes some
+40 µs, up to 0.2 ms if others want the core as well. An image has five lines, a batch two, or four on a GPU.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from grain_handler.worker.model_config import ModelConfig
 P = ParamSpec("P")
 T = TypeVar("T")
 SERVED = ("model", "version")
-"""The labels that all have."""
+"""Labels of all metrics but those of the GPU."""
 
 Stage = Literal["download", "decode", "encode", "masks", "measure", "write"]
-"""In their order. `encode` is of a batch, `download` of a worker's start, the others are of an image."""
+"""Stages in their order. `download` is timed once, at a worker's start, `encode` for each batch, the others for each
+image."""
 
 
 class Metrics:
-    """The figures of one worker.
+    """The metrics of one worker.
 
     Args:
-        config: whose name and version are on every line.
+        config: model config of the worker; its name and version label the metrics.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,15 +46,24 @@ class Metrics:
         self._checkpoints = CachingMetric("grainserve_checkpoints_total", "count", [*SERVED, "source"], counter)
         self._embeddings = CachingMetric("grainserve_embeddings_total", "count", [*SERVED, "source"], counter)
         self._redis = CachingMetric("grainserve_redis_total", "count", [*SERVED, "outcome"], counter)
-        # Of the whole device: several workers share it, and each would write over the others' figures.
+        # For the whole device: several workers share it, and each would overwrite the others' figures.
         self._gpu_used = CachingMetric("grainserve_gpu_memory_used_bytes", "bytes", ["gpu"], gauge)
         self._gpu_total = CachingMetric("grainserve_gpu_memory_total_bytes", "bytes", ["gpu"], gauge)
 
     def timed(self, stage: Stage, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs a step of the pipeline and notes how long it took, unless it came to an error.
+        """Runs a step of the pipeline and records how long it took, unless it ends in an error.
 
-        What `encode` starts on a GPU is waited for: it would count as the next stage's. This costs the time to launch
-        the first prompts, which could have been launched meanwhile.
+        After `encode` on a GPU it waits until the device is done: the work would count for the next stage otherwise.
+        The wait costs the time to launch the first prompts, which could have been launched meanwhile.
+
+        Args:
+            stage: stage that the step belongs to.
+            step: function to run.
+            *args: positional arguments of the step.
+            **kwargs: keyword arguments of the step.
+
+        Returns:
+            The step's result.
         """
         began = time.perf_counter()
         made = step(*args, **kwargs)
@@ -64,31 +74,31 @@ class Metrics:
         return made
 
     def fetched(self, checkpoint: Checkpoint) -> None:
-        """A worker has its checkpoint: from the bucket, from this machine's cache, or from a file that was named."""
+        """Counts a checkpoint by its source: the bucket, this machine's cache, or a file that was named."""
         self._checkpoints.add_or_update(1, [*self._served, checkpoint.source])
 
     def batch(self, images: int) -> None:
-        """A batch has come."""
+        """Records the number of images in a batch."""
         self._batch.add_or_update(images, self._served)
 
     def embedded(self, source: str, images: int) -> None:
-        """Embeddings were computed, or were kept in the process or in Redis."""
+        """Records the number of embeddings from a source: `computed`, `process` or `redis`."""
         self._embeddings.add_or_update(images, [*self._served, source])
 
     def redis(self, outcome: str) -> None:
-        """What came of a look or a write; see `embeddings.shared`."""
+        """Records the outcome of a look or a write in Redis (see `embeddings.shared`)."""
         self._redis.add_or_update(1, [*self._served, outcome])
 
     def answered(self, grains: int) -> None:
-        """An image has its answer. The histogram is in thousands: TorchServe's buckets end at 10."""
+        """Records the number of grains in an image's answer, in thousands: TorchServe's histogram buckets end at 10."""
         self._thousands.add_or_update(grains / 1000, self._served)
 
     def refused(self, error: RequestError) -> None:
-        """A request is answered with an error."""
+        """Counts a request that is answered with an error."""
         self._errors.add_or_update(1, [*self._served, error.code])
 
     def memory(self) -> None:
-        """How full the GPU is; nothing on a CPU."""
+        """Records how full the GPU is; does nothing on a CPU."""
         if self._device.type == "cuda":
             free, total = torch.cuda.mem_get_info(self._device)
             gpu = [str(self._device.index or 0)]
@@ -97,5 +107,5 @@ class Metrics:
 
 
 def _number(seconds: float) -> float:
-    """Microseconds are enough."""
+    """Rounds to microseconds, which are enough."""
     return round(seconds, 6)

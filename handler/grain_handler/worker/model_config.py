@@ -1,4 +1,4 @@
-"""What a worker is told: its model config, its device, its version."""
+"""The settings of a worker: its model config, its device, its version."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from grain_handler.sam.precision import resolve
 from grain_handler.worker.device import choose
 
 SECTION = "grainserve"
-"""The key of the `.mar`'s YAML that holds our part; TorchServe reads the rest."""
+"""Key of our section in the `.mar`'s YAML; TorchServe reads the rest."""
 
 
 class ModelConfig(BaseModel):
     """One model version, as served.
 
+    In a URI or path, the model config may write `${NAME}` for the environment variable NAME.
+
     Attributes:
-        model: Name in the registry of SAM modules.
-        checkpoint: `gs://` URI or path of the checkpoint; `${NAME}` stands for an environment variable.
-        defaults: Options that replace stock SAM's for this model.
-        precision: What the model computes in, and what it does: see `precision`. Never `auto` once read.
-        encoder_package: `gs://` URI or path of the image encoder compiled ahead of time (see `compiled`), with
-            `${NAME}` as above; None runs the encoder as it is.
-        classifier: `gs://` URI or path of a classifier of grains (see `classify`), with `${NAME}` as above; None gives
-            every grain the request's label.
-        seeds: `gs://` URI or path of a seed head (see `seed_head`), with `${NAME}` as above, for a model that
-            predicts no seeds itself; None refuses it `points: seeds`.
-        memory_mib: Memory that intermediate results of one image may take, MiB; None takes the device's default.
-        embedding_cache_mib: Images with their embeddings that a worker keeps, MiB; 0 keeps none.
-        redis: URL of the Redis in which workers share embeddings, of the environment variable GRAINSERVE_REDIS; None:
-            they do not. Nothing is shared where nothing is kept.
-        max_answer_bytes: Longest answer sent, bytes. Under TorchServe's `max_response_size`, since an answer
-            over that kills the worker.
+        model: name in the registry of SAM modules.
+        checkpoint: `gs://` URI or path of the checkpoint.
+        defaults: options that replace stock SAM's for this model.
+        precision: numbers that the model computes with (see `sam.precision`); never `auto` once read.
+        encoder_package: `gs://` URI or path of the image encoder compiled ahead of time (see `sam.compiled`); None runs
+            the encoder as it is.
+        classifier: `gs://` URI or path of a classifier of grains (see `grains.classify`); None gives every grain the
+            request's label.
+        seeds: `gs://` URI or path of a seed head (see `sam.seed_head`), for a model that predicts no seeds itself.
+            Without it, such a model refuses `points: seeds`.
+        memory_mib: memory that intermediate results of one image may take, MiB; None takes the device's default.
+        embedding_cache_mib: memory that kept images and their embeddings may take in a worker, MiB; 0 keeps none.
+        redis: URL of the Redis in which workers share kept embeddings, from the environment variable GRAINSERVE_REDIS;
+            None shares none. Nothing is shared where nothing is kept.
+        max_answer_bytes: longest answer sent, bytes; less than TorchServe's `max_response_size`, since a longer answer
+            kills the worker.
         name: TorchServe model name.
         version: TorchServe model version.
-        device: Where the model runs.
-        cache: Folder that keeps verified copies of checkpoints.
+        device: device that the model runs on.
+        cache: folder that keeps verified copies of checkpoints.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -66,8 +68,8 @@ class ModelConfig(BaseModel):
         """Reads the config of this worker from TorchServe's context.
 
         Raises:
-            ValueError: If the YAML lacks our section or an environment variable it names is not set.
-            DeviceError: If there must be a GPU and there is none.
+            ValueError: the YAML lacks our section, or names an environment variable that is not set.
+            DeviceError: a GPU is required and the worker would run on the CPU.
         """
         told = context.model_yaml_config or {}
         section = told.get(SECTION)
@@ -92,7 +94,7 @@ def expand(text: str) -> str:
     """Replaces `${NAME}` by the environment variable NAME.
 
     Raises:
-        ValueError: If a variable is not set; the message names it.
+        ValueError: a variable is not set or empty; the message names it.
     """
 
     def value(match: re.Match[str]) -> str:

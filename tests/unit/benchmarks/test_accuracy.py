@@ -1,4 +1,4 @@
-"""The accuracy benchmark as it is typed; what it measures is in test_scored."""
+"""The accuracy benchmark's command line; test_scored tests its figures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_results_say_how_they_were_made(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def found_nothing(monkeypatch: pytest.MonkeyPatch, folder: Path, out: Path, *more: str) -> int:
-    """The benchmark on made images, with a model and a watershed that take no time."""
+    """Runs the benchmark on made images, with a model and a watershed that take no time."""
     monkeypatch.setattr(Served, "finder", lambda _: lambda image: np.zeros(image.shape[:2], np.int32))
     monkeypatch.setattr(accuracy, "tuned_watershed", lambda _: (Recipe("distance", 1.0, 0.15, 9, True), 0.5))
     images = folder / "rock"

@@ -1,4 +1,4 @@
-"""The benchmark of distillation: what the student sees, and the means."""
+"""The benchmark of distillation: the student's images, and the means."""
 
 from __future__ import annotations
 

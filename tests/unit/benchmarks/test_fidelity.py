@@ -33,7 +33,7 @@ def test_partners_are_compared_by_pixels_and_scores() -> None:
 
 
 def test_a_mask_has_one_partner() -> None:
-    """A near-copy of a mask is left over, although it would fit."""
+    """A near-copy of a mask stays without a partner, although it would fit."""
     first = [box(0, 0, 10, 10)]
     second = [box(0, 0, 10, 9), box(0, 0, 10, 10)]
     found = agreement(first, second)
@@ -48,7 +48,7 @@ def test_masks_that_hardly_overlap_are_lost_and_new() -> None:
 
 
 def test_a_poor_pair_takes_no_partner_away() -> None:
-    """Two pairs of IoU 0.45 sum up to more than one of 0.82, but they would not count."""
+    """Two pairs of IoU 0.45 sum up to more than one pair of 0.82, but they do not count."""
     first = [box(0, 0, 100, 1), box(90, 0, 45, 1)]
     second = [box(0, 0, 45, 1), box(10, 0, 100, 1)]
     assert agreement(first[:1], second[:1]).unmatched == (1, 1)
@@ -71,7 +71,7 @@ def test_nothing_to_compare(first: list[Mask], second: list[Mask]) -> None:
 
 
 def test_the_short_cut_misses_no_pair_that_counts() -> None:
-    """Against the IoU of whole frames, on masks of many sizes and holes."""
+    """Compares with the IoU of whole frames, on masks of many sizes and with holes."""
     rng = np.random.default_rng(3)
     frames = []
     for _ in range(30):

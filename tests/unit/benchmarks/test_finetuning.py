@@ -1,4 +1,4 @@
-"""The cross-validation of fine-tuning: who learns from what, and whose figures are compared."""
+"""The cross-validation of fine-tuning: the photographs of each fold, and the figures that are compared."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_mean_is_over_images_not_folds() -> None:
 
 
 def test_seven_are_learnt_from_and_two_tell_when_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a fold that was done with other settings is not reported."""
+    """A fold with other settings is not reported."""
     for name, value in {"SIDES": (256,), "VALIDATION_BATCHES": 1, "CROPS": 1}.items():
         monkeypatch.setattr(finetune, name, value)
     given, _ = fold_of(TWELVE, 0)

@@ -1,4 +1,4 @@
-"""benchmarks.gpu on the CPU, with no package but what a bare GPU machine has."""
+"""benchmarks.gpu on the CPU, with only the packages of a bare GPU machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=True)
 
 
 def with_dependencies(*names: str) -> set[str]:
-    """Distributions and all that they need, extras left out."""
+    """Returns distributions and all their dependencies, without extras."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -58,7 +58,7 @@ def with_dependencies(*names: str) -> set[str]:
 
 
 def missing_on_a_bare_machine() -> set[str]:
-    """Top-level modules of all other distributions that are installed here."""
+    """Returns the top-level modules of all other installed distributions."""
     bare = with_dependencies("torch", "torchvision", "segment-anything") | {"grainserve-handler"}  # of the checkout
     return {
         module
@@ -72,13 +72,15 @@ def test_it_runs_where_nothing_but_torch_and_segment_anything_is_installed(tmp_p
     missing = missing_on_a_bare_machine()
     assert missing >= {"pydantic", "scipy", "skimage", "google", "ts", "yaml"}
     out = tmp_path / "gpu.json"
-    options = ["--device", "cpu", "--model", "small", "--points", "3", "--repeats", "1", "--out", str(out)]
+    options = ["--device", "cpu", "--model", "small", "--points", "3", "--grains", "12", "--repeats", "1"]
     command = [
         sys.executable,
         "-c",
         BARE,
         ",".join(missing),
         *options,
+        "--out",
+        str(out),
         "--without",
         "compiled encoder",
         "--minutes",

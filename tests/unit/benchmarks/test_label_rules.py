@@ -1,4 +1,4 @@
-"""Other rules of the label map: each changes one number, for as long as it is tried."""
+"""Other rules of the label map: each changes one number while it is tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench with systems that do nothing but note that they were asked."""
+"""The bench with systems that only record their calls."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_system_without_marks_is_all_other() -> None:
 
 
 def test_what_was_measured_can_be_shown(journal: list[str], tmp_path: Path) -> None:
-    """Also without memory, and with a rival that was left out."""
+    """This also holds without memory figures, and with a rival that was left out."""
     rivals = ("transformers", "segment-anything-fast")
     cases = run(scenario(adaptive=True, rivals=rivals, groups=("headline", "points")), tmp_path, slow_s=60)
     chart.draw(cases, tmp_path / "automask.png", "a caption")

@@ -1,4 +1,4 @@
-"""The page quotes what was measured."""
+"""docs/measurement.md quotes the measured figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_page_has_the_table_of_the_times() -> None:
     results = json.loads(measuring.RESULTS.read_text())
     assert measuring.table(results["scenes"]) in measuring.PAGE.read_text()
     for scene in results["scenes"].values():
-        # What the times are worth: both measured the same.
+        # The times are comparable only if both measured the same.
         assert scene["largest_relative_difference"] < 1e-9
         assert scene["median"]["all"]["processor_ms"] < measuring.BUDGET_MS
 

@@ -1,4 +1,4 @@
-"""The index that answers listings in the benchmark of long queues: it lists as GCS does, and counts."""
+"""The index that answers listings in the benchmark of long queues lists as GCS does, and counts."""
 
 from __future__ import annotations
 

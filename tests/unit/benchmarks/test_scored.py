@@ -23,7 +23,7 @@ SIDE = 160
 
 @pytest.fixture
 def discs() -> Known:
-    """Nine bright discs of radius 14 on dark ground."""
+    """Draws nine bright discs of radius 14 on dark ground."""
     labels = np.zeros((SIDE, SIDE), np.int32)
     for number in range(9):
         labels[disk((30 + 48 * (number // 3), 30 + 48 * (number % 3)), 14)] = number + 1
@@ -84,7 +84,7 @@ def test_errors_of_either_sign_do_not_make_up_for_each_other(discs: Known) -> No
 
 @pytest.mark.parametrize(("side", "scale"), [(1024, 1), (512, 2), (256, 4)])
 def test_recall_is_told_by_the_size_that_the_model_sees(side: int, scale: int) -> None:
-    """Squares of 8, 20, 40 and 100 px of the 1024-px frame, two each; of each size one is found."""
+    """There are two squares each of 8, 20, 40 and 100 px of the 1024-px frame; one of each size is found."""
     true, found = (np.zeros((side, side * 3 // 4), np.int32) for _ in range(2))
     number = 0
     for down, size in ((0, 8), (100, 20), (200, 40), (300, 100)):

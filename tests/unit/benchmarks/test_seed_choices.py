@@ -1,4 +1,4 @@
-"""Other ways of asking at seeds: each changes one thing, for as long as it is tried."""
+"""Other settings of seeds: each changes one thing while it is tried."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from training.synthetic import synthesize
 
 
 def small() -> list[Known]:
-    made = synthesize(np.random.default_rng(5), "loose", 200, 200, grain_px=9)
-    return [Known("loose 0", group, "loose", made.image, made.labels) for group in ("real", "synthetic")]
+    """Grains that are better seen enlarged, which are many; and a few that are not."""
+    images = []
+    for group, grain_px in (("real", 9), ("synthetic", 40)):
+        made = synthesize(np.random.default_rng(5), "loose", 200, 200, grain_px=grain_px)
+        images.append(Known("loose 0", group, "loose", made.image, made.labels))
+    return images
 
 
 def test_each_choice_changes_one_thing_and_leaves_nothing_behind(

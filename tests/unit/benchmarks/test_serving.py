@@ -1,4 +1,4 @@
-"""The serving benchmark's own work: clients, their numbers, and the example's answer."""
+"""The serving benchmark's own parts: clients, their figures, and the example's answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_line_half_written_is_left_for_later() -> None:
 
 
 class Service(ThreadingHTTPServer):
-    """Answers 503 to every third request; remembers what it was asked, and by how many at once."""
+    """A server that answers 503 to every third request; it records requests and how many came at once."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Reply)
@@ -85,7 +85,7 @@ class Reply(BaseHTTPRequestHandler):
         self.wfile.write(b"done")
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Quiet."""
+        """Logs nothing."""
 
 
 @pytest.fixture

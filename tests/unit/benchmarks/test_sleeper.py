@@ -1,4 +1,4 @@
-"""What stands in for a model answers as one does: dispatchers store nothing else."""
+"""The sleeper answers like a model: dispatchers store nothing else."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from grain_handler.sam.models import build_sam_tiny
 
 @pytest.fixture
 def clock() -> StageClock:
-    """Every look at the time finds it a second later."""
+    """A clock that is a second later at every call."""
     ticks: Iterator[int] = iter(range(1000))
     return StageClock(torch.device("cpu"), now=lambda: float(next(ticks)))
 
@@ -40,7 +40,7 @@ def test_marks_are_heard_and_others_left_to_the_profiler(clock: StageClock) -> N
     with watch_marks(clock), clock.run(), record_function("grainserve::nms"), record_function("another's"):
         pass
     assert clock.seconds == {"other": 2, "nms": 1}
-    with record_function("grainserve::nms"):  # nobody listens any more
+    with record_function("grainserve::nms"):  # the clock listens no longer
         pass
     assert clock.seconds["nms"] == 1
 

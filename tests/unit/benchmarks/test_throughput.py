@@ -1,4 +1,4 @@
-"""What the measurement of throughput reads from dispatchers' logs."""
+"""The times that the measurement of throughput reads from dispatchers' logs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ for name, value in model.state_dict().items():
 
 @pytest.mark.timeout(120)
 def test_every_tensor_of_vit_b_finds_its_place() -> None:
-    """Names and shapes; in a process of its own, as transformers patches and warns on import."""
+    """Compares names and shapes in a separate process, since transformers patches and warns on import."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PRINT_LAYOUT],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},

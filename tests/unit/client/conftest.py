@@ -28,7 +28,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture
 def gcs(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> storage.Client:
-    """The emulator, as the environment gives it to all code under test."""
+    """The emulator, set in the environment for all code under test."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
     return emulator.client()
 
@@ -45,7 +45,7 @@ def bucket_name(gcs: storage.Client, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def bucket(request: pytest.FixtureRequest) -> Bucket:
-    """A fresh bucket: in memory, but at the emulator for a test that reaches for the emulator in another way, too."""
+    """A fresh bucket: in memory, or at the emulator for tests that also use the emulator directly."""
     if "gcs" in request.fixturenames:
         return Bucket(request.getfixturevalue("bucket_name"))
     return MemoryBucket()
@@ -58,7 +58,7 @@ def store(bucket: Bucket) -> JobStore:
 
 @pytest.fixture
 def proxy(emulator: Emulator, bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Stands between the emulator and what asks for it from here on."""
+    """A proxy in front of the emulator for all later requests."""
     with Proxy(emulator.url) as between:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", between.url)
         yield between
@@ -66,7 +66,7 @@ def proxy(emulator: Emulator, bucket_name: str, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def names(gcs: storage.Client, bucket_name: str) -> Callable[[], set[str]]:
-    """The names of all objects in the bucket, now."""
+    """Returns the present names of all objects in the bucket."""
     return lambda: {blob.name for blob in gcs.list_blobs(bucket_name)}
 
 
@@ -80,7 +80,7 @@ def torchserve(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTorchServe]:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """An image that fits `make_result`'s frame."""
+    """An image of the size of `make_result`'s frame."""
 
     path = tmp_path / "sand.png"
     make_image().save(path)

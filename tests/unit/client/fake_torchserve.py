@@ -1,4 +1,4 @@
-"""An imitation of TorchServe 0.12's HTTP, with its bodies word for word; answers come from a script."""
+"""An imitation of TorchServe 0.12's HTTP API with its exact bodies; answers come from a script."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class FakeTorchServe:
     """Inference and management on one port of loopback.
 
     Attributes:
-        script: answers to give in turn; when it is empty, a result.
+        script: answers to give in turn; an empty script gives results.
         requests: (path, JSON) of each prediction, in order.
         traces: the traceparent header of each prediction, in order.
         management: answers of the management API by path.
-        looks: how often the management API was asked.
+        looks: number of requests to the management API.
         before_answer: called in the server's thread before each prediction's answer.
     """
 
@@ -89,7 +89,7 @@ class FakeTorchServe:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def workers(self, ready: int, waiting: int = 0) -> None:
-        """What management says: one model, so many of its workers ready, so many requests in its queue."""
+        """Makes management's answer: one model with numbers of ready workers and of requests in its queue."""
         entry = {
             "modelName": "sam_tiny",
             "modelVersion": "1.0",

@@ -1,4 +1,4 @@
-"""Results that follow the wire contract, made from discs whose measurements are known."""
+"""Results by the wire contract, made from discs with known measurements."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image
 from pycocotools import mask as coco
 
 HEIGHT, WIDTH = 60, 80
-# x, y, radius of each disc; the last is cut by the frame.
+# x, y, radius of each disc; the frame cuts the last one.
 DISCS = ((20, 15, 8.0), (50, 30, 12.0), (15, 45, 10.0), (79, 55, 9.0))
 
 
 def disc_masks() -> list[NDArray[np.bool_]]:
-    """n arrays, H × W, bool."""
+    """Makes n masks, H × W, bool."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     return [(columns - x) ** 2 + (rows - y) ** 2 <= radius**2 for x, y, radius in DISCS]
 
@@ -87,7 +87,7 @@ def make_properties(mask: NDArray[np.bool_], um_per_px: float | None = None) -> 
     }
     if um_per_px is not None:
         properties |= {f"{name}_um": properties[name] * um_per_px for name in lengths}
-        properties["centroid_um"] = {axis: value * um_per_px for axis, value in properties["centroid"].items()}
+        properties["centroid_um"] = {axis: (at + 0.5) * um_per_px for axis, at in properties["centroid"].items()}
         properties |= {f"{name}_um2": properties[name] * um_per_px**2 for name in ("area", "holeArea")}
     return properties
 

@@ -1,4 +1,4 @@
-"""A bucket in memory, for tests of what is stored rather than of storage; a test holds it to the emulator."""
+"""A bucket in memory, for tests of stored objects rather than of storage; a test compares it with the emulator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Object:
 
 
 class _OwnClock(ServerClock):
-    """This machine's clock: nothing lies between."""
+    """A storage clock that is this machine's clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -79,7 +79,7 @@ class MemoryBucket(Bucket):
         return sorted({rest.partition("/")[0] for rest in after if "/" in rest})
 
     def check_room(self) -> None:
-        """There is always room."""
+        """Does nothing, since there is always room."""
 
     def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
         with self._lock:

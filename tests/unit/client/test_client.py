@@ -102,7 +102,7 @@ def test_submit_returns_before_the_work_is_done(
 def test_orphans_of_a_closed_client_are_found_by_listing(client: Client, picture: Path) -> None:
     with Client(dispatch=False) as idle:
         orphan = idle.submit(picture)
-        client.analyze(picture, timeout=60)  # starts the dispatcher; nobody hands the orphan in
+        client.analyze(picture, timeout=60)  # starts the dispatcher; nobody submits the orphan to it
         assert idle.wait(orphan, timeout=60).image_id == orphan
 
 
@@ -216,7 +216,7 @@ def test_unreachable_torchserve_fails_analyze_at_once_and_shows_in_wait(bucket_n
         with pytest.raises(KeyboardInterrupt):
             client.wait(image_id, timeout=60, progress=progress)
         assert isinstance(seen[-1], TorchServeUnreachable)
-    assert client.store.job(image_id).state is State.QUEUED  # released on close, its attempt given back
+    assert client.store.job(image_id).state is State.QUEUED  # released on close, without using up its attempt
     assert client.store.job(image_id).attempts == 0
 
 
@@ -277,11 +277,11 @@ def test_async_client_has_the_same_verbs(bucket_name: str, torchserve: FakeTorch
 
 
 STEPS = {"looks", "finishing", "submit_checked", "too_late"}
-"""What the verbs are made of, for clients of other kinds."""
+"""Names that the verbs are built on, for other kinds of clients."""
 
 
 def verbs(kind: type) -> dict[str, set[str]]:
-    """A client's public names → the parameters that are named."""
+    """Returns a client's public names → their named parameters."""
     members = {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_")}
     return {
         name: set(inspect.signature(member).parameters) if callable(member) else set()

@@ -202,7 +202,7 @@ def test_error_objects() -> None:
 
 
 def test_ten_thousand_faults_are_no_ten_thousand_errors() -> None:
-    """Each would take some KiB, and the answer that has them in the place of grains two bytes for each."""
+    """Each error would take some KiB, while the answer takes only two bytes for each fault."""
     result = make_result()
     result["segmentedObjects"] = [1] * 10_000
     tracemalloc.start()

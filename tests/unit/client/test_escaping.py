@@ -1,4 +1,4 @@
-"""What foreign words may not do to a log or a terminal."""
+"""Foreign text cannot forge a log or control a terminal."""
 
 from __future__ import annotations
 

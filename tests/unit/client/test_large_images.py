@@ -1,4 +1,4 @@
-"""Large images through a real client, an emulated GCS and an imitation of TorchServe that finds bright grains."""
+"""Large images with a real client, an emulated GCS and an imitation of TorchServe that finds bright grains."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DARK, BRIGHT = 40, 200
 
 @pytest.fixture(scope="module")
 def truth() -> Truth:
-    """Grains that do not touch, so that brightness tells them apart."""
+    """Makes grains that do not touch, so that brightness separates them."""
     labels = packing(WIDTH, seed=5, largest=90).labels[:HEIGHT]
     inside = (labels > 0) & (ndimage.minimum_filter(labels, 3) == ndimage.maximum_filter(labels, 3))
     return Truth(ndimage.label(inside)[0])
@@ -49,7 +49,7 @@ def truth() -> Truth:
 @pytest.fixture
 def pixels(truth: Truth) -> np.ndarray[Any, np.dtype[np.uint8]]:
     grey = np.where(truth.labels > 0, BRIGHT, DARK).astype(np.uint8)
-    grey[:, ::7] += 5  # so that no two tiles are the same
+    grey[:, ::7] += 5  # so that all tiles differ
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -62,7 +62,7 @@ def mosaic(pixels: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def segmenter(torchserve: FakeTorchServe) -> FakeTorchServe:
-    """TorchServe, whose model finds every bright grain."""
+    """An imitation of TorchServe whose model finds every bright grain."""
     torchserve.result = find_bright  # type: ignore[method-assign]
     return torchserve
 
@@ -101,7 +101,7 @@ def test_a_large_image_gives_every_grain_once_in_its_own_coordinates(
         assert (box["x"], box["y"]) == (window.x, window.y)
         assert (box["height"], box["width"]) == window.patch.shape
         assert (centroid["x"], centroid["y"]) == pytest.approx((window.x + columns.mean(), window.y + rows.mean()))
-        assert grain.properties["centroid_um"] == pytest.approx({axis: 2 * at for axis, at in centroid.items()})
+        assert grain.properties["centroid_um"] == pytest.approx({axis: 2 * at + 1 for axis, at in centroid.items()})
         assert grain.area == window.area == grain.properties["area_um2"] / 4
         ends = (window.x + box["width"], window.y + box["height"])
         assert grain.touches_edge == (0 in (window.x, window.y) or ends[0] == WIDTH or ends[1] == HEIGHT)
@@ -248,7 +248,7 @@ def test_a_checkpoint_replaced_meanwhile_is_told_and_the_next_run_mends_it(
 def test_tiles_that_are_alike_are_forgotten_once_and_the_others_too(
     client: Client, segmenter: FakeTorchServe, store: JobStore
 ) -> None:
-    """Blank margins: two tiles of four share an image id."""
+    """With blank margins, two of four tiles share an image id."""
     wide = np.full((64, 3 * 1024, 3), DARK, np.uint8)
     wide[20:40, -900:-400:60] = BRIGHT  # in the last two tiles of four
     wide[:, -700:] += 1

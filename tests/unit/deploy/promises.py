@@ -1,6 +1,6 @@
-"""What every rendered set of objects promises; each check says in words what breaks its promise.
+"""Promises of every rendered set of objects; each check describes what breaks its promise.
 
-A check takes the objects and yields what is wrong, so that a test can break an object and see that it is said.
+A check takes the objects and yields what is wrong, so a test can break an object and see that the check notices.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ Object = dict[str, Any]
 Check = Callable[[list[Object]], Iterator[str]]
 
 MANAGEMENT = {8081, 7070, 7071}
-"""Ports of what registers code, and of gRPC, which nothing uses."""
+"""Ports of management, which registers code, and of gRPC, which nothing uses."""
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 DNS = {"169.254.169.254/32", "169.254.20.10/32"}
-"""Of Cloud DNS for GKE, and of NodeLocal DNSCache."""
+"""Addresses of Cloud DNS for GKE, and of NodeLocal DNSCache."""
 BY_HAND = {"gateway-keys"}
-"""Secrets that docs/kubernetes.md says how to make."""
+"""Secrets that people make as docs/kubernetes.md says."""
 
 
 def kind(objects: list[Object], *kinds: str) -> list[Object]:
-    """Objects of these kinds."""
+    """Returns the objects of these kinds."""
     return [each for each in objects if each["kind"] in kinds]
 
 
 def name(of: Object) -> str:
-    """Kind and name."""
+    """Returns kind and name."""
     return f"{of['kind']}/{of['metadata']['name']}"
 
 
 def pod(of: Object) -> Object:
-    """A workload's pod."""
+    """Returns a workload's pod."""
     spec: Object = of["spec"]["template"]["spec"]
     return spec
 
 
 def containers(of: Object) -> list[Object]:
-    """All containers of a workload: those that run beside each other, and those before them."""
+    """Returns all containers of a workload, including init containers."""
     spec = pod(of)
     return [*spec["containers"], *spec.get("initContainers", [])]
 
 
 def every_container(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """Containers of all workloads, with where they are."""
+    """Yields the containers of all workloads, with their place."""
     for each in kind(objects, *WORKLOADS):
         for container in containers(each):
             yield f"{name(each)} {container['name']}", container
 
 
 def images_are_pinned(objects: list[Object]) -> Iterator[str]:
-    """By a version or a digest."""
+    """Images are pinned by a version or a digest."""
     for where, container in every_container(objects):
         image = container["image"]
         tag = image.rpartition("/")[2].partition(":")[2]
@@ -60,7 +60,7 @@ def images_are_pinned(objects: list[Object]) -> Iterator[str]:
 
 
 def resources_are_bounded(objects: list[Object]) -> Iterator[str]:
-    """What containers take of a node: asked for and limited."""
+    """Containers request and limit their share of a node."""
     for where, container in every_container(objects):
         resources = container.get("resources", {})
         for side in ("requests", "limits"):
@@ -74,7 +74,7 @@ def resources_are_bounded(objects: list[Object]) -> Iterator[str]:
 
 
 def pods_are_locked(objects: list[Object]) -> Iterator[str]:
-    """Not root, nothing of the node's, no token of the cluster."""
+    """Pods do not run as root, and have nothing of the node's and no token of the cluster."""
     for each in kind(objects, *WORKLOADS):
         spec = pod(each)
         security = spec.get("securityContext", {})
@@ -93,7 +93,7 @@ def pods_are_locked(objects: list[Object]) -> Iterator[str]:
 
 
 def containers_are_locked(objects: list[Object]) -> Iterator[str]:
-    """Not root, nothing to gain, nothing to write to but volumes."""
+    """Containers do not run as root, cannot gain privileges, and can write only to volumes."""
     for where, container in every_container(objects):
         security = container.get("securityContext", {})
         if security.get("readOnlyRootFilesystem") is not True:
@@ -107,7 +107,7 @@ def containers_are_locked(objects: list[Object]) -> Iterator[str]:
 
 
 def probes_mean_it(objects: list[Object]) -> Iterator[str]:
-    """Readiness of TorchServe is a READY worker, which /ping does not tell; whatever listens is probed."""
+    """TorchServe is ready with a READY worker, which /ping does not tell; every listening container is probed."""
     for each in kind(objects, "Deployment"):
         for container in pod(each)["containers"]:
             where = f"{name(each)} {container['name']}"
@@ -125,7 +125,7 @@ def probes_mean_it(objects: list[Object]) -> Iterator[str]:
 
 
 def readiness_names_a_model(objects: list[Object]) -> Iterator[str]:
-    """`ready` asks for a worker of the model that the dispatchers ask for; of none, any model's would do."""
+    """`ready` asks for a worker of the dispatchers' model; without a name, any model's worker would do."""
     for where, container in every_container(objects):
         if container.get("readinessProbe", {}).get("exec"):
             variables = {each["name"]: each for each in container.get("env", [])}
@@ -135,7 +135,7 @@ def readiness_names_a_model(objects: list[Object]) -> Iterator[str]:
 
 
 def volumes_fit_the_limits(objects: list[Object]) -> Iterator[str]:
-    """A pod is evicted when its volumes on disk hold more than its containers' limits come to."""
+    """Volumes on disk fit the containers' limits: a pod whose volumes hold more than their sum is evicted."""
     for each in kind(objects, *WORKLOADS):
         drives = [volume["emptyDir"] for volume in pod(each).get("volumes", []) if "emptyDir" in volume]
         held = sum(_bytes(drive["sizeLimit"]) for drive in drives if drive.get("medium") != "Memory")
@@ -149,7 +149,7 @@ def _bytes(quantity: str) -> int:
 
 
 def management_has_no_port(objects: list[Object]) -> Iterator[str]:
-    """No container and no Service offers it, and it listens on loopback."""
+    """No container and no Service has a port for management, and it listens on loopback."""
     for where, container in every_container(objects):
         for port in container.get("ports", []):
             if port["containerPort"] in MANAGEMENT or "hostPort" in port:
@@ -167,7 +167,7 @@ def management_has_no_port(objects: list[Object]) -> Iterator[str]:
 
 
 def management_has_no_way_in(objects: list[Object]) -> Iterator[str]:
-    """No policy leads to it, and none to every port or from everybody."""
+    """No policy opens management, every port, or a port for everybody."""
     for policy in kind(objects, "NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             if not rule.get("ports") or not rule.get("from"):
@@ -179,7 +179,7 @@ def management_has_no_way_in(objects: list[Object]) -> Iterator[str]:
 
 
 def everything_is_denied_but(objects: list[Object]) -> Iterator[str]:
-    """A policy without rules for every pod, and each pod that listens has one that says to whom."""
+    """One policy without rules selects every pod, and each pod that listens has a policy that names its clients."""
     denied = [
         policy
         for policy in kind(objects, "NetworkPolicy")
@@ -211,7 +211,7 @@ def _opened(policy: Object) -> list[int]:
 
 
 def evictions_are_bounded(objects: list[Object]) -> Iterator[str]:
-    """A budget that lets a node be emptied, and that is the right pods'."""
+    """Disruption budgets select the right pods and let a node be drained."""
     for each in kind(objects, "Deployment"):
         labels = each["spec"]["template"]["metadata"]["labels"]
         budgets = [
@@ -227,7 +227,7 @@ def evictions_are_bounded(objects: list[Object]) -> Iterator[str]:
 
 
 def ends_are_clean(objects: list[Object]) -> Iterator[str]:
-    """TorchServe drains before it ends, and whoever takes requests goes on until nobody sends any."""
+    """TorchServe drains before it ends, and servers go on until nobody sends requests."""
     for each in kind(objects, "Deployment"):
         spec = pod(each)
         grace = spec.get("terminationGracePeriodSeconds", 30)
@@ -252,7 +252,7 @@ def ends_are_clean(objects: list[Object]) -> Iterator[str]:
 
 
 def deployments_select_themselves(objects: list[Object]) -> Iterator[str]:
-    """Their pods, the pods they keep away from and those they are spread among."""
+    """Deployments select their own pods, also for anti-affinity and spread."""
     for each in kind(objects, "Deployment"):
         labels = each["spec"]["template"]["metadata"]["labels"]
         if not each["spec"]["selector"]["matchLabels"].items() <= labels.items():
@@ -266,7 +266,7 @@ def deployments_select_themselves(objects: list[Object]) -> Iterator[str]:
 
 
 def services_find_ports(objects: list[Object]) -> Iterator[str]:
-    """Each selects pods, which have the ports that it names."""
+    """Each Service selects pods that have its ports."""
     for service in kind(objects, "Service"):
         selected = [
             each
@@ -277,7 +277,7 @@ def services_find_ports(objects: list[Object]) -> Iterator[str]:
             yield f"{name(service)}: selects no pod"
         for each in selected:
             opened = [port for container in containers(each) for port in container.get("ports", [])]
-            # Names of a sidecar's ports are looked up from Kubernetes 1.32 on.
+            # Kubernetes looks up names of a sidecar's ports only from 1.32 on.
             named = {port["name"] for container in pod(each)["containers"] for port in container.get("ports", [])}
             for port in service["spec"]["ports"]:
                 if port["targetPort"] not in named | {port["containerPort"] for port in opened}:
@@ -285,7 +285,7 @@ def services_find_ports(objects: list[Object]) -> Iterator[str]:
 
 
 def policies_select_pods(objects: list[Object]) -> Iterator[str]:
-    """Those they are for, and those of this namespace that they let in or out to."""
+    """Policies select existing pods, for themselves and as peers in this namespace."""
     pods = [each["spec"]["template"]["metadata"]["labels"] for each in kind(objects, *WORKLOADS)]
     for policy in kind(objects, "NetworkPolicy"):
         chosen = [policy["spec"]["podSelector"]]
@@ -299,7 +299,7 @@ def policies_select_pods(objects: list[Object]) -> Iterator[str]:
 
 
 def references_exist(objects: list[Object]) -> Iterator[str]:
-    """ConfigMaps, Secrets, accounts and volumes that pods name are there, or are said to be made by hand."""
+    """ConfigMaps, Secrets, accounts and volumes that pods name exist, or are documented as made by hand."""
     there = {name(each) for each in objects} | {f"Secret/{each}" for each in BY_HAND}
     for each in kind(objects, *WORKLOADS):
         spec = pod(each)
@@ -322,7 +322,7 @@ def references_exist(objects: list[Object]) -> Iterator[str]:
 
 
 def identities_are_apart(objects: list[Object]) -> Iterator[str]:
-    """Each part has its own for GCS, and secrets are files, not variables that crash reports show."""
+    """Each part has its own identity for GCS, and secrets are files, not variables, which crash reports show."""
     accounts = [pod(each).get("serviceAccountName") for each in kind(objects, *WORKLOADS)]
     if len(set(accounts)) != len(accounts):
         yield "two parts share an account"
@@ -338,7 +338,7 @@ def identities_are_apart(objects: list[Object]) -> Iterator[str]:
 
 
 def names_are_found(objects: list[Object]) -> Iterator[str]:
-    """Every pod may ask for names, also where those who answer are no pods."""
+    """Every pod may use DNS, also where DNS servers are no pods."""
     for each in kind(objects, *WORKLOADS):
         asked = {
             to["ipBlock"]["cidr"]

@@ -1,4 +1,4 @@
-"""What every rendered set of objects promises of memory, disk, replicas and requests under way; see `promises.py`."""
+"""Promises of every rendered set of objects on memory, disk, replicas and requests; see `promises.py`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from grainserve.gateway.uploads import LARGEST_MIB
 from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod
 
 IDLE_MIB = 110
-"""A gateway or a dispatcher with nothing to do; measured."""
+"""Memory of an idle gateway or dispatcher, MiB; measured."""
 PLACE_MIB = 120
-"""What a dispatcher's place takes at the most: the largest image (24 MiB), three steps to its request (32 MiB each)."""
+"""Most memory of a dispatcher's place, MiB: the largest image (24 MiB) and three steps to its request (32 MiB each)."""
 READS_MIB = 2 * Limits.reads + Limits.read_bytes // 2**20
-"""What a gateway's readers take at the most: two parts of each image, and results."""
+"""Most memory of a gateway's readers, MiB: two parts of each image, and results."""
 UNITS = {"Mi": 1, "Gi": 1024}
 
 
 def scaling_has_targets(objects: list[Object]) -> Iterator[str]:
-    """Autoscalers point at what is there, at its size nobody else sets; TorchServe's looks at what falls again."""
+    """Autoscalers scale existing objects whose replicas nothing else sets; TorchServe's metrics fall again."""
     for scaler in kind(objects, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
         found = [each for each in objects if name(each) == f"{target['kind']}/{target['name']}"]
@@ -40,18 +40,18 @@ def scaling_has_targets(objects: list[Object]) -> Iterator[str]:
 
 
 def option(container: Object, named: str) -> int | None:
-    """A number among a container's arguments."""
+    """Returns a number from a container's arguments."""
     given = container.get("args", [])
     return int(given[given.index(named) + 1]) if named in given else None
 
 
 def mib(quantity: str) -> int:
-    """An amount of memory or disk, MiB."""
+    """Parses an amount of memory or disk, MiB."""
     return int(quantity[:-2]) * UNITS[quantity[-2:]]
 
 
 def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
-    """Of what strangers send: nobody can have a pod killed for its memory or its disk."""
+    """Limits hold the largest uploads, so that nobody can get a pod killed for its memory or disk."""
     for each in kind(objects, *WORKLOADS):
         disk = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in pod(each).get("volumes", [])}
         for container in pod(each)["containers"]:
@@ -64,7 +64,7 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
             if container.get("args", [""])[0] == "gateway":
                 if uploads is None:
                     yield f"{where}: nobody says how many uploads fit"
-                # A form lies in /tmp while it comes in.
+                # A form lies in /tmp while it arrives.
                 elif mib(disk["tmp"]) < uploads * MAX_MIB:
                     yield f"{where}: {uploads} forms do not fit into /tmp"
             written = [disk[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
@@ -73,9 +73,9 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
 
 
 def requests_suit_the_workers(objects: list[Object]) -> Iterator[str]:
-    """Dispatchers keep the most pods busy that the autoscaler makes, and not many more than that.
+    """Dispatchers have places for the autoscaler's largest number of pods, and not many more.
 
-    Full queues ask for no pods: dispatchers fill them however few jobs there are.
+    Full queues do not add pods: dispatchers fill queues even if there are few jobs.
     """
     scalers = [each for each in kind(objects, "HorizontalPodAutoscaler") if each["metadata"]["name"] == "torchserve"]
     queue = next(

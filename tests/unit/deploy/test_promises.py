@@ -20,7 +20,7 @@ Break = Callable[[list[Object]], None]
 
 
 def load(overlay: str) -> list[Object]:
-    """The objects of a rendered file, with the Deployment that KServe makes in place of its InferenceService."""
+    """Loads a rendered file, with the Deployment that KServe makes in place of the InferenceService."""
     every = objects(rendered(overlay).read_text())
     return [deployment(each) if each["kind"] == "InferenceService" else each for each in every]
 
@@ -77,7 +77,7 @@ def remove(every: list[Object], what: str, named: str) -> None:
 
 
 def variable(every: list[Object], named: str) -> Object:
-    """A variable of TorchServe's container."""
+    """Returns a variable of TorchServe's container."""
     given: Object
     (given,) = (each for each in container(every, "torchserve")["env"] if each["name"] == named)
     return given
@@ -313,7 +313,7 @@ def test_torchserve_knows_the_weights_bucket_alone() -> None:
 
 
 def test_a_gpu_is_required_where_there_is_one() -> None:
-    """A hundred times slower on the CPU is no way to serve."""
+    """A model that is a hundred times as slow on the CPU must not serve there."""
     needed = {
         overlay: {"name": "GRAINSERVE_REQUIRE_GPU", "value": "1"} in containers(server)[0]["env"]
         for overlay in OVERLAYS

@@ -1,4 +1,4 @@
-"""What is committed under deploy/ is what `make render` writes, and Kubernetes takes it."""
+"""The committed files under deploy/ are what `make render` writes, and Kubernetes accepts them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_prometheus_and_grafana_read_is_in_the_clusters_objects() -> None:
 
 
 def test_the_committed_inferenceservice_is_fresh() -> None:
-    """It is made of the committed gpu overlay, without kubectl."""
+    """It is made from the committed gpu overlay, without kubectl."""
     assert render.rendered("kserve").read_text() == render.kserve(render.rendered("gpu").read_text()), (
         "run `make render`"
     )

@@ -1,4 +1,4 @@
-"""The autoscaler's queries, run by promtool over made-up series: they follow the load up, and down again."""
+"""promtool runs the autoscaler's queries on made-up series: they follow the load up and down again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BACKLOG, QUEUE = "grainserve_backlog_seconds", "grainserve_queue_depth"
 
 
 def query(name: str) -> str:
-    """A query as prometheus-adapter fills it in."""
+    """Returns a query as prometheus-adapter fills it in."""
     rules = yaml.safe_load((DEPLOY / "monitoring" / "adapter.yaml").read_text())["rules"]
     text = next(each["metricsQuery"] for each in [*rules["custom"], *rules["external"]] if each["name"]["as"] == name)
     return str(text).replace("<<.LabelMatchers>>", WHERE).replace("<<.GroupBy>>", "pod")
@@ -29,7 +29,7 @@ def series(name: str, values: str, **labels: str) -> dict[str, str]:
 
 
 def served(images: str, encode: str, masks: str, pod: str = "a") -> list[dict[str, str]]:
-    """What workers count: images answered, seconds of two stages; and a download, which is no image's."""
+    """Makes workers' series: images answered, seconds of two stages, and a download, which belongs to no image."""
     return [
         series("grainserve_grains_thousands_count", images, pod=pod),
         series("grainserve_stage_seconds_sum", encode, pod=pod, stage="encode"),
@@ -38,9 +38,9 @@ def served(images: str, encode: str, masks: str, pod: str = "a") -> list[dict[st
     ]
 
 
-# Two pods, an image a minute each, which takes 1 + 4 s.
+# Two pods answer an image a minute each, which takes 1 + 4 s.
 BUSY = [*served("0+1x60", "0+1x60", "0+4x60"), *served("0+1x60", "0+1x60", "0+4x60", pod="b")]
-# As busy for half an hour, then nothing.
+# They are as busy for half an hour, then idle.
 OVER = served("0+1x30 30x60", "0+1x30 30x60", "0+4x30 120x60")
 
 
@@ -48,7 +48,7 @@ OVER = served("0+1x30 30x60", "0+1x30 30x60", "0+4x30 120x60")
     ("name", "given", "minutes", "expected"),
     [
         (BACKLOG, [series("grainserve_pending_jobs", "100x60"), *BUSY], 40, [500.0]),
-        # Each gateway and exporter counts the same jobs; one whose bucket does not answer says NaN.
+        # Gateways and exporters count the same jobs; one whose bucket does not answer reports NaN.
         (
             BACKLOG,
             [
@@ -60,12 +60,12 @@ OVER = served("0+1x30 30x60", "0+1x30 30x60", "0+4x30 120x60")
             40,
             [500.0],
         ),
-        # Nothing served yet: ten seconds an image.
+        # Nothing was served yet: ten seconds an image.
         (BACKLOG, [series("grainserve_pending_jobs", "7x60")], 40, [70.0]),
-        # All done: the counters stand where they stood, the backlog is none.
+        # All jobs are done: the counters stay, and the backlog is 0.
         (BACKLOG, [series("grainserve_pending_jobs", "100x30 0x60"), *OVER], 80, [0.0]),
         (BACKLOG, [series("grainserve_pending_jobs", "3x90"), *OVER], 80, [30.0]),
-        # An image at work after an idle spell: its first stages are counted, and it is not answered yet.
+        # An image is in work after an idle time: its first stages are counted, but it is not answered yet.
         (
             BACKLOG,
             [series("grainserve_pending_jobs", "3x90"), *served("9x90", "9x77 10x13", "36x77 37x13")],

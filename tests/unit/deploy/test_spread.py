@@ -1,4 +1,4 @@
-"""How many requests keep workers busy that a Service spreads at random: why deploy/ has three for each."""
+"""Simulates how many requests keep workers busy if a Service spreads them at random: why deploy/ has three for each."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import heapq
 import random
 
 QUEUE = 4
-"""Requests that wait in a pod, beside the one in work; deploy/'s."""
+"""Requests that wait in a pod beside the one in work, as in deploy/."""
 IMAGE_S = 20.0
 PODS = 8
 
 
 def busy(places: int, images: int = 400) -> float:
-    """Share of the time in which workers of as many images each are busy, with so many requests for each worker."""
+    """Returns the share of time in which workers are busy, by the number of requests for each worker."""
     chance = random.Random(606)
     inside, free_at, worked, end = [0] * PODS, [0.0] * PODS, 0.0, images * IMAGE_S
-    # When, and which pod answers one; None: a request is sent, to whichever pod its connection meets.
+    # Time, and the pod that answers a request; None: a request is sent to a random pod.
     events: list[tuple[float, int, int | None, int]] = [(0.0, place, None, 0) for place in range(places * PODS)]
     while events[0][0] < end:
         now, place, pod, refusals = heapq.heappop(events)
@@ -24,7 +24,7 @@ def busy(places: int, images: int = 400) -> float:
             heapq.heappush(events, (now, place, None, 0))
             continue
         pod = chance.randrange(PODS)
-        if inside[pod] > QUEUE:  # refused: the dispatcher backs off
+        if inside[pod] > QUEUE:  # refused, so the dispatcher backs off
             longest = min(10.0, 0.25 * 2.0 ** (refusals + 1))
             heapq.heappush(events, (now + chance.uniform(0.25, longest), place, None, refusals + 1))
             continue

@@ -1,4 +1,4 @@
-"""A real gateway on loopback, over the emulator and an imitation of TorchServe."""
+"""A real gateway on loopback, with the emulator and an imitation of TorchServe."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Start = Callable[..., "Gateway"]
 
 
 class Gateway:
-    """A running gateway and how to ask it."""
+    """A running gateway, with methods for requests."""
 
     def __init__(self, service: Service, url: str) -> None:
         self.service = service
@@ -72,7 +72,7 @@ def serving(service: Service) -> Iterator[Gateway]:
 
 @pytest.fixture
 def service(bucket_name: str, torchserve: FakeTorchServe) -> Service:  # noqa: F811
-    """Without a dispatcher: jobs stay where they are."""
+    """A service without a dispatcher, so that jobs stay as they are."""
     store, server = JobStore(Bucket(bucket_name)), TorchServe(torchserve.url, torchserve.url)
     return Service(store, server, "sam_tiny", None, Keys({}))
 
@@ -96,7 +96,7 @@ def gateway(start: Start) -> Gateway:
 
 
 def png(width: int = 64, height: int = 48, kind: str = "PNG") -> bytes:
-    """An image file of noise."""
+    """Makes an image file of noise."""
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)

@@ -1,4 +1,4 @@
-"""Idle, half-sent and slow connections: what they cost others."""
+"""Idle, half-sent and slow connections, and their effect on others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def connected(
     gateway: Gateway, count: int, sent: bytes = HALF, source: str = "127.0.0.1"
 ) -> Iterator[list[socket.socket]]:
-    """Connections that have sent something."""
+    """Opens connections that have sent something."""
     where = urlsplit(gateway.url)
     address = (where.hostname, where.port)
     with ExitStack() as opened:
@@ -44,7 +44,7 @@ def connected(
 
 @contextmanager
 def uploading(gateway: Gateway, count: int, source: str = "127.0.0.1") -> Iterator[list[socket.socket]]:
-    """Uploads whose bodies the gateway waits for."""
+    """Begins uploads whose bodies the gateway waits for."""
     head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
     with connected(gateway, count, head, source) as made:
         for each in made:
@@ -53,7 +53,7 @@ def uploading(gateway: Gateway, count: int, source: str = "127.0.0.1") -> Iterat
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that still comes until the gateway hangs up."""
+    """Reads everything until the gateway hangs up."""
     found = b""
     try:
         while data := connection.recv(65536):
@@ -72,7 +72,7 @@ def test_headers_that_do_not_come_end_the_connection(start: Start, sent: bytes) 
 
 
 def test_headers_that_drip_end_the_connection(start: Start) -> None:
-    """uvicorn's own timer begins again with every byte."""
+    """uvicorn's own timer restarts with every byte."""
     gateway = start(limits=Limits(header_seconds=0.5))
     with connected(gateway, 1) as (half,):
         half.settimeout(0.02)
@@ -114,7 +114,7 @@ def test_idle_connections_make_room_for_one_that_asks(start: Start, limits: Limi
     with connected(gateway, 30) as idle:
         for _ in range(3):
             assert gateway.ask("GET", "/healthz").status_code == 200
-        for each in idle[:20]:  # the oldest had to go
+        for each in idle[:20]:  # the oldest connection was closed
             assert rest(each) == b""
 
 

@@ -1,4 +1,4 @@
-"""Images and results on their way to readers."""
+"""Downloads of images and results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LARGE = png() + bytes(20_000_000)
 
 @contextmanager
 def reading(gateway: Gateway, count: int, image_id: str, key: str) -> Iterator[None]:
-    """Readers of an image that have its beginning and take no more."""
+    """Opens readers of an image that have its beginning and read no further."""
     where = urlsplit(gateway.url)
     ask = f"GET /images/{image_id} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
     made = [socket.create_connection((where.hostname, where.port), timeout=30) for _ in range(count)]
@@ -53,7 +53,7 @@ def test_slow_readers_of_one_key_shut_out_no_other(start: Start) -> None:
         assert answer.headers["Retry-After"] == "1"
         assert gateway.ask("GET", f"/images/{small}", mine).content == png()
     while (answer := gateway.ask("GET", f"/images/{large}", theirs)).status_code == 503:
-        pass  # until the gateway has noticed that they are gone
+        pass  # wait until the gateway has noticed that they are gone
     assert answer.content == LARGE
 
 
@@ -103,7 +103,7 @@ def test_results_under_way_are_bounded_in_bytes(start: Start, monkeypatch: pytes
 def test_an_image_that_spoils_on_its_way_breaks_off(
     start: Start, gcs: storage.Client, bucket_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is deleted after the first part; the reader has the size, and sees that the rest lacks."""
+    """The image is deleted after its first part; the reader knows the size, and sees that the rest is missing."""
     known, (key,) = keys(Caller("lab"))
     gateway = start(keys=known)
     image_id = gateway.upload(LARGE, key)

@@ -1,4 +1,4 @@
-"""The REST API over jobs."""
+"""The REST API for jobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Names = Callable[[], set[str]]
 
 
 def failure(answer: requests.Response, status: int) -> str:
-    """The error code of an answer that must be an error."""
+    """Returns the error code of an answer that must be an error."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert set(error) == {"code", "message"}
@@ -141,7 +141,7 @@ def test_a_body_is_read_no_further_than_its_limit(start: Start, names: Names, fo
     if form == "chunked":
         connection = http.client.HTTPConnection(urlsplit(gateway.url).netloc, timeout=20)
         chunked = {"Transfer-Encoding": "chunked"}
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it hangs up on us: so it should
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it hangs up, as it should
             connection.request("POST", "/upload", body=endless(), encode_chunked=True, headers=chunked)
         connection.close()
         assert sent < 30_000_000
@@ -177,7 +177,7 @@ def test_a_failed_job_says_why(start: Start, torchserve: FakeTorchServe) -> None
 def test_ids_that_are_none_are_not_found(gateway: Gateway, image_id: str) -> None:
     for method, path in (("GET", "/image-analysis?imageId="), ("DELETE", "/image-analysis?imageId=")):
         assert failure(gateway.ask(method, path + image_id), 404) in ("image_not_found", "invalid_image_id")
-    if image_id.strip("."):  # requests itself takes dots out of a path
+    if image_id.strip("."):  # the library requests itself removes dots from a path
         assert gateway.ask("GET", f"/images/{image_id}").status_code == 404
 
 
@@ -216,6 +216,10 @@ def test_a_result_comes_as_every_kind_of_file(start: Start) -> None:
     statistics = gateway.ask("GET", where + "statistics").json()
     assert statistics["unit"] == "px"
     assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high"}
+    assert statistics["edgeCorrection"]
+    assert not gateway.ask("GET", where + "statistics&edgeCorrection=false").json()["edgeCorrection"]
+    corrected, seen = (gateway.ask("GET", where + f"sizes{asked}").content for asked in ("", "&edgeCorrection=false"))
+    assert corrected != seen
     assert failure(gateway.ask("GET", where + "xlsx"), 422) == "invalid_request"
 
 
@@ -245,7 +249,7 @@ def test_a_library_that_the_gateway_lacks_is_told(start: Start, monkeypatch: pyt
 
 
 def test_a_job_submitted_past_the_gateway_is_shown_as_no_image(gateway: Gateway) -> None:
-    """Whoever may write to the bucket could put a page with scripts there."""
+    """Somebody who may write to the bucket could put a page with scripts there."""
     page = b"<script>alert(1)</script>"
     image_id = gateway.service.store.submit(page, model="sam_tiny", version=None, options={}, submitter="web")
     answer = gateway.ask("GET", f"/images/{image_id}")
@@ -257,7 +261,7 @@ def test_a_job_submitted_past_the_gateway_is_shown_as_no_image(gateway: Gateway)
 
 
 def keys(*callers: Caller) -> tuple[Keys, list[str]]:
-    """Known keys, and the keys themselves; of one caller when none is named."""
+    """Makes known keys, and the keys themselves; for one caller if none is named."""
     made = {make_key(caller.name)[0]: caller for caller in callers or (Caller("lab"),)}
     return Keys({hashlib.sha256(key.encode()).digest(): caller for key, caller in made.items()}), list(made)
 
@@ -296,7 +300,7 @@ def test_another_callers_images_do_not_exist(start: Start) -> None:
 def test_a_key_has_a_rate_and_a_size_of_its_own(start: Start) -> None:
     known, (slow, small) = keys(Caller("slow", requests_per_minute=2), Caller("small", max_bytes=100))
     gateway = start(keys=known)
-    for _ in range(4):  # two minutes' worth at once
+    for _ in range(4):  # the requests of two minutes at once
         gateway.upload(png(), slow)
     answer = gateway.ask("POST", "/upload", slow, data=png())
     assert failure(answer, 429) == "too_many_requests"

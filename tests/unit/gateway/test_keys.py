@@ -1,4 +1,4 @@
-"""Keys by themselves: the file, who is known by one, rates."""
+"""Keys: their file, their callers, and their rates."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Watch:
 
 
 def used_up(rates: Rates, caller: Caller) -> int:
-    """How many requests pass before one is refused."""
+    """Returns how many requests pass before one is refused."""
     for count in range(10_000):
         try:
             rates.take(caller)

@@ -1,4 +1,4 @@
-"""A log that strangers do not fill."""
+"""Strangers cannot fill the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grainserve.gateway.logs import LINES, SECONDS, Seldom
 
 
 class Kept(logging.Handler):
-    """Keeps what gets through."""
+    """A handler that keeps the lines that pass the filter."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def test_with_keys_or_where_names_are_unknown_any_name_does(start: Start) -> Non
         {"Sec-Fetch-Site": "cross-site", "Origin": OTHER},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
-        {"Origin": OTHER},  # all that a browser says over plain HTTP
+        {"Origin": OTHER},  # all headers that a browser sends over plain HTTP
         {"Origin": "null"},
         {"Origin": OTHER, "Host": "lab.example:8000"},
     ],

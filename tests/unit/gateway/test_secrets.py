@@ -1,4 +1,4 @@
-"""A gateway's log and figures hold no key, whatever is asked of it."""
+"""A gateway's log and metrics hold no key, whatever the request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway tells those who run it, and what it gives browsers."""
+"""The gateway's answers to operators and to browsers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_what_is_missing_is_told_by_code_and_its_place_to_the_log(
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """GCS does not answer until the test ends; what it was asked."""
+    """Makes GCS wait with its answers until the test ends; returns the requests."""
     asked: list[str] = []
     over = threading.Event()
 

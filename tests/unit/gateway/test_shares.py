@@ -1,4 +1,4 @@
-"""Who holds how much at once."""
+"""Shares of a gateway's capacity."""
 
 from __future__ import annotations
 

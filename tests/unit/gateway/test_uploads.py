@@ -1,4 +1,4 @@
-"""Uploads: options wherever they are given, and what many, slow and large ones cost."""
+"""Uploads: options in every place where they may be, and the cost of many, slow and large uploads."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_refusal_is_short_whatever_was_sent(gateway: Gateway, names: Names, op
 
 @pytest.mark.parametrize("option", ["label", "min_area"])
 def test_a_value_however_deep_is_refused(gateway: Gateway, option: str) -> None:
-    for depth in range(880, 1000, 10):  # what parses in one place may be too deep for the next
+    for depth in range(880, 1000, 10):  # JSON that one parser accepts may be too deep for the next
         body = '{"image": "", "' + option + '": ' + "[" * depth + "]" * depth + "}"
         answer = gateway.ask("POST", "/upload", data=body, headers=JSON)
         assert answer.status_code in (400, 422), answer.text
@@ -158,7 +158,7 @@ def test_a_header_of_millions_of_parts_is_not_walked_through(gateway: Gateway, n
 def dripping(
     gateway: Gateway, count: int, kind: str = "image/png", key: str = "", source: str = "127.0.0.1"
 ) -> Iterator[list[socket.socket]]:
-    """Uploads that have begun and send nothing more."""
+    """Begins uploads that send nothing more."""
     where = urlsplit(gateway.url)
     head = (
         f"POST /upload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
@@ -223,7 +223,7 @@ def test_others_are_answered_while_an_upload_is_parsed(
 
 @pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
 def test_a_body_that_comes_too_slowly_is_given_up(start: Start, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It moves, and would for an hour."""
+    """The body keeps moving, and would for an hour."""
     monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(uploads, "READ_SECONDS", 3600)
     gateway = start(limits=Limits(slowest=10_000_000))
@@ -242,7 +242,7 @@ def test_a_body_that_comes_too_slowly_is_given_up(start: Start, kind: str, monke
 def test_a_body_that_comes_fast_enough_is_taken_however_long_it_takes(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may stand still for less than it takes in all."""
+    """The limit for standing still is shorter than the whole upload."""
     monkeypatch.setattr(uploads, "STALL_SECONDS", 3.0)
     gateway = start(limits=Limits(slowest=10))
     body = png() + bytes(1000)

@@ -1,4 +1,4 @@
-"""A stand-in for what TorchServe hands to a handler."""
+"""A stand-in for TorchServe's context."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Context(SimpleNamespace):
-    """What a handler uses of TorchServe's context."""
+    """The parts of TorchServe's context that a handler uses."""
 
     headers: list[dict[str, str]]
 

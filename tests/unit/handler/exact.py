@@ -1,4 +1,4 @@
-"""SAMs in double precision: against them, rounding is told from another answer."""
+"""SAMs in double precision, to tell rounding from a different answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def in_double(sam: Sam) -> Sam:
-    """A copy that computes in double precision, but for what becomes of the prompts themselves.
+    """Makes a copy that computes in double precision, except for the encoding of prompts.
 
-    Stock casts points to single precision whatever its weights are; so the copy's prompt encoder answers as the
-    original's, in double precision: its rounding is the same for all who ask.
+    Stock casts points to single precision whatever its weights are. So the copy's prompt encoder gives the original's
+    answers in double precision, with the same rounding for all.
     """
     exact = copy.deepcopy(sam)
     exact.image_encoder.double()

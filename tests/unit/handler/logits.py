@@ -1,4 +1,4 @@
-"""Low-resolution masks of every kind, and what stock SAM makes of them."""
+"""Low-resolution masks of every kind, and stock SAM's pixels of them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from grain_handler.sam.upsampling import Upsampler
 
 CPU = torch.device("cpu")
 ROUNDING = 1e-5
-"""How far an interpolated logit may lie from stock's; logits are about ten."""
+"""Largest difference of an interpolated logit from stock's; logits are about ten."""
 
 
 def inside(frame: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an image of a size within the frame, px."""
+    """Returns height and width, within the frame, of an image of a size, px."""
     return cast("tuple[int, int]", ResizeLongestSide.get_preprocess_shape(*size, frame))
 
 
 def upsampler(frame: int, size: tuple[int, int]) -> Upsampler:
-    """Ours, for an image of a size."""
+    """Makes our upsampler for an image of a size."""
     return Upsampler(frame, frame // 4, inside(frame, size), size, CPU)
 
 
 def stock(logits: Tensor, frame: int, size: tuple[int, int]) -> Tensor:
-    """Stock's pixels, K × height × width, of low-resolution logits, K × frame / 4 × frame / 4."""
+    """Returns stock's pixels, K × height × width, of low-resolution logits, K × frame / 4 × frame / 4."""
     sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=frame))
     masks: Tensor = Sam.postprocess_masks(sam, logits[None], inside(frame, size), size)
     return masks[0]
 
 
 def masks(seed: int, low: int) -> Tensor:
-    """Twelve masks, 12 × low × low: nothing, everything, single pixels, edges, blobs, speckles, lines."""
+    """Makes twelve masks, 12 × low × low: nothing, everything, single pixels, edges, blobs, speckles, lines."""
     generator = torch.Generator().manual_seed(seed)
 
     def number(top: int) -> int:
@@ -53,7 +53,7 @@ def masks(seed: int, low: int) -> Tensor:
     line[number(low)] = 4
     top, left = number(low), number(low)
     block[top : top + 1 + number(low // 2), left : left + 1 + number(low // 2)] = 6
-    faint[number(low), number(low)] = -0.5  # over the lowered threshold only
+    faint[number(low), number(low)] = -0.5  # over only the lowered threshold
     everything = 1.5 + torch.rand(low, low, generator=generator)
     blobs = [6 * noise(cells) - 4 for cells in (2, 4, 9)]
     speckles = [3 * noise(low) - shift for shift in (0, 6)]

@@ -1,9 +1,9 @@
-"""A GPU that is not there: torch believes that tensors lie on `cuda`, and the CPU computes their values.
+"""A simulated GPU: torch believes that tensors lie on `cuda`, while the CPU computes their values.
 
-torch's `FakeTensorMode` knows shapes, types and devices without a GPU, and refuses what CUDA would refuse: an operation
-on tensors of two devices. But it stops where code looks at values (`nonzero`, a Boolean index, `tolist`), as every
-filter of masks does. Here each fake tensor has a twin on the CPU. Every operation runs twice: on the fakes, for torch's
-own rules about devices, and on the twins, for the values. What comes back from `cuda` to the CPU is the twin itself.
+torch's `FakeTensorMode` knows shapes, types and devices without a GPU, and refuses operations on tensors of two
+devices, as CUDA does. But it stops where code looks at values (`nonzero`, a Boolean index, `tolist`), as every filter
+of masks does. So each fake tensor has a twin on the CPU here. Every operation runs twice: on the fakes, for torch's own
+rules about devices, and on the twins, for the values. A copy from `cuda` to the CPU is the twin itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Twice(TorchDispatchMode):
                 return func(*args, **kwargs)
         if func is torch.ops.prim.device.default:
             return args[0].fake_device
-        if torch.is_inference_mode_enabled():  # composite operations come whole then
+        if torch.is_inference_mode_enabled():  # composite operations then come as a whole
             with self:
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
@@ -54,7 +54,7 @@ class _Twice(TorchDispatchMode):
         try:
             fakes = func(*args, **kwargs)
         except (DynamicOutputShapeException, DataDependentOutputException):
-            fakes = None  # the twins tell
+            fakes = None  # the twins know the values
             if func not in INDEXING:
                 _refuse_two_devices(flat)
         positional, named = tree_map(_twin, (args, kwargs))
@@ -68,14 +68,14 @@ class _Twice(TorchDispatchMode):
 
 
 def _refuse_two_devices(given: list[Any]) -> None:
-    """Refuses tensors of two devices, as CUDA does, where torch has not looked yet."""
+    """Refuses tensors of two devices, as CUDA does, before torch checks them."""
     devices = {one.device for one in given if isinstance(one, Tensor) and one.dim() > 0}
     if len(devices) > 1:
         raise RuntimeError(f"Expected all tensors on the same device, found {', '.join(map(str, devices))}")
 
 
 def _refuse_indices_elsewhere(given: list[Any]) -> None:
-    """CUDA's tensors take indices that lie on the CPU, the CPU's take none of CUDA's; FakeTensorMode takes both."""
+    """Refuses CUDA indices of CPU tensors, which FakeTensorMode accepts; CUDA tensors do accept CPU indices."""
     indexed, *indices = [one for one in given if isinstance(one, Tensor)]
     if indexed.device == CPU and any(one.device == CUDA for one in indices):
         raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
@@ -94,18 +94,18 @@ def _fake_like(twin: Any) -> Any:
 
 
 def _pair(fake: Any, twin: Any) -> Any:
-    """Wraps the operation's result: a fake on `cuda` with its twin, or the twin where the result is on the CPU."""
+    """Wraps an operation's result: a fake on `cuda` with its twin, or the twin if the result is on the CPU."""
     if not isinstance(fake, FakeTensor) or fake.device.type == "cpu":
         return twin
     assert fake.shape == twin.shape
-    # Of a layer norm in bfloat16 the CPU gives the means in bfloat16, CUDA in single precision.
+    # For a layer norm in bfloat16 the CPU returns the means in bfloat16, CUDA in single precision.
     with unset_fake_temporarily():
         fake.twin = twin.to(fake.dtype)  # type: ignore[attr-defined]
     return fake
 
 
 def _convert(module: nn.Module, convert: Any) -> nn.Module:
-    """`nn.Module._apply` without the tricks that keep a parameter's identity, which fakes do not stand."""
+    """`nn.Module._apply` without the tricks that keep a parameter's identity, which fail with fakes."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
@@ -126,11 +126,11 @@ def _deepcopy(fake: Any, memo: dict[int, Any]) -> Any:
 
 @contextlib.contextmanager
 def lookalike() -> Iterator[torch.device]:
-    """Gives a `cuda` device for as long as the context lasts."""
+    """Simulates a `cuda` device within the context."""
     with (
         mock.patch.object(nn.Module, "_apply", _convert),
         mock.patch.object(FakeTensor, "__deepcopy__", _deepcopy, create=True),
-        sdpa_kernel(SDPBackend.MATH),  # the choice of a faster one asks the driver
+        sdpa_kernel(SDPBackend.MATH),  # choosing a faster one would ask the driver
         FakeTensorMode(allow_non_fake_inputs=True),
         _Twice(),
     ):

@@ -1,4 +1,4 @@
-"""SAMs for tests: the trained small one, shaken copies of it, and ones with random weights in the official shapes."""
+"""SAMs for tests: the small trained one, perturbed copies of it, and official shapes with random weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VITS = {
 
 
 class DecoderShape(NamedTuple):
-    """Channels, attention heads, hidden width of the MLPs and layers of a mask decoder."""
+    """Numbers of channels, attention heads, MLP channels and layers of a mask decoder."""
 
     width: int
     heads: int
@@ -39,7 +39,7 @@ SMALL, TINY, PUBLISHED = DecoderShape(32, 2, 64), DecoderShape(128, 8, 512), Dec
 
 @cache
 def trained(side: int = 1024) -> Sam:
-    """`sam_tiny` with its committed weights, in a frame of `side` px: stock's time grows with the frame's area."""
+    """Returns `sam_tiny` with its weights and a frame of `side` px: stock's time grows with the frame's area."""
     sam = load("sam_tiny", Checkpoint(WEIGHTS, str(WEIGHTS), "1", ""), torch.device("cpu"))
     sam.image_encoder.img_size = side
     sam.prompt_encoder.image_embedding_size = (side // 16, side // 16)
@@ -49,12 +49,12 @@ def trained(side: int = 1024) -> Sam:
 
 @torch.no_grad()
 def shaken(seed: int, amount: float, side: int = 256) -> Sam:
-    """The trained model with noise on every parameter behind the encoder: other masks, but masks.
+    """Returns the trained model with noise on every parameter after the encoder, which gives other sensible masks.
 
     Args:
-        seed: Of the noise.
-        amount: Standard deviation of the noise in those of the parameter; masks survive 0.6.
-        side: Of the frame, px.
+        seed: random seed of the noise.
+        amount: standard deviation of the noise, relative to the parameter's; masks survive 0.6.
+        side: side of the frame, px.
     """
     sam = copy.deepcopy(trained(side))
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +66,7 @@ def shaken(seed: int, amount: float, side: int = 256) -> Sam:
 
 
 def random_vit(seed: int, side: int = 128, out_chans: int = 32, **shape: Any) -> ImageEncoderViT:
-    """A vision transformer with every parameter random: biases, norms and positions included."""
+    """Makes a vision transformer with all parameters random, including biases, norms and positions."""
     layout = {"embed_dim": 32, "depth": 3, "num_heads": 2, "window_size": 3, "global_attn_indexes": (1,)} | shape
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # initial weights have no generator of their own
@@ -77,17 +77,17 @@ def random_vit(seed: int, side: int = 128, out_chans: int = 32, **shape: Any) ->
 
 @torch.no_grad()
 def random_sam(seed: int, side: int = 128, decoder: DecoderShape = SMALL, vit: ImageEncoderViT | None = None) -> Sam:
-    """A SAM with every parameter random, yet with masks near the points it is asked at.
+    """Makes a SAM with all parameters random, but with masks near its prompts.
 
     Random attention looks everywhere at once, which gives every prompt the same mask. Here queries and keys of the
-    cross attentions have one projection, so that a prompt and the image around it find each other by their
-    positions, and the last layers are scaled so that an eighth of the frame is mask and predicted IoUs are 0.8 ± 0.1.
+    cross attentions share one projection, so a prompt attends to the image around it by position. The last layers are
+    scaled so that an eighth of the frame is mask and predicted IoUs are 0.8 ± 0.1.
 
     Args:
-        seed: Of the weights.
-        side: Of the frame, px.
-        decoder: Its shape.
-        vit: The image encoder, with as many output channels as the decoder has; None makes a small one.
+        seed: random seed of the weights.
+        side: side of the frame, px.
+        decoder: shape of the decoder.
+        vit: image encoder with as many output channels as the decoder; None makes a small one.
     """
     generator = torch.Generator().manual_seed(seed)
     cells, width = side // 16, decoder.width
@@ -118,7 +118,7 @@ def random_sam(seed: int, side: int = 128, decoder: DecoderShape = SMALL, vit: I
 
 
 def _randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Norms around one, biases and positions around zero; matrices keep their initial size."""
+    """Draws norms around one, biases and positions around zero; matrices keep their initial size."""
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
@@ -132,7 +132,7 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _calibrate(sam: Sam, generator: torch.Generator) -> None:
-    """Scales the last layers, by what they say at 25 points of a smooth random image."""
+    """Scales the last layers by their outputs at 25 points of a smooth random image."""
     side, n, decoder = sam.image_encoder.img_size, 5, sam.mask_decoder
     image = F.interpolate(255 * torch.rand(1, 3, 8, 8, generator=generator), size=side, mode="bicubic")
     line = (torch.arange(n) + 0.5) / n * side

@@ -1,4 +1,4 @@
-"""Seed maps whose truth is known: what a perfect encoder says of a label map."""
+"""Seed maps of known truth: those of a perfect encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grain_handler.sam.tiny_encoder import CODE_STRIDE, OFFSET_UNIT, SEED_CHANNE
 
 
 def perfect(labels: NDArray[np.int32]) -> Tensor:
-    """The seed map of a label map in a frame, side × side px; `SEED_CHANNELS` × side/8 × side/8."""
+    """Returns the seed map of a label map in a frame, side × side px; `SEED_CHANNELS` × side/8 × side/8."""
     cells = labels.shape[0] // CODE_STRIDE
     maps = np.zeros((SEED_CHANNELS, cells, cells), np.float32)
     maps[2], half = -9, CODE_STRIDE // 2
@@ -26,7 +26,7 @@ def perfect(labels: NDArray[np.int32]) -> Tensor:
 
 
 def centroids(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """(x, y) of each grain's centroid, n × 2."""
+    """Returns (x, y) of each grain's centroid, n × 2."""
     count, flat = np.bincount(labels.ravel()), labels.ravel()
     rows, columns = np.indices(labels.shape)
     sums = [np.bincount(flat, along.ravel() + 0.5) for along in (columns, rows)]

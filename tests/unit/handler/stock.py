@@ -1,4 +1,4 @@
-"""The oracle of automatic masks: stock SAM's generator, what it leaves to rounding, and the comparison with ours."""
+"""The reference of automatic masks: stock SAM's generator, its decisions by rounding, and the comparison with ours."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from grain_handler.sam.mask_settings import MaskSettings
 from tests.unit.handler.exact import in_double
 
 LOGIT_ROUNDING = 5e-6
-"""How far apart the same logit may lie at least when it is summed in another order, in the largest logit of its batch;
-most of stock's lie up to 3e-6 from a run in double precision."""
+"""Least tolerance of a logit that is summed in another order, as a share of the largest logit of its batch; most of
+stock's are up to 3e-6 off a run in double precision."""
 SCORE_ROUNDING = 1e-5
-"""The same for predicted IoUs, absolute."""
+"""Least absolute tolerance of predicted IoUs."""
 OF_STOCKS = 5
-"""How far apart it may lie in stock's own distance from a run in double precision, where that is more: ours is up to
-three times as far from it, on the other side."""
+"""Tolerance relative to stock's own distance from a run in double precision, if that is more: ours is up to three times
+as far away, on the other side."""
 
 
 class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anything is not typed
-    """Stock's generator, watched: `unsettled` says which of its decisions rounding could turn.
+    """Stock's generator with a watch: `unsettled` says which of its decisions rounding could change.
 
     Args:
-        sam: The model.
-        settings: What to ask and what to keep.
-        points_per_batch: Changes no mask; small batches are faster here.
-        any_weights: Rounding is told by a run in double precision beside it, for models whose weights were drawn.
+        sam: model to run.
+        settings: settings of points and filters.
+        points_per_batch: changes no mask; small batches are faster here.
+        any_weights: whether a run in double precision measures rounding, for models with random weights.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         self.score_rounding = SCORE_ROUNDING
 
     def masks(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:
-        """Stock's answer; none where stock fails for having found nothing in any crop."""
+        """Returns stock's masks; none if stock fails because it found nothing in any crop."""
         try:
             found: list[dict[str, Any]] = self.generate(image)
         except IndexError:
@@ -96,7 +96,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
 
     @torch.no_grad()
     def _exactly(self, exact: Sam, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Low-resolution logits and predicted IoU in double precision."""
+        """Returns low-resolution logits and predicted IoU in double precision."""
         prompts, dense = exact.prompt_encoder((points, labels), None, None)
         place = exact.prompt_encoder.get_dense_pe()
         logits, iou = exact.mask_decoder(self.exact_features, place, prompts, dense, multimask_output=True)
@@ -110,7 +110,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
         offset, threshold = self.stability_score_offset, self.stability_score_thresh
         if threshold > 0:
             loose = logits[_any((logits.abs() - offset).abs() <= rounding)]
-            # The least and the largest stability that flipped pixels could give
+            # The smallest and the largest stability that flipped pixels could give
             least, most = (
                 (loose > offset + sign * rounding).sum((1, 2)) / (loose > -offset - sign * rounding).sum((1, 2))
                 for sign in (1, -1)
@@ -130,7 +130,7 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
                     self.unsettled.add("regions")
 
     def _clean(self, masks: Tensor) -> list[tuple[NDArray[np.bool_], bool]]:
-        """The masks without small regions, and whether they had any."""
+        """Returns the masks without small regions, and whether they had any."""
         cleaned = []
         for mask in uncrop_masks(masks, *self.place).numpy():
             filled, had_holes = remove_small_regions(mask, self.min_mask_region_area, mode="holes")
@@ -158,12 +158,12 @@ class Stock(SamAutomaticMaskGenerator):  # type: ignore[misc]  # segment_anythin
 
 
 def _any(pixels: Tensor) -> Tensor:
-    """Which masks have such a pixel."""
+    """Tells which masks have such a pixel."""
     return pixels.flatten(1).any(1)
 
 
 def assert_same(ours: Sequence[Mask], stocks: Sequence[dict[str, Any]], height: int, width: int) -> None:
-    """Holds our masks to stock's: the same count, the same order, and each the same pixels and scores.
+    """Compares our masks with stock's: the same number, order, pixels and scores.
 
     Predicted IoUs differ by less than 1e-4. A pixel whose logit lies within rounding of a threshold may fall on
     either side (stock's own logits are that far from a run in double precision), so masks may differ by one pixel
@@ -173,7 +173,7 @@ def assert_same(ours: Sequence[Mask], stocks: Sequence[dict[str, Any]], height: 
     free = dict(enumerate(ours))
     for stock in stocks:
         frame = stock["segmentation"]
-        # Masks whose scores are within rounding of each other may have changed places.
+        # Masks whose scores differ only by rounding may be in another order.
         rivals = {i: mask for i, mask in free.items() if mask.predicted_iou == near(stock["predicted_iou"])}
         differing = {i: int((mask.full(height, width) != frame).sum()) for i, mask in rivals.items()}
         best = min(differing, key=differing.__getitem__)
@@ -187,5 +187,5 @@ def assert_same(ours: Sequence[Mask], stocks: Sequence[dict[str, Any]], height: 
 
 
 def near(expected: Any) -> Any:
-    """Predicted IoUs as close as they have to be."""
+    """Tells whether predicted IoUs are within the tolerance."""
     return pytest.approx(expected, rel=0, abs=1e-4)

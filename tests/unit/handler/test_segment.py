@@ -53,7 +53,7 @@ def test_only_grains_do_not_overlap(mode: str, areas: list[int]) -> None:
 
 
 def halves(gap: int) -> list[Mask]:
-    """The two halves of the image, with a gap between them."""
+    """Makes masks of the image's two halves, with a gap between them."""
     height, width = IMAGE.pixels.shape[:2]
     middle = width // 2
     left = Mask(0, 0, np.ones((height, middle), bool), 0.9, 1.0)

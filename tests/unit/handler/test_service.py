@@ -45,7 +45,7 @@ Ask = Callable[..., tuple[list[Any], Context]]
 
 @pytest.fixture
 def ask(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Sends rows through a worker whose segmentation is given; SAM itself is tested elsewhere."""
+    """Sends rows through a worker with given masks; SAM itself is tested elsewhere."""
 
     def send(
         rows: list[dict[str, Any]], step: Callable[[Request], Segmentation] = found, **settings: Any
@@ -326,7 +326,7 @@ def test_describe_names_the_checkpoint(ask: Ask, checkpoint: Path) -> None:
 def test_a_compiled_encoder_is_fetched_loaded_and_told(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compiling and loading one is tested in test_compiled.py."""
+    """test_compiled.py tests compiling and loading."""
     (tmp_path / "some.pt2").write_bytes(b"a package")
     monkeypatch.setenv("PACKAGES", str(tmp_path))
     loaded = torch.nn.Identity()

@@ -1,4 +1,4 @@
-"""What the Dockerfile promises, read from its text: it is built by tools/image_test.py."""
+"""Promises of the Dockerfile, checked on its text; tools/image_test.py builds it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def instructions() -> list[Line]:
 
 
 def stages() -> dict[str, list[Line]]:
-    """Instructions by stage, each with those of the stages it stands on."""
+    """Returns the instructions by stage, including those of the stages below."""
     found: dict[str, list[Line]] = {}
     current: list[Line] = []
     for line in instructions():
@@ -47,11 +47,11 @@ def last(target: str, word: str) -> str:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_runs_as_a_numbered_user_under_an_init(target: str) -> None:
-    # By number, since Kubernetes cannot tell that a name is not root.
+    # The user is a number, since Kubernetes cannot tell that a name is not root.
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last(target, "USER"))
     assert re.match(r'\["tini", ("-e", "143", )?"--",', last(target, "ENTRYPOINT"))
     words = [line.word for line in stages()[target]]
-    # Nothing is installed or copied once it is that user's turn.
+    # Nothing is installed or copied as that user.
     assert not {"RUN", "COPY"} & set(words[len(words) - words[::-1].index("USER") :])
 
 

@@ -67,7 +67,7 @@ def test_a_request_that_comes_after_the_barriers_is_waited_for(tmp_path: Path) -
     fake = Fake({"a": Model([11], busy_until={11: time.monotonic() + 0.8}), "b": late})
 
     def arrive() -> None:
-        # `b` has passed its barrier or not; either way its worker is busy for longer than `a`'s.
+        # Whether or not `b` has passed its barrier, its worker is busy for longer than `a`'s.
         late.busy_until[12] = time.monotonic() + 1.2
         fake.taken += 1
 
@@ -94,7 +94,7 @@ def test_ready_says_no_from_the_beginning_and_a_second_drain_does_not_settle_aga
 
 
 def test_a_worker_that_is_busy_for_longer_ends_its_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its queue is empty, and it answers no barrier: that is no sign of having nothing to do."""
+    """An empty queue and no answer to a barrier do not mean that the worker is idle."""
     fake = Fake({"a": Model(busy_until={11: time.monotonic() + 60})})
     idle, _ = timed_drain(fake, tmp_path, patience=0.6)
     assert not idle

@@ -1,4 +1,4 @@
-"""The entrypoint with a stand-in for Java: what it does around TorchServe; the real one is in tests/contract."""
+"""The entrypoint with a stand-in for Java; tests/contract runs it with the real TorchServe."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Container:
 
 
 def test_it_registers_serves_and_ends_after_a_drain(tmp_path: Path) -> None:
-    # Left by a container that died in its drain: /tmp may be a volume.
+    # A container that died in its drain left this: /tmp may be a volume.
     (tmp_path / "grainserve-draining").touch()
     container = Container(tmp_path, GRAINSERVE_MODELS="swapped")
     container.wait_for("swapped.mar is registered")

@@ -18,7 +18,7 @@ def test_a_model_that_is_named_wants_a_worker(marker: Path) -> None:
     fake = Fake({name: Model() for name in "abcde"})
     with serving(fake) as management:
         assert problems(management, {"b", "e"}, marker) == []
-        # On the third page of the list.
+        # The model is on the third page of the list.
         fake.models["e"].status = "UNLOADING"
         assert problems(management, {"b", "e"}, marker) == ["e has no READY worker"]
         fake.models["b"].pids = []
@@ -28,7 +28,7 @@ def test_a_model_that_is_named_wants_a_worker(marker: Path) -> None:
 
 
 def test_a_model_beside_it_decides_nothing(marker: Path) -> None:
-    """It is declared once and loads in all pods at the same time, or never loads: none may leave its Service."""
+    """It is declared once and loads in all pods at the same time, or never: no pod may leave the Service for it."""
     with serving(Fake({"a": Model(), "new": Model([])})) as management:
         assert problems(management, {"a"}, marker) == []
         assert problems(management, {"new"}, marker) == ["new has no READY worker"]

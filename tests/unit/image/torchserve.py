@@ -1,4 +1,4 @@
-"""A management API like TorchServe's 0.12, with workers and a queue that a test moves as it likes."""
+"""A management API like TorchServe 0.12's, with workers and a queue that a test controls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from image.management import Management
 
 @dataclass
 class Model:
-    """One version: what is queued, and until when each worker (by process id) is busy."""
+    """One version: its queue, and until when each worker (by process id) is busy."""
 
     pids: list[int] = field(default_factory=lambda: [11])
     queued: int = 0
@@ -32,11 +32,11 @@ class Model:
 
 @dataclass
 class Fake:
-    """All of one TorchServe.
+    """The whole of one fake TorchServe.
 
     Attributes:
-        just_deleted: Models that are in one more list, and gone when they are asked for.
-        delays: Seconds that the next answers take, of those that are no barriers.
+        just_deleted: models that appear in one more list, but are gone when asked for.
+        delays: seconds that the next answers, except barriers, take.
     """
 
     models: dict[str, Model] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Fake:
         }
 
     def answer_barrier(self, name: str) -> dict[str, Any]:
-        """Waits for whichever worker is free."""
+        """Waits for the first free worker."""
         model = self.models[name]
         self.barriers += 1
         while not (free := model.free()):
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
-        with suppress(BrokenPipeError, ConnectionResetError):  # who asked waits no longer
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client waits no longer
             self.end_headers()
             self.wfile.write(body)
 
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(fake: Fake, patience: float = 5) -> Iterator[Management]:
-    """Serves the fake on a free port of loopback, for whoever waits that many seconds for an answer."""
+    """Serves the fake on a free port of loopback; clients wait that many seconds for an answer."""
     handler = type("Handler", (_Handler,), {"fake": fake})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

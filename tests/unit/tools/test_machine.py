@@ -1,4 +1,4 @@
-"""What the machine lacks is said in one clear line."""
+"""One clear line says what the machine lacks."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tools.problem import Problem
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package with a subpackage, and what must not be packed."""
+    """Makes a package with a subpackage, and files that must not be packed."""
     package = tmp_path / "grain_handler"
     (package / "inner" / "__pycache__").mkdir(parents=True)
     for name in ("__init__.py", "service.py", "inner/__init__.py", "inner/__pycache__/x.pyc", ".hidden"):

@@ -1,4 +1,4 @@
-"""A port that is taken is told with what `make serve` reads to take another one."""
+"""The error for a port in use names the variable with which `make serve` takes another port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server process: its failures are told with its own words, and nothing of it stays."""
+"""A server process: its failures are reported with its own output, and no part of it stays."""
 
 from __future__ import annotations
 

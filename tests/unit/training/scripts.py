@@ -1,4 +1,4 @@
-"""What the tests of the training scripts share."""
+"""Shared parts of the tests of training scripts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.synthetic import synthesize
 
 
 def untrained(folder: Path, model: str, seed: int = 0) -> Path:
-    """A checkpoint of random numbers."""
+    """Makes a checkpoint of random numbers."""
     torch.manual_seed(seed)
     path = folder / f"{model}_untrained.pth"
     torch.save(models.REGISTRY[model]().state_dict(), path)
@@ -28,7 +28,7 @@ def untrained(folder: Path, model: str, seed: int = 0) -> Path:
 
 
 def rock(folder: Path, count: int = 3) -> Path:
-    """A folder of annotated images, as a user would have."""
+    """Makes a folder of annotated images, as a user would."""
     folder.mkdir()
     for i in range(count):
         made = synthesize(np.random.default_rng(40 + i), "loose", 192, 192, grain_px=40)
@@ -38,7 +38,7 @@ def rock(folder: Path, count: int = 3) -> Path:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, learning: type[Any], step: int) -> None:
-    """Presses Ctrl-C once, when so many steps were taken."""
+    """Presses Ctrl-C once, after a number of steps."""
     usual = learning.take_step
 
     def take_step(self: Any, *arguments: Any) -> Any:
@@ -51,12 +51,12 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, learning: type[Any], step: int) -
 
 
 def log(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log."""
+    """Returns the lines of a run's log."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def served(checkpoint: Path, model: str) -> dict[str, Any]:
-    """The handler's answer for a small image, with this checkpoint."""
+    """Returns the handler's answer to a small image, with this checkpoint."""
     context = Context(checkpoint, model=model, precision="fp32")
     context.manifest["model"]["modelName"] = model
     handler = service.GrainHandler()
@@ -70,7 +70,7 @@ def served(checkpoint: Path, model: str) -> dict[str, Any]:
 
 
 def small_vit() -> Sam:
-    """A SAM with a vision transformer, 32 channels wide: built like ViT-B, and quick."""
+    """Makes a SAM with a vision transformer of 32 channels: built like ViT-B, but quick."""
     frame, width = 1024, 32
     layout = {"embed_dim": width, "depth": 2, "num_heads": 2, "window_size": 8, "global_attn_indexes": (1,)}
     return Sam(

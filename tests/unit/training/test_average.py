@@ -1,4 +1,4 @@
-"""The mean of checkpoints: every tensor's, and of one model's only."""
+"""The mean of checkpoints: of every tensor, and only of checkpoints of one model."""
 
 from __future__ import annotations
 

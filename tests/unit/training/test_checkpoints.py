@@ -1,4 +1,4 @@
-"""What a run is told apart by, and where its weights come from."""
+"""The settings that identify a run, and the source of its weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_only_a_run_that_learnt_something_is_claimed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("note", [None, '{"lr": "0.001"}'])
 def test_a_run_of_which_too_little_is_known_is_not_gone_on_with(note: str | None, tmp_path: Path) -> None:
-    """Of training.train, or of a version that noted less."""
+    """Such a run is one of training.train, or of a version that recorded less."""
     (tmp_path / STATE).touch()
     if note:
         (tmp_path / "settings.json").write_text(note)

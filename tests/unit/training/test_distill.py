@@ -1,4 +1,4 @@
-"""Distillation as a user runs it, and what its loss compares."""
+"""Distillation as a user runs it, and its loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def small_crops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_losses_fall_and_the_checkpoint_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unlabelled images suffice; an interrupted run goes on where it stopped."""
+    """Unlabelled images are enough, and an interrupted run continues where it stopped."""
     images = rock(tmp_path / "rock")
     for labels in images.glob("*_labels.png"):
         labels.unlink()
@@ -98,7 +98,7 @@ def test_masks_are_learnt() -> None:
 
 
 def small_batch() -> Batch:
-    """A batch of one image: a stream draws twelve."""
+    """Makes a batch of one image, where a stream draws twelve."""
     made = synthesize(np.random.default_rng(3), "loose", 256, 256)
     return next(iter(CropStream(3, crops=1, prompts=1, source=lambda _: (made.image, made.labels), sides=(256,))))
 
@@ -111,7 +111,7 @@ def seeds_of(sam: Sam, batch: Batch) -> torch.Tensor:
 
 
 def test_a_student_learns_the_teachers_seeds() -> None:
-    """Also on images whose grains nobody knows."""
+    """This includes images with unknown grains."""
     torch.manual_seed(0)
     teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
     assert teacher.image_encoder.seed_head is not None
@@ -203,7 +203,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_teacher_that_sees_nothing_is_no_number() -> None:
-    """An untrained ViT-H, say: JSON has no NaN."""
+    """This happens with an untrained ViT-H, for example; JSON has no NaN."""
     torch.manual_seed(0)
     teacher, student, average = (REGISTRY[name]() for name in ("sam_tiny", "sam_nano", "sam_nano"))
     for layer in teacher.mask_decoder.output_hypernetworks_mlps:

@@ -100,7 +100,7 @@ def test_a_run_goes_on_where_it_stopped_and_as_it_was_begun(
 
 
 def test_all_that_learns_is_resumed(tmp_path: Path, batch: Batch) -> None:
-    """A full encoder, so that none of it is as the checkpoint left it."""
+    """It uses a full encoder, so that every part differs from the checkpoint."""
     torch.manual_seed(0)
     tuning = finetune.Tuning.begin(build_sam_tiny(), "full", 1e-3)
     tuning.take_step(batch, 1e-3)
@@ -188,7 +188,7 @@ def test_a_frozen_encoder_stays_as_it_was_but_for_its_seed_head(tmp_path: Path) 
 
 @pytest.mark.parametrize("encoder", finetune.ENCODERS)
 def test_seeds_are_learnt_with_the_masks(encoder: str, batch: Batch) -> None:
-    """An encoder that learns learns centroids as well; a frozen one keeps them, for the embedding is made of them."""
+    """A trainable encoder learns centroids as well; a frozen one keeps them, since the embedding depends on them."""
     torch.manual_seed(0)
     tuning = finetune.Tuning.begin(build_sam_tiny(), encoder, 1e-3)
     truth = dense_targets(batch.labels)
@@ -212,7 +212,7 @@ def test_seeds_are_learnt_with_the_masks(encoder: str, batch: Batch) -> None:
 
 @pytest.mark.parametrize("encoder", finetune.ENCODERS)
 def test_what_nobody_looked_at_is_not_learnt(encoder: str, batch: Batch) -> None:
-    """No label: no gradient, of seeds, masks or predicted IoU."""
+    """Without labels there is no gradient of seeds, masks or predicted IoU."""
     unknown = replace(
         batch, labels=torch.full_like(batch.labels, UNKNOWN), targets=torch.full_like(batch.targets, UNKNOWN)
     )
@@ -275,7 +275,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_seed_head_behind_a_frozen_encoder_learns_without_ending_the_process() -> None:
-    """Runs in a process of its own: torch's fault, which `_with_gradient` avoids, is a segmentation fault.
+    """Runs in a separate process: torch's fault, which `_with_gradient` avoids, is a segmentation fault.
 
     The committed weights show it; they lie in channels-last order.
     """

@@ -1,4 +1,4 @@
-"""Folders of annotated images: label maps, COCO, and what is wrong with them."""
+"""Folders of annotated images: label maps, COCO, and errors in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.folder import Annotated, read, split
 
 
 def blocks(height: int = 60, width: int = 80) -> np.ndarray:
-    """Three grains, one of them on another."""
+    """Draws three grains, one of them on another."""
     labels = np.zeros((height, width), np.int32)
     labels[5:40, 5:40] = 1
     labels[10:20, 10:20] = 2
@@ -146,7 +146,7 @@ def test_a_folder_that_is_not_there_is_named(look: Callable[[Path], object], tmp
 def test_an_image_that_is_there_twice_is_named(
     images: tuple[str, ...], labels: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Learnt from twice, or learnt from and kept apart."""
+    """It would be learnt from twice, or both learnt from and kept apart."""
     for name in images:
         write_image(tmp_path, name)
     for name in labels:

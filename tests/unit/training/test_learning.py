@@ -58,7 +58,7 @@ def test_prompts_lie_on_what_they_mean(batch: Batch) -> None:
             else:
                 assert (x0, y0) == (x1, y1)
                 here, target = int(batch.labels[crop, int(y0), int(x0)]), int(batch.targets[crop, prompt])
-                # Beside a crooked grain, on ground, a point near its centroid still means it.
+                # A point on ground beside a crooked grain, but near its centroid, still means this grain.
                 assert here in (target, 0)
 
 
@@ -116,7 +116,7 @@ def test_offsets_point_at_centroids() -> None:
 
 @pytest.fixture
 def partial() -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels of two grains, and the same where nobody looked at the right half."""
+    """Makes labels of two grains, and the same labels with an unknown right half."""
     labels = torch.zeros(1, 64, 64, dtype=torch.int32)
     labels[0, 8:24, 4:24], labels[0, 32:56, 40:60] = 1, 2
     return labels, torch.where(torch.arange(64) >= 32, UNKNOWN, labels)
@@ -130,7 +130,7 @@ def test_no_dense_loss_counts_what_is_unknown(partial: tuple[torch.Tensor, torch
     dense_loss(maps, seeds, unknown).backward()
     assert maps.grad is not None
     assert seeds.grad is not None
-    # Ground has foreground alone; a boundary is known on both of its sides.
+    # On ground only the foreground channel counts; a boundary is known on both of its sides.
     assert (maps.grad[..., 8:] == 0).all()
     assert (seeds.grad[..., 4:] == 0).all()
     assert (maps.grad[..., :8] != 0).all()
@@ -166,7 +166,7 @@ def test_no_prompt_loss_counts_what_is_unknown(partial: tuple[torch.Tensor, torc
 def test_a_window_that_holds_the_whole_grain_has_the_truth_of_the_crop(
     middle: tuple[float, float], size: tuple[int, int], side: int
 ) -> None:
-    """And one that does not says that its truth is not in sight."""
+    """A window that does not hold it reports that the truth is out of sight."""
     x, y = middle
     labels = torch.zeros(1, 512, 512, dtype=torch.int32)
     rows = slice(max(0, int(y - size[1] / 2)), int(y + size[1] / 2) + 1)
@@ -193,7 +193,7 @@ def test_a_window_that_holds_the_whole_grain_has_the_truth_of_the_crop(
 
 
 def test_a_window_decodes_as_the_crop_that_it_is(sam: Sam) -> None:
-    """A prompt that sees a window is answered as in a crop cut there."""
+    """A prompt with a window gets the same answer as in a crop cut there."""
     torch.manual_seed(1)
     embedding = torch.randn(1, 128, 32, 32)
     images, box = torch.zeros(1, 3, 512, 512, dtype=torch.uint8), torch.tensor([[False, True]])
@@ -217,7 +217,7 @@ def test_a_window_decodes_as_the_crop_that_it_is(sam: Sam) -> None:
 
 
 def test_an_empty_mask_is_not_a_minimum() -> None:
-    """Losses that let empty masks win never learn small grains."""
+    """A loss with a minimum at empty masks never learns small grains."""
     truth = torch.zeros(64, 64)
     truth[10:14, 10:14] = 1
     empty, rough = torch.full((64, 64), -4.0), torch.full((64, 64), -4.0)
@@ -237,7 +237,7 @@ def test_the_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
 
 @pytest.fixture
 def small(batch: Batch) -> Batch:
-    """Three prompts a crop, for speed."""
+    """Returns settings with three prompts a crop, for speed."""
     few = {name: getattr(batch, name)[:, :3] for name in ("prompts", "is_box", "targets")}
     return dataclasses.replace(batch, **few)
 

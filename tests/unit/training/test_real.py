@@ -1,4 +1,4 @@
-"""Outlined images: what is not outlined is unknown where a set says so, and no specimen is on both sides."""
+"""Outlined images: in sets that say so, pixels without outlines are unknown; no specimen is on both sides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPECIMEN = {
     "nasa_superalloy": r"alloy\d+_spot\d+",
     "tbm_metal": r"\d+-",
 }
-"""How the beginning of a name tells the specimen, in sets with several images of one; see the folder's README.md."""
+"""Pattern of the specimen at the start of a name, for sets with several images of one; see the folder's README.md."""
 
 
 def put(folder: Path, name: str, complete: bool) -> None:
@@ -61,7 +61,7 @@ def test_a_folder_without_sets_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def names() -> dict[str, list[str]]:
-    """Names of the shared images, by set; reading 325 images takes minutes."""
+    """Returns names of the shared images by set, since reading 325 images takes minutes."""
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there")
     found: dict[str, list[str]] = {}

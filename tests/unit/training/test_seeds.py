@@ -1,4 +1,4 @@
-"""A seed head as a user makes one: a large SAM and label maps in, a file that serves out."""
+"""A seed head as a user makes one: from a large SAM and label maps to a file that serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint with its model config, as figures are made of it."""
+"""A checkpoint with its model config, as benchmarks use it."""
 
 from __future__ import annotations
 

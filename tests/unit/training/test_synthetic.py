@@ -46,7 +46,7 @@ def test_grain_size_is_what_was_asked_for(family: str) -> None:
 
 
 def test_benchmarks_go_on_to_see_the_images_that_they_know() -> None:
-    """Seeds name images: whoever changes a draw changes what old figures were measured on."""
+    """Random seeds name images: a change of any draw changes the images of old figures."""
     made = list(in_turn(800_000, 10))
     assert [each.family for each in made] == list(FAMILIES[:10])
     assert [int(each.labels.max()) for each in made] == pytest.approx(KNOWN, rel=0.02)
@@ -162,7 +162,7 @@ def test_tidy_splits_pieces_and_drops_specks() -> None:
 
 
 KNOWN = [920, 20, 153, 302, 71, 60, 24, 479, 570, 17]
-"""Grains in the first ten images of the held-out set."""
+"""Numbers of grains in the first ten images of the held-out set."""
 
 
 def blocks(*boxes: tuple[int, int, int, int]) -> np.ndarray:

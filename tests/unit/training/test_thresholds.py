@@ -28,7 +28,7 @@ def test_the_thresholds_that_keep_grains_and_drop_the_rest_win() -> None:
 def test_every_point_is_asked_whatever_the_config_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With adaptive points low thresholds would suppress what high ones keep."""
+    """With adaptive points, low thresholds would suppress points of masks that high thresholds keep."""
     asked: list[MaskSettings] = []
 
     class Generator:

@@ -2,6 +2,15 @@
 
 const LEFT = 46, RIGHT = 624, TOP = 14, BOTTOM = 258;
 
+/**
+ * Returns how many grains of the population a grain of the frame stands for, as `grainserve.results.edge_correction`:
+ * none where the frame cuts it, else one over the chance that a frame holds it whole (Miles–Lantuéjoul).
+ */
+export function standsFor({ touchesEdge, boundingBox }, frame) {
+  const chance = Math.max(0, 1 - boundingBox.width / frame.width) * Math.max(0, 1 - boundingBox.height / frame.height);
+  return touchesEdge || !chance ? 0 : 1 / chance;
+}
+
 /** Returns the sizes in ascending order, each with the share that is finer, half of the grain's own weight included. */
 export function sizeCurve(grains, size, weight) {
   const sorted = grains.map((grain) => [size(grain), weight(grain)]).filter(([d, w]) => d > 0 && w > 0);

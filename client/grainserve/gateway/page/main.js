@@ -1,7 +1,7 @@
 // Drop an image, watch its job, see its grains.
 
 import * as api from "./api.js";
-import { drawCurve, percentile, sizeCurve } from "./curve.js";
+import { drawCurve, percentile, sizeCurve, standsFor } from "./curve.js";
 import { area, labelMap, outlines } from "./masks.js";
 import * as store from "./store.js";
 
@@ -160,12 +160,12 @@ function describe() {
   const { model, version, processTime, warnings } = result.metadata;
   find("#name").textContent = entry.name;
   find("#summary").textContent = [`${grains.length} grains`, `${model} ${version}`, `${processTime.toFixed(1)} s`, ...warnings].join(" · ");
-  const size = (grain) => COLUMNS[2][1](grain, scaled);
-  const number = sizeCurve(grains, size, () => 1), byArea = sizeCurve(grains, size, (grain) => grain.properties.area);
+  const size = (grain) => COLUMNS[2][1](grain, scaled), frame = result.metadata.frame ?? result.metadata.image;
+  const count = (grain) => standsFor(grain.properties, frame);
+  const number = sizeCurve(grains, size, count);
+  const byArea = sizeCurve(grains, size, (grain) => count(grain) * grain.properties.area);
   drawCurve(find("#curve"), number, byArea, unit);
-  find("#percentiles").textContent = number.length
-    ? `By number: ${[10, 50, 90].map((p) => `D${p} ${short(percentile(number, p / 100))} ${unit}`).join(", ")}`
-    : "No grains were found.";
+  find("#percentiles").textContent = sizes(number, grains, unit);
   const header = document.createElement("tr");
   for (const [title] of COLUMNS) {
     const units = { area: `${unit}²`, diameter: unit, "major axis": unit, "minor axis": unit, orientation: "°" }[title];
@@ -182,6 +182,14 @@ function describe() {
       return row;
     }),
   );
+}
+
+/** Returns D-values by number, and that they are corrected for the frame. */
+function sizes(curve, grains, unit) {
+  if (!grains.length) return "No grains were found.";
+  if (!curve.length) return `The frame cuts all ${grains.length} grains: no size can be corrected for it.`;
+  const values = [10, 50, 90].map((p) => `D${p} ${short(percentile(curve, p / 100))} ${unit}`).join(", ");
+  return `By number, corrected for the frame (${curve.length} whole grains of ${grains.length}, weighted by 1/P): ${values}`;
 }
 
 /** Returns a number with three significant digits; a dash for a missing value. */

@@ -1,4 +1,4 @@
-"""Which tables can be learnt from, and what is said of those that cannot."""
+"""Tables that can be learnt from, and the errors for those that cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: what it says about itself must be so."""
+"""Training: its report must be true."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def labelled(values: NDArray[np.float64], classes: list[str], tables: NDArray[np
 
 
 def overlapping(rng: np.random.Generator, count: int, apart: float) -> Labelled:
-    """Two classes `apart` standard deviations from each other, with heavier tails than the model thinks."""
+    """Draws two classes `apart` standard deviations from each other, with heavier tails than the model assumes."""
     values = rng.standard_t(4, (2 * count, len(FEATURES)))
     values[count:, 0] += apart
     return labelled(values, ["a"] * count + ["b"] * count)
@@ -42,7 +42,7 @@ def test_classes_far_apart_are_told_apart(tmp_path: Path) -> None:
         "opaque": 40,
         "quartz": 80,
     }
-    # A class that was not shown is none of the others.
+    # Grains of a class that was not shown are like no other class.
     assert card["novelty"] == {"biotite": 1, "opaque": 1, "quartz": 1}
 
 
@@ -53,7 +53,7 @@ def test_five_percent_of_known_grains_may_be_unlike_all(tmp_path: Path) -> None:
 
 
 def test_a_confidence_is_how_often_it_is_right() -> None:
-    """Even where the model is wrong about the tails; measured on grains that no fold has seen."""
+    """This holds even if the model is wrong about the tails; it is measured on grains that no fold has seen."""
     rng = np.random.default_rng(3)
     classifier = train(overlapping(rng, 500, apart=2.0), threshold=0.5)
     fresh = overlapping(rng, 4000, apart=2.0)
@@ -89,7 +89,7 @@ def test_grains_are_held_out_singly_where_a_class_is_in_one_table_only() -> None
 
 @pytest.mark.parametrize("few", [1, 2, 4, 9])
 def test_a_table_with_few_grains_is_not_learnt_from_alone(few: int) -> None:
-    """Where it was, the distance allowed came out so large that nothing was unknown, or training failed."""
+    """If it were, the allowed distance would be so large that nothing is unknown, or training would fail."""
     values = np.concatenate([draw(np.random.default_rng(0), centre, 40 + few) for centre in (0.0, 20.0)])
     classes = ["quartz"] * (40 + few) + ["biotite"] * (40 + few)
     tables = np.tile(np.repeat([0, 1], [40, few]), 2)
@@ -133,20 +133,20 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(kind: str, tmp_path: Path) -> None:
     make_classifier(tmp_path).save(tmp_path / "a.skops")
     bomb = make_bomb(kind, tmp_path / "a.skops")
-    load(tmp_path / "a.skops")  # imports count once
+    load(tmp_path / "a.skops")  # keep imports out of the count
     tracemalloc.start()
     with pytest.raises(InvalidClassifier, match=r"damaged or no classifier|no need of: SparseMatrixNode"):
         load(bomb)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # An array's claim to petabytes counts as if it had them; none is touched.
+    # An array that claims petabytes counts as if it had them; no memory is touched.
     assert kind == "a claim" or peak < 40 * 2**20
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), hotness=st.floats(1.0, 8.0))
 def test_the_temperature_undoes_what_was_too_sure(seed: int, hotness: float) -> None:
-    """Probabilities that are right, made too sure by a power, are right again at that temperature."""
+    """Right probabilities, made too confident by a power, are right again at that temperature."""
     rng = np.random.default_rng(seed)
     right = rng.dirichlet([1.0, 1.0, 1.0], 3000)
     truth = (right.cumsum(axis=1) > rng.uniform(size=(3000, 1))).argmax(axis=1)

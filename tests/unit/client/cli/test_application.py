@@ -28,7 +28,7 @@ def run(*arguments: object) -> Result:
 
 
 def words(text: str) -> str:
-    """The text without styles and line breaks, which depend on the terminal."""
+    """Returns the text without styles and line breaks, which depend on the terminal."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).replace("│", " ").split())
 
 
@@ -99,6 +99,16 @@ def test_analyze_prints_the_percentiles_and_writes_the_dialect_asked_for(picture
     assert run("analyze", picture, "--out", out, "--percentiles", "0").exit_code == 2
 
 
+@pytest.mark.usefixtures("bucket_name", "torchserve")
+def test_table_and_files_are_corrected_for_the_frame_unless_asked_otherwise(picture: Path, tmp_path: Path) -> None:
+    for flags, corrected in (([], True), (["--no-edge-correction"], False)):
+        done = run("analyze", picture, "--out", tmp_path, "--to", "statistics", *flags)
+        assert done.exit_code == 0, done.output
+        assert ("weighted by 1/P" in words(done.output)) == corrected
+        assert ("no edge correction" in words(done.output)) != corrected
+        assert json.loads((tmp_path / "sand_statistics.json").read_text())["edgeCorrection"] == corrected
+
+
 def test_analyze_goes_on_after_a_rejected_image_and_says_which(
     bucket_name: str, torchserve: FakeTorchServe, picture: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +121,7 @@ def test_analyze_goes_on_after_a_rejected_image_and_says_which(
     assert "4000 px wide" in text
     assert "missing.png cannot be read" in text
     assert "2 of 3 images failed" in text
-    # Two dispatcher threads: either image may have met the refusal.
+    # With two dispatcher threads, either image may have got the refusal.
     assert len(list((tmp_path / "out").glob("*.json"))) == 1
 
 

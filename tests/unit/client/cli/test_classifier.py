@@ -1,4 +1,4 @@
-"""`grainserve classifier` as it is typed."""
+"""The commands of `grainserve classifier`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_apply_names_the_grains_of_a_result(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("grains", [0, 1])
 def test_apply_takes_a_result_in_which_no_grain_has_a_measurement(tmp_path: Path, grains: int) -> None:
-    """A grain one pixel wide has no gradient, and is unknown; where it is the only one, too."""
+    """A grain one pixel wide has no gradient, so it is unknown, also if it is the only grain."""
     make_classifier(tmp_path).save(tmp_path / "minerals.skops")
     data = make_result(masks=[np.ones((1, 8), bool)] * grains)
     for grain in data["segmentedObjects"]:

@@ -19,7 +19,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def results(tmp_path: Path) -> list[Path]:
-    """Two results, and their images in a folder `scans`."""
+    """Makes two results, and their images in a folder `scans`."""
     (tmp_path / "scans").mkdir()
     paths = [tmp_path / "sand.json", tmp_path / "gravel.json"]
     for number, path in enumerate(paths):
@@ -35,6 +35,15 @@ def test_export_writes_each_format_for_each_result_and_says_where(results: list[
     names = {f"{name}{ending}" for name in ("sand", "gravel") for ending in (".geojson", "_rois.zip")}
     assert {path.name for path in out.iterdir()} == names
     assert {Path(line).name for line in done.stdout.split()} == names
+
+
+@pytest.mark.parametrize(("flags", "corrected"), [([], True), (["--no-edge-correction"], False)])
+def test_statistics_are_corrected_for_the_frame_unless_asked_otherwise(
+    results: list[Path], tmp_path: Path, flags: list[str], corrected: bool
+) -> None:
+    done = run(results[0], "--to", "statistics", "--out", tmp_path, *flags)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "sand_statistics.json").read_text())["edgeCorrection"] == corrected
 
 
 def test_together_makes_one_file_of_all_results(results: list[Path], tmp_path: Path) -> None:

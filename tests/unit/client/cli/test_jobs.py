@@ -1,4 +1,4 @@
-"""`grainserve jobs`: what is unfinished, and taking it back."""
+"""`grainserve jobs`: unfinished jobs, and cancelling them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def claimed(store: JobStore, image_id: str) -> Claim:
 
 
 def listed(*arguments: object) -> dict[str, list[str]]:
-    """The rows by image id."""
+    """Returns the rows by image id."""
     done = run("jobs", *arguments)
     assert done.exit_code == 0, done.output
     lines = [line.split() for line in done.stdout.splitlines()]

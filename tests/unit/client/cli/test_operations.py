@@ -1,4 +1,4 @@
-"""The commands of those who run the service."""
+"""The operators' commands."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Results of two images of one sample."""
+    """Makes results of two images of one sample."""
     paths = [tmp_path / "north.json", tmp_path / "south.json"]
     for path in paths:
         Result(make_result(path.stem, um_per_px=100.0)).to_json(path)
@@ -182,7 +182,7 @@ def test_grain_sizes_of_astm_are_in_the_json_with_all_that_e112_asks_for(files: 
     assert "no gaps closed" in text
     (found,) = json.loads(out.read_text("utf-8"))["grainSizeNumbers"]
     assert (found["fields"], found["gapsClosedPx"]) == (2, 0)
-    # Both images are the same one: nothing differs between fields.
+    # Both images are the same, so fields do not differ.
     assert (found["standardDeviation"], found["ci95"], found["relativeAccuracy"], found["moreFields"]) == (0, 0, 0, 0)
 
 

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(params=ENCODINGS)
 def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command line on a terminal of an encoding; returns the exit code and what stood on it."""
+    """Runs the command line on a terminal with an encoding; returns the exit code and the terminal's text."""
 
     def invoke(*arguments: object) -> tuple[int, str]:
         shown = io.BytesIO()
@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
         except SystemExit as ended:
             code = ended.code
         sys.stdout.flush()
-        # Click writes UTF-8 where a terminal says ASCII, which is what a terminal without a locale says.
+        # Click writes UTF-8 to a terminal that claims ASCII, as one without a locale does.
         return int(code or 0), shown.getvalue().decode(request.param, errors="replace")
 
     return invoke

@@ -1,4 +1,4 @@
-"""How many requests a dispatcher keeps at TorchServe."""
+"""The number of requests that a dispatcher keeps at TorchServe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def capacity(torchserve: FakeTorchServe, most: int) -> Capacity:
 
 
 def taken(places: Capacity) -> int:
-    """Takes all there are and gives them back."""
+    """Takes all places, gives them back, and returns their number."""
     count = 0
     while places.take():
         count += 1

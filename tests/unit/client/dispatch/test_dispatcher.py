@@ -58,7 +58,7 @@ def dispatching(
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Waits for what must come; the test's own time limit ends a wait in vain."""
+    """Waits until a condition holds; the test's own time limit ends a wait in vain."""
     pause = threading.Event()
     while not condition():
         pause.wait(0.02)
@@ -163,7 +163,7 @@ def test_half_a_letter_in_an_answer_burns_no_attempt(store: JobStore, torchserve
 def test_a_model_that_torchserve_forgot_is_waited_for(
     store: JobStore, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For more attempts than may fail."""
+    """It is tried more often than attempts may fail."""
     monkeypatch.setattr(jobs, "MODEL_PAUSE", timedelta(seconds=0.05))
     torchserve.script = [NO_MODEL] * 6
     image_id = submit(store)
@@ -255,7 +255,7 @@ def test_a_stop_under_backpressure_gives_the_job_back(store: JobStore, torchserv
 
 
 def held(torchserve: FakeTorchServe) -> tuple[threading.Event, threading.Event]:
-    """Lets TorchServe hold its answers: set once it was asked, and set by the test to let it go on."""
+    """Makes TorchServe hold its answers: it sets one event at a request, and goes on when the test sets the other."""
     asked, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -363,7 +363,7 @@ def test_listing_goes_on_after_storage_failed(
 def test_a_stop_that_cannot_wait_gives_the_job_back(
     store: JobStore, bucket_name: str, torchserve: FakeTorchServe
 ) -> None:
-    """SIGTERM: another dispatcher has it at once, not when the lease has run out; the late answer changes nothing."""
+    """On SIGTERM another dispatcher gets the job at once, before its lease ends; the late answer changes nothing."""
     asked, go_on = held(torchserve)
     image_id = submit(store)
     with dispatching(store, torchserve) as dispatcher:
@@ -391,7 +391,7 @@ def test_nothing_is_claimed_while_no_worker_is_ready(store: JobStore, torchserve
 
 
 def test_submitters_are_served_in_turn(store: JobStore, torchserve: FakeTorchServe) -> None:
-    """One image of a second lab does not wait for the forty of the first."""
+    """One image of a second lab does not wait for the first lab's forty."""
     for _ in range(40):
         submit(store)
     other = store.submit(b"image", model="sam_tiny", version=None, options={}, submitter="other")
@@ -411,7 +411,7 @@ def ended_one(store: JobStore, image_id: str) -> bool:
 def test_a_page_in_gcs_place_fails_no_job(
     store: JobStore, bucket_name: str, proxy: Proxy, torchserve: FakeTorchServe, folder: str
 ) -> None:
-    """A balancer's 404, for the record or for the image."""
+    """A load balancer answers 404 for the record or for the image."""
     image_id = submit(store)
     proxy.instead = lambda call: PAGE if call.folder == folder else None
     with dispatching(JobStore(Bucket(bucket_name, patience=0.1)), torchserve) as dispatcher:
@@ -427,7 +427,7 @@ def test_a_page_in_gcs_place_fails_no_job(
 def test_what_a_hand_left_in_the_bucket_holds_up_no_job_and_no_stop(
     store: JobStore, torchserve: FakeTorchServe, gcs: storage.Client, bucket_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record copied under another id; times centuries away; another's marker of a job that has ended."""
+    """There is a record copied under another id, times centuries away, and a foreign marker of a job that has ended."""
     asked, real = Counter[str](), store.claim
 
     def counted(ticket: Ticket, owner: str) -> object:

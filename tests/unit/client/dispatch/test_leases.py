@@ -1,4 +1,4 @@
-"""Held jobs over a store that does as it is told; nothing here waits for time to pass."""
+"""Held jobs over a scripted store; no test waits for time to pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def a_claim(image_id: str = "a") -> Claim:
 
 
 class Store:
-    """Stands for a `JobStore`: each renewal makes a new generation, or raises what is next in `faults`."""
+    """A stand-in for `JobStore`: each renewal makes a new generation, or raises the next of `faults`."""
 
     def __init__(self, lease: float = 0.0) -> None:
         self.lease = timedelta(seconds=lease)
@@ -79,7 +79,7 @@ TICKET = Ticket("lab", "a")
 
 
 class Clockwork:
-    """A clock and an event to wait for: each wait lasts as long as it says, and the last one ends all."""
+    """A simulated clock and event: each wait advances the clock by its length, and the last wait ends the loop."""
 
     def __init__(self, store: Store, waits: int, a_renewal_takes: float = 0.0) -> None:
         self.time, self.waits, self.left = 100.0, list[float](), waits
@@ -131,7 +131,7 @@ def test_a_thread_that_starts_late_renews_at_once(monkeypatch: pytest.MonkeyPatc
 
 
 class _Here:
-    """Stands for a supervisor: keeps the work for the test to do."""
+    """A stand-in for a supervisor: it keeps the work for the test to run."""
 
     work: Callable[[], None] | None = None
 

@@ -1,4 +1,4 @@
-"""Which job comes next."""
+"""The order in which jobs are taken."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_each_image_is_held_once_and_comes_back_when_it_is_due() -> None:
 
 @given(st.lists(st.sampled_from("xyz"), max_size=30))
 def test_submitters_take_turns(order: list[str]) -> None:
-    """Whatever the order of arrival, nobody is served a second time while another has waited since the first."""
+    """In any order of arrival, no submitter is served twice while another one waits."""
     queue = TicketQueue()
     for number, submitter in enumerate(order):
         queue.put(Ticket(submitter, str(number)))

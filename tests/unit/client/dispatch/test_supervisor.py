@@ -1,4 +1,4 @@
-"""Threads that go on after a fault: on their own, and those of a dispatcher, each of them."""
+"""Threads that are started again after a fault: single ones, and each of a dispatcher's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.client.fake_torchserve import FakeTorchServe
 
 
 class Fault(Exception):
-    """A fault that nobody foresaw."""
+    """An unexpected exception."""
 
 
 def test_work_that_fails_is_counted_logged_and_started_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +72,7 @@ def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Topic:
-    """Stands for Pub/Sub: gives news of the jobs that it was told of, and notes deadlines."""
+    """A stand-in for Pub/Sub: it announces published jobs, and records deadlines."""
 
     def __init__(self) -> None:
         self.waiting: list[News] = []
@@ -95,7 +95,7 @@ class Topic:
 
 
 def failing(function: Callable[..., Any], times: int) -> Callable[..., Any]:
-    """The function, which fails so often first."""
+    """Returns a function that fails a number of times first."""
     left = iter(range(times))
 
     def broken(*arguments: Any, **options: Any) -> Any:
@@ -117,7 +117,7 @@ PLACES: dict[str, tuple[str, str]] = {
 
 @pytest.fixture
 def talking(bucket_name: str) -> JobStore:
-    """A store that tells a `Topic` of jobs."""
+    """Returns a store that publishes jobs to a `Topic`."""
     return JobStore(Bucket(bucket_name), lease=timedelta(seconds=0.3), notifications=Topic())  # type: ignore[arg-type]
 
 
@@ -178,7 +178,7 @@ def test_the_metrics_know_of_failures_and_of_what_is_down(store: JobStore, torch
 
 
 class SlowTopic(Topic):
-    """Answers a pull when told to."""
+    """A topic that answers a pull when told to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ def test_a_pull_that_returns_after_stop_gives_its_messages_back(
     def close() -> None:
         let_go()
         closed.set()
-        topic.go_on.set()  # the pull comes back when nothing is held any more
+        topic.go_on.set()  # the pull returns when nothing is held any more
 
     monkeypatch.setattr(dispatcher._messages, "let_go", close)
     dispatcher.stop(timeout=0.0)
@@ -232,7 +232,7 @@ def test_an_extension_on_its_way_does_not_take_back_what_was_given_back(
     def slowly(news: list[News], seconds: float) -> None:
         if seconds:
             begun.set()
-            go_on.wait(1.0)  # for ever would be a deadlock of the test where the other has to wait
+            go_on.wait(1.0)  # without a limit, the test would deadlock if the other side has to wait
         real(news, seconds)
 
     monkeypatch.setattr(topic, "extend", slowly)

@@ -1,4 +1,4 @@
-"""A result whose masks are hard to outline, and their pixels."""
+"""A result with masks that are hard to outline, and the pixels of these masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCALE = 2.5
 
 
 def hard_masks() -> list[NDArray[np.bool_]]:
-    """n arrays, 40 × 60, bool, which do not overlap."""
+    """Makes n masks that do not overlap, 40 × 60, bool."""
     rows, columns = np.mgrid[:40, :60]
     distance = np.hypot(rows - 15, columns - 20)
     ring, core = (distance < 9) & (distance > 5), distance < 3
@@ -30,7 +30,7 @@ def hard_masks() -> list[NDArray[np.bool_]]:
 
 
 def hard_result(um_per_px: float | None = SCALE, image_id: str = "a" * 32) -> Result:
-    """Of three classes, with a measurement that is null."""
+    """Makes a result with three classes and a measurement that is null."""
     data = make_result(image_id, um_per_px=um_per_px, masks=hard_masks())
     for number, grain in enumerate(data["segmentedObjects"]):
         grain["class"] = CLASSES[number % len(CLASSES)]

@@ -53,4 +53,4 @@ def test_an_image_of_no_name_goes_by_its_id(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    """pycocotools prints while it loads."""
+    """Silences pycocotools, which prints while it loads."""

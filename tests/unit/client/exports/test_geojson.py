@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def plane_of(frame: gpd.GeoDataFrame) -> tuple[str, str]:
-    """The unit of a frame's plane and where its y points; no place on Earth, which GDAL takes GeoJSON for."""
+    """Returns the unit of a frame's plane and the direction of its y; GDAL must not place it on Earth."""
     assert frame.crs.is_engineering
     x, y = frame.crs.axis_info
     assert x.unit_name == y.unit_name

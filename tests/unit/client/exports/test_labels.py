@@ -13,7 +13,7 @@ from tests.unit.client.made import make_result
 
 
 def pixels_of(tiff: tifffile.TiffFile) -> dict[str, str]:
-    """The attributes of the OME-XML's Pixels."""
+    """Returns the attributes of Pixels in the OME-XML."""
     assert tiff.ome_metadata is not None
     found = ElementTree.fromstring(tiff.ome_metadata).find(".//{*}Pixels")
     assert found is not None

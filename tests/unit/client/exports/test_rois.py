@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi, roiread
 from skimage.measure import grid_points_in_poly
 
-from grainserve.exports.outlines import polygons
 from grainserve.exports.rois import _roi
 from grainserve.results.masks import Window
+from grainserve.results.outlines import polygons
 from tests.unit.client.exports.scenes import hard_masks, hard_result
 
 
 def selected(roi: ImagejRoi, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels whose centres ImageJ would find inside: H × W, bool, by the even-odd rule."""
+    """Returns the pixels whose centres are inside by ImageJ's even-odd rule: H × W, bool."""
     inside = np.zeros((height, width), bool)
     for ring in roi.coordinates(multi=True):
         inside ^= grid_points_in_poly((height, width), np.asarray(ring)[:, ::-1] - 0.5)

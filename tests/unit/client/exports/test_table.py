@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -79,13 +80,23 @@ def test_a_european_excel_s_csv_reads_back_to_the_same_table(tmp_path: Path) -> 
     pd.testing.assert_frame_equal(read, result.to_dataframe())
 
 
+def test_the_table_of_corners_has_every_dialect(tmp_path: Path) -> None:
+    disc = np.hypot(*np.mgrid[-40:41, -40:41]) <= 30
+    result = Result(make_result(masks=[disc], um_per_px=2.5))
+    result.export(tmp_path / "x_wadell.csv")
+    result.export(tmp_path / "eu.csv", "wadell", csv_dialect="excel-eu")
+    plain = pd.read_csv(tmp_path / "x_wadell.csv")
+    pd.testing.assert_frame_equal(plain, result.wadell())
+    pd.testing.assert_frame_equal(plain, pd.read_csv(tmp_path / "eu.csv", sep=";", decimal=",", encoding="utf-8-sig"))
+
+
 def test_a_dialect_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="'french': there are excel, excel-eu"):
         hard_result().to_csv(tmp_path / "grains.csv", "french")
 
 
 def labelled(*labels: str) -> Result:
-    """A result whose grains have these labels."""
+    """Makes a result whose grains have these labels."""
     data = make_result()
     for grain, label in zip(data["segmentedObjects"], labels, strict=True):
         grain["class"] = label

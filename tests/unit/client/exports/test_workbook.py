@@ -1,4 +1,4 @@
-"""The workbook, opened again as a lab would."""
+"""The workbook, opened again as in a lab."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = ["north", '=HYPERLINK("http://example.org")']
 
 
 def written(path: Path, um_per_px: float | None = 100.0) -> tuple[Summary, list[Result], Any]:
-    """A summary, its results, and the workbook written of them and read again, with values as they are stored."""
+    """A summary, its results, and their workbook, read again with the stored values."""
     made = [make_result(letter * 32, um_per_px=um_per_px) for letter in "ab"]
     made[1]["segmentedObjects"][0]["properties"]["class"] = "@SUM(A1)\x1b[31m"
     results = [Result(each) for each in made]
@@ -36,7 +36,7 @@ def rows(sheet: Any) -> list[dict[str, Any]]:
 
 
 def stored(values: Any) -> Any:
-    """Numbers as a workbook holds them: with 16 digits."""
+    """Rounds numbers as a workbook does, to 16 digits."""
     return pytest.approx(values, rel=1e-14)
 
 

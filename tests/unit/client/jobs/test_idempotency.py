@@ -1,4 +1,4 @@
-"""Submissions under keys: sent again they make no second job."""
+"""Submissions under idempotency keys: sent again, they make no second job."""
 
 from __future__ import annotations
 

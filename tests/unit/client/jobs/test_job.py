@@ -1,4 +1,4 @@
-"""Records of jobs: read back as written, damaged ones told."""
+"""Records of jobs: read back as written; damaged records are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the markers of unfinished jobs."""
+"""A dispatcher's looks at the markers of unfinished jobs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_looks_differ_and_reach_every_job(bucket: Bucket) -> None:
 def test_a_look_costs_a_call_for_the_submitters_and_one_or_two_for_each(
     bucket: Bucket, gcs: storage.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not one for each thousand markers there are: `pending/` is never read whole."""
+    """The number of calls does not grow with the markers: `pending/` is never read whole."""
     mark(bucket, "lab", 60)
     calls = []
     bucket.client._http.hooks["response"].append(lambda response, *_, **__: calls.append(response.url))
@@ -78,7 +78,7 @@ def test_of_many_submitters_only_as_many_are_asked_for_as_it_takes(bucket_name: 
 
 
 class Names:
-    """Stands for a bucket; notes how many names it was asked for."""
+    """A stand-in for a bucket; it records how many names were asked for."""
 
     def __init__(self, **ids: list[str]) -> None:
         self.names = sorted(f"pending/{submitter}/{each}" for submitter, all_its in ids.items() for each in all_its)
@@ -94,7 +94,7 @@ class Names:
 
 
 class Chance:
-    """Leaves an order as it is, and draws the place that it is told to."""
+    """A random source that keeps an order and draws a given place."""
 
     def __init__(self, place: int) -> None:
         self.place = place
@@ -117,7 +117,7 @@ def found(names: Names, count: int, place: int = 0) -> list[str]:
 
 
 def test_a_look_goes_from_its_place_to_the_end_and_on_from_the_beginning() -> None:
-    """The place is four hexadecimal digits: e000 is before the fifteenth of sixteen ids, e001 behind it."""
+    """The place is four hexadecimal digits: e000 is before the fifteenth of sixteen ids, e001 after it."""
     assert found(Names(lab=IDS), 5, 0xE000) == [*IDS[14:], *IDS[:3]]
     assert found(Names(lab=IDS), 5, 0xE001) == [*IDS[15:], *IDS[:4]]
     assert found(Names(lab=IDS), 5, 0x0001) == IDS[1:6]

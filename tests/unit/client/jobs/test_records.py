@@ -1,4 +1,4 @@
-"""Records changed by compare-and-swap: what is a renewal of one's own, and what another's change."""
+"""Records changed by compare-and-swap: a dispatcher's own renewals, and changes by others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_renewal_whose_answer_was_lost_does_not_cost_the_lease(store: JobStore
     image_id = submit(store)
     taken = claimed(store, image_id)
     clock.forward(1)
-    store.renew(taken)  # and `taken` is all that the dispatcher knows
+    store.renew(taken)  # the dispatcher knows only `taken`
     clock.forward(1)
     what = getattr(store, change)(taken, *([DIED] if change in ("attempt_failed", "reject", "postpone") else []))
     if change == "renew":
@@ -86,7 +86,7 @@ RUNNING = Job("x", "lab", "sam_tiny", None, {}, created=NOW).claimed(Lease("one"
 
 
 class One:
-    """Stands for a bucket that holds a record at most; what is written meanwhile comes from `rivals`."""
+    """A stand-in for a bucket with at most one record; `rivals` are writes by others in between."""
 
     name = "bucket"
 
@@ -129,7 +129,7 @@ def end_of_lease(written: datetime | None) -> datetime:
 
 
 def test_a_lease_ends_an_hour_after_its_record_was_written_at_the_latest() -> None:
-    """The reader's clock says two hours past, whatever GCS's says, and the record is ten minutes old."""
+    """The record is ten minutes old by GCS's time, while the reader's clock is two hours ahead."""
     assert end_of_lease(NOW) == NOW + 2 * HOUR + 50 * MINUTE
 
 
@@ -169,7 +169,7 @@ def test_a_write_that_has_met_itself_counts() -> None:
     ("there", "lease"),
     [
         (None, RUNNING.lease),  # deleted
-        (RUNNING.renewed(NOW), None),  # ours perhaps, but no lease is named
+        (RUNNING.renewed(NOW), None),  # perhaps ours, but it names no lease
         (RUNNING.released(), RUNNING.lease),  # given back
         (RUNNING.claimed(Lease("two", NOW)), RUNNING.lease),
     ],

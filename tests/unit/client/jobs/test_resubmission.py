@@ -1,4 +1,4 @@
-"""Jobs that seem to be gone, are deleted, and are submitted again under their key; a proxy acts in between."""
+"""Jobs that seem to be gone, or are deleted and submitted again under their key; a proxy acts in between."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store(bucket_name: str, clock: Clock) -> JobStore:
 
 @pytest.fixture
 def between(bucket_name: str, proxy: Proxy, clock: Clock) -> JobStore:
-    """A store that reaches storage through the proxy."""
+    """Returns a store that reaches storage through the proxy."""
     return JobStore(Bucket(bucket_name, patience=0.2), now=clock)
 
 
@@ -60,7 +60,7 @@ def again(store: JobStore, image_id: str) -> None:
 
 
 def once(proxy: Proxy, moment: str, verb: str, folder: str, act: Callable[[], None]) -> None:
-    """Does something at the first such request: before storage hears of it, or when it has done it."""
+    """Does something at the first request of a kind, before it reaches storage or when storage has done it."""
     left = [act]
 
     def look(call: Call, *_: int) -> None:
@@ -111,7 +111,7 @@ def test_a_deletion_takes_no_later_result_with_it(store: JobStore, between: JobS
 def test_a_deletion_that_looked_too_early_looks_again(
     store: JobStore, between: JobStore, proxy: Proxy, names: Names
 ) -> None:
-    """The job ends while its objects are looked up."""
+    """The job ends while the deletion looks up its objects."""
     image_id = submit(store, "A17")
     taken = claimed(store, image_id)
     once(proxy, "after", "look up", "results", lambda: store.finish(taken, make_result(image_id)))
@@ -120,7 +120,7 @@ def test_a_deletion_that_looked_too_early_looks_again(
 
 
 def test_a_result_from_before_the_job_is_replaced(store: JobStore, between: JobStore, clock: Clock) -> None:
-    """Whoever wrote it, late, for the job that was deleted, is about to delete it."""
+    """The process that wrote the result, too late, for the deleted job is about to delete it."""
     image_id = submit(store, "A17")
     store.delete(image_id)
     name = f"results/{image_id}.json"

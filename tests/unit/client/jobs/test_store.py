@@ -1,4 +1,4 @@
-"""The job protocol against the real emulator; time is a clock that the test moves."""
+"""The job protocol with the real emulator and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from grainserve.errors import (
     ResultNotFound,
     StorageError,
 )
-from grainserve.jobs.job import MAX_ATTEMPTS, Failure, State
+from grainserve.jobs.job import MAX_ATTEMPTS, Failure, Job, State
 from grainserve.jobs.markers import Ticket
 from grainserve.jobs.records import LeaseLost
 from grainserve.jobs.store import Claim, JobStore, Later
@@ -72,7 +72,7 @@ def claimed(store: JobStore, image_id: str, owner: str = "one") -> Claim:
 
 
 def die_after(writes: int, store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store's process ends instead of creating an object after so many."""
+    """Makes the store's process die after it has created a number of objects."""
     real = store.bucket.create
     done: list[str] = []
 
@@ -163,7 +163,7 @@ def test_the_first_result_stays_and_the_second_is_no_error(store: JobStore, cloc
     clock.forward(store.lease.total_seconds())
     fast = claimed(store, image_id, "two")
     first, second = make_result(image_id), make_result(image_id, masks=[])
-    store.finish(slow, first)  # lost its lease, yet its result is as good
+    store.finish(slow, first)  # it lost its lease, but its result is as good
     store.finish(fast, second)
     assert store.poll(image_id) == first
     assert store.job(image_id).state is State.DONE
@@ -285,7 +285,9 @@ def test_a_write_whose_answer_was_lost_still_counts_as_ours(
     real = store.bucket.replace
 
     def replace(name: str, data: bytes, content_type: str, generation: int) -> int:
-        real(name, data, content_type, generation)  # arrives; the answer does not; the library sends it again
+        real(
+            name, data, content_type, generation
+        )  # the request arrives, the answer is lost, and the library sends it again
         return real(name, data, content_type, generation)
 
     monkeypatch.setattr(store.bucket, "replace", replace)
@@ -349,7 +351,7 @@ def test_bucket_writes_hold_to_generations(bucket_name: str) -> None:
 
 
 def test_a_result_that_comes_after_the_failure_is_dropped(store: JobStore, clock: Clock, names: Names) -> None:
-    """A dispatcher that was asleep past its lease, while others tried in vain."""
+    """It comes from a dispatcher that was held up past its lease, while others tried in vain."""
     image_id = submit(store)
     asleep = claimed(store, image_id)
     clock.forward(store.lease.total_seconds())
@@ -382,7 +384,7 @@ def test_delete_leaves_nothing_of_a_job_that_is_done(store: JobStore, names: Nam
 
 @pytest.mark.parametrize("end", ["reject", "attempt_failed"])
 def test_a_job_whose_result_is_there_does_not_fail(store: JobStore, names: Names, end: str) -> None:
-    """Whoever wrote it died before saying so: failure and result would both stay."""
+    """The dispatcher that wrote it died before it ended the job; failure and result must not both stay."""
     image_id = submit(store)
     for _ in range(MAX_ATTEMPTS - 1):
         store.attempt_failed(claimed(store, image_id), DIED)
@@ -399,7 +401,7 @@ def test_a_job_whose_result_is_there_does_not_fail(store: JobStore, names: Names
 
 
 def test_a_record_under_another_id_is_no_job(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
-    """`gsutil cp`, or a restore."""
+    """`gsutil cp` or a restore makes such a record."""
     image_id, other = submit(store), "f" * 32
     bucket = gcs.bucket(bucket_name)
     bucket.copy_blob(bucket.blob(f"jobs/{image_id}.json"), bucket, f"jobs/{other}.json")
@@ -432,3 +434,69 @@ def test_a_change_that_is_lost_again_and_again_is_given_up(
     assert len(pauses) == tries.MOST - 1
     assert all(pause <= tries.LONGEST for pause in pauses)
     assert pauses[-1] > pauses[0]
+
+
+# A job that nobody delivers -------------------------------------------------------------------------------------------
+
+UNDELIVERABLE = Failure("undeliverable", "no dispatcher got the job")
+
+
+def given_up(store: JobStore, image_id: str) -> Job:
+    store.give_up(Ticket("lab", image_id), UNDELIVERABLE)
+    return store.job(image_id)
+
+
+def test_a_job_that_is_given_up_has_failed_and_lost_its_marker(store: JobStore) -> None:
+    image_id = submit(store)
+    job = given_up(store, image_id)
+    assert (job.state, job.error) == (State.FAILED, UNDELIVERABLE)
+    assert pending(store) == []
+
+
+def test_a_job_that_is_given_up_keeps_the_error_that_it_has(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    later = store.attempt_failed(claimed(store, image_id), DIED).claimable_in(clock())
+    clock.forward(later)
+    assert given_up(store, image_id).error == DIED
+
+
+def test_a_job_is_given_up_from_the_instant_on_at_which_it_may_be_claimed(store: JobStore, clock: Clock) -> None:
+    image_id = submit(store)
+    held = claimed(store, image_id).job
+    clock.forward(store.lease.total_seconds() - 0.5)
+    assert given_up(store, image_id) == held
+    assert pending(store) == [image_id]
+    clock.forward(0.5)
+    assert given_up(store, image_id).state is State.FAILED
+
+
+def test_a_job_that_has_ended_or_is_gone_is_not_given_up(
+    store: JobStore, gcs: storage.Client, bucket_name: str
+) -> None:
+    done, gone = submit(store), submit(store)
+    store.finish(claimed(store, done), make_result(done))
+    gcs.bucket(bucket_name).blob(f"results/{done}.json").delete()
+    assert given_up(store, done).state is State.DONE
+    store.delete(gone)
+    with pytest.raises(ImageNotFound):
+        given_up(store, gone)
+
+
+def test_a_job_that_somebody_claims_meanwhile_is_not_given_up(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = submit(store)
+    read = store._records.read
+
+    def claim_after_reading(image_id: str) -> tuple[Job, int]:
+        found = read(image_id)
+        monkeypatch.undo()
+        claimed(store, image_id)
+        return found
+
+    monkeypatch.setattr(store._records, "read", claim_after_reading)
+    assert given_up(store, image_id).state is State.RUNNING
+
+
+def test_a_lease_is_a_minute_unless_said_otherwise(store: JobStore, clock: Clock) -> None:
+    lease = claimed(store, submit(store)).job.lease
+    assert lease is not None
+    assert lease.expires - clock() == timedelta(minutes=1)

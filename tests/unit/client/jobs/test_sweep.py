@@ -1,4 +1,4 @@
-"""Jobs without markers, markers and results without jobs: found and repaired."""
+"""The sweep finds and repairs jobs without markers, and markers and results without jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def objects(gcs: storage.Client, bucket_name: str) -> storage.Bucket:
 
 @pytest.fixture
 def damaged(store: JobStore, objects: storage.Bucket) -> dict[str, str]:
-    """Image ids of a bucket that needs repair, by what became of them."""
+    """Image ids in a bucket that needs repair, by their damage."""
     ids = {what: submit(store) for what in ("lost", "ran", "done", "failed", "late", "ended", "queued", "gone")}
     orphan = "f" * 32
     for what in ("done", "failed", "late", "ended", "ran"):

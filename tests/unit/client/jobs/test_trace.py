@@ -1,4 +1,4 @@
-"""The trace of a submission, as far as the client carries it."""
+"""The trace of a submission in the client's part of its way."""
 
 from __future__ import annotations
 

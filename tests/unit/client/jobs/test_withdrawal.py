@@ -1,4 +1,4 @@
-"""A client that stops waiting leaves no job behind that runs for nobody."""
+"""A client that stops waiting leaves no job behind."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ Names = Callable[[], set[str]]
 
 
 def noise(width: int) -> NDArray[np.uint8]:
-    """An image no two tiles of which are alike."""
+    """Makes an image whose tiles all differ."""
     return np.random.default_rng(width).integers(0, 256, (40, width), np.uint8)
 
 
 SMALL, LARGE = noise(60), noise(1400)
 WRITES = {"small": (SMALL, 3), "large": (LARGE, 8)}
-"""Images, and how many objects their submission writes: image, record, marker; and for each tile a key before them."""
+"""Images, and the number of objects that their submission writes: image, record, marker, and for each tile a key."""
 
 
 def interrupted_at(bucket: Bucket, number: int, *, after: bool, interrupt: Callable[[], None]) -> None:
-    """Interrupts at the n-th object that is created: before storage hears of it, or when it has it."""
+    """Interrupts at the n-th object that is created, before the request reaches storage or when storage has done it."""
     create, count = bucket.create, 0
 
     def counted(name: str, data: bytes, content_type: str) -> int:
@@ -67,7 +67,7 @@ def test_ctrl_c_at_any_write_of_analyze_leaves_nothing_to_do(
     bucket_name: str, torchserve: FakeTorchServe, names: Names, *, size: str, number: int, after: bool
 ) -> None:
     client = Client(version="1.0")
-    client._dispatch = False  # nobody is quicker than the interruption
+    client._dispatch = False  # nothing is quicker than the interruption
     client.check = lambda: None  # type: ignore[method-assign]
     interrupted_at(client.store.bucket, number, after=after, interrupt=stop)
     with pytest.raises(KeyboardInterrupt):
@@ -96,7 +96,7 @@ def test_ctrl_c_while_waiting_withdraws_and_the_same_call_measures_again(
 def test_ctrl_c_out_of_a_client_withdraws_all_that_was_begun_and_not_fetched(
     bucket_name: str, torchserve: FakeTorchServe, store: JobStore, names: Names
 ) -> None:
-    """Begins all images before it waits for the first, as the command line does."""
+    """The client begins all images before it waits for the first, as the command line does."""
     with Client(dispatch=False) as other:
         kept = other.submit(SMALL)
     client, own = Client(dispatch=False), list[str]()
@@ -202,7 +202,7 @@ def test_a_coroutine_cancelled_at_any_write_leaves_nothing_to_do(
 
         def interrupt() -> None:
             loop.call_soon_threadsafe(cancel_it)
-            cancel.wait()  # the write comes after it
+            cancel.wait()  # the write comes after the cancellation
 
         interrupted_at(client.client.store.bucket, number, after=False, interrupt=interrupt)
         with pytest.raises(asyncio.CancelledError):
@@ -257,7 +257,7 @@ def test_a_cancelled_wait_leaves_its_job(bucket_name: str, torchserve: FakeTorch
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Dispatcher]:
-    """The dispatchers that clients make, each of which takes its time."""
+    """The dispatchers that clients make, each of which is slow to start."""
     found: list[Dispatcher] = []
 
     class Slow(Dispatcher):
@@ -352,7 +352,7 @@ def test_nothing_waits_without_a_limit(
     image: NDArray[np.uint8],
     management: str | None,
 ) -> None:
-    """Not for the version either, which a tile tells where management cannot be asked."""
+    """This includes the wait for the version, which a tile tells if management is out of reach."""
     go_on = threading.Event()
     torchserve.before_answer = lambda: until(go_on.is_set)
     client, other = Client(management=management), AsyncClient(management=management)

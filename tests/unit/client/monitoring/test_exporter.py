@@ -93,7 +93,7 @@ def test_unfinished_jobs_are_counted_and_their_ages_told(store: JobStore) -> Non
     submit(store, 2)
     seen = figures(bucket_gauges(store))
     assert of(seen, "pending_jobs") == 3
-    # GCS's clock, which ours takes from its answers, has whole seconds.
+    # The clock follows the dates of GCS's answers, which are whole seconds.
     oldest, median = (of(seen, "pending_age_seconds", which=which) for which in ("oldest", "median"))
     assert oldest is not None
     assert median is not None
@@ -117,7 +117,7 @@ def test_the_states_of_a_sample_are_told(store: JobStore) -> None:
     store.attempt_failed(claim(store, delayed), Failure("worker_died", "it died"))
     expired = JobStore(store.bucket, lease=timedelta(seconds=-1))
     claim(expired, abandoned)
-    # An attempt is put off by a second at least; the rest is quick.
+    # An attempt is delayed by at least a second; the rest is quick.
     seen = figures(bucket_gauges(store))
     states = {state: of(seen, "pending_sampled_jobs", state=state) for state in ("queued", "running", "abandoned")}
     delay = of(seen, "pending_sampled_jobs", state="delayed")
@@ -128,7 +128,7 @@ def test_the_states_of_a_sample_are_told(store: JobStore) -> None:
 
 
 def test_a_damaged_record_is_told(store: JobStore, gcs: storage.Client, bucket_name: str) -> None:
-    """Nobody works on it, and its marker stays."""
+    """Nobody works on the job, and its marker stays."""
     damaged, _ = submit(store, 2)
     gcs.bucket(bucket_name).blob(f"jobs/{damaged}.json").upload_from_string(b"{}")
     seen = figures(bucket_gauges(store))
@@ -170,7 +170,7 @@ def test_a_source_that_is_down_hides_its_own_figures_only(
 
 
 def scrape_until(told: Callable[[str], bool]) -> str:
-    """Scrapes an exporter of the environment until it says so; each scrape is quick, whoever is down."""
+    """Scrapes an exporter until a line appears; each scrape is quick, even if a source is down."""
     with serving(from_environment(every=1), "127.0.0.1", 0) as address:
         deadline = time.monotonic() + 20
         while True:
@@ -259,7 +259,7 @@ def test_a_dispatcher_tells_how_long_jobs_waited_and_took(store: JobStore, torch
     assert registry.get_sample_value("grainserve_job_wait_seconds_count", model) == 1
     assert registry.get_sample_value("grainserve_job_seconds_count", model) == 1
     assert registry.get_sample_value("grainserve_jobs_ended", {"how": "done"}) == 1
-    # The answer says 1.5 s, which it did not take: nothing was spent outside the worker.
+    # The answer claims 1.5 s, more than the round trip took, so the time outside the worker is 0.
     answered = {"model": "sam_tiny", "version": "1.0"}
     assert registry.get_sample_value("grainserve_queue_seconds_count", answered) == 1
     assert registry.get_sample_value("grainserve_queue_seconds_sum", answered) == 0
@@ -280,7 +280,7 @@ def test_only_a_first_attempt_tells_how_long_a_job_waited(store: JobStore, torch
 def test_a_job_waits_until_torchserve_takes_it(
     store: JobStore, torchserve: FakeTorchServe, script: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told once, at the request that was taken, whatever became of that."""
+    """The wait is reported once, when a request is accepted, whatever its outcome."""
     monkeypatch.setattr(jobs, "MODEL_PAUSE", timedelta(seconds=0.01))
     told: list[tuple[int, int]] = []
     torchserve.script = script.copy()

@@ -1,4 +1,4 @@
-"""Dashboard, alerts and their page name only what is offered; and the alerts do what they say."""
+"""Dashboard, alerts and docs/metrics.md name only existing metrics, and the alerts do what they say."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAME = re.compile(r"\b(?:grainserve[_:]\w+|ts_\w+|[A-Z][A-Za-z]+(?:Time|[245]XX)
 
 
 def of_workers() -> set[str]:
-    """What TorchServe was told of; it drops everything else."""
+    """Returns the metrics declared to TorchServe, which drops all others."""
     declared = yaml.safe_load((ROOT / "config" / "metrics.yaml").read_text())
     names: set[str] = set()
     for section in ("ts_metrics", "model_metrics"):
@@ -49,7 +49,7 @@ def with_suffixes(histogram: str) -> set[str]:
 
 @pytest.fixture
 def offered(store: JobStore, torchserve: FakeTorchServe) -> set[str]:
-    """All names that one can ask for."""
+    """Returns the names of all existing metrics."""
     client = TorchServe(torchserve.url, torchserve.url)
     gauges = [*torchserve_gauges(Management(torchserve.url)), *bucket_gauges(store), *Exporter([]).collect()]
     text = asyncio.run(Metrics(store, Dispatcher(store, client)).text()).decode()

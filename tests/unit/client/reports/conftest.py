@@ -13,7 +13,7 @@ BLANK = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"/>'
 
 @pytest.fixture
 def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts are not drawn, for tests of what stands around them: drawing takes most of a report's time."""
+    """Replaces charts by blanks, since drawing takes most of a report's time."""
 
     def blank(_draw: Callable[[Figure], None], words: str, width: float, height: float) -> Picture:
         return Picture(BLANK, "svg+xml", height / width, words)

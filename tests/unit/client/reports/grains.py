@@ -1,4 +1,4 @@
-"""Results of many discs of known sizes, laid out on a grid, for reports to be made of."""
+"""Results of many discs of known sizes on a grid, for reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SIDE, PITCH = 400, 40
 
 
 def discs(count: int, *, seed: int = 1, um_per_px: float | None = 2.0, **metadata: Any) -> Result:
-    """`count` ≤ 100 discs with radii from 6 to 18 px in a frame of 400 × 400 px; none touches the frame.
+    """Makes `count` ≤ 100 discs with radii from 6 to 18 px in a frame of 400 × 400 px; none touches the frame.
 
     Args:
-        count: of discs.
-        seed: of their radii.
-        um_per_px: scale.
-        **metadata: replaces what `make_result` has.
+        count: number of discs.
+        seed: random seed of their radii.
+        um_per_px: scale, µm per px.
+        **metadata: entries that replace those of `make_result`.
     """
     data = deepcopy(_discs(count, seed, um_per_px))
     data["metadata"] |= metadata
@@ -44,7 +44,7 @@ def _discs(count: int, seed: int, um_per_px: float | None) -> dict[str, Any]:
 
 
 def cut(result: Result) -> Result:
-    """The same grains, all cut by the frame: with the edge correction there are no sizes, and few figures to draw."""
+    """Makes the same grains, all cut by the frame: with the edge correction there are no sizes and few figures."""
     data = deepcopy(result.to_dict())
     for each in data["segmentedObjects"]:
         each["properties"]["touchesEdge"] = True
@@ -52,7 +52,7 @@ def cut(result: Result) -> Result:
 
 
 def measured(result: Result, name: str = "sand.png", *, picture: bool = True) -> Measured:
-    """With a grey picture, or without one."""
+    """Wraps a result with a grey picture, or without one."""
     if picture:
         return Measured(name, result, grey())
     return Measured(name, result, missing="it was lost")

@@ -31,7 +31,7 @@ def _no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two results and their images, and a file that is no result."""
+    """A folder of two results, their images, and a file that is no result."""
     place = tmp_path / "dune"
     place.mkdir()
     for seed in (1, 2):
@@ -82,6 +82,7 @@ def test_without_image_and_bucket_the_report_says_so(folder: Path, tmp_path: Pat
     page = Page(out.read_text(encoding="utf-8"))
     assert "no image was given, and GRAINSERVE_BUCKET names no bucket" in page.words
     assert "Edge correction is off" in page.words
+    assert "Grain sizes (equivalent diameters), not corrected for the frame." in page.words
 
 
 @pytest.mark.usefixtures("blank_charts")
@@ -148,6 +149,7 @@ def test_compare_has_a_column_with_intervals_for_each_sample(folder: Path, tmp_p
     expected = [text(summarise(Sample.of(each)).number.percentiles[50]) for each in ([beach], dune)]
     assert page.rows[""] == ["beach", "Dune"]
     assert page.rows["D50 (µm)"] == expected
+    assert "Grain sizes by number, corrected for the frame." in page.words
     assert page.rows["grains"] == ["70", "60"]
     assert len(page.pictures) == 2
     assert "2 samples · 3 images · 130 grains" in page.words

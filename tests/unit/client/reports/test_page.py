@@ -15,7 +15,7 @@ from tests.unit.client.reports.grains import discs, measured
 pytestmark = needs_chromium
 
 PAPER = 680
-"""Px between the margins of A4."""
+"""Width between the margins of A4, px."""
 
 
 def test_a_page_shows_its_pictures_and_fits_its_window_and_a_sheet_of_paper(tmp_path: Path) -> None:

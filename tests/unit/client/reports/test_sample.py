@@ -31,7 +31,7 @@ MADE = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
 
 
 class Page(HTMLParser):
-    """What a page shows: rows of its tables by their first cell, its flags, its pictures, its text."""
+    """A parsed page: rows of its tables by their first cell, its flags, its pictures, its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def report(*images: Measured, title: str = "Dune") -> Report:
 
 @cache
 def drawn(count: int, um_per_px: float | None) -> str:
-    """A page with its charts."""
+    """Makes a page with its charts."""
     return to_html(report(measured(discs(count, um_per_px=um_per_px))))
 
 
@@ -116,6 +116,8 @@ def test_images_of_a_sample_are_pooled_and_shown_up_to_a_dozen() -> None:
     assert page.rows["dune3.png"][3] == "6"
     summary = summarise(Sample.of([image.result for image in images]))
     assert page.rows["D50 (µm)"][0] == text(summary.number.percentiles[50])
+    assert "by area · corrected for the frame" in page.words
+    assert "Grain sizes (equivalent diameters), corrected for the frame." in page.words
 
 
 def test_the_page_fetches_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The frame that was measured counts, wherever it lies in its image."""
+"""The measured frame counts, wherever it lies in its image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ X, Y, WIDE, HIGH = 15, 9, 140, 100
 
 
 def placed(data: dict[str, Any]) -> dict[str, Any]:
-    """The same grains, as a crop of a larger image has them."""
+    """Returns the same grains as a crop of a larger image has them."""
     whole = make_result(um_per_px=0.5)
     whole["metadata"] |= {"frame": {"x": X, "y": Y, "width": WIDTH, "height": HEIGHT}}
     whole["metadata"]["image"] |= {"width": WIDE, "height": HIGH}

@@ -1,4 +1,4 @@
-"""A site for each test, without the pauses of a real one."""
+"""A site for each test, without a real one's pauses."""
 
 from __future__ import annotations
 

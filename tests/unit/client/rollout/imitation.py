@@ -1,4 +1,4 @@
-"""A TorchServe's management in memory, archives to give it, and a plug to pull."""
+"""TorchServe's management in memory, archives for it, and a plug that interrupts it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from grainserve.torchserve.management import Management, ManagementRefused, Vers
 
 
 class Unplugged(BaseException):
-    """The process is gone: nothing it would do to tidy up happens either."""
+    """Raised when the process is gone, so that its clean-up does not happen either."""
 
 
 class Plug:
-    """Counts calls and ends everything from one of them on.
+    """Counts calls and interrupts everything from one call on.
 
     Attributes:
-        calls: how many there were.
-        last: the first call that is not made any more; None: all are made.
+        calls: number of calls.
+        last: first call that is no longer made; None: all are made.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Plug:
         self.last: int | None = None
 
     def through(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, as long as there is power."""
+        """Makes a call, unless the plug is pulled."""
 
         def plugged(*given: Any, **named: Any) -> Any:
             self.calls += 1
@@ -44,17 +44,17 @@ class Plug:
 
 
 class ImitatedManagement(Management):
-    """Versions in a dictionary; what TorchServe refuses is refused, and what it loses is lost.
+    """Management with versions in a dictionary; it refuses and loses what TorchServe would refuse and lose.
 
-    Time passes with each look at the versions: workers take what is queued, one request each, and end it some looks
-    later. A question goes through the queue: it is answered by somebody who is free, or will be first.
+    Time passes with each look at the versions: workers take queued requests, one each, and end them some looks later. A
+    question goes through the queue: the first free worker answers it.
 
     Attributes:
-        broken: archives whose workers never get ready.
-        slow: archives that are ready some looks after they were registered.
-        queued: requests in the queue of a version, by its name.
-        busy: looks until a worker has answered the request it has, by process id.
-        lost: requests that a deleted version still had, by its name.
+        broken: archives whose workers never become ready.
+        slow: archives that become ready some looks after they were registered.
+        queued: number of requests in a version's queue, by its name.
+        busy: looks until a worker has answered its request, by process id.
+        lost: number of requests that a deleted version still had, by its name.
         at_each_look: called at each look at the versions.
     """
 
@@ -133,12 +133,12 @@ class ImitatedManagement(Management):
         return {"pid": asked}
 
     def replace_workers(self, model: str, version: str, *, ready: bool = True) -> None:
-        """New workers in place of those there are, which lose what they have in hand."""
+        """Replaces workers by new ones; the old ones lose their requests."""
         found = self.registered[model]
         found[version] = replace(found[version], workers=self._workers(found[version].wanted, ready=ready))
 
     def default(self, model: str) -> str:
-        """The default version."""
+        """Default version."""
         return next(name for name, each in self.registered[model].items() if each.default)
 
     def _workers(self, count: int, *, ready: bool = True) -> tuple[Worker, ...]:
@@ -147,7 +147,7 @@ class ImitatedManagement(Management):
 
 
 def make_mar(folder: Path, version: str, model: str = "sam_tiny", code: str = "pass") -> Path:
-    """An archive with a manifest."""
+    """Makes an archive with a manifest."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as opened:
         manifest = {"model": {"modelName": model, "modelVersion": version}}

@@ -1,4 +1,4 @@
-"""A TorchServe in memory, its model store and the bucket; trials; a plug to pull at each call."""
+"""A TorchServe in memory with its model store and bucket, trials, and a plug to pull at each call."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.unit.client.rollout.imitation import ImitatedManagement, Plug, Unplug
 
 @dataclass
 class Site:
-    """A TorchServe, its model store, the bucket."""
+    """A TorchServe, its model store and the bucket."""
 
     management: ImitatedManagement
     bucket_name: str
     folder: Path
 
     def rollout(self, *trials: Trial, plug: Plug | None = None) -> Rollout:
-        """A fresh process that works on them."""
+        """Makes a rollout, as a fresh process would."""
         bucket, management = Bucket(self.bucket_name), self.management
         if plug:
             plugged = ImitatedManagement(management.model_store)
@@ -38,20 +38,20 @@ class Site:
         )
 
     def apply(self, *, wait: bool = True) -> None:
-        """What `grainserve models apply` does; without waiting, a look of its `--watch`."""
+        """Does what `grainserve models apply` does; without waiting, one look of its `--watch`."""
         Reconciliation(self.rollout()).apply(wait=wait)
 
     def mar(self, version: str, code: str = "pass") -> Path:
-        """An archive."""
+        """Makes an archive."""
         return make_mar(self.folder, version, code=code)
 
     @property
     def declared(self) -> DeclaredModel:
-        """What is declared of the model."""
+        """Returns the model's declaration."""
         return Declarations(Bucket(self.bucket_name)).read()["sam_tiny"]
 
     def assert_serves(self, version: str, *, previous: str | None = None) -> None:
-        """That version alone is there, is the default, and is declared so."""
+        """Asserts that only this version exists, is the default, and is declared so."""
         assert list(self.management.registered["sam_tiny"]) == [version]
         assert self.management.default("sam_tiny") == version
         declared = self.declared
@@ -62,7 +62,7 @@ class Site:
 
 
 class Tried:
-    """A trial that notes what it was asked, and does something then."""
+    """A trial that records its calls, and runs an action at each."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         self.asked: list[tuple[str, str | None]] = []
@@ -81,7 +81,7 @@ def fail() -> None:
 
 
 def unplug_at_each_call(site: Site, work: Callable[[Rollout], object], then: Callable[[int], None]) -> None:
-    """Pulls the plug after 0, 1, 2, … calls, until the work gets done; `then` each time."""
+    """Pulls the plug after 0, 1, 2, … calls, until the work gets done; runs `then` each time."""
     for last in range(200):
         plug = Plug()
         plug.last = last

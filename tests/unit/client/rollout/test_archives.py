@@ -1,4 +1,4 @@
-"""Archives: read within bounds, laid into model stores complete or not at all."""
+"""Archives: read within bounds, and put into model stores completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LARGE = archives.MOST + 2**20
 
 
 def bomb(kind: str, path: Path) -> Path:
-    """An archive of some kilobytes that unpacks to more than one may."""
+    """Makes an archive of some kilobytes that unpacks to more than the limit."""
     manifest = json.dumps({"model": {"modelName": "sam_tiny", "modelVersion": "1.0"}}).encode()
     compression = zipfile.ZIP_LZMA if kind == "lzma" else zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr(archives.MANIFEST, manifest if kind == "a member" else manifest + b" " * LARGE)
         if kind == "a member":
             archive.writestr("service.py", bytes(LARGE))
-        else:  # what it says of its size is not so
+        else:  # the size that it claims is false
             archive.filelist[0].file_size = len(manifest)
     return path
 

@@ -1,4 +1,4 @@
-"""Comparing the answers of two versions."""
+"""Comparison of two versions' answers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_changed_is_said_for_each_limit() -> None:
     assert Comparison("sand.png", (0, 0), (float("nan"), float("nan")), 1.0).breaks(Limits()) == []
     assert Comparison("sand.png", (100, 60), (2.0, 2.5), 0.4).breaks(Limits()) == [
         "sand.png: 100 grains became 60 (limit 20%)",
-        "sand.png: D50 2 became 2.5 (limit 10%)",
+        "sand.png: uncorrected D50 2 became 2.5 (limit 10%)",
         "sand.png: label maps agree to 0.40 (limit 0.80)",
     ]
     gone = Comparison("sand.png", (100, 0), (2.0, float("nan")), 0.0).breaks(Limits())
@@ -94,7 +94,7 @@ def test_an_answer_of_another_version_or_none_fails(torchserve: FakeTorchServe) 
 
 
 def test_a_full_queue_is_waited_for(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Canaries are asked under load."""
+    """Canaries are measured under load."""
     monkeypatch.setattr(canary, "PAUSE", 0.001)
     server, version = TorchServe(torchserve.url, None), make_result("x")["metadata"]["version"]
     torchserve.script = [BUSY] * 5

@@ -1,4 +1,4 @@
-"""The declaration of what should be loaded."""
+"""The declaration of the versions to load."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def models(draw: st.DrawFn) -> DeclaredModel:
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, models(), max_size=3))
 def test_what_is_declared_reads_back(declaration: dict[str, DeclaredModel]) -> None:
-    """Versions such as 1.0, 010 or 1_0 too, which YAML would take for numbers."""
+    """This includes versions such as 1.0, 010 or 1_0, which YAML would read as numbers."""
     assert from_yaml(to_yaml(declaration), "here") == declaration
 
 

@@ -1,4 +1,4 @@
-"""A plug that is pulled at each call: the next one finishes or takes back."""
+"""A process that is interrupted at each call: the next one finishes its work or takes it back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_swap_that_is_cut_short_anywhere_is_ended_by_one_to_another_version(si
 
 
 def test_a_swap_that_is_cut_short_anywhere_is_ended_by_apply(site: Site) -> None:
-    """As beside every replica: forward once it was switched, back before."""
+    """`apply` runs beside every replica: it goes forward after the switch, and back before it."""
     site.rollout().swap(site.mar("0"))
     number = 1
 
@@ -61,7 +61,7 @@ def test_a_swap_that_is_cut_short_anywhere_is_ended_by_apply(site: Site) -> None
 
 
 def test_a_rollback_that_is_cut_short_anywhere_is_finished(site: Site) -> None:
-    """By the next one until it is declared, by `apply` after that."""
+    """The next rollback finishes it until it is declared, `apply` after that."""
     site.rollout().swap(site.mar("1.0"))
     site.rollout().swap(site.mar("2.0"))
 
@@ -77,7 +77,7 @@ def test_a_rollback_that_is_cut_short_anywhere_is_finished(site: Site) -> None:
 
 
 def test_the_first_version_is_tried_when_its_loading_was_cut_short(site: Site) -> None:
-    """TorchServe made it the default when it was registered."""
+    """TorchServe made it the default at registration."""
 
     def then(_: int) -> None:
         if site.management.registered and not site.declared.default:

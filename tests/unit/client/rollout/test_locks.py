@@ -1,4 +1,4 @@
-"""Several at once: beside `apply`, one after the other, at another TorchServe."""
+"""Several commands at once: beside `apply`, one after the other, and at another TorchServe."""
 
 from __future__ import annotations
 

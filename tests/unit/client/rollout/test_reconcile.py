@@ -1,4 +1,4 @@
-"""`apply`: what is declared, after a restart and after a swap elsewhere."""
+"""`apply` loads the declared versions, after a restart and after a swap elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_apply_follows_a_swap_at_another_torchserve(site: Site, tmp_path: Path) 
     other.apply()
     other.assert_serves("2.0")
     site.rollout().swap(site.mar("3.0"))
-    site.rollout().swap(site.mar("4.0"))  # and 2.0 is not even known any more
+    site.rollout().swap(site.mar("4.0"))  # 2.0 is not even known any more
     other.apply()
     other.assert_serves("4.0")
 
@@ -63,7 +63,7 @@ def test_after_a_restart_the_default_version_answers_from_the_first_moment(site:
 
 
 def test_a_look_waits_for_nobody(site: Site, tmp_path: Path) -> None:
-    """What loads is left to load; the old version goes when the new one is ready."""
+    """A look does not wait for a version that loads; the old version goes when the new one is ready."""
     other = Site(ImitatedManagement(tmp_path / "other", "http://other"), site.bucket_name, tmp_path)
     site.rollout().swap(site.mar("1.0"))
     other.apply(wait=False)

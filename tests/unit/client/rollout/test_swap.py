@@ -1,4 +1,4 @@
-"""Swaps against a TorchServe in memory: there and back, each failure, what the old version still has."""
+"""Swaps at a TorchServe in memory: forward and back, each failure, and the old version's last requests."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_version_that_was_registered_before_stays_when_it_fails_its_canary(sit
 
 
 def test_a_version_that_was_registered_by_hand_is_not_taken_for_an_archive_of_its_name(site: Site) -> None:
-    """`make mar` may have written other code under the same name since."""
+    """`make mar` may since have written other code under the same name."""
     site.management.model_store.mkdir()
     store = site.management.model_store / "sam_tiny-1.0.mar"
     store.write_bytes(site.mar("1.0").read_bytes())

@@ -16,7 +16,7 @@ DATA = Path(__file__).parents[4] / "../shared/data"
 
 
 def texture(level: int, noise: float, height: int = 240, width: int = 400, seed: int = 0) -> Pixels:
-    """A grey background with noise of the standard deviation given, in spots of some px."""
+    """Draws a grey background with noise of a given standard deviation, in spots of some px."""
     rng = np.random.default_rng(seed)
     spots = rng.normal(0, noise, (height // 5 + 1, width // 5 + 1, 3)).repeat(5, axis=0).repeat(5, axis=1)
     return np.clip(level + spots[:height, :width], 0, 255).astype(np.uint8)
@@ -25,7 +25,7 @@ def texture(level: int, noise: float, height: int = 240, width: int = 400, seed:
 def with_bar(
     background: Pixels, length: int, thickness: int, colour: Sequence[int], *, x: int = 60, y: int = 180, tick: int = 0
 ) -> Pixels:
-    """A bar of length × thickness px; with ticks of `tick` px thickness at its ends, three times as tall."""
+    """Draws a bar of length × thickness px, with ticks of `tick` px thickness at its ends, three times as tall."""
     pixels = background.copy()
     pixels[y : y + thickness, x : x + length] = colour
     for begin in (x, x + length - tick):
@@ -53,7 +53,7 @@ def with_interrupted_bar(
     size: int = 20,
     margin: int = 5,
 ) -> Pixels:
-    """A bar of length px from outer edge to outer edge, with its number in the line, between ticks `tick` px thick."""
+    """Draws a bar with its number in the line, `length` px between outer edges of its ticks of `tick` px thickness."""
     pixels = background.copy()
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
     begin, _, end, _ = font.getbbox(text)
@@ -69,7 +69,7 @@ def with_interrupted_bar(
 
 
 def card(segments: int, side: int, thickness: int = 24, outline: int = 2) -> Pixels:
-    """An upright scale card: light segments outlined in the dark ones' colour, a light one at the top."""
+    """Draws an upright scale card: light segments are outlined in the dark segments' colour; the top one is light."""
     pixels = texture(128, 25, height=segments * side + 320, width=500)
     pixels[20:-20, 100:200] = (235, 230, 200)
     x, top = 140, 60
@@ -87,7 +87,7 @@ def saved(pixels: Pixels, kind: str = "PNG", **settings: object) -> bytes:
 
 
 def tagged(pixels: Pixels, tag: int, text: str) -> bytes:
-    """A TIFF with a maker's tag."""
+    """Makes a TIFF with a manufacturer's tag."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[tag] = text
     tags.tagtype[tag] = 2

@@ -110,7 +110,7 @@ def test_jpeg_does_not_move_the_ends_of_an_interrupted_bar(quality: int) -> None
 @pytest.mark.parametrize(("one", "other"), [(100, 100), (100, 40), (60, 100)])
 def test_a_bar_that_may_be_a_piece_of_a_longer_one_is_a_conflict(one: int, other: int) -> None:
     pixels = with_bar(texture(40, 4), one, 4, WHITE, x=40)
-    pixels = with_bar(pixels, other, 4, WHITE, x=40 + one + 60)  # nothing is written between
+    pixels = with_bar(pixels, other, 4, WHITE, x=40 + one + 60)  # nothing is written between the ends
     with pytest.raises(ScaleConflict, match=r"outer edge to outer edge|2 things"):
         scale_bar(find_bars(pixels))
 
@@ -213,7 +213,7 @@ def image_of(name: str) -> Path:
     return path
 
 
-# By eye, on enlarged pixels.
+# Measured by eye on enlarged pixels.
 @pytest.mark.parametrize(
     ("name", "px", "segments"),
     [
@@ -239,5 +239,5 @@ def test_the_centimetres_of_a_scale_card() -> None:
         half = opened.reduce(2)
     found = scale_bar(find_bars(np.asarray(half)))
     assert found.segments == 10
-    # The 1856.6 px/m in the image's json are those of a copy half as large: at full size the card's 10 cm are 373 px.
+    # The 1856.6 px/m in the image's json belong to a copy of half the size: at full size the card's 10 cm are 373 px.
     assert found.length / 0.1 == pytest.approx(1856.6, rel=0.02)

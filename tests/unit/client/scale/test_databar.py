@@ -20,7 +20,7 @@ STYLES = {"text on black": 0, "text on white": 255, "text on grey": 60, "fields 
 
 
 def specimen(seed: int = 0) -> Image.Image:
-    """Bright grains on a dark ground with noise: nothing in it is plain."""
+    """Draws bright grains on a dark ground with noise, so that no row is uniform."""
     rng = np.random.default_rng(seed)
     picture = Image.new("L", (WIDTH, HEIGHT), 50)
     pen = ImageDraw.Draw(picture)
@@ -33,7 +33,7 @@ def specimen(seed: int = 0) -> Image.Image:
 
 
 def databar(height: int, style: str) -> Image.Image:
-    """Draws a databar as microscopes write them: settings in small letters and a scale bar."""
+    """Draws a databar like a microscope's: settings in small letters and a scale bar."""
     ground = STYLES[style]
     ink = 255 if ground < 128 else 0
     picture = Image.new("L", (WIDTH, height), ground)

@@ -25,7 +25,7 @@ PLAIN = texture(40, 5)
 
 @pytest.fixture(autouse=True)
 def reader(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | None]:
-    """An OCR engine that reads what a test says."""
+    """An OCR engine that returns a test's text."""
     reads: dict[str, float | None] = {"um": None}
     monkeypatch.setattr(number, "can_read", lambda: True)
     monkeypatch.setattr(number, "read_length", lambda *_: reads["um"])
@@ -159,7 +159,7 @@ def shared(name: str) -> Path:
 
 
 def broken_animations() -> dict[str, bytes]:
-    """Animated PNGs, each with one chunk of the animation damaged and its checksum right."""
+    """Makes animated PNGs, each with one damaged chunk of the animation and a right checksum."""
     buffer = io.BytesIO()
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(buffer, "PNG", save_all=True, append_images=frames[1:])
@@ -224,7 +224,7 @@ def test_the_command_goes_on_after_an_image_without_scale(tmp_path: Path) -> Non
 
 
 def animated() -> bytes:
-    """An APNG of three frames."""
+    """Makes an APNG of three frames."""
     first, *others = (Image.fromarray(texture(40, 20, 24, 24, seed)) for seed in range(3))
     buffer = io.BytesIO()
     first.save(buffer, "PNG", save_all=True, append_images=others)

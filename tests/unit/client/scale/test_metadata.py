@@ -31,7 +31,7 @@ def ome(x: float, y: float | None = None, unit: str | None = "µm") -> bytes:
 
 
 def geo(side: tuple[float, float, float] | None, keys: dict[int, int] | None = None, **settings: Any) -> bytes:
-    """A GeoTIFF in a projection, with these keys."""
+    """Makes a GeoTIFF in a projection, with these keys."""
     all_keys = {1024: 1} | (UTM if keys is None else keys)
     directory = [
         1,
@@ -179,7 +179,7 @@ def test_a_size_that_no_pixel_has_is_an_error(data: bytes) -> None:
         file_scale(data)
 
 
-# Of OME's schema, 2016-06, µm in each; Mm and mm, Pm and pm differ.
+# Units of OME's schema, 2016-06, in µm; Mm and mm, Pm and pm differ.
 OME_UNITS = {"m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "µm": 1, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4, "thou": 25.4}
 OME_UNITS |= {"in": 25_400, "ft": 304_800, "yd": 914_400, "pt": 25_400 / 72, "li": 25_400 / 12, "hm": 1e8, "km": 1e9}
 OME_UNITS |= {"Mm": 1e12, "Gm": 1e15, "fm": 1e-9, "dam": 1e7, "mi": 1609.344e6}

@@ -19,7 +19,7 @@ def test_what_is_as_thick_as_asked_stands_out_and_what_is_thicker_does_not(thick
 def test_what_stands_out_is_what_an_opening_takes_away(thickness: int) -> None:
     plane = np.random.default_rng(thickness).integers(0, 256, (40, 30)).astype(np.uint8)
     opened = np.zeros_like(plane)
-    for top in range(-thickness, 40):  # every window within the frame, and those it cuts
+    for top in range(-thickness, 40):  # every window within the frame, and those that the frame cuts
         rows = slice(max(0, top), top + thickness + 1)
         opened[rows] = np.maximum(opened[rows], plane[rows].min(axis=0))
     assert (standing_out(plane, thickness) == (plane >= CONTRAST + opened.astype(int))).all()

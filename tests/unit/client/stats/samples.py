@@ -1,4 +1,4 @@
-"""Samples of grains whose statistics are known."""
+"""Samples of grains with known statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def make_sample(
     angles: ArrayLike | None = None,
     aspect_ratios: ArrayLike | None = None,
 ) -> Sample:
-    """Whole discs, so far inside so large a frame that the edge correction weights them alike."""
+    """Makes whole discs inside a frame that is so large that the edge correction weights all alike."""
     diameter = np.asarray(diameters, dtype=np.float64)
     n = diameter.size
     images = np.zeros(n, np.int64) if image is None else np.asarray(image, np.int64)
@@ -40,7 +40,7 @@ def make_sample(
 
 
 def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
-    """Discs scattered over more than a frame, measured as far as it shows them; and their true mean diameter."""
+    """Scatters discs over more than a frame; returns their visible parts as measured, and the true mean diameter."""
     random = np.random.default_rng(seed)
     margin, largest = 250, 480.0
     n = round(1.2e-4 * (side + 2 * margin) ** 2)
@@ -64,17 +64,17 @@ def boolean_field(seed: int, side: int) -> tuple[Sample, float]:
 
 
 def grid_of_squares(height: int, width: int, side: int, offset: tuple[int, int] = (0, 0)) -> NDArray[np.int32]:
-    """A label map filled with squares; `offset` shifts their first corner up and left, px."""
+    """Makes a label map filled with squares; `offset` shifts their first corner up and left, px."""
     rows, columns = np.mgrid[:height, :width]
     down, right = (rows + offset[0]) // side, (columns + offset[1]) // side
     return _numbered(down * 10_000 + right)
 
 
 def hexagons(height: int, width: int, across: int, apart: int, offset: tuple[float, float]) -> NDArray[np.int32]:
-    """A label map filled with hexagons in rows, `across` px from centre to centre and rows `apart` px apart.
+    """Makes a label map filled with hexagons in rows: `across` px from centre to centre, rows `apart` px apart.
 
-    Each is `across` × `apart` px² large; they are regular where `apart` is √3/2 of `across`. The map is periodic
-    where it holds a whole number of columns and an even one of rows.
+    Each hexagon has an area of `across` × `apart` px²; they are regular if `apart` is √3/2 of `across`. The map is
+    periodic if it has a whole number of columns and an even number of rows.
     """
     y, x = (each + 0.5 - shift for each, shift in zip(np.mgrid[:height, :width], offset, strict=True))
     nearest, found = np.full(y.shape, np.inf), np.zeros(y.shape, np.int64)
@@ -93,10 +93,10 @@ def _numbered(cells: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def voronoi(random: np.random.Generator, side: int, cell: float) -> NDArray[np.int32]:
-    """A label map of a Poisson–Voronoi section, `side` px square, whose cells are `cell`² px² large on average."""
+    """Makes a label map of a Poisson–Voronoi section, `side` × `side` px; the mean area of its cells is `cell`² px²."""
     from scipy.spatial import KDTree  # noqa: PLC0415
 
-    margin = 5 * cell  # seeds beyond the frame have cells within
+    margin = 5 * cell  # seeds outside the frame have cells inside
     seeds = random.uniform(-margin, side + margin, (random.poisson(((side + 2 * margin) / cell) ** 2), 2))
     centres = np.moveaxis(np.mgrid[:side, :side], 0, -1) + 0.5
     _, nearest = KDTree(seeds).query(centres)
@@ -104,7 +104,7 @@ def voronoi(random: np.random.Generator, side: int, cell: float) -> NDArray[np.i
 
 
 def with_gaps(labels: NDArray[np.int32], width: int) -> NDArray[np.int32]:
-    """The labels with boundaries of 0, 1 or 2 px between grains left unlabelled: both sides of a boundary, or one."""
+    """Removes the labels of boundaries of 0, 1 or 2 px between grains: one side of each boundary, or both."""
     free = labels.copy()
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     if width > 0:

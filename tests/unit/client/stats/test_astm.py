@@ -1,4 +1,4 @@
-"""Closed forms on ideal patterns, and the reference values of the NIST steel."""
+"""Closed forms for ideal patterns, and the reference values of the NIST steel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STEEL = Path(__file__).parents[4].parent / "shared" / "data" / "e112" / "steel_b
 
 
 def test_squares_in_the_frame_are_counted_exactly() -> None:
-    """10 × 8 squares, shifted by half of one: 9 × 7 whole, 32 halves at the sides, 4 quarters at the corners."""
+    """10 × 8 squares are shifted by half a square: 9 × 7 are whole, 32 half at the sides, 4 quarter at the corners."""
     assert rectangle(grid_of_squares(160, 200, 20, (10, 10))) == (80.0, 160 * 200)
 
 
@@ -62,7 +62,7 @@ def test_g_of_squares_is_that_of_their_area() -> None:
 
 @pytest.mark.parametrize("offset", [(0, 0), (3, 8), (11, 5)])
 def test_squares_in_jeffries_circle_are_counted_exactly(offset: tuple[int, int]) -> None:
-    """Inside are those with all pixels' centres in the circle, cut those with some: told square by square."""
+    """A square is inside if the centres of all its pixels are in the circle, and cut if those of some are."""
     side, size = 16, 300
     expected = 0.0
     for top in range(-offset[0], size, side):
@@ -105,7 +105,7 @@ def _direction(degrees: float) -> tuple[float, float]:
 
 
 def _short_corners(start: tuple[float, float], end: tuple[float, float], shift: tuple[int, int]) -> int:
-    """How many pieces between two borders are shorter than half a pixel."""
+    """Returns how many pieces between two borders are shorter than half a pixel."""
     at = [0.0, 300.0]
     for a, b, offset in zip(start, end, shift, strict=True):
         first, last = math.floor((a + offset) / 20) + 1, math.floor((b + offset) / 20)
@@ -114,7 +114,7 @@ def _short_corners(start: tuple[float, float], end: tuple[float, float], shift: 
 
 
 def test_rows_of_hexagons_are_crossed_once_or_twice_a_hexagon() -> None:
-    """Beside upright edges once, between two rows of hexagons twice: 4/3 a hexagon over all heights."""
+    """Lines cross once beside upright edges, twice between two rows of hexagons: 4/3 a hexagon over all heights."""
     across, apart, columns = 30, 26, 20
     labels = hexagons(apart * 6, across * columns, across, apart, (7.3, 5.1))
     counts = [intercepts(labels, [paths.line(0, y + 0.5, across * columns, y + 0.5)])[0] for y in range(apart * 6)]
@@ -123,7 +123,7 @@ def test_rows_of_hexagons_are_crossed_once_or_twice_a_hexagon() -> None:
 
 
 def test_mean_intercept_of_hexagons_over_all_directions_is_pi_a_over_p() -> None:
-    """Steps of the raster counted as grains would make it a fifth shorter (Cauchy–Crofton: ℓ̄ = πA/P)."""
+    """If the raster's steps counted as grains, it would be a fifth shorter (Cauchy–Crofton: ℓ̄ = πA/P)."""
     across = 60
     labels = hexagons(900, 900, across, round(across * math.sqrt(3) / 2), (0, 0))
     radial = [
@@ -149,7 +149,7 @@ def test_a_line_within_a_grain_crosses_nothing() -> None:
 
 
 def test_drawn_boundaries_are_no_part_of_intercepts() -> None:
-    """Squares of 18 px between lines 2 px wide."""
+    """There are squares of 18 px between lines 2 px wide."""
     labels = grid_of_squares(200, 200, 20)
     rows, columns = np.mgrid[:200, :200] % 20
     labels[(rows < 2) | (columns < 2)] = 0
@@ -182,7 +182,7 @@ def test_one_field_has_no_interval() -> None:
 
 
 def test_more_fields_are_what_brings_the_relative_accuracy_to_ten() -> None:
-    """Densities of 2 ± 1 of three fields: %RA is 100 · 2.776/√5 · ½ with five, and so on until it is 10."""
+    """Three fields have densities of 2 ± 1: with five fields %RA is 100 · 2.776/√5 · ½, and so on until it is 10."""
     wanted = fields_for(10, 2.0, 1.0)
     assert 100 * ci95(1.0, wanted) / 2 <= 10 < 100 * ci95(1.0, wanted - 1) / 2
     assert wanted == 99  # (1.96 · 100 · 1 / (10 · 2))² is 96, and t is larger than 1.96
@@ -268,7 +268,7 @@ def test_g_of_the_nist_steel_is_that_of_the_reference(method: str, reference: fl
 
 
 def marked(*pixels: tuple[int, int]) -> NDArray[np.int32]:
-    """A map of 7 × 7 px with a grain of one pixel at each of these places."""
+    """Makes a map of 7 × 7 px with a grain of one pixel at each of these positions."""
     labels = np.zeros((7, 7), np.int32)
     for label, pixel in enumerate(pixels, start=1):
         labels[pixel] = label
@@ -294,7 +294,7 @@ def test_grains_on_the_frame_are_halves_and_those_at_its_corners_quarters() -> N
 
 
 def test_jeffries_circle_is_in_the_middle_of_a_longer_frame() -> None:
-    """In 7 × 11 px the circle of radius 3.5 is around (5.5, 3.5): four pixels are in it, two on the frame."""
+    """In 7 × 11 px the circle of radius 3.5 has its centre at (5.5, 3.5): four pixels are in it, two on the frame."""
     labels = np.zeros((7, 11), np.int32)
     within, at_sides, outside = ((3, 2), (3, 8), (1, 5), (3, 5)), ((0, 5), (6, 5)), ((3, 1), (3, 9), (0, 2))
     for label, pixel in enumerate((*within, *at_sides, *outside), start=1):
@@ -306,7 +306,7 @@ def test_jeffries_circle_is_in_the_middle_of_a_longer_frame() -> None:
 
 
 def test_a_circle_may_begin_where_a_grain_does() -> None:
-    """It begins on the right, in the middle of its height; here a boundary is there, and in the halves above none."""
+    """The circle begins on the right, at half its height. Here a boundary is there, and none in the halves above."""
     labels = np.ones((100, 100), np.int32)
     labels[50:] = 2
     assert intercepts(labels, [paths.circle(50, 50, 40)])[0] == 2
@@ -340,7 +340,7 @@ def test_of_nothing_g_is_without_end() -> None:
 
 
 def test_intercepts_per_mm_by_hand() -> None:
-    """Upright bands 20 px wide at 5 µm per px: 10 per mm along level lines, 0 along upright ones."""
+    """With upright bands 20 px wide at 5 µm per px, level lines have 10 intercepts per mm, upright lines 0."""
     labels = np.tile(np.repeat(np.arange(1, 11, dtype=np.int32), 20), (200, 1))
     found = grain_size_number("intercept-lines", [Field(labels, 5.0)] * 2)
     assert found.density_unit == "mm⁻¹"
@@ -376,7 +376,7 @@ def test_grains_that_meet_at_corners_are_two() -> None:
 
 
 def test_the_largest_grain_of_a_sample_by_hand() -> None:
-    """Of two equal images at 2 µm per px the largest disc, of radius 12 px, is the second grain of the first."""
+    """In two equal images at 2 µm per px the largest disc, of radius 12 px, is the first image's second grain."""
     sample = Sample.of([Result(make_result(name, um_per_px=2.0)) for name in ("a", "b")])
     pixels = sample.results[0].grains[1].area
     found = largest_grain(sample)
@@ -401,7 +401,7 @@ def test_each_image_of_a_sample_is_a_field_cut_to_its_frame() -> None:
 
 
 def test_a_line_along_a_rastered_boundary_crosses_it_once() -> None:
-    """Boundary and line both rise a tenth: the pixels' steps cross the line again and again."""
+    """Boundary and line both rise by a tenth, so the pixels' steps cross the line again and again."""
     rows, columns = np.mgrid[:60, :200]
     labels = np.where(rows + 0.5 < 20 + (columns + 0.5) / 10, 1, 2).astype(np.int32)
     assert len(set(labels[paths.line(0, 20, 200, 40.5).rows, paths.line(0, 20, 200, 40.5).columns].tolist())) == 2
@@ -410,7 +410,7 @@ def test_a_line_along_a_rastered_boundary_crosses_it_once() -> None:
 
 
 def test_a_corner_that_a_line_cuts_counts_and_a_junction_counts_one_and_a_half() -> None:
-    """Three grains meet at (40, 40): one on the left, two on the right, one above the other."""
+    """Three grains meet at (40, 40): one on the left, and two on the right, one above the other."""
     labels = np.ones((80, 80), np.int32)
     labels[:40, 40:], labels[40:, 40:] = 2, 3
 
@@ -419,7 +419,7 @@ def test_a_corner_that_a_line_cuts_counts_and_a_junction_counts_one_and_a_half()
 
     assert crossed(36.0) == 2  # 8 px within grain 2
     assert crossed(39.6) == 2  # 0.9 px
-    assert crossed(39.9) == 1.5  # 0.2 px: the junction, as far as the raster tells
+    assert crossed(39.9) == 1.5  # 0.2 px: within the raster's resolution, this is the junction
     assert crossed(40.1) == 1
 
 
@@ -432,7 +432,7 @@ def test_a_grain_that_a_line_grazes_counts_a_half() -> None:
 
 
 def test_large_grains_count_more_in_the_mean_area_as_they_are_whole_more_rarely() -> None:
-    """60 × 60 px squares are whole in (1 − 0.6)², 10 × 10 px ones in (1 − 0.1)² of frames of 100 × 100 px."""
+    """In frames of 100 × 100 px, squares of 60 px are whole in (1 − 0.6)² of cases, squares of 10 px in (1 − 0.1)²."""
     labels = np.zeros((100, 100), np.int32)
     labels[5:65, 5:65], labels[80:90, 80:90] = 1, 2
     count, area = mean_area(labels)
@@ -442,12 +442,12 @@ def test_large_grains_count_more_in_the_mean_area_as_they_are_whole_more_rarely(
 
 @pytest.fixture(scope="module")
 def fine() -> dict[str, float]:
-    """G of four sections by each method, from pixels so small that a raster does nothing."""
+    """Returns G of four sections by each method, with pixels so small that the raster has no effect."""
     return voronoi_g(4)
 
 
 def voronoi_g(pixels: int, gap: int = 0, gaps: int = GAP_PX) -> dict[str, float]:
-    """G of the same four sections, whose cells are 25 µm, from pixels of 1/`pixels` µm."""
+    """Returns G of the same four sections, whose cells are 25 µm, with pixels of 1/`pixels` µm."""
     sections = [voronoi(np.random.default_rng(seed), 300 * pixels, 25 * pixels) for seed in range(4)]
     fields = [Field(with_gaps(section, gap), 1 / pixels) for section in sections]
     return {each.method: each.g.value for each in fields_grain_size_numbers(METHODS, fields, gaps=gaps)}

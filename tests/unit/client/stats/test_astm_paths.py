@@ -1,4 +1,4 @@
-"""ASTM E112's test lines and circles: where they lie, and how long they are in each pixel."""
+"""ASTM E112's test lines and circles: their positions, and their lengths in each pixel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def by_pixel(path: paths.Path) -> dict[tuple[int, int], float]:
 
 
 def walked(x: NDArray[np.float64], y: NDArray[np.float64], length: float) -> dict[tuple[int, int], float]:
-    """The same of a path that is walked in n small steps."""
+    """Returns the lengths by pixel of a path that is walked in n small steps."""
     counts = np.bincount(np.floor(y).astype(int) * 100 + np.floor(x).astype(int))
     return {divmod(pixel, 100): float(counts[pixel] * length / x.size) for pixel in np.flatnonzero(counts).tolist()}
 

@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 
 def test_whole_images_are_drawn_where_they_differ() -> None:
-    """Grains of an image are alike: drawn one by one, they would promise more than six images can."""
+    """Grains of an image are alike: drawn one by one, they would give narrower intervals than six images justify."""
     random = np.random.default_rng(0)
     image = np.repeat(np.arange(6), 100)
     sample = make_sample(np.exp(random.normal(3, 0.3, 6)[image] + random.normal(0, 0.1, 600)), image=image)
@@ -82,7 +82,7 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
 
 
 class Rising:
-    """An estimate that says how often it was asked, and keeps what it was given: its resamples are 1, 2, 3, …"""
+    """An estimate that returns its number of calls (1, 2, 3, … for the resamples) and records its arguments."""
 
     def __init__(self) -> None:
         self.given: list[NDArray[np.float64]] = []

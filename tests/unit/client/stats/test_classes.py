@@ -106,7 +106,7 @@ def test_every_class_of_wentworth_has_its_share() -> None:
 
 
 def test_a_limit_of_folk_and_ward_belongs_to_the_lower_class() -> None:
-    """Their upper limits: "under 0.35 very well sorted, 0.35 to 0.50 well sorted, …"."""
+    """Their upper limits are "under 0.35 very well sorted, 0.35 to 0.50 well sorted, …"."""
     for limits, named, names in (
         ((0.35, 0.50, 1.00, 2.00, 4.00), sorting_class, 6),
         ((-0.30, -0.10, 0.10, 0.30), skewness_class, 5),

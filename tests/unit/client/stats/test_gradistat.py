@@ -1,4 +1,4 @@
-"""GRADISTAT's own numbers on the same grains, and closed forms."""
+"""Comparison with GRADISTAT's own numbers on the same grains, and with closed forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.client.stats.samples import make_sample
 
 NONE = Resampling("grain", resamples=0)
 
-# Five sieve classes that GRADISTAT 9.1 was run on: limits in µm, and the share of each in 5 %.
+# Five sieve classes on which GRADISTAT 9.1 was run: limits in µm, and shares in units of 5 %.
 LIMITS = np.array([250.0, 355.0, 500.0, 710.0, 1000.0, 1400.0])
 TIMES = (3, 5, 6, 4, 2)
 
@@ -57,7 +57,7 @@ def test_geometric_and_logarithmic_moments_are_gradistats_own() -> None:
 
 
 def test_folk_and_ward_of_a_known_curve_in_both_scales() -> None:
-    """Percentiles read off a curve through φ 5, 16, 25, 50, 75, 84, 95 = −1, 0, 0.5, 1.5, 2.25, 3, 5."""
+    """The percentiles are read off a curve through φ 5, 16, 25, 50, 75, 84, 95 = −1, 0, 0.5, 1.5, 2.25, 3, 5."""
     at = {0: -1.0, 5: -1.0, 16: 0.0, 25: 0.5, 50: 1.5, 75: 2.25, 84: 3.0, 95: 5.0, 100: 5.0}
     n = 20_000
     phis = np.interp((np.arange(n) + 0.5) / n * 100, list(at), list(at.values()))
@@ -185,7 +185,7 @@ def test_words_for_kurtosis(method: str, kurtosis: float, words: str) -> None:
 
 
 def normal_logs(mean: float, sd: float, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Logs of sizes, evenly in probability."""
+    """Returns logarithms of sizes, evenly spaced in probability."""
     return np.asarray(mean + sd * reference.norm.ppf((np.arange(n) + 0.5) / n))
 
 
@@ -208,7 +208,7 @@ def test_the_kernel_of_weighted_grains_is_as_wide_as_of_the_number_they_are_wort
 
 
 def test_modes_are_told_by_height_and_no_more_than_three() -> None:
-    """Four log-normal populations far apart: the three that hold most grains are told."""
+    """Of four log-normal populations far apart, the three with most grains are reported."""
     parts = {100.0: 1000, 10_000.0: 3000, 1_000_000.0: 500, 100_000_000.0: 2000}
     logs = np.sort(np.concatenate([normal_logs(math.log(size), 0.5, n) for size, n in parts.items()]))
     found = modes(logs, np.ones(logs.size))
@@ -255,7 +255,7 @@ def test_texture_is_by_weight_and_classes_are_one_phi_wide() -> None:
     assert found is not None
     whole = 50**2 + 63**2 + 1500**2 + 2000**2
     assert found.gravel == pytest.approx(2000**2 / whole)
-    assert found.classes["very fine gravel"] == found.gravel  # from its lower limit on
+    assert found.classes["very fine gravel"] == found.gravel  # a class includes its lower limit
     assert found.classes["very coarse sand"] == pytest.approx(1500**2 / whole)
     assert (found.classes["very fine sand"], found.classes["very coarse silt"]) == pytest.approx(
         (63**2 / whole, 50**2 / whole)

@@ -1,4 +1,4 @@
-"""Grids over label maps that are known."""
+"""Grids over known label maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.client.made import HEIGHT, WIDTH, make_result
 
 
 def rectangles(um_per_px: float | None = None) -> Sample:
-    """Of 80 × 60 px: one large rectangle, a column of small ones, and one at the corner, where no node comes."""
+    """Makes a map of 80 × 60 px: a large rectangle, a column of small ones, and one in the corner without a node."""
     masks = [np.zeros((HEIGHT, WIDTH), bool) for _ in range(4)]
     masks[0][10:50, 10:40] = True
     masks[1][10:18, 50:58] = True
@@ -29,7 +29,7 @@ def test_nodes_keep_away_from_the_sides() -> None:
 
 
 def test_a_grain_is_taken_once_however_many_nodes_hit_it() -> None:
-    """Nodes of 4 px: at x 8, 12, … and y 6, 10, …: the large one has many, the corner none."""
+    """Nodes are 4 px apart, at x 8, 12, … and y 6, 10, …: the large grain has many nodes, the corner's grain none."""
     found = on_grid(rectangles(), 4.0)
     assert found.area.tolist() == [1200, 64, 9]
     assert found.image.tolist() == [0, 0, 0]
@@ -77,7 +77,7 @@ def test_a_grid_is_not_corrected_for_the_frame_and_says_so() -> None:
 
 
 def test_a_grid_by_number_is_a_sample_by_area() -> None:
-    """Large grains are hit more often: a fine grid's mean size is far over that by number of a mixed image."""
+    """Large grains are hit more often: in a mixed image a fine grid's mean size is far over that by number."""
     masks = [np.zeros((HEIGHT, WIDTH), bool) for _ in range(13)]
     masks[0][8:52, 8:40] = True
     for index, mask in enumerate(masks[1:]):

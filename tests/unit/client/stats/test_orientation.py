@@ -81,7 +81,7 @@ def test_rayleigh_by_hand() -> None:
 
 
 def test_by_area_a_grain_counts_its_area() -> None:
-    """Areas 1 : 4 at right angles: R̄ = 0.8 − 0.2, and they are worth (Σw)²/Σw² = 25/17 grains."""
+    """With areas 1 : 4 at right angles R̄ = 0.8 − 0.2, and the effective number of grains is (Σw)²/Σw² = 25/17."""
     sample = make_sample([10.0, 20.0], angles=[0.0, 90.0])
     found = orientation(sample, "area", edge_correction=True)
     assert found.mean == pytest.approx(90)
@@ -138,7 +138,7 @@ def interval_of(angles: ArrayLike, resampling: Resampling, **options: object) ->
 
 
 def drawn(mean: float, n: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Axial von Mises angles about a mean, degrees in [0, 180)."""
+    """Draws axial von Mises angles about a mean, degrees in [0, 180)."""
     turned = np.degrees(np.random.default_rng(seed).vonmises(0, 2, n)) / 2
     return np.asarray((mean + turned) % 180)
 
@@ -159,7 +159,7 @@ def test_the_interval_is_as_wide_as_the_circular_standard_error_says() -> None:
 
 
 def test_the_interval_holds_the_truth_across_zero_as_often_as_it_says() -> None:
-    """Angles about 0°, of which half are near 180°: 95 % intervals of 300 samples of 60 grains."""
+    """Angles lie about 0°, half of them near 180°; there are 95 % intervals of 300 samples of 60 grains."""
     held = 0
     for seed in range(300):
         found = interval_of(drawn(0, 60, seed), Resampling("grain", 200, seed=seed))
@@ -177,7 +177,7 @@ def test_without_a_direction_there_is_no_interval() -> None:
 
 
 def test_images_that_hold_no_direction_in_a_resample_leave_no_interval() -> None:
-    """Of two images one has no elongated grain: drawing it twice has no mean."""
+    """One of two images has no elongated grain, so a resample that draws it twice has no mean."""
     angles, ratios = [30.0, 32.0, 28.0, 31.0, 0.0], [2.0] * 4 + [1.0]
     found = interval_of(angles, Resampling("image", 100), image=[0, 0, 0, 0, 1], aspect_ratios=ratios)
     assert found is not None

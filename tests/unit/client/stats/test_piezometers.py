@@ -1,4 +1,4 @@
-"""Stresses by hand and by GrainSizeTools, and the constants as they were published."""
+"""Stresses by hand and by GrainSizeTools, and the published constants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NONE = Resampling("grain", resamples=0)
 
 
 def test_olivine_is_grain_size_tools_own() -> None:
-    """The example of its documents: calc_diffstress(…, phase='olivine', piezometer='VanderWal_wet')."""
+    """It is the example of its documents: calc_diffstress(…, phase='olivine', piezometer='VanderWal_wet')."""
     sizes = (12.23, 13.71, 12.76, 11.73, 12.69, 10.67)
     found = [PIEZOMETERS["olivine:VanDerWal"].stress(size) for size in sizes]
     assert found == pytest.approx([167.41, 153.66, 162.16, 172.73, 162.83, 185.45], abs=0.006)

@@ -27,7 +27,7 @@ def measured(sizes: object, weighting: str = "number", **options: object) -> Pop
 
 
 def normal_in_phi(mean: float, sd: float, n: int = 20_000) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Sizes in µm, evenly in probability: their φ are as normal as n numbers can be."""
+    """Returns sizes in µm, evenly spaced in probability: their φ are as normal as n numbers can be."""
     return np.asarray(1000 * 2.0 ** -(mean + sd * reference.norm.ppf((np.arange(n) + 0.5) / n)))
 
 
@@ -76,7 +76,7 @@ def test_a_tail_of_fine_grains_is_positive_skewness() -> None:
 
 
 def test_worked_example_of_folk_and_ward() -> None:
-    """Percentiles read off a curve through φ 5, 16, 25, 50, 75, 84, 95 = −1, 0, 0.5, 1.5, 2.25, 3, 5."""
+    """The percentiles are read off a curve through φ 5, 16, 25, 50, 75, 84, 95 = −1, 0, 0.5, 1.5, 2.25, 3, 5."""
     at = {0: -1.0, 5: -1.0, 16: 0.0, 25: 0.5, 50: 1.5, 75: 2.25, 84: 3.0, 95: 5.0, 100: 5.0}
     n = 20_000
     values = np.interp((np.arange(n) + 0.5) / n * 100, list(at), list(at.values()))
@@ -128,7 +128,7 @@ def test_without_a_scale_there_is_no_phi() -> None:
 
 
 def test_wentworth_shares_are_by_weight() -> None:
-    sizes = [100.0, 125.0, 300.0, 300.0]  # very fine, fine (from its lower limit on), medium, medium
+    sizes = [100.0, 125.0, 300.0, 300.0]  # very fine, fine (including its lower limit), medium, medium
     number, area = measured(sizes).wentworth, measured(sizes, "area").wentworth
     assert number is not None
     assert area is not None
@@ -240,7 +240,7 @@ def test_each_measure_of_folk_and_ward_by_hand() -> None:
 
 
 class Drawn(Resampling):
-    """A resampling of one resample, which is given; each figure is told as it says."""
+    """A resampling with one given resample; it records each figure."""
 
     def intervals(self, estimate: Any, image: NDArray[np.int64], images: int) -> list[Interval]:
         return [Interval(float(value)) for value in estimate(np.arange(image.size) % 3.0)]
@@ -256,7 +256,7 @@ def test_a_grain_drawn_twice_is_two_and_one_that_is_not_drawn_is_none(sizes: lis
 
 
 def test_what_is_not_drawn_leaves_no_trace_in_the_percentiles() -> None:
-    """Of 1, 2, 3 and 10 µm are drawn none, one, two and none: 1/6 is finer than 2 µm, and 2/3 than 3 µm."""
+    """From 1, 2, 3 and 10 µm, none, one, two and none are drawn: 1/6 is finer than 2 µm, and 2/3 than 3 µm."""
     drawn = population(make_sample([1.0, 2.0, 3.0, 10.0]), "number", Drawn("grain"), edge_correction=True)
     assert drawn.percentiles[5].value == 2.0
     assert drawn.percentiles[50].value == pytest.approx(2 + (1 / 2 - 1 / 6) / (2 / 3 - 1 / 6))
@@ -264,7 +264,7 @@ def test_what_is_not_drawn_leaves_no_trace_in_the_percentiles() -> None:
 
 
 def test_where_a_resample_may_hold_no_grain_there_is_no_interval() -> None:
-    """Two images, one of them empty: a quarter of the resamples are that one twice."""
+    """One of two images is empty: a quarter of the resamples hold only this image."""
     sample = dataclasses.replace(make_sample([10.0, 20.0, 30.0]), images=("full", "empty"), frames=np.full((2, 2), 1e9))
     found = population(sample, "number", Resampling("image", 50), edge_correction=True, percents=(50,))
     assert (found.mean.value, found.mean.low, found.mean.high) == (20.0, None, None)

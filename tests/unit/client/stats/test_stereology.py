@@ -1,4 +1,4 @@
-"""GrainSizeTools' own numbers on the same sections, and sections of known spheres."""
+"""Comparison with GrainSizeTools' own numbers on the same sections, and with sections of known spheres."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from grainserve.stats.stereology import saltykov, section_share, two_step
 
 
 def sections() -> NDArray[np.float64]:
-    """400 sizes with the quantiles of a log-normal distribution."""
+    """Returns 400 sizes with the quantiles of a log-normal distribution."""
     return np.asarray(40 * np.exp(0.5 * norm.ppf((np.arange(400) + 0.5) / 400)))
 
 
 def test_sections_of_a_sphere_are_smaller_than_half_of_it_in_one_case_of_seven() -> None:
-    """A plane misses the sphere's middle by over √(1 − ¼) of the radius with the chance 1 − √¾."""
+    """A plane misses the sphere's centre by more than √(1 − ¼) of the radius with the probability 1 − √¾."""
     assert float(section_share(2.0, 0.0, 1.0)) == pytest.approx(1 - np.sqrt(3) / 2)
     assert float(section_share(2.0, 0.0, 2.0)) == 1
 
 
 def test_saltykov_is_grain_size_tools_own() -> None:
-    """Its `Saltykov(diameters, numbins=10)`."""
+    """The reference is its `Saltykov(diameters, numbins=10)`."""
     found = saltykov(sections(), 10)
     middles = np.array(found.edges[:-1]) + found.edges[1] / 2
     assert middles[[0, -1]] == pytest.approx([9.06860002931857, 172.30340055705284])
@@ -36,7 +36,7 @@ def test_saltykov_is_grain_size_tools_own() -> None:
 
 
 def test_the_two_step_method_is_grain_size_tools_own() -> None:
-    """Its `calc_shape(diameters)`."""
+    """The reference is its `calc_shape(diameters)`."""
     found = two_step(sections())
     assert found is not None
     assert found.bins == 10
@@ -45,7 +45,7 @@ def test_the_two_step_method_is_grain_size_tools_own() -> None:
 
 
 def test_sections_of_equal_spheres_unfold_to_the_last_bin() -> None:
-    """Of a sphere of diameter 1, the share of sections up to d is 1 − √(1 − d²)."""
+    """For a sphere of diameter 1, the share of sections up to d is 1 − √(1 − d²)."""
     rank = (np.arange(20_000) + 0.5) / 20_000
     found = saltykov(np.sqrt(1 - (1 - rank) ** 2), 10)
     assert found.shares[-1] > 0.9
@@ -54,7 +54,7 @@ def test_sections_of_equal_spheres_unfold_to_the_last_bin() -> None:
 
 
 def test_numbers_per_volume_count_small_spheres_that_a_section_misses() -> None:
-    """Spheres of 1 and 4, as many each: a plane cuts four large ones for each small one."""
+    """There are equally many spheres of 1 and of 4: a plane cuts four large ones for each small one."""
     rank = (np.arange(20_000) + 0.5) / 20_000
     chord = np.sqrt(1 - (1 - rank) ** 2)
     found = saltykov(np.concatenate([chord[::4], 4 * chord]), 20)
@@ -82,7 +82,7 @@ def test_equal_sizes_have_no_log_normal_distribution() -> None:
     ("spread", "off", "off_per_volume"), [(1.3, 0.00, -0.05), (1.6, 0.09, -0.04), (1.9, 0.20, -0.07)]
 )
 def test_mean_diameters_are_off_by_what_the_documents_say(spread: float, off: float, off_per_volume: float) -> None:
-    """Of ten draws of 5000 sections: a plane meets a sphere in proportion to its diameter, which shifts ln D by σ²."""
+    """There are ten draws of 5000 sections. Planes hit spheres in proportion to diameter, which shifts ln D by σ²."""
     sigma = np.log(spread)
     found = []
     for seed in range(10):

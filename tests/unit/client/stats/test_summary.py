@@ -1,4 +1,4 @@
-"""What is said of a sample: counts, figures of each image, percentiles asked for, JSON."""
+"""A sample's summary: counts, figures of each image, chosen percentiles, JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_images_are_drawn_from_five_on() -> None:
 
 
 def test_each_image_has_its_figures_and_one_without_whole_grains_has_none() -> None:
-    """By area the 10 and the 20 µm grain of the first image lie at 1/10 and 6/10: D50 is 18 µm."""
+    """By area, the first image's 10 and 20 µm grains lie at 1/10 and 6/10: D50 is 18 µm."""
     sample = make_sample([10.0, 20.0, 40.0], image=[0, 0, 1])
     sample = dataclasses.replace(sample, touches_edge=np.array([False, False, True]))
     assert summarise(sample, resamples=0).images == (
@@ -57,7 +57,7 @@ def test_each_image_has_its_figures_and_one_without_whole_grains_has_none() -> N
 
 
 def test_a_grain_stands_for_more_the_less_likely_it_is_whole() -> None:
-    """The 20 µm grain counts twice: sizes at 1/6 and 2/3."""
+    """The 20 µm grain counts twice, so the sizes lie at 1/6 and 2/3."""
     sample = dataclasses.replace(make_sample([10.0, 20.0]), inclusion=np.array([1.0, 0.5]))
     found = summarise(sample, resamples=0)
     assert found.images[0].d50_number == pytest.approx(10 + 10 * (1 / 2 - 1 / 6) / (2 / 3 - 1 / 6))

@@ -1,4 +1,4 @@
-"""What the storage library does behind our back."""
+"""Hidden behaviour of the storage library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grainserve.storage.bucket import PART, Bucket, _is_own_404, check_emulator,
 from tests.faults.proxy import JSON, Mischief, Proxy
 
 PAGE = (404, [("Content-Type", "text/html")], b"<html><h1>404 Not Found</h1></html>")
-"""What a balancer says that knows no way to storage."""
+"""Answer of a load balancer without a route to storage."""
 
 
 def test_a_call_is_one_call(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_a_call_is_one_call(bucket_name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 class FullDisk:
-    """Storage whose disk is full until it is not, with the words of fake-gcs-server on a full disk."""
+    """Storage whose disk is full for a while, with fake-gcs-server's message."""
 
     def __init__(self) -> None:
         outer, self.full = self, True
@@ -82,7 +82,7 @@ def bucket_of(disk: FullDisk) -> Bucket:
 def test_a_full_disk_is_told_as_that_until_there_is_room(disk: FullDisk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grainserve.storage.bucket.storage.Blob.upload_from_string", _without_checksum)
     bucket = bucket_of(disk)
-    bucket.check_room()  # nothing was written yet, so nothing is asked
+    bucket.check_room()  # nothing was written yet, so there is no request
     with pytest.raises(StorageFull, match=r"no room left in storage .*no space left on device.*free disk"):
         bucket.create("x", b"1", "text/plain")
     with pytest.raises(StorageFull):
@@ -95,7 +95,7 @@ _upload = storage.Blob.upload_from_string
 
 
 def _without_checksum(blob: storage.Blob, *given: object, **named: object) -> None:
-    """The imitation does not compute one."""
+    """Removes the checksum, which the imitation does not compute."""
     _upload(blob, *given, **named | {"checksum": None})
 
 
@@ -195,12 +195,12 @@ NO_ANSWERS = {
     "without a generation": (JSON, b'{"items": [{}], "name": "x"}'),
     "another's": (JSON, b'{"items": [{"name": "z", "generation": "1"}], "name": "z", "generation": "1"}'),
 }
-"""Successes that answer nothing of what was asked."""
+"""Successful answers that do not belong to the request."""
 
 
 @pytest.mark.parametrize(
     ("call", "said"),
-    # A deletion is answered by nothing, and the answer to a write is not asked for the name.
+    # A deletion has an empty answer, and the name in the answer to a write is not read.
     [
         (call, said)
         for call in CALLS

@@ -1,4 +1,4 @@
-"""GCS's time, whatever the machine's clock says."""
+"""GCS's time, independent of the machine's clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Local:
 def answer(
     date: datetime | str | None, status: int = 200, kind: str = "application/json", way: float = 0.0
 ) -> requests.Response:
-    """What storage, or somebody in its place, answers; after so many seconds."""
+    """Makes an answer of storage, or of somebody in its place, after some seconds."""
     response = requests.Response()
     response.status_code, response.elapsed = status, timedelta(seconds=way)
     response.headers["Content-Type"] = kind
@@ -63,7 +63,7 @@ def test_it_is_never_ahead_and_less_than_a_second_and_one_way_behind(
 def test_a_clock_of_ours_that_runs_fast_is_found_out() -> None:
     local = Local()
     clock = ServerClock(local)
-    for late in range(30):  # each time it shows a second more than has passed
+    for late in range(30):  # each time the clock shows a second more than has passed
         clock.hear(answer(NOON + timedelta(seconds=local.time - 5000.0 - late)))
         local.time += MEMORY / 10 + 1
     true = NOON + timedelta(seconds=local.time - 5000.0 - 30)
@@ -74,7 +74,7 @@ def test_after_a_long_silence_what_was_known_is_forgotten() -> None:
     local = Local()
     clock = ServerClock(local)
     clock.hear(answer(NOON))
-    local.time += 3 * MEMORY + 5  # it shows 5 s more than have passed
+    local.time += 3 * MEMORY + 5  # the clock shows 5 s more than have passed
     clock.hear(answer(NOON + timedelta(seconds=3 * MEMORY)))
     assert clock.now() == NOON + timedelta(seconds=3 * MEMORY)
 
@@ -89,7 +89,7 @@ def test_an_answer_that_was_long_under_way_does_not_set_the_time_back() -> None:
 
 
 def test_a_clock_of_ours_that_stood_still_is_found_out() -> None:
-    """As it does while a laptop sleeps."""
+    """A clock stands still while a laptop sleeps."""
     local = Local()
     clock = ServerClock(local)
     clock.hear(answer(NOON))
@@ -129,7 +129,7 @@ def test_wrong_dates_among_right_ones_do_not_move_the_clock() -> None:
         for _ in range(AGREE - 1):
             clock.hear(answer(TOMORROW))
     assert clock.now() == NOON
-    for days in range(2, 10):  # nor do those that agree on nothing
+    for days in range(2, 10):  # nor do dates that do not agree
         clock.hear(answer(NOON + timedelta(days=days)))
     assert clock.now() == NOON
 
@@ -173,7 +173,7 @@ def test_a_bucket_hears_the_time_from_its_answers(bucket_name: str) -> None:
 
 
 def shown(*seconds: float, way: float = 0.0, then: int = 1) -> float:
-    """What a clock shows, in seconds after noon, that heard of noon and then of these, the last of them so often."""
+    """Returns the time, s after noon, of a clock that got noon and then these dates, the last one `times` times."""
     clock = ServerClock(Local())
     clock.hear(answer(NOON))
     for each in [*seconds, *seconds[-1:] * (then - 1)]:
@@ -190,7 +190,7 @@ def test_three_answers_in_a_row_set_it_anywhere() -> None:
 
 
 def test_an_answer_may_be_late_by_its_way_and_a_second_and_five() -> None:
-    """However often one says so that is not later than that, it is no news."""
+    """A date that is no later than this tells nothing new, however often it comes."""
     assert (shown(-6, then=9), shown(-8, way=2.0, then=9)) == (0, 0)
     assert shown(-9, way=2.0, then=3) == -9
 
@@ -206,7 +206,7 @@ def test_after_it_was_set_anywhere_a_wrong_answer_sets_it_no_further() -> None:
 
 
 def test_what_was_known_is_forgotten_a_window_after_the_one_it_was_heard_in() -> None:
-    """Here it turns out to be three seconds ahead, as of a clock of ours that runs fast."""
+    """Here the known time is three seconds ahead, since our own clock runs fast."""
 
     def ahead(*times: float) -> float:
         local = Local()
@@ -248,7 +248,7 @@ def test_when_an_object_was_written_is_said_in_utc() -> None:
     assert written_at(response) is None
     response.headers["Last-Modified"] = "Sat, 21 Nov 2026 14:00:00 +0200"
     assert written_at(response) == NOON
-    response.headers["Last-Modified"] = "Sat, 21 Nov 2026 12:00:00 -0000"  # no zone is told
+    response.headers["Last-Modified"] = "Sat, 21 Nov 2026 12:00:00 -0000"  # without a time zone
     found = written_at(response)
     assert found == NOON
     assert found.tzinfo is not None

@@ -1,4 +1,4 @@
-"""Credentials of GCS stay out of errors and logs, also where they are the trouble."""
+"""Credentials of GCS stay out of errors and logs, even if they cause the error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from grainserve.storage.bucket import Bucket
 
 
 def service_account(folder: Path, key: str) -> Path:
-    """A file as GOOGLE_APPLICATION_CREDENTIALS names it, whose tokens would come from where nobody listens."""
+    """Makes a file for GOOGLE_APPLICATION_CREDENTIALS whose token address nobody listens on."""
     account = {
         "type": "service_account",
         "project_id": "lab",
@@ -42,7 +42,7 @@ def test_credentials_are_neither_logged_nor_in_errors(
 ) -> None:
     key = pem()
     lines = key.splitlines()[1:-1]
-    if damaged:  # the form that a paste into a secret store leaves it in
+    if damaged:  # as after pasting into a secret store
         key = key.replace("\n", "")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account(tmp_path, key)))
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)

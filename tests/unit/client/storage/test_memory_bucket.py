@@ -1,4 +1,4 @@
-"""The bucket in memory answers what the emulator answers, whatever it is asked, in whatever order."""
+"""The bucket in memory gives the emulator's answers to any requests in any order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREFIXES = ["", "jobs/", "jobs/b", "pending/", "none/"]
 
 
 class _Pair:
-    """What one call says of both buckets, with their generations named by their order."""
+    """The answers of both buckets to a call, with generations numbered by their order."""
 
     def __init__(self, buckets: tuple[Bucket, Bucket]) -> None:
         self.buckets = buckets
@@ -94,7 +94,7 @@ STEPS = st.one_of(
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=5, max_size=25))
 def test_it_answers_what_the_emulator_answers(gcs: storage.Client, proxy: Proxy, steps: list[tuple[Any, ...]]) -> None:
-    """By way of the proxy, which takes deletions at their generation, as GCS does and the emulator does not."""
+    """It goes through the proxy, which checks the generation of deletions, as GCS does and the emulator does not."""
     name = f"test-{uuid.uuid4().hex}"
     gcs.create_bucket(name)
     pair = _Pair((Bucket(name), MemoryBucket()))

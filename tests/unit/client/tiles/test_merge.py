@@ -1,4 +1,4 @@
-"""Merged grains against the truth, by segmenters whose faults are known."""
+"""Merged grains compared with the truth, for segmenters with known faults."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def truth() -> Truth:
 
 @pytest.fixture(scope="module")
 def faulty(truth: Truth) -> list[Sighting]:
-    """Of a segmenter with every kind of fault."""
+    """The merged image of a segmenter with every kind of fault."""
     return sightings(LAYOUT, truth.faulty(1))
 
 
 @pytest.fixture(scope="module")
 def missing(truth: Truth) -> list[Sighting]:
-    """Of one that only misses grains and is a pixel off."""
+    """The merged image of a segmenter that only misses grains and is a pixel off."""
     return sightings(LAYOUT, truth.faulty(1, halved=0.0, invented=0.0))
 
 
 def distance_to_seam(windows: list[Window]) -> NDArray[np.float64]:
-    """Of each bounding box's centre, px; for grains that a seam cuts it is at most half of their extent."""
+    """Returns distances of bounding boxes' centres from seams, px; at most half the extent if a seam cuts the grain."""
     seams = np.array([(start + following + 1024) / 2 for start, following in pairwise(LAYOUT.columns)])
     middles = np.array([(each.x + each.patch.shape[1] / 2, each.y + each.patch.shape[0] / 2) for each in windows])
     return np.asarray(np.abs(middles[..., None] - seams).min(axis=(1, 2)))
@@ -70,7 +70,7 @@ def test_count_and_d50_hold_to_the_truth_as_one_tile_s_do(truth: Truth, faulty: 
 
 @pytest.mark.parametrize("kind", ["faulty", "missing"])
 def test_no_seam_is_visible(truth: Truth, kind: str, request: pytest.FixtureRequest) -> None:
-    """Grains at seams are as many, and of the same sizes, as elsewhere, measured by the truth there."""
+    """Compared with the truth, grains at seams are as many and as large as elsewhere."""
     merged = [each.window for each in merge(LAYOUT, request.getfixturevalue(kind)).grains]
     windows = {"found": merged, "true": truth.windows}
     away = {name: distance_to_seam(each) for name, each in windows.items()}
@@ -86,7 +86,7 @@ def test_no_seam_is_visible(truth: Truth, kind: str, request: pytest.FixtureRequ
 
 
 def test_what_only_another_tile_saw_is_no_grain(truth: Truth, missing: list[Sighting]) -> None:
-    """Otherwise overlaps, seen twice, would have more grains than the rest."""
+    """Otherwise overlaps, which are seen twice, would have more grains than the rest."""
     found = len(merge(LAYOUT, missing).grains)
     assert found / len(truth.windows) == pytest.approx(0.88, abs=0.01)
     seen_by_any = {label for each in missing if (label := truth.labels[each.window.slices()][each.window.patch].max())}
@@ -106,7 +106,7 @@ def test_memory_does_not_grow_with_the_frame_of_each_mask(faulty: list[Sighting]
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[Layout, list[Window]]:
-    """Rectangles, one in each of some cells of a grid, whose outer pixels are theirs alone."""
+    """Draws rectangles in some cells of a grid, one in each, which share no outer pixels."""
     width, height = draw(st.integers(1025, 3000)), draw(st.integers(700, 3000))
     layout = Layout.of(width, height, draw(st.integers(20, 200)))
     cell = draw(st.integers(60, 700))

@@ -1,4 +1,4 @@
-"""Few sightings, whose grains can be told by hand."""
+"""Few sightings, whose grains follow by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Sighting, merge
 
 TWO = Layout.of(1792, 1000, 128)
-"""Two tiles side by side, at x 0 and 768: both see x 768 to 1024, and the seam is at 896."""
+"""Two tiles side by side, at x 0 and 768. Both see x 768 to 1024, and the seam is at 896."""
 FOUR = Layout.of(1792, 1792, 128)
 
 
@@ -42,7 +42,7 @@ def test_sightings_of_which_half_is_common_are_one_grain(apart: int, one_grain: 
 
 
 def test_the_place_of_a_grain_is_the_mean_of_its_sightings() -> None:
-    """Middles at 892 and 898: the mean, 895, is the left tile's. At 894 and 898 it is on the seam, the right tile's."""
+    """The mean of centres 892 and 898 is 895, the left tile's; of 894 and 898 it is on the seam, the right tile's."""
     left, right = block(0, 862, score=0.5), block(1, 868)
     assert merge(TWO, [left, right]).grains == [left]
     left = block(0, 864)
@@ -65,7 +65,7 @@ def test_what_the_tile_in_charge_did_not_see_is_no_grain() -> None:
 
 
 def test_a_large_grain_is_that_of_the_tile_which_holds_it() -> None:
-    """The other tile sees a piece of it, cut at its edge."""
+    """The other tile sees a piece of the grain, cut at the tile's edge."""
     for whole, piece in ((block(0, 700, 300), block(1, 768, 232)), (block(1, 790, 300), block(0, 790, 234))):
         merged = merge(TWO, [whole, piece])
         assert (merged.grains, merged.agreement, merged.too_large) == ([whole], None, [])
@@ -106,7 +106,7 @@ def test_the_pairs_that_agree_best_come_first() -> None:
 
 
 def test_a_tile_is_in_a_grain_once() -> None:
-    """Two grains of one tile that the other tile saw as one: it has one of them for a partner."""
+    """The other tile saw two grains of one tile as one: it has only one of them as a partner."""
     whole, half, rest = block(1, 800, 100), block(0, 800, 60), block(0, 850, 50, score=0.8)
     merged = merge(TWO, [whole, half, rest])
     assert merged.grains == [half, rest]
@@ -115,7 +115,7 @@ def test_a_tile_is_in_a_grain_once() -> None:
 
 @pytest.mark.parametrize(("common", "kept"), [(15, 2), (16, 1)])
 def test_a_grain_of_which_better_ones_have_over_a_quarter_goes(common: int, kept: int) -> None:
-    """60 px wide, of which 15 or 16 are the better one's, on either side of the seam."""
+    """The grain is 60 px wide, of which a better grain has 15 or 16, on either side of the seam."""
     better, other = block(0, 900 - 100, 100), block(1, 900 - common, 60, score=0.6)
     merged = merge(TWO, [better, other])
     assert merged.grains == [better, other][:kept]
@@ -123,7 +123,7 @@ def test_a_grain_of_which_better_ones_have_over_a_quarter_goes(common: int, kept
 
 
 def test_claims_of_several_better_ones_add_up() -> None:
-    """Two of 10 of 60 px each are over a quarter; with the second one dropped itself they are not."""
+    """Two claims of 10 of 60 px are over a quarter; if the second grain is dropped itself, they are not."""
     left, right, between = block(0, 800, 90), block(0, 930, 40), block(1, 880, 60, score=0.6)
     assert merge(TWO, [left, right, between]).grains == [left, between]  # `right` is not the left tile's
     above, below = block(0, 830, 60), block(0, 830, 60, y=185, height=60)

@@ -1,4 +1,4 @@
-"""Images whose grains are known, and segmenters of known faults that see them a tile at a time."""
+"""Images with known grains, and segmenters with known faults that see one tile at a time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from grainserve.tiles.merge import Sighting
 from tests.unit.client.made import make_properties, make_result
 
 Segmenter = Callable[[Box], list[tuple[Window, float]]]
-"""A tile → masks in the image and their scores."""
+"""A function from a tile to masks in the image and their scores."""
 
 
 @cache
 def packing(side: int, seed: int = 0, median: float = 34.0, spread: float = 0.4, largest: float = 110.0) -> Truth:
-    """Ellipses of log-normal sizes, thrown until they lie free; side × side px."""
+    """Draws ellipses of log-normal sizes at free random positions; side × side px."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((side, side), np.int32)
     label = 0
@@ -55,18 +55,18 @@ def _ellipse(major: float, minor: float, angle: float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """A label map whose labels are 1…n, each grain in one piece."""
+    """A label map with labels 1…n, in which each grain is one piece."""
 
     labels: NDArray[np.int32]
 
     @property
     def windows(self) -> list[Window]:
-        """Every grain."""
+        """Masks of all grains."""
         return self.within(Box(0, 0, self.labels.shape[1], self.labels.shape[0]))
 
     @cache  # noqa: B019 - as many as there are tiles, and no longer than the tests
     def within(self, tile: Box) -> list[Window]:
-        """Every piece of a grain that lies in the tile, as a segmenter without faults sees it."""
+        """Returns the pieces of grains in a tile, as a segmenter without faults sees them."""
         found = []
         labels = self.labels[tile.slices]
         for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -78,11 +78,11 @@ class Truth:
         return found
 
     def oracle(self, tile: Box) -> list[tuple[Window, float]]:
-        """Sees everything, exactly."""
+        """Finds every grain exactly."""
         return [(window, 0.9) for window in self.within(tile)]
 
     def faulty(self, seed: int, *, missed: float = 0.12, halved: float = 0.06, invented: float = 0.05) -> Segmenter:
-        """A segmenter that errs anew in each tile: outlines a pixel off, grains missed, cut in two, or not there."""
+        """Makes a segmenter that errs in each tile: outlines a pixel off, grains missed, cut in two, or invented."""
 
         def segment(tile: Box) -> list[tuple[Window, float]]:
             rng = np.random.default_rng([seed, tile.x, tile.y])
@@ -101,7 +101,7 @@ class Truth:
 
 
 def sightings(layout: Layout, segment: Segmenter) -> list[Sighting]:
-    """What a segmenter sees in each tile."""
+    """Returns a segmenter's sightings in each tile."""
     return [
         Sighting(index, window, {"score": score})
         for index, tile in enumerate(layout.tiles)
@@ -110,7 +110,7 @@ def sightings(layout: Layout, segment: Segmenter) -> list[Sighting]:
 
 
 def diameters(windows: list[Window]) -> NDArray[np.float64]:
-    """Equivalent diameters, px."""
+    """Returns equivalent diameters, px."""
     return np.sqrt([4 * window.area / math.pi for window in windows])
 
 
@@ -123,7 +123,7 @@ def _halves(window: Window) -> list[Window]:
 
 
 def _moved(rng: Generator, window: Window, tile: Box) -> Window:
-    """The mask a pixel larger or smaller and a pixel aside, within its tile."""
+    """Returns the mask a pixel larger or smaller and shifted by a pixel, within its tile."""
     padded = np.pad(window.patch, 2)
     change = int(rng.integers(-1, 2))
     if change:
@@ -141,7 +141,7 @@ def _cropped(window: Window) -> Window:
 
 
 def tile_result(bright: NDArray[np.bool_], image_id: str, um_per_px: float | None) -> dict[str, Any]:
-    """The answer of a TorchServe whose model finds each bright piece of a tile."""
+    """Returns the answer of a TorchServe whose model finds each bright piece of a tile."""
     height, width = bright.shape
     result = make_result(image_id, um_per_px=um_per_px, masks=[])
     result["metadata"]["image"] |= {"width": width, "height": height}
@@ -149,7 +149,7 @@ def tile_result(bright: NDArray[np.bool_], image_id: str, um_per_px: float | Non
         properties = make_properties(window.patch, um_per_px)
         for name in ("boundingBox", "centroid"):
             properties[name] |= {"x": properties[name]["x"] + window.x, "y": properties[name]["y"] + window.y}
-        # A tile's own frame: wrong for the image.
+        # Relative to the tile's own frame, so wrong for the image.
         properties["touchesEdge"] = window.x == 0 or window.y == 0
         mask = encode_rle(window, height, width)
         grain = {"id": number, "class": "grain", "score": 0.9, "mask": mask, "properties": properties}

@@ -1,4 +1,4 @@
-"""Answers of whoever is in TorchServe's place are bounded, and those of TorchServe fit in."""
+"""Answers from anything in TorchServe's place are bounded, and TorchServe's own answers fit in."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tools import properties
 
 
 class Odd(ThreadingHTTPServer):
-    """Answers with one status and body, with or without its length, or over and over.
+    """A server that answers with one status and body, with or without its length, or endlessly.
 
     Attributes:
-        accepted: the encodings that each request takes.
+        accepted: encodings that each request accepts.
     """
 
     daemon_threads = True
@@ -44,7 +44,7 @@ class Odd(ThreadingHTTPServer):
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                with suppress(OSError):  # who has read enough hangs up
+                with suppress(OSError):  # a client that has read enough hangs up
                     self.wfile.write(body)
                     while endless:
                         self.wfile.write(body)
@@ -110,7 +110,7 @@ def test_management_is_read_no_further_either(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_nothing_is_unpacked() -> None:
-    """A thousandth of its size is what a bomb has on its way."""
+    """A compressed bomb has a thousandth of its unpacked size."""
     packed = gzip.compress(json.dumps(make_result("id-1")).encode())
     headers = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
     with answering(200, packed, headers=headers) as server:

@@ -78,7 +78,7 @@ def test_every_prediction_opens_a_connection_so_that_a_service_spreads_them() ->
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.close_connection = False  # whatever the client would like
+            self.close_connection = False  # whatever the client asks for
             callers.append(self.client_address[1])
             self.rfile.read(int(self.headers["Content-Length"]))
             answer = json.dumps(make_result("id-1")).encode()
@@ -182,7 +182,7 @@ def test_each_answer_has_its_error_and_is_asked_for_once(
 
 
 def test_half_a_letter_in_an_answer_is_replaced(server: TorchServe, torchserve: FakeTorchServe) -> None:
-    """It is JSON and has no UTF-8: what has one in it could not be stored, however often it was tried."""
+    """Half a character is valid JSON without UTF-8: a result with one could never be stored."""
     result = make_result("id-1")
     result["metadata"]["warnings"] = ["whole \U0001f600", "half \ud83d"]
     torchserve.script = [
@@ -196,7 +196,7 @@ def test_half_a_letter_in_an_answer_is_replaced(server: TorchServe, torchserve: 
 
 
 def test_nothing_follows_a_redirect(torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the image nor what management is told, nor what is stored, goes elsewhere."""
+    """Neither images, nor requests to management, nor stored objects go elsewhere."""
 
     class Redirecting(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What management says of versions."""
+"""Management's answers about versions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_describes_a_version_otherwise_is_no_torchserve(torchserve: FakeTor
 
 
 def test_a_worker_that_has_not_started_has_no_process_id(torchserve: FakeTorchServe) -> None:
-    """TorchServe says -1, which to `kill` would mean every process."""
+    """TorchServe's answer is -1, which `kill` would take for every process."""
     workers = [{"status": "UNLOADING", "pid": -1}, {"status": "READY", "pid": 70}, {"status": "UNLOADING"}]
     entry = {"modelName": "m", "modelVersion": "1", "modelUrl": "a.mar", "minWorkers": 2, "workers": workers}
     torchserve.management = {"/models/m": [entry], "/models/m/all": [entry]}

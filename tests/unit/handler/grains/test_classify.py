@@ -1,4 +1,4 @@
-"""Classifiers in the worker: what they say of grains, and which files are refused."""
+"""Classifiers in the worker: the classes of grains, and refused files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Change = Callable[..., Path]
 
 @pytest.fixture
 def changed(file: Path, tmp_path: Path) -> Change:
-    """The classifier's file with some of its content replaced."""
+    """Returns the classifier's file with some content replaced."""
 
     def change(**content: Any) -> Path:
         path = tmp_path / "changed.skops"
@@ -66,7 +66,7 @@ def test_grains_are_named(file: Path) -> None:
 
 @pytest.mark.parametrize("centre", [40.0, 10.0, 1e6])
 def test_what_is_like_no_class_is_unknown(file: Path, centre: float) -> None:
-    """The likeliest class may be as likely as it will: far away there is always one."""
+    """This holds however likely the likeliest class is: far away one class is always the nearest."""
     rows = draw(np.random.default_rng(9), centre, 50)
     assert read(file).name([as_properties(row) for row in rows]) == [Named(UNKNOWN, 0.0, "classifier")] * 50
 
@@ -121,13 +121,13 @@ def test_code_in_a_file_is_refused_before_it_runs(changed: Change, tmp_path: Pat
 def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_does(kind: str, file: Path, tmp_path: Path) -> None:
     bomb = make_bomb(kind, Path(shutil.copy(file, tmp_path)))
     checkpoint = weights.fetch(str(bomb), tmp_path)
-    read(file)  # imports count once
+    read(file)  # keep imports out of the count
     tracemalloc.start()
     with pytest.raises(ClassifierError, match=r"damaged or no classifier|no need of: SparseMatrixNode"):
         load(checkpoint)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # An array's claim to petabytes counts as if it had them; none is touched.
+    # An array that claims petabytes counts as if it had them; no memory is touched.
     assert kind == "a claim" or peak < 40 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""Gaps between grains: which are closed, and to whom their pixels go."""
+"""Gaps between grains: which gaps are closed, and which grains get their pixels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from grain_handler.masks import Mask, crop_to_content
 
 
 def painted(labels: NDArray[np.int32]) -> LabelMap:
-    """A label map of grains 1…n."""
+    """Makes a label map of grains 1…n."""
     patches = [crop_to_content(labels == number) for number in range(1, int(labels.max()) + 1)]
     return LabelMap(labels, [Mask(x, y, patch, 0.9, 0.8, hole_area=3) for x, y, patch in patches])
 
 
 def cells(rng: np.random.Generator, height: int, width: int, count: int) -> NDArray[np.int32]:
-    """A mosaic: each pixel belongs to the nearest of `count` points."""
+    """Makes a mosaic in which each pixel belongs to the nearest of `count` points."""
     where = rng.uniform(0, (height, width), (count, 2))
     rows, columns = np.mgrid[:height, :width]
     return np.asarray(
@@ -31,7 +31,7 @@ def cells(rng: np.random.Generator, height: int, width: int, count: int) -> NDAr
 
 
 def numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Each connected piece of a label with a number of its own."""
+    """Gives each connected piece of a label its own number."""
     made, count = np.zeros_like(labels), 0
     for label in np.unique(labels[labels > 0]):
         pieces, n = ndimage.label(labels == label)
@@ -41,14 +41,14 @@ def numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def bounded(mosaic: NDArray[np.int32], width: int) -> NDArray[np.int32]:
-    """A mosaic with boundaries `width` px wide drawn into it."""
+    """Draws boundaries `width` px wide into a mosaic."""
     size = 2 if width == 1 else width  # a window of n px that sees two cells lies on a boundary n - 1 or n px wide
     least, most = ndimage.minimum_filter(mosaic, size), ndimage.maximum_filter(mosaic, size)
     return np.where(least == most, mosaic, 0).astype(np.int32)
 
 
 def pores(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of ground, mirrored at the frame, that a disc of radius `FILL_PX` on ground covers."""
+    """Returns the pixels of ground that discs of radius `FILL_PX` within the ground cover; mirrored at the frame."""
     mirrored = np.pad(ground, 20, mode="symmetric")
     return np.asarray(ground & opening(mirrored, disk(FILL_PX))[20:-20, 20:-20], bool)
 
@@ -57,13 +57,13 @@ def pores(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
 @settings(deadline=None)
 def test_a_mosaic_with_boundaries_is_covered_altogether(seed: int, width: int, count: int) -> None:
     mosaic = numbered(bounded(cells(np.random.default_rng(seed), 61, 74, count), width))
-    # Where cells narrower than a boundary met, a pore may be left.
+    # A pore may be left where cells narrower than a boundary met.
     assume(mosaic.any() and not pores(mosaic == 0).any())
     assert (fill_gaps(painted(mosaic)).labels > 0).all()
 
 
 def blobs(seed: int, share: float) -> NDArray[np.int32]:
-    """Grains of any shape on ground."""
+    """Makes grains of any shape on ground."""
     rough = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(60, 70)), 3, mode="nearest")
     return np.asarray(ndimage.label(rough > np.quantile(rough, 1 - share))[0], np.int32)
 
@@ -113,3 +113,15 @@ def test_a_strip_along_the_frame_is_closed_up_to_half_of_that(width: int, closed
 @pytest.mark.parametrize("labels", [np.zeros((30, 20)), np.ones((30, 20)), np.zeros((1, 1))])
 def test_where_there_is_nothing_to_close_nothing_changes(labels: NDArray[np.float64]) -> None:
     assert (fill_gaps(painted(labels.astype(np.int32))).labels == labels).all()
+
+
+def test_each_pixel_of_a_gap_goes_to_the_grain_that_is_nearest_as_the_crow_flies() -> None:
+    """Outside the corners of a square the way around in rows and columns is longer, and would be the other grain's."""
+    labels = np.full((30, 30), 2, np.int32)
+    labels[6:24, 6:24] = 0
+    labels[10:20, 10:20] = 1
+    filled = fill_gaps(painted(labels)).labels
+    first, second = (ndimage.distance_transform_edt(labels != number) for number in (1, 2))
+    assert (filled[first < second] == 1).all()
+    assert (filled[second < first] == 2).all()
+    assert filled[8, 8] == 1

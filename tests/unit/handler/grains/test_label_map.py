@@ -135,13 +135,13 @@ WHOLE = block(5, 25, 5, 25)  # 400 px
 
 
 def found_in(*masks: tuple[NDArray[np.bool_], float], **limits: float) -> list[int]:
-    """The areas of the grains, in their order."""
+    """Returns the areas of the grains in their order."""
     labels = grains(*(mask_of(frame, score) for frame, score in masks), **limits)  # type: ignore[arg-type]
     return [int(area) for area in np.bincount(labels.ravel())[1:]]
 
 
 def test_a_grain_and_its_near_copy_are_no_cluster() -> None:
-    """Both cover 0.75 of the whole, and would be a cluster's grains. Near copies agree by more than 0.8."""
+    """Both cover 0.75 of the whole, so they would be a cluster's grains, but near copies have an IoU over 0.8."""
     grain = block(5, 25, 5, 20)
     for copy in (block(5, 25, 6, 21), block(5, 24, 5, 20), block(5, 22, 5, 20)):
         assert found_in((WHOLE, 0.9), (grain, 0.9), (copy, 0.89)) == [400]
@@ -156,13 +156,13 @@ def test_of_near_copies_only_the_better_one_counts_whichever_is_larger() -> None
 
 
 def test_a_mask_lies_in_another_from_85_percent_on() -> None:
-    """A little better, so that it is painted first unless it is a part."""
+    """The inner mask is a little better, so it is painted first unless it is a part."""
     assert found_in((WHOLE, 0.9), (block(10, 15, 8, 28), 0.93)) == [400]  # 17 of 20 columns
     assert found_in((WHOLE, 0.9), (block(10, 14, 9, 28), 0.93)) == [336, 76]  # 16 of 19
 
 
 def test_a_cluster_is_covered_by_70_percent() -> None:
-    """Of 200 px the grains have 140."""
+    """The grains cover 140 of 200 px."""
     cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 12), block(5, 15, 14, 21)
     assert found_in((cluster, 0.9), (left, 0.9), (right, 0.9)) == [70, 70]
     right[5, 20] = False
@@ -170,7 +170,7 @@ def test_a_cluster_is_covered_by_70_percent() -> None:
 
 
 def test_what_two_grains_of_a_cluster_both_have_covers_it_once() -> None:
-    """Of 20 columns they have 8 each, and 12 together."""
+    """They have 8 of 20 columns each, and 12 together."""
     cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 13), block(5, 15, 9, 17)
     assert found_in((cluster, 0.9), (left, 0.9), (right, 0.9)) == [200]
 
@@ -180,7 +180,7 @@ def test_one_part_however_large_makes_no_cluster() -> None:
 
 
 def test_a_cluster_goes_by_the_score_of_its_grains_weighted_by_area() -> None:
-    """100 px of 0.8 and 40 px of 0.5 have 0.714: up to 0.764 the cluster of 200 px gives way."""
+    """100 px of score 0.8 and 40 px of 0.5 have a mean of 0.714: up to 0.764 the cluster of 200 px is dropped."""
     cluster, large, small = block(5, 15, 5, 25), block(5, 15, 5, 15), block(5, 15, 16, 20)
     assert found_in((cluster, 0.76), (large, 0.8), (small, 0.5)) == [100, 40]
     assert found_in((cluster, 0.77), (large, 0.8), (small, 0.5)) == [200]
@@ -201,7 +201,7 @@ def test_a_grain_keeps_half_of_itself_at_least() -> None:
     better = block(5, 15, 5, 15)
     assert found_in((better, 0.9), (block(5, 15, 10, 20), 0.5)) == [100, 50]
     worse = block(5, 15, 10, 20)
-    worse[5, 19] = False  # 99 px, of which 49 are left
+    worse[5, 19] = False  # 49 of 99 px are left
     assert found_in((better, 0.9), (worse, 0.5)) == [100]
 
 
@@ -211,7 +211,7 @@ def test_size_limits_hold_what_they_name_and_hold_for_what_is_left() -> None:
     assert found_in((grain, 0.9), min_area=101) == []
     assert found_in((grain, 0.9), max_area_fraction=100 / SIDE**2) == [100]
     assert found_in((grain, 0.9), max_area_fraction=99 / SIDE**2) == []
-    overlapped = (block(5, 15, 11, 21), 0.5)  # 60 px are left of it
+    overlapped = (block(5, 15, 11, 21), 0.5)  # 60 px of it are left
     assert found_in((grain, 0.9), overlapped, min_area=60) == [100, 60]
     assert found_in((grain, 0.9), overlapped, min_area=61) == [100]
 
@@ -232,7 +232,7 @@ def test_pieces_that_meet_at_a_corner_are_two() -> None:
 
 
 def test_of_what_a_better_grain_leaves_the_largest_piece_is_the_grain() -> None:
-    """A band through the middle: 3 of 10 columns, 2 left of it and 5 right."""
+    """A band through the middle covers 3 of 10 columns; 2 columns are left of it and 5 right."""
     assert found_in((block(5, 15, 7, 10), 0.9), (block(5, 15, 5, 15), 0.5), min_area=1) == [30, 50]
 
 
@@ -241,3 +241,28 @@ def test_grains_of_one_row_are_in_the_order_of_their_first_pixels() -> None:
     late |= block(5, 6, 20, 21) | block(6, 7, 20, 21)
     labels = grains(mask_of(late, 0.9), mask_of(first, 0.5))
     assert labels[5, 12] == 1
+
+
+def test_a_difference_of_exactly_005_is_a_tie() -> None:
+    assert found_in((WHOLE, 0.5), (block(8, 12, 8, 12), 0.55)) == [400]
+    cluster, left, right = block(5, 15, 5, 25), block(5, 15, 5, 12), block(5, 15, 14, 21)
+    assert found_in((cluster, 0.55), (left, 0.5), (right, 0.5)) == [70, 70]
+
+
+def test_a_mask_without_a_pixel_is_no_part_of_a_cluster() -> None:
+    empty = Mask(0, 0, np.zeros((0, 0), bool), 0.9, 1.0)
+    masks = [mask_of(WHOLE), mask_of(block(5, 25, 5, 20)), empty]  # the part covers three quarters
+    assert label_map(masks, SIDE, SIDE, 0, 1.0).labels.sum() == 400
+
+
+def test_a_hole_that_a_better_grain_fills_is_no_hole_of_the_grain_around_it() -> None:
+    whole, inner = block(5, 25, 5, 25), block(8, 12, 8, 12)
+    for around in (whole, whole & ~inner, whole & ~block(9, 11, 9, 11)):
+        painted = label_map([mask_of(around, 0.6), mask_of(inner, 0.99)], SIDE, SIDE, 1, 1.0).grains
+        assert [(grain.area, grain.hole_area) for grain in painted] == [(384, 0), (16, 0)]
+
+
+def test_of_a_hole_a_grain_has_what_a_better_one_leaves() -> None:
+    around = block(5, 25, 5, 25) & ~block(8, 12, 8, 14)
+    painted = label_map([mask_of(around, 0.6), mask_of(block(8, 12, 8, 12), 0.99)], SIDE, SIDE, 1, 1.0).grains
+    assert [(grain.area, grain.hole_area) for grain in painted] == [(384, 8), (16, 0)]

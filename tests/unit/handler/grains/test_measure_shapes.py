@@ -1,7 +1,7 @@
-"""Measurements held to shapes whose size is known exactly, over size, aspect ratio, angle and place on the pixels.
+"""Compares measurements with exactly known shapes, over size, aspect ratio, angle and position on the pixel grid.
 
-The slack is what the pixel grid takes: an ellipse meets it everywhere at another angle and its errors cancel, a
-rectangle that lies along it gains or loses a row at once.
+The tolerances allow for the pixel grid: an ellipse meets it at all angles, so errors cancel; a rectangle that lies
+along it gains or loses a whole row.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from grain_handler.masks import Mask, crop_to_content
 
 Kind = Literal["ellipse", "rectangle"]
 ANGLES = np.arange(0, 180, 15.0)
-# Of an equivalent diameter and an axis, px; of a perimeter, as a share: at every size, and on top over the diameter.
+# Tolerances of equivalent diameter and axes, px; of a perimeter, a share at every size, plus a share over the diameter.
 SLACK = {"ellipse": (0.35, 0.7, 0.008, 0.6), "rectangle": (1.1, 1.1, 0.06, 1.0)}
-# Each caliper has a pixel's corners at both ends.
+# Each caliper ends at corners of pixels.
 FERET = (-1.25, 1.45)
 
 
@@ -59,7 +59,7 @@ def test_a_shape_is_measured_as_it_is(kind: Kind, diameter: float, aspect: float
                 turn = (found["orientationFromX"] - angle + 90) % 180 - 90
                 assert abs(turn) < 60 / diameter
                 assert (found["orientation"] + 90) % 180 == found["orientationFromX"]
-    # What the grid adds at one place and angle it takes at another.
+    # Errors of the grid at one position and angle cancel those at another.
     share = 0.35 / diameter
     assert abs(np.mean(means["area"])) < 4 * share
     assert abs(np.mean(means["equivalentDiameter"])) < 2 * share
@@ -70,7 +70,7 @@ def test_a_shape_is_measured_as_it_is(kind: Kind, diameter: float, aspect: float
 
 def test_a_square_and_a_disc_have_two_axes_alike() -> None:
     y, x = np.mgrid[-60:61, -60:61]
-    # Sizes at which a rounding would make the minor axis the longer one, and others.
+    # Sizes at which rounding would make the minor axis the longer one, and others.
     squares = [np.ones((side, side), bool) for side in (2, 3, 66, 116)]
     discs = [crop_to_content(x**2 + y**2 <= radius**2)[2] for radius in (3, 26, 52, 57)]
     for patch in squares + discs:

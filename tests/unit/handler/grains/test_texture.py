@@ -1,4 +1,4 @@
-"""Textures held to patterns whose figures are known."""
+"""Compares textures with patterns of known figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rgb(grey: Any) -> NDArray[np.uint8]:
 
 
 def texture(grey: Any) -> dict[str, Any]:
-    """Of one grain that fills the frame."""
+    """Returns the texture of one grain that fills the frame."""
     (found,) = describe(np.ones(np.shape(grey), np.int32), rgb(grey))
     return found
 
@@ -49,6 +49,39 @@ def test_entropy_of_levels_that_are_equally_frequent(levels: int) -> None:
     assert texture(grey)["entropy"] == pytest.approx(np.log2(levels))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "entropy"), [(0, 7, 0), (7, 8, 1), (8, 15, 0), (248, 255, 0), (247, 248, 1)]
+)
+def test_eight_levels_are_one_bin(first: int, second: int, entropy: float) -> None:
+    assert texture([[first, second]])["entropy"] == entropy
+
+
+def test_one_pixel_has_no_entropy() -> None:
+    assert texture([[77]])["entropy"] == 0
+
+
+def test_two_blocks_by_hand() -> None:
+    """Differences along the diagonals are 10 and 10, 30 and 30: both blocks have one direction."""
+    found = texture([[0, 10, 40], [0, 10, 40]])
+    assert (found["gradientMean"], found["gradientStd"]) == pytest.approx((20, 10))
+    assert found["coherence"] == pytest.approx(1)
+
+
+def test_a_corner_by_hand() -> None:
+    """Differences are 10 and 0, 10 and -10: J = 200, 100 and -100 across; (λ₁ - λ₂)/(λ₁ + λ₂) = √(100² + 200²)/300."""
+    found = texture([[0, 0, 0], [0, 10, 10]])
+    mean = (10 / np.sqrt(2) + 10) / 2
+    assert found["gradientMean"] == pytest.approx(mean)
+    assert found["gradientStd"] == pytest.approx(np.sqrt(75 - mean**2))
+    assert found["coherence"] == pytest.approx(np.sqrt(5) / 3)
+
+
+@pytest.mark.parametrize("slope", range(1, 25))
+def test_a_gradient_that_is_the_same_everywhere_has_a_spread_of_0(slope: int) -> None:
+    """Or of a rounding, above 0 or below."""
+    assert texture(np.tile(np.arange(10) * slope, (7, 1)))["gradientStd"] == pytest.approx(0, abs=0.01)
+
+
 @pytest.mark.parametrize("degrees", [0, 20, 45, 70, 90, 135])
 def test_lines_are_coherent_at_any_angle(degrees: float) -> None:
     assert texture(lines(degrees))["coherence"] > 0.97
@@ -73,7 +106,7 @@ def test_no_grains() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_what_lies_outside_does_not_count(seed: int) -> None:
-    """Each of several grains has the texture it has alone on a ground of another colour."""
+    """Each of several grains has the same texture as alone on a ground of another colour."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.repeat(rng.integers(0, 4, (4, 4)), 5, axis=0), 5, axis=1).astype(np.int32)
     labels = np.searchsorted(np.unique([0, *labels.ravel()]), labels).astype(np.int32)

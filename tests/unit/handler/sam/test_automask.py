@@ -1,4 +1,4 @@
-"""Automatic masks against stock SAM's, for models, images and options chosen by hand."""
+"""Comparison of automatic masks with stock SAM's, for models, images and options chosen by hand."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.unit.handler.scenes import Picture, grains, noise, one_grain, photogr
 from tests.unit.handler.stock import Stock, assert_same
 
 TINY: dict[str, Any] = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.6}
-"""Thresholds under which sam_tiny keeps many masks, good and bad."""
+"""Thresholds with which sam_tiny keeps many masks, good and bad."""
 
 
 def agree(sam: Sam, image: Picture, settings: MaskSettings, expected: range = range(1, 10_000)) -> list[Mask]:
-    """Our masks, after they were held to stock's."""
+    """Compares our masks with stock's; returns ours."""
     stock = Stock(sam, settings)
     masks = stock.masks(image)
     assert len(masks) in expected, "a comparison of nothing proves nothing"
@@ -38,7 +38,7 @@ def agree(sam: Sam, image: Picture, settings: MaskSettings, expected: range = ra
 
 ANY = range(10_000)
 SCENES: dict[str, tuple[int, int, range, Callable[[], Picture]]] = {
-    # frame, points along a side, how many masks at least, image
+    # frame, points along a side, least number of masks, image
     "no grains": (512, 6, ANY, lambda: uniform(300, 300)),
     "no grains, dark": (512, 4, ANY, lambda: uniform(64, 200, 20)),
     "noise": (512, 4, ANY, lambda: noise(128, 96, 1)),
@@ -187,7 +187,7 @@ def test_the_model_is_left_as_it_was(scene: tuple[Sam, Picture, MaskSettings, li
 
 
 def test_in_bfloat16_masks_are_nearly_the_same() -> None:
-    # Of several images: on one, how a processor rounds may turn the choice between a point's three masks a few times.
+    # Over several images: on one, a processor's rounding may change a few choices between a point's three masks.
     sam, best = trained(512), []
     for seed in (4, 5, 6):
         image = grains(seed, "polycrystal", 400, 400, 40)

@@ -1,4 +1,4 @@
-"""Automatic masks against stock SAM's, for random models, images and options."""
+"""Comparison of automatic masks with stock SAM's, for random models, images and options."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def options(draw: st.DrawFn) -> dict[str, Any]:
 @settings(
     deadline=None,
     max_examples=30,
-    # Stock takes up to seconds for a case: shrinking a failure would take minutes.
+    # Stock takes up to seconds for a case, so shrinking a failure would take minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

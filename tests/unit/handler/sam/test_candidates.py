@@ -14,7 +14,7 @@ FRAME, SIZE = 256, (120, 200)
 
 
 def batch(logits: Tensor, first: int, ours: Upsampler) -> Candidates:
-    """As a batch of prompts leaves its masks; predicted IoU tells their number, counted from `first` on."""
+    """Makes the masks of a batch of prompts; their predicted IoU encodes their number, counted from `first`."""
     tiles = ours.tiles(logits[:, : ours.vertical.low, : ours.horizontal.low], 0.0, -1.0)
     stability, boxes = ours.measure(tiles, len(logits), 1.0, Budget(CPU, 64))
     return Candidates(tiles, 1 / (1 + first + torch.arange(len(logits))), stability, boxes)
@@ -22,7 +22,7 @@ def batch(logits: Tensor, first: int, ours: Upsampler) -> Candidates:
 
 @pytest.fixture
 def found() -> tuple[Candidates, Tensor, Upsampler]:
-    """36 masks from three batches, and their logits."""
+    """Makes 36 masks from three batches, and their logits."""
     ours, batches = upsampler(FRAME, SIZE), [masks(seed, FRAME // 4) for seed in range(3)]
     parts = [batch(logits, 12 * i, ours) for i, logits in enumerate(batches)]
     return Candidates.cat(parts, CPU), torch.cat(batches), ours

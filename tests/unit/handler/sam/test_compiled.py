@@ -1,4 +1,4 @@
-"""A small vision transformer, compiled once for all of these tests, and loaded where nothing could be compiled."""
+"""A small vision transformer, compiled once for all of these tests, and loaded where there is no compiler."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def checkpoint(path: Path) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def package(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In single precision; compiled with other weights than any test has."""
+    """A package in single precision, compiled with other weights than any test has."""
     path = tmp_path_factory.mktemp("packages") / "small_vit.pt2"
     compiled.build(vit(0), MODEL, "fp32", path)
     return path
 
 
 def test_a_worker_without_a_compiler_runs_any_checkpoint(package: Path, tmp_path: Path) -> None:
-    """The other process has no program on its path, and a package under the name that the cache gives it."""
+    """The other process has no program on its path, and the package's file has its name in the cache."""
     cached = tmp_path / "1763712000000001"
     cached.symlink_to(package)
     run = [sys.executable, "-c", "from tests.unit.handler.sam import test_compiled as t; t.in_a_worker()", str(cached)]
@@ -63,7 +63,7 @@ def test_a_worker_without_a_compiler_runs_any_checkpoint(package: Path, tmp_path
 
 
 def in_a_worker() -> None:
-    """What the process of the test above does."""
+    """Does the work of the test above's process."""
     for seed, count in ((1, 1), (2, 3), (1, compiled.BATCH + 1)):
         stock = vit(seed)
         loaded = compiled.load(checkpoint(Path(sys.argv[1])), stock, MODEL, "fp32")
@@ -93,7 +93,7 @@ def test_it_holds_no_weights_but_reads_those_of_the_model(package: Path) -> None
 
 
 def test_a_checkpoint_of_any_memory_layout(package: Path) -> None:
-    """The code knows one; sam_tiny's checkpoint, for example, has its convolutions channels last."""
+    """The compiled code expects one layout; sam_tiny's checkpoint, for example, has channels-last convolutions."""
     stock = vit(4)
     other = copy.deepcopy(stock).to(memory_format=torch.channels_last)
     for linear in (part for part in other.modules() if isinstance(part, torch.nn.Linear)):
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_any_memory_layout(package: Path) -> None:
 
 
 def test_other_images_are_refused(package: Path) -> None:
-    """The code itself would read beside them."""
+    """The compiled code itself would read outside of them."""
     loaded = compiled.load(checkpoint(package), vit(1), MODEL, "fp32")
     for images in (torch.zeros(1, 3, SIDE, 64), torch.zeros(3, SIDE, SIDE), torch.zeros(1, 3, SIDE, SIDE).bfloat16()):
         with pytest.raises(ValueError, match="the compiled encoder takes"):
@@ -124,7 +124,7 @@ def test_seeds_are_read_off_what_it_makes(package: Path) -> None:
 
 
 def test_an_encoder_that_predicts_seeds_gives_them_for_every_image() -> None:
-    """More images than a package takes at once; its code is stood in for."""
+    """There are more images than a package takes at once; the compiled code is replaced."""
 
     class Runner:
         def boxed_run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -140,14 +140,14 @@ def test_an_encoder_that_predicts_seeds_gives_them_for_every_image() -> None:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that the package does not fit, and what is said about it."""
+    """A worker that the package does not fit, and the message about it."""
 
     words: str
     model: str = MODEL
     precision: str = "fp32"
     stock: Callable[[], ImageEncoderViT] = lambda: vit(1)
     change: tuple[Any, str, Any] | None = None
-    """What is different about its machine: an object's attribute, and its value."""
+    """The difference of its machine: an object's attribute, and its value."""
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,6 @@ def test_without_a_compiler_building_says_so(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_a_tensor_that_is_not_the_checkpoints_is_refused(package: Path) -> None:
-    """It would be compiled in, and be the same for every checkpoint."""
+    """It would be compiled in, and so be the same for every checkpoint."""
     with pytest.raises(PackageError, match="tensors of its own, or lack some: blocks"):
         compiled._check_constants(package, image_encoder(vit(1, depth=3), "fp32"))

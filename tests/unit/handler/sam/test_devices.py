@@ -1,4 +1,4 @@
-"""Every tensor lies on the model's device: automatic masks run as on a GPU, and give what the CPU gives."""
+"""Every tensor lies on the model's device: automatic masks run as on a GPU, with the CPU's results."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.unit.handler.sams import random_sam, trained
 from tests.unit.handler.scenes import grains
 
 pytestmark = [
-    # torchvision's NMS, when it is asked for shapes alone
+    # from torchvision's NMS, when it computes only shapes
     pytest.mark.filterwarnings("ignore:`create_unbacked_symint` is deprecated:FutureWarning"),
-    # FakeTensorMode, of whatever it takes a copy of
+    # from FakeTensorMode, for whatever it copies
     pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning"),
 ]
 
@@ -149,7 +149,7 @@ def test_the_lookalike_refuses_what_cuda_refuses_and_allows_what_it_allows() -> 
                 wrong()
         with pytest.raises((TypeError, RuntimeError)):
             there.numpy()
-        # numbers and, as indices, tensors of the CPU
+        # numbers, and tensors of the CPU as indices
         assert (there + torch.tensor(1.0)).tolist() == [4, 1, 6]
         assert there[here > 0].cpu().tolist() == [3, 5]
         assert torch.nonzero(there)[:, 0].tolist() == [0, 2]

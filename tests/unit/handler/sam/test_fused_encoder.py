@@ -15,7 +15,7 @@ from tests.unit.handler.sams import VITS, random_vit
 
 @torch.inference_mode()
 def assert_same(vit: ImageEncoderViT, batch: int = 1) -> None:
-    """Each embedding is normalised to about one, so that the tolerance is in its own size."""
+    """Compares embeddings; they are normalised to about one, so the tolerance is relative to their size."""
     images = torch.randn(batch, 3, vit.img_size, vit.img_size, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(FusedEncoder(vit)(images), vit(images), rtol=0, atol=3e-5)
 
@@ -44,7 +44,7 @@ def test_the_published_widths(name: str) -> None:
 
 
 def test_the_published_frame() -> None:
-    """4096 tokens, windows of 14 that reach beyond them, and heads as wide as ViT-H's."""
+    """It has 4096 tokens, windows of 14 that reach beyond them, and heads as wide as ViT-H's."""
     assert_same(random_vit(3, 1024, 32, depth=2, embed_dim=80, num_heads=1, window_size=14, global_attn_indexes=(1,)))
 
 

@@ -53,7 +53,7 @@ def test_points_that_are_no_square_grid_are_one_pass(count: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "height", "width", "min_area", "expected"),
     [
-        (32, 1024, 1024, 20, 32),  # grains of 5 px: the grid asked for is coarser than they are
+        (32, 1024, 1024, 20, 32),  # grains of 5 px: finer than the grid
         (32, 100, 60, 315, 5),  # grains of 20 px: five of them side by side
         (32, 60, 100, 315, 5),
         (32, 10, 10, 10_000, 1),

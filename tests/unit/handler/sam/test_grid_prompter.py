@@ -1,4 +1,4 @@
-"""Which points are asked: with a decoder that knows the answers."""
+"""The points that are prompted, with a decoder that knows the answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Answer = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Oracle:
-    """A decoder whose masks (P × 3 × low × low) and predicted IoUs (P × 3) are a function of the points (P × 2)."""
+    """A decoder whose masks (P × 3 × low × low) and predicted IoUs (P × 3) are functions of the points (P × 2)."""
 
     bytes_per_prompt = 1000
 
@@ -64,7 +64,7 @@ def everything(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def left_half(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Finds the left half of the image, from there; nothing elsewhere."""
+    """Finds the left half of the image at points in it; nothing elsewhere."""
     masks, iou = blank(points)
     on_it = points[:, 0] < FRAMING.side / 2
     masks[on_it, 1, :, : LOW // 2] = 9.0
@@ -141,7 +141,7 @@ def test_points_at_the_very_edge_of_the_image(size: tuple[int, int]) -> None:
 
 
 def test_masks_are_numbered_as_stock_orders_them() -> None:
-    """Masks of several batches and memory chunks: by point, then by number."""
+    """Masks of several batches and memory chunks are ordered by point, then by number."""
 
     def squares(points: Tensor) -> tuple[Tensor, Tensor]:
         masks, iou = blank(points)

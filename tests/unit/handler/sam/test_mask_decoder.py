@@ -12,29 +12,29 @@ from tests.unit.handler.exact import in_double
 from tests.unit.handler.sams import PUBLISHED, SMALL, TINY, DecoderShape, random_sam, shaken, trained
 
 EXACT = 1e-12
-"""Share of the largest value: over 500 random models the two lie up to 1.2e-14 apart in double precision."""
+"""Tolerance, share of the largest value: over 500 random models both differ by up to 1.2e-14 in double precision."""
 ROUNDING_OF_STOCKS = 8
-"""Our distance from double precision in stock's: up to 3 for the logits of those models."""
+"""Tolerance of our distance from double precision, relative to stock's: up to 3 for the logits of those models."""
 SINGLE = 2e-6
-"""Share of the largest value, for when stock's rounding happens to be small."""
+"""Tolerance as a share of the largest value, in case stock's rounding happens to be small."""
 
 
 def embedding_for(sam: Sam, seed: int) -> Tensor:
-    """As an image encoder makes them: normalised in each place; alike nowhere."""
+    """Makes an embedding like an image encoder's: normalised at each position, and different everywhere."""
     cells = sam.image_encoder.img_size // 16
     noise = torch.randn(1, sam.prompt_encoder.embed_dim, cells, cells, generator=torch.Generator().manual_seed(seed))
     return noise + 0.2
 
 
 def stock(sam: Sam, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Low-resolution logits and predicted IoU of stock's decoder."""
+    """Returns low-resolution logits and predicted IoU of stock's decoder."""
     prompts, dense = sam.prompt_encoder((points[:, None], torch.ones(len(points), 1)), None, None)
     logits, iou = sam.mask_decoder(embedding, sam.prompt_encoder.get_dense_pe(), prompts, dense, multimask_output=True)
     return logits, iou
 
 
 def ours(sam: Sam, dtype: torch.dtype, embedding: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of our decoder."""
+    """Returns low-resolution logits and predicted IoU of our decoder."""
     decoder, cells = PromptDecoder(sam, dtype), embedding.shape[-1]
     iou, tokens, keys = decoder.decode(decoder.prepare(embedding), decoder.points(points))
     return decoder.logits(tokens, keys, cells, cells), iou
@@ -42,9 +42,9 @@ def ours(sam: Sam, dtype: torch.dtype, embedding: Tensor, points: Tensor) -> tup
 
 @torch.inference_mode()
 def assert_same(sam: Sam, points: Tensor, seed: int = 0) -> None:
-    """Holds our decoder to stock's: one answer in double precision, and rounding like stock's in single.
+    """Compares our decoder with stock's: the same answer in double precision, and similar rounding in single.
 
-    How far single precision is off depends on the weights, so no fixed tolerance holds for all of them.
+    The error of single precision depends on the weights, so no fixed tolerance holds for all.
     """
     embedding, exact = embedding_for(sam, seed), in_double(sam)
     truth = stock(exact, embedding.double(), points)
@@ -61,7 +61,7 @@ def size(values: Tensor) -> float:
 
 
 def some_points(count: int, side: int) -> Tensor:
-    """In px of the frame, double precision as stock's; the frame's corners first."""
+    """Makes points in px of the frame, in double precision like stock's; the frame's corners come first."""
     corners = torch.tensor([[0, 0], [side, side], [side, 0], [0, side]], dtype=torch.float64)
     anywhere = torch.rand(count, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * side
     return torch.cat([corners, anywhere])[:count]
@@ -149,7 +149,7 @@ def test_in_bfloat16_masks_are_nearly_the_same() -> None:
 
 
 def everything(cells: int, prompts: int) -> Tensor:
-    """The tokens of a window that holds the whole image."""
+    """Returns the tokens of a window that holds the whole image."""
     return torch.arange(cells**2).expand(prompts, -1)
 
 
@@ -166,7 +166,7 @@ def test_a_window_that_holds_the_image_gives_the_same_numbers(name: str) -> None
 
 @torch.inference_mode()
 def test_a_window_sees_its_own_tokens_in_their_places() -> None:
-    """Tokens outside a window change nothing, and each prompt of a batch has its own window."""
+    """Tokens outside a window have no effect, and each prompt of a batch has its own window."""
     sam = random_sam(3, 128)
     decoder = PromptDecoder(sam, torch.float32)
     embedding = embedding_for(sam, 2)

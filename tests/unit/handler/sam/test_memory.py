@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 class Device:
-    """Runs out of memory with more than so many items, and remembers what it was asked."""
+    """A device that runs out of memory above a number of items, and records its calls."""
 
     def __init__(self, holds: int) -> None:
         self.holds = holds
@@ -42,7 +42,7 @@ def test_no_item_is_lost_or_done_twice(count: int, fit: int, holds: int, at_most
 
 
 def budget_of(fit: int) -> int:
-    """Items of a mebibyte's `fit`-th part, rounded down to bytes, that a mebibyte holds."""
+    """Returns how many items fit into a mebibyte if an item is its `fit`-th part, rounded down to bytes."""
     return MIB // (MIB // fit)
 
 

@@ -21,7 +21,7 @@ def saved(state: object, folder: Path) -> Checkpoint:
 
 @pytest.fixture
 def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry whose ViTs are a thousandth of the real ones, for speed."""
+    """A registry whose ViTs have a thousandth of the real size, for speed."""
 
     def build(depth: int) -> Sam:
         tiny = models.build_sam_tiny()
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
 
 
 class Poison:
-    """Makes a folder when it is unpickled."""
+    """An object that makes a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

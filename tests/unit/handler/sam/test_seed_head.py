@@ -1,4 +1,4 @@
-"""Seeds for a SAM whose encoder predicts none: the head's file, what uses it, and what is said where it is missing."""
+"""Seeds for a SAM whose encoder predicts none: the seed head's file, its use, and the error if it is missing."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def sam() -> Sam:
 
 @pytest.fixture
 def vit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The checkpoint of a small ViT that is served as sam_vit_b."""
+    """Makes the checkpoint of a small ViT that is served as sam_vit_b."""
     monkeypatch.setitem(models.REGISTRY, "sam_vit_b", small_vit)
     return untrained(tmp_path, "sam_vit_b")
 
 
 def made(channels: int = 32, seed: int = 1) -> SeedHead:
-    """A head of random numbers that sees grains nowhere."""
+    """Makes a head of random numbers that finds no grain."""
     torch.manual_seed(seed)
     head = SeedHead(channels).eval()
     assert head.maps.bias is not None
@@ -109,7 +109,7 @@ def test_another_file_is_refused_with_what_to_do(
 
 
 class InHand(nn.Module):
-    """An encoder in place of the model's own, as a compiled one is."""
+    """An encoder that replaces the model's own, as a compiled one does."""
 
     def __init__(self, sam: Sam, precision: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Seeds are asked: with a decoder that knows the grains, and an encoder that does."""
+"""Prompts at seeds, with a decoder and an encoder that know the grains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIDE, TOKENS = 1024, 64
 
 @dataclass
 class Image:
-    """Stands in for the image's tokens: all, or one window for each prompt (`cells`, P × n)."""
+    """A stand-in for the image's tokens: all, or one window for each prompt (`cells`, P × n)."""
 
     tokens: Tensor = field(default_factory=lambda: torch.zeros(1))
     cells: Tensor | None = None
@@ -42,12 +42,12 @@ class Image:
 
 @dataclass
 class Oracle:
-    """A decoder that answers each prompt with the grain that lies there, as far as its window shows it.
+    """A decoder that answers each prompt with the grain there, as far as the window shows it.
 
     Attributes:
-        labels: The frame's grains.
-        hidden: Grains that answer nothing when they are first asked.
-        asked: Each prompt's grain and side of the window, tokens.
+        labels: label map of the frame.
+        hidden: grains that give no mask at their first prompt.
+        asked: grain and side of the window, tokens, of each prompt.
     """
 
     labels: NDArray[np.int32]
@@ -93,7 +93,7 @@ def ask(
 
 
 def placed(*boxes: tuple[int, int, int, int]) -> NDArray[np.int32]:
-    """Rectangular grains: left, top, right, bottom, px."""
+    """Draws rectangular grains: left, top, right, bottom, px."""
     labels = np.zeros((SIDE, SIDE), np.int32)
     for number, (left, top, right, bottom) in enumerate(boxes, start=1):
         labels[top:bottom, left:right] = number
@@ -101,13 +101,13 @@ def placed(*boxes: tuple[int, int, int, int]) -> NDArray[np.int32]:
 
 
 def grid(size: int, count: int) -> list[tuple[int, int, int, int]]:
-    """`count` × `count` squares of `size` px with half as much ground between them."""
+    """Draws `count` × `count` squares of `size` px with half as much ground between them."""
     starts = [size // 2 + i * (size + size // 2) for i in range(count)]
     return [(x, y, x + size, y + size) for y in starts for x in starts]
 
 
 def found_boxes(found: Candidates) -> set[tuple[int, ...]]:
-    """Left, top, right, bottom of the masks, right and bottom exclusive; to within a low-resolution px."""
+    """Returns left, top, right, bottom of the masks, to within a low-resolution px; right and bottom are exclusive."""
     edges = found.boxes + torch.tensor([0, 0, 1, 1])
     return {tuple(edge) for edge in (LOW_PX * torch.round(edges / LOW_PX)).long().tolist()}
 
@@ -150,7 +150,7 @@ def test_a_grain_that_was_missed_is_asked_again() -> None:
 
 
 def test_a_grain_whose_centroid_is_anothers_is_asked_in_itself() -> None:
-    """The eye of a ring is asked first, and the ring then where the eye does not cover it."""
+    """SAM is prompted at the eye of a ring first, then at the ring where the eye does not cover it."""
     labels = np.zeros((SIDE, SIDE), np.int32)
     labels[disk((500, 500), 100)] = 1
     labels[disk((500, 500), 60)] = 2
@@ -178,7 +178,7 @@ OVERLAP = 512 / 1500
 
 
 def seen(crop: Crop, labels: NDArray[np.int32]) -> tuple[Crop, Votes]:
-    """A crop with the votes of a perfect encoder; the labels fill its frame."""
+    """Makes a crop with the votes of a perfect encoder; the labels fill its frame."""
     framing, settings = Framing(trained()), MaskSettings(points="seeds")
     prompter = SeedPrompter(cast(PromptDecoder, Oracle(labels)), framing, Budget(torch.device("cpu"), 64), settings)
     return crop, prompter.votes(crop, perfect(labels))
@@ -197,7 +197,7 @@ def test_only_a_crop_with_small_grains_is_enlarged() -> None:
 
 
 def test_a_crop_is_enlarged_again_where_grains_are_small_in_itself() -> None:
-    """What the whole image shows is not enough, and what other crops show does not count."""
+    """Grains that only the whole image or other crops show do not count."""
     crops = crops_of(SIDE, SIDE, 2, OVERLAP)
     first, last = [crop for crop in crops if crop.layer == 1][0::3]
     whole = seen(WHOLE, placed(*SMALL, *LARGE))

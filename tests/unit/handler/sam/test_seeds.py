@@ -1,4 +1,4 @@
-"""Votes of a perfect encoder meet in the grains' middles."""
+"""Votes of a perfect encoder meet at the grains' centroids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def votes(labels: NDArray[np.int32]) -> Votes:
 
 
 def tiled(size: int, *, bricks: bool) -> NDArray[np.int32]:
-    """Square grains of `size` px that touch one another and fill the frame; of bricks every other row is shifted."""
+    """Makes touching square grains of `size` px that fill the frame; for bricks every other row is shifted."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     shift = (rows // size % 2) * (size // 2) if bricks else 0
     labels = 1 + rows // size * (SIDE // size + 2) + (columns + shift) // size
@@ -30,7 +30,7 @@ def tiled(size: int, *, bricks: bool) -> NDArray[np.int32]:
 
 
 def assert_one_each(labels: NDArray[np.int32]) -> None:
-    """Each grain has one seed, in its middle, as wide as it is and sure."""
+    """Asserts that each grain has one confident seed at its centre, with the grain's width."""
     found, middles = seeds.find(votes(labels)), centroids(labels)
     areas = np.bincount(labels.ravel())[1:]
     widths = np.sqrt(4 / np.pi * areas)
@@ -40,7 +40,7 @@ def assert_one_each(labels: NDArray[np.int32]) -> None:
     assert (distance.min(axis=1) < np.maximum(4, 0.1 * widths[nearest])).all()
     np.testing.assert_allclose(found.diameters, widths[nearest], rtol=0.1)
     assert (np.diff(found.confidence) <= 1e-6).all(), "surest first"
-    # Votes between two levels of size are shared by them, and few cells are a coarse measure of a small grain.
+    # Two levels of size share the votes between them, and the few cells of a small grain are a coarse measure.
     assert (found.confidence > 0.4).all()
     assert (found.confidence < 1.3).all()
 
@@ -49,7 +49,7 @@ def assert_one_each(labels: NDArray[np.int32]) -> None:
 @pytest.mark.parametrize("size", [16, 24, 32, 64, 128, 256])
 def test_grains_that_touch_have_a_seed_each(size: int, bricks: bool) -> None:
     labels = tiled(size, bricks=bricks)
-    if bricks:  # half bricks at the frame are half as large, and not what is tested
+    if bricks:  # half bricks at the frame are smaller, and not tested here
         cut = np.unique(labels[:, [0, -1]])
         labels[np.isin(labels, cut)] = 0
         labels = np.unique(labels, return_inverse=True)[1].reshape(SIDE, SIDE).astype(np.int32)

@@ -12,7 +12,7 @@ from grain_handler.sam.small_regions import remove_small_regions
 
 
 def stock(mask: NDArray[np.bool_], smaller_than: int) -> tuple[NDArray[np.bool_], bool]:
-    """What stock SAM does to a mask, with OpenCV."""
+    """Does to a mask what stock SAM does, with OpenCV."""
     filled, had_holes = amg.remove_small_regions(mask, smaller_than, mode="holes")
     kept, had_islands = amg.remove_small_regions(filled, smaller_than, mode="islands")
     return kept, had_holes or had_islands
@@ -55,11 +55,11 @@ def picture(*rows: str) -> NDArray[np.bool_]:
     [
         (["#####", "#.###", "#####"], 2, ["#####", "#####", "#####"]),
         (["#####", "#.###", "#####"], 1, ["#####", "#.###", "#####"]),
-        (["#.###", "#####", "#####"], 2, ["#####", "#####", "#####"]),  # background at the border, a hole as others
+        (["#.###", "#####", "#####"], 2, ["#####", "#####", "#####"]),  # background at the border is a hole like others
         ([".....", ".#...", "...##", "...##"], 2, [".....", ".....", "...##", "...##"]),
         ([".....", ".##..", "...#.", "....#"], 4, [".....", ".##..", "...#.", "....#"]),  # corners connect
-        ([".....", "##...", "....#"], 4, [".....", "##...", "....."]),  # all small: the largest
-        ([".....", "..#.#", "#...."], 4, [".....", "..#..", "....."]),  # equals: the first block of 2 × 2 px
+        ([".....", "##...", "....#"], 4, [".....", "##...", "....."]),  # all are small: the largest stays
+        ([".....", "..#.#", "#...."], 4, [".....", "..#..", "....."]),  # equal sizes: the first block of 2 × 2 px stays
         ([".....", "...#.", "#...."], 4, [".....", "...#.", "....."]),
         ([".....", ".....", "...#.", "#...."], 4, [".....", ".....", ".....", "#...."]),
         ([".....", "....."], 4, [".....", "....."]),

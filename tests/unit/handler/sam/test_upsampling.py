@@ -39,7 +39,7 @@ def assert_same(logits: Tensor, frame: int, size: tuple[int, int], offset: float
 
 
 def assert_pixels(ours: Upsampler, tiles: Tiles, pixels: Tensor, lowest: float) -> None:
-    """Inside the tiles all is as in stock; outside nothing of stock's exceeds the threshold."""
+    """Asserts that pixels in tiles are as in stock, and that outside no pixel of stock's exceeds the threshold."""
     found, rest = ours.pixels(tiles), pixels.clone()
     for tile, (mask, row, column) in enumerate(zip(tiles.mask, tiles.row, tiles.column, strict=True)):
         y, rows = int(ours.vertical.first[row]), int(ours.vertical.count[row])
@@ -52,7 +52,7 @@ def assert_pixels(ours: Upsampler, tiles: Tiles, pixels: Tensor, lowest: float) 
 
 
 def assert_measures(stability: Tensor, boxes: Tensor, pixels: Tensor, offset: float) -> None:
-    """Pixels within rounding of a threshold may fall on either side of it."""
+    """Compares measures; pixels within rounding of a threshold may fall on either side of it."""
 
     def ratio(shift: float) -> Tensor:
         return (pixels > offset + shift).sum((1, 2)) / (pixels > -offset - shift).sum((1, 2))
@@ -157,7 +157,7 @@ def test_masks_cover_their_pixels() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 1024), (1024, 600), (700, 700)])
 def test_only_tokens_within_the_image_are_needed(size: tuple[int, int]) -> None:
-    """What lies in the frame's padding has no part in any pixel."""
+    """Tokens in the frame's padding contribute to no pixel."""
     ours, logits = upsampler(1024, size), masks(4, 256)
     padded = logits.clone()
     padded[:, ours.vertical.low :] = padded[:, :, ours.horizontal.low :] = 1e6
@@ -168,7 +168,7 @@ def test_only_tokens_within_the_image_are_needed(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(1024, 1024), (700, 1000), (333, 517)])
 @pytest.mark.parametrize("side", [TILE, 4 * TILE, 8 * TILE])
 def test_a_window_in_its_corner_is_a_mask_of_the_whole_frame(size: tuple[int, int], side: int) -> None:
-    """Ground lies around what a window holds, and beyond the image is nothing."""
+    """Everything outside the window is ground, and nothing lies beyond the image."""
     ours, low = upsampler(1024, size), 256
     generator = torch.Generator().manual_seed(side)
     places = (low - side) // TILE + 1

@@ -67,7 +67,7 @@ def grain(x: int, y: int, width: int, height: int) -> Mask:
 
 
 MASKS = [grain(0, 3, 9, 14), grain(20, 10, 12, 8), grain(40, 30, 10, 10)]
-"""In the frame's own coordinates; the first and last are cut by it."""
+"""Grains in the frame's own coordinates; the frame cuts the first and the last."""
 
 
 @pytest.mark.parametrize("mode", ["grains", "masks"])
@@ -83,7 +83,7 @@ def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: s
             "boundingBox": one["boundingBox"] | {"x": one["boundingBox"]["x"] + X, "y": one["boundingBox"]["y"] + Y},
             "centroid": {"x": one["centroid"]["x"] + X, "y": one["centroid"]["y"] + Y},
         }
-        moved["centroid_um"] = {axis: at / 2 for axis, at in moved["centroid"].items()}
+        moved["centroid_um"] = {axis: (at + 0.5) / 2 for axis, at in moved["centroid"].items()}
         assert other == one | moved
     assert [each["touchesEdge"] for each in framed.properties] == [False, True]
 

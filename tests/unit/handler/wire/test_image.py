@@ -98,7 +98,7 @@ def test_over_the_limit_is_refused_with_the_numbers(kind: str, size: tuple[int, 
 
 
 def _png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels at all."""
+    """Makes a PNG that claims a size and holds no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
     signature, start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13), struct.pack(">I", 1000) + b"IDAT"
@@ -132,7 +132,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
 
 
 def test_a_bmp_of_run_lengths_is_no_longer_than_an_image_needs() -> None:
-    """Pillow reads them in Python, a byte after the other."""
+    """Pillow reads run lengths in Python, byte by byte."""
     header = bytearray(encoded(np.zeros((1024, 1024), np.uint8), "BMP")[: 54 + 1024])
     header[30:34] = (1).to_bytes(4, "little")
     rows = (b"\xff\7" * 4 + b"\4\7" + b"\0\0") * 1024
@@ -160,7 +160,7 @@ def _png_chunk(name: bytes, body: bytes = b"") -> bytes:
 
 
 def _tiff_pages(file: bytes, pages: int) -> bytes:
-    """Its directory again and again, each pointing to the next."""
+    """Repeats a TIFF's directory, each pointing to the next."""
     (first,) = struct.unpack_from("<I", file, 4)
     (count,) = struct.unpack_from("<H", file, first)
     size = 2 + 12 * count
@@ -219,7 +219,7 @@ def test_truncated_in_the_middle(kind: str) -> None:
 changes = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # of a damaged TIFF that it survives
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # for a damaged TIFF that it reads
 @given(kind=st.sampled_from(KINDS), cut=st.floats(0, 1), flips=changes)
 def test_damage_is_refused_or_survived_but_nothing_else(kind: str, cut: float, flips: list[tuple[float, int]]) -> None:
     data = bytearray(FILES[kind])

@@ -46,8 +46,8 @@ def test_polygons_filled_even_odd_give_the_mask_back(frame: NDArray[np.bool_]) -
     for ring in write_mask(masked(frame), height, width, "polygon"):
         xs, ys = ring[0::2], ring[1::2]
         for x0, y0, x1, y1 in zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True):
-            assert (x0 == x1) != (y0 == y1)  # along the pixels' sides, and never on the spot
-            if x0 == x1:  # pixels right of a vertical side change state
+            assert (x0 == x1) != (y0 == y1)  # along the pixels' sides, and never of length 0
+            if x0 == x1:  # pixels to the right of a vertical side change state
                 filled[int(min(y0, y1)) : int(max(y0, y1)), int(x0) :] += 1
     assert (filled % 2 == frame).all()
 

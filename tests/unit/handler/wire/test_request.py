@@ -139,7 +139,7 @@ DEEP = json.loads("[" * 900 + "]" * 900)
     ("row", "error"),
     [
         ({"body": {"image": "é" + BASE64}}, errors.InvalidBase64),
-        # A part of a form that says it is JSON comes as its value: bytes(10**10) would be ten gigabytes.
+        # A part of a form that says it is JSON arrives as its value: bytes(10**10) would be ten gigabytes.
         ({"image": 10**10}, errors.InvalidOption),
         ({"image": [1, 2]}, errors.InvalidOption),
         ({"image": "text"}, errors.NotAnImage),

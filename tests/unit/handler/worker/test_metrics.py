@@ -1,4 +1,4 @@
-"""What a worker prints for TorchServe; that TorchServe offers it is in tests/contract/test_metrics.py."""
+"""The metrics that a worker prints for TorchServe; tests/contract/test_metrics.py tests that TorchServe offers them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ EASY = {"points_per_side": b"1", "pred_iou_thresh": b"0", "stability_score_thres
 
 
 class Printed:
-    """The lines of a test, read as TorchServe reads them."""
+    """The printed lines of a test, parsed as TorchServe does."""
 
     def __init__(self, log: pytest.LogCaptureFixture) -> None:
         log.set_level("INFO", logger="ts.metrics.caching_metric")
         self._log = log
 
     def values(self, name: str, **labels: str) -> list[float]:
-        """What was written of one name with these labels, in order."""
+        """Returns the values of one name with these labels, in order."""
         return [value for found, value, given, _ in self.lines() if found == name and labels.items() <= given.items()]
 
     def lines(self) -> list[tuple[str, float, dict[str, str], str]]:
@@ -132,7 +132,7 @@ def test_a_gpus_memory_is_told_by_its_number(printed: Printed, monkeypatch: pyte
 def test_torchserve_is_told_of_every_name_its_labels_and_its_kind(
     printed: Printed, handler: service.GrainHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TorchServe gives labels by their place, not by their name, and drops what it was not told of."""
+    """TorchServe assigns labels by their position, not by their name, and drops undeclared metrics."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 2))
     handler.metrics.timed("decode", lambda: None)
     handler.metrics.fetched(handler.checkpoint)

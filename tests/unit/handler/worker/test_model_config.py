@@ -1,4 +1,4 @@
-"""What a worker is told: where it runs; a section that is wrong is in test_service.py."""
+"""A worker's device by its model config; test_service.py tests wrong sections."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_or_does_not_start_where_there_must_be_one(
 ) -> None:
     monkeypatch.setenv("GRAINSERVE_REQUIRE_GPU", required)
     see_gpus(monkeypatch, seen)
-    # Before it looks for weights, which are not there.
+    # This happens before it looks for weights, which do not exist.
     with pytest.raises(DeviceError, match=why):
         GrainHandler().initialize(context(gpu))
 

@@ -10,8 +10,8 @@ from scipy import ndimage
 from shapely import MultiPolygon
 from shapely.geometry import Polygon as Shape
 
-from grainserve.exports.outlines import polygons
 from grainserve.results.masks import Window, decode_mask
+from grainserve.results.outlines import polygons
 
 masks = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=9))
 
