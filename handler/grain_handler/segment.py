@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from grain_handler.grains.classify import Classifier, Named, given
 from grain_handler.grains.gaps import fill_gaps
 from grain_handler.grains.label_map import LabelMap, label_map
-from grain_handler.grains.measure import Properties, measure_labels, measure_mask, moved
+from grain_handler.grains.measure import Properties, measure_labels, measure_masks, moved
 from grain_handler.masks import Mask
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.grid_points import adaptive_points_per_side
@@ -123,7 +123,7 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     answers = found.answers if isinstance(found, FoundByPrompts) else ()
     if answers:  # every prompted mask is answered, whatever its size and whatever overlaps it
         masks = found.masks
-        properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+        properties = measure_masks(masks, image, options.um_per_px)
     elif options.mode == "grains":
         grains = settle(found.masks, options, height, width)
         masks = grains.grains
@@ -132,7 +132,7 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     else:
         largest = options.max_area_fraction * height * width
         masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
-        properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+        properties = measure_masks(masks, image, options.um_per_px)
     masks = [replace(mask, x=mask.x + frame.x, y=mask.y + frame.y) for mask in masks]
     properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
