@@ -16,8 +16,8 @@ Rows = tuple[tuple[str, ...], ...]
 
 
 def text(interval: Interval) -> str:
-    """Writes a value with its interval: `41.2 [39.8, 42.6]`."""
-    return interval_text(interval.value, interval.low, interval.high)
+    """Writes a value with its interval, `41.2 [39.8, 42.6]`, or why it has none, `41.2 [too few coarser]`."""
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def interval_note(summary: Summary) -> str:

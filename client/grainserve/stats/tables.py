@@ -174,7 +174,7 @@ def _table(*titles: str) -> Table:
 
 
 def _interval(interval: Interval) -> str:
-    return interval_text(interval.value, interval.low, interval.high)
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def _grains(count: int) -> str:

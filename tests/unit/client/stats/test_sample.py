@@ -101,7 +101,12 @@ def test_a_summary_is_json() -> None:
     assert read["area"]["folkWard"]["sortingClass"]
     assert read["grainSizeNumbers"][0]["method"] == "mean-area"
     equal = json.dumps(summarise(make_sample([5.0] * 3)).to_dict(), allow_nan=False)
-    assert json.loads(equal)["number"]["folkWard"]["skewness"] == {"value": None, "low": None, "high": None}
+    assert json.loads(equal)["number"]["folkWard"]["skewness"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "reason": "undefined",
+    }
 
 
 def test_a_grain_size_number_needs_a_scale() -> None:
