@@ -48,7 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "populations.json")
     arguments = parser.parse_args()
-    results = {
+    results: dict[str, Any] = {
         "command": "python -m benchmarks.populations",
         "date": datetime.now(UTC).date().isoformat(),
         "frame": [frame(side) for side in (1000, 2000)],

@@ -9,6 +9,7 @@ from grainserve.reports.qc import coverage
 from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
 from grainserve.stats import Interval, Summary
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.population import PERCENTS, FolkWard, Population
 from grainserve.stats.rounding import ABSENT, interval_text, number_text
 
@@ -25,15 +26,11 @@ def interval_note(summary: Summary) -> str:
     way = summary.resampling
     if not way.resamples:
         return "Without intervals."
-    drawn, caution = "whole images", ""
-    if way.by == "grain":
-        drawn, caution = (
-            "single grains",
-            " They hold for the places imaged; for the sample, five images or more are needed.",
-        )
+    drawn = "whole images" if way.by == "image" else "single grains"
+    more = "" if way.by == "image" else f"; for the sample, {ENOUGH_IMAGES} images or more are needed"
     return (
-        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn} (expanded percentiles, Hesterberg 2015), "
-        f"{way.resamples} resamples, seed {way.seed}.{caution}"
+        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn}, {way.resamples} resamples, seed {way.seed}; "
+        f"or why there is none. They hold for the {way.holds_for}{more}."
     )
 
 

@@ -66,6 +66,11 @@ class Resampling:
         ]
 
     @property
+    def holds_for(self) -> Literal["sample", "places imaged"]:
+        """What intervals hold for: grains of one image are neighbours, and do not tell how images differ."""
+        return "sample" if self.by == "image" else "places imaged"
+
+    @property
     def lacking(self) -> Reason:
         """What there is too little of where there is no interval."""
         return "too_few_images" if self.by == "image" else "too_few_grains"

@@ -194,7 +194,7 @@ def _folk_ward(grains: Weighted, weighting: Weighting, sized: dict[float, Interv
     found = grains.resampling.intervals(measures, grains.image, grains.images)
     needed = GRAPHIC if weighting == "area" else GRAPHIC[1:-1]
     lacking = next((sized[percent].reason for percent in needed if sized[percent].reason), None)
-    return [each.without(lacking) for each in found]
+    return [each if each.reason else each.without(lacking) for each in found]
 
 
 def _graphic(percentiles: Floats) -> Floats:

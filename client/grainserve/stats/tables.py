@@ -12,6 +12,7 @@ from rich.table import Table
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm import LEAST_FILLED
 from grainserve.stats.astm.number import GrainSizeNumber
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.interval import Interval
 from grainserve.stats.population import FolkWard
 from grainserve.stats.rounding import interval_text, number_text, p_value_text
@@ -63,7 +64,16 @@ def _print_head(summary: Summary, console: Console) -> None:
         )
     how = summary.resampling
     if how.resamples:
-        console.print(f"{how.level:.0%} intervals: bootstrap, {how.resamples} resamples by {how.by}", soft_wrap=True)
+        console.print(
+            f"{how.level:.0%} intervals of the {how.holds_for}: bootstrap, {how.resamples} resamples by {how.by}",
+            soft_wrap=True,
+        )
+        if how.by == "grain":
+            console.print(
+                f"[yellow]warning:[/] an interval of the sample wants {ENOUGH_IMAGES} images or more: grains of one "
+                "image are neighbours, and images differ",
+                soft_wrap=True,
+            )
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:

@@ -97,7 +97,9 @@ def test_small_grains_are_counted_and_said() -> None:
 def test_a_summary_is_json() -> None:
     written = json.dumps(result().statistics(astm=["mean-area"]).to_dict(), allow_nan=False)
     read = json.loads(written)
-    assert read["number"]["percentiles"]["50"]["low"] < read["number"]["percentiles"]["50"]["high"]
+    assert read["number"]["percentiles"]["50"]["reason"] == "too_few_coarser", "of three grains"
+    many = json.loads(json.dumps(summarise(make_sample(np.arange(5.0, 45.0))).to_dict()))
+    assert many["number"]["percentiles"]["50"]["low"] < many["number"]["percentiles"]["50"]["high"]
     assert read["area"]["folkWard"]["sortingClass"]
     assert read["grainSizeNumbers"][0]["method"] == "mean-area"
     equal = json.dumps(summarise(make_sample([5.0] * 3)).to_dict(), allow_nan=False)
@@ -123,3 +125,9 @@ def test_corrected_for_the_frame_a_mean_is_nearer_the_truth_than_with_or_without
     assert seen.mean() < truth - 4
     assert seen[weights > 0].mean() < truth - 4
     assert np.average(seen, weights=weights) == pytest.approx(truth, abs=2)
+
+
+@pytest.mark.parametrize(("images", "held"), [(4, "places imaged"), (5, "sample")])
+def test_a_summary_says_what_its_intervals_hold_for(images: int, held: str) -> None:
+    sample = make_sample([5.0, 6.0, 7.0] * images, image=np.repeat(np.arange(images), 3))
+    assert summarise(sample, resamples=20).to_dict()["intervalsHoldFor"] == held
