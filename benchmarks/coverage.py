@@ -4,8 +4,7 @@
     python -m benchmarks.coverage --quick    a minute: a few samples of each kind, for a look
 
 Grains: samples of log-normal grains of two widths, drawn one by one. Images: log-normal grains in images of 60 that
-differ as much as their grains do. Sections: Poisson–Voronoi cells in square images, where neighbours share boundaries;
-alike, and with scales of images that differ by 15 %.
+differ as much as their grains do.
 
 Of each kind and statistic: truth, bias of the estimate, the share of samples without an interval, how many of the
 intervals given hold the truth, and the share of all samples whose interval misses it.
@@ -41,7 +40,7 @@ from tests.unit.client.stats.samples import make_sample
 from tools.mar import ROOT
 from tools.problem import main_exit
 
-TRIALS, RESAMPLES = 400, 500
+TRIALS, RESAMPLES = 300, 500
 WIDTHS = (0.3, 0.6)
 NUMBERS = (50, 200, 1000, 2000)
 GRAINS_OF_AN_IMAGE = 60

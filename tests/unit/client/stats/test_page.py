@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.coverage import report as coverage_report
 from grainserve import Result
 from tests.unit.client.made import make_result
 
@@ -46,3 +47,14 @@ def test_its_figures_are_the_raw_results() -> None:
         for row in raw("populations")["frame"]
     ]
     assert [row for row in rows if row not in PAGE] == []
+    assert coverage_report(raw("coverage")["cases"]) in PAGE
+
+
+def test_d90_by_area_of_200_grains_covers_or_has_no_interval() -> None:
+    cases = [
+        each
+        for each in raw("coverage")["cases"]
+        if (each["statistic"], each["weighting"], each["by"], each["n"]) == ("D90", "area", "grain", 200)
+    ]
+    assert len(cases) == 2
+    assert [each for each in cases if each["without"] < 1 and each["coverage"] < 0.9] == []
