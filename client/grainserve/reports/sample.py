@@ -146,7 +146,8 @@ def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[
     number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
     yield Figure(
         (size_figure(number, area, summary.unit),),
-        "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
+        "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95, "
+        f"where there are any, and hold for the {summary.intervals_hold_for}.",
     )
     note = tables.interval_note(summary)
     rows = tables.size_rows(both, summary.unit, told)

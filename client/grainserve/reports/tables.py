@@ -10,6 +10,7 @@ from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
 from grainserve.stats import Interval, Summary
 from grainserve.stats.astm.words import fields_wanted, gaps_closed, more_fields_text
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.population import PERCENTS, FolkWard, Population
 from grainserve.stats.rounding import ABSENT, interval_text, number_text
 
@@ -17,8 +18,8 @@ Rows = tuple[tuple[str, ...], ...]
 
 
 def text(interval: Interval) -> str:
-    """Writes a value with its interval: `41.2 [39.8, 42.6]`."""
-    return interval_text(interval.value, interval.low, interval.high)
+    """Writes a value with its interval, `41.2 [39.8, 42.6]`, or why it has none, `41.2 [too few coarser]`."""
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def interval_note(summary: Summary) -> str:
@@ -26,15 +27,11 @@ def interval_note(summary: Summary) -> str:
     way = summary.resampling
     if not way.resamples:
         return "Without intervals."
-    drawn, caution = "whole images", ""
-    if way.by == "grain":
-        drawn, caution = (
-            "single grains",
-            " They hold for the places imaged; for the sample, five images or more are needed.",
-        )
+    drawn = "whole images" if way.by == "image" else "single grains"
+    more = "" if way.by == "image" else f"; for the sample, {ENOUGH_IMAGES} images or more are needed"
     return (
-        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn} (expanded percentiles, Hesterberg 2015), "
-        f"{way.resamples} resamples, seed {way.seed}.{caution}"
+        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn}, {way.resamples} resamples, seed {way.seed}; "
+        f"or why there is none. They hold for the {way.holds_for}{more}."
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from math import isfinite
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class Summary:
         coverage: share of the frames that grains cover.
         edge_correction: whether sizes are corrected for the frame (Miles–Lantuéjoul).
         resampling: settings of the bootstrap.
+        intervals_hold_for: what intervals hold for: `sample`, or with fewer than five images `places imaged`.
         number: sizes by number: each grain counts one.
         area: sizes by area: each grain counts its area.
         orientation: preferred orientation by number.
@@ -80,6 +81,7 @@ class Summary:
     coverage: float
     edge_correction: bool
     resampling: Resampling
+    intervals_hold_for: Literal["sample", "places imaged"]
     number: Population
     area: Population
     orientation: Orientation
@@ -162,6 +164,7 @@ def summarise(
         coverage=sample.coverage,
         edge_correction=edge_correction,
         resampling=resampling,
+        intervals_hold_for=resampling.holds_for,
         number=population(sample, "number", resampling, edge_correction=edge_correction, percents=percents),
         area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
         orientation=orientation(sample, "number", edge_correction=edge_correction, resampling=resampling),

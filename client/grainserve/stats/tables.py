@@ -12,6 +12,7 @@ from rich.table import Table
 
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm.table import print_grain_sizes
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.gradistat import METHODS, Gradistat
 from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import Interval
@@ -85,7 +86,16 @@ def _print_head(summary: Summary, console: Console) -> None:
         )
     how = summary.resampling
     if how.resamples:
-        console.print(f"{how.level:.0%} intervals: bootstrap, {how.resamples} resamples by {how.by}", soft_wrap=True)
+        console.print(
+            f"{how.level:.0%} intervals of the {how.holds_for}: bootstrap, {how.resamples} resamples by {how.by}",
+            soft_wrap=True,
+        )
+        if how.by == "grain":
+            console.print(
+                f"[yellow]warning:[/] an interval of the sample wants {ENOUGH_IMAGES} images or more: grains of one "
+                "image are neighbours, and images differ",
+                soft_wrap=True,
+            )
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
@@ -254,7 +264,7 @@ def _table(*titles: str) -> Table:
 
 
 def _interval(interval: Interval) -> str:
-    return interval_text(interval.value, interval.low, interval.high)
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def _grains(count: int) -> str:
