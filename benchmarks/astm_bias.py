@@ -1,4 +1,4 @@
-"""How far the grain size numbers of ASTM E112 are off where the truth is known, with and without gaps between grains.
+"""Bias of ASTM E112's grain size numbers where the truth is known, with and without gaps between grains.
 
     python -m benchmarks.astm_bias           two minutes
     python -m benchmarks.astm_bias --quick   a minute, into .run/astm_bias.json

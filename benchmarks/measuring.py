@@ -37,7 +37,7 @@ GRAIN_PX = {"polycrystal": 31, "gravel": 30}
 """Makes a little over 600 grains; those over are left out."""
 RUNS = 9
 BUDGET_MS = 300
-"""Of processor time, for all that is measured."""
+"""Budget of processor time for all measurements."""
 
 REPLACED = {
     "solidity": ["solidity"],
@@ -45,20 +45,20 @@ REPLACED = {
     "meanIntensity": [f"intensity_mean-{channel}" for channel in range(3)],
     "intensityStd": [f"intensity_std-{channel}" for channel in range(3)],
 }
-"""What scikit-image has and we make ourselves: our key → its columns."""
+"""Properties that scikit-image has and we make ourselves: our key → its columns."""
 
 COMPARED = ("solidity", "meanIntensity", "intensityStd")
 """Feret's diameter is not: scikit-image takes it along a contour through the middles of pixel sides."""
 
 
 def regions(labels: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-    """What scikit-image measures for us."""
+    """Measures, by scikit-image, the properties that the worker takes from it."""
     found: dict[str, NDArray[Any]] = regionprops_table(labels, properties=REGION_PROPERTIES)
     return found
 
 
 def replaced(labels: NDArray[np.int32], image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """What we make ourselves, by scikit-image."""
+    """Measures, by scikit-image, the properties that the worker makes itself."""
     names = sorted({column.split("-")[0] for columns in REPLACED.values() for column in columns})
     found: dict[str, NDArray[Any]] = regionprops_table(labels, intensity_image=image, properties=names)
     return found

@@ -31,12 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups the tests for `make test`, which shares them between two processes.
 
     A file's tests stay together, as they share fixtures; those that use the stack go to one process, for there is one.
-    They come first, as no group takes as long.
+    They come first, as no group takes as long, and then those that start servers, train or measure, so that no process
+    is left with a long one in the end.
     """
-    on_stack = {item: "stack" in getattr(item, "fixturenames", ()) for item in items}
+    quick = ("tests/unit/client", "tests/unit/gateway", "tests/unit/handler", "tests/unit/deploy", "tests/unit/test_")
+
+    def place(item: pytest.Item) -> int:
+        if "stack" in getattr(item, "fixturenames", ()):
+            return 0
+        return 2 if item.nodeid.startswith(quick) else 1
+
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if on_stack[item] else str(item.path)))
-    items.sort(key=lambda item: not on_stack[item])
+        item.add_marker(pytest.mark.xdist_group(str(item.path) if place(item) else "stack"))
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

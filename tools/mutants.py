@@ -50,7 +50,7 @@ _CLIENT, _TESTS = "client/grainserve", "tests/unit/client"
 _GRAINS, _GRAIN_TESTS = "handler/grain_handler/grains", "tests/unit/handler/grains"
 _MEASURING = ("test_measure", "test_measure_shapes", "test_measure_definitions")
 _STORE = [f"{_TESTS}/jobs/test_{name}.py" for name in ("job", "store", "records", "idempotency", "resubmission")]
-_ASTM = [f"{_TESTS}/stats/test_astm.py"]
+_ASTM = [f"{_TESTS}/stats/test_astm.py", f"{_TESTS}/stats/test_astm_paths.py"]
 MODULES: dict[str, list[str]] = {
     f"{_CLIENT}/tiles/merge.py": [f"{_TESTS}/tiles/test_merge_by_hand.py", f"{_TESTS}/tiles/test_merge.py"],
     f"{_CLIENT}/stats/population.py": [f"{_TESTS}/stats/test_population.py"],

@@ -36,7 +36,7 @@ HOTTEST = 20.0
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training learns from labelled grains.
+    """Numbers that training learns from labelled grains.
 
     Attributes:
         pipeline: StandardScaler, then LinearDiscriminantAnalysis.

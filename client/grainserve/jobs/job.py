@@ -18,7 +18,7 @@ Kind = TypeVar("Kind")
 
 MAX_ATTEMPTS = 3
 MODEL_PATIENCE = timedelta(hours=1)
-"""How long a job waits for a model that TorchServe does not have: a restarted TorchServe lacks it until somebody
+"""Longest wait of a job for a model that TorchServe does not have. A restarted TorchServe lacks it until somebody
 registers it again."""
 MODEL_PAUSE = timedelta(seconds=30)
 """Pause between two attempts at a job whose model TorchServe lacks."""
@@ -111,7 +111,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the job is done or failed; it then stays so."""
+        """True where the job is done or failed; it then stays so."""
         return self.state in (State.DONE, State.FAILED)
 
     def stage(self, now: datetime) -> str:

@@ -1,1 +1,1 @@
-"""What a result holds: data, masks, the frame, overlays and the size figure."""
+"""A result: its data, masks, frame, overlay and size figure."""

@@ -75,7 +75,7 @@ class Grain:
 
     @property
     def touches_edge(self) -> bool:
-        """Whether the frame cuts the grain, so that its size is a lower bound."""
+        """True where the frame cuts the grain, so that its size is a lower bound."""
         return bool(self.properties["touchesEdge"])
 
     def row(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class ResultData:
 
     @property
     def has_masks(self) -> bool:
-        """Whether there are masks to draw: the result was asked for with masks."""
+        """True where there are masks to draw: the result was asked for with masks."""
         return all(grain.mask is not None for grain in self.grains)
 
     @cached_property

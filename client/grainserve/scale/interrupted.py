@@ -19,8 +19,8 @@ ALIKE_PIECES, ALIKE_COLOURS = 0.75, 40
 difference between the colours of the two pieces, levels of 255."""
 
 SHARE_OF_PIECE, PLAIN = 4, 0.8
-"""What follows beyond a gap may be another piece of a bar if it is at least 1/`SHARE_OF_PIECE` as long as the bar, and
-stands out from the pixels above and below it in at least the share `PLAIN` of its columns."""
+"""Limits of another piece of a bar beyond a gap: it is at least 1/`SHARE_OF_PIECE` as long as the bar, and stands out
+from the pixels above and below it in at least the share `PLAIN` of its columns."""
 
 STROKES, INK = 3, (0.08, 0.8)
 """A number with its unit has at least `STROKES` strokes side by side and covers a share within `INK` of the columns."""

@@ -322,6 +322,7 @@ def test_files_of_images_of_the_same_name_do_not_overwrite_each_other() -> None:
     assert unique_names([Path("a/x.png"), Path("b/x.tif"), Path("x_2.png")]) == ["x", "x_2", "x_2_2"]
 
 
+@pytest.mark.usefixtures("bucket_name")
 @pytest.mark.parametrize("command", ["wait", "poll"])
 @pytest.mark.parametrize("forged", ["../outside/planted", "/tmp/planted", "b" * 32])
 def test_a_forged_result_writes_no_file(
@@ -338,6 +339,7 @@ def test_a_forged_result_writes_no_file(
     assert torchserve.requests == []
 
 
+@pytest.mark.usefixtures("bucket_name")
 def test_files_are_named_by_the_id_that_was_asked_for(
     store: JobStore, torchserve: FakeTorchServe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

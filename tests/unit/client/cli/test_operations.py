@@ -68,6 +68,7 @@ def test_reconcile_without_a_topic_makes_none_and_says_so(monkeypatch: pytest.Mo
     assert (code, "projects/PROJECT/topics/TOPIC" in said) == (2, True)
 
 
+@pytest.mark.usefixtures("bucket_name")
 @pytest.mark.parametrize("grace", ["0", "60"])
 def test_a_dispatcher_that_is_asked_to_stop_ends_its_job_or_gives_it_back(
     store: JobStore, torchserve: FakeTorchServe, grace: str

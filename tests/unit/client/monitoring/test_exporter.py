@@ -153,7 +153,7 @@ def test_a_long_queue_costs_a_few_calls(store: JobStore, monkeypatch: pytest.Mon
 
 
 def test_a_source_that_is_down_hides_its_own_figures_only(
-    torchserve: FakeTorchServe, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    bucket_name: str, torchserve: FakeTorchServe, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(store, 1)
     monkeypatch.setenv("GRAINSERVE_MANAGEMENT", "http://127.0.0.1:9")
@@ -231,7 +231,7 @@ def test_nothing_to_look_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, "GRAINSERVE_BUCKET" in said) == (2, True)
 
 
-@pytest.mark.usefixtures("store", "torchserve")
+@pytest.mark.usefixtures("bucket_name", "torchserve")
 def test_the_command_serves_until_it_is_asked_to_stop() -> None:
     command = [sys.executable, "-m", "grainserve", "exporter", "--port", "0", "--every", "1"]
     process = subprocess.Popen(command, env=os.environ.copy(), stderr=subprocess.PIPE, text=True)

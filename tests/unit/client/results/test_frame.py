@@ -70,7 +70,7 @@ def test_a_frame_that_is_none_is_no_result() -> None:
         Result(data)
 
 
-def test_the_command_line_crops_and_finds_a_databar(store: JobStore, tmp_path: Path) -> None:
+def test_the_command_line_crops_and_finds_a_databar(bucket_name: str, store: JobStore, tmp_path: Path) -> None:
     micrograph = tmp_path / "sem.png"
     Image.fromarray(with_bar(40, "text on black")).save(micrograph)
     done = run("submit", micrograph, "--crop", "0,0,600,400", "--find-databar")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from grainserve.errors import StorageError
 from grainserve.storage.bucket import PART, Bucket, PreconditionFailed
+from tests.faults.proxy import Proxy
 from tests.unit.client.memory_bucket import MemoryBucket
 
 NAMES = ["jobs/a.json", "jobs/b.json", "jobs/b/c", "pending/lab/a", "pending/other/b", "x"]
@@ -92,7 +93,8 @@ STEPS = st.one_of(
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEPS, min_size=5, max_size=25))
-def test_it_answers_what_the_emulator_answers(gcs: storage.Client, steps: list[tuple[Any, ...]]) -> None:
+def test_it_answers_what_the_emulator_answers(gcs: storage.Client, proxy: Proxy, steps: list[tuple[Any, ...]]) -> None:
+    """By way of the proxy, which takes deletions at their generation, as GCS does and the emulator does not."""
     name = f"test-{uuid.uuid4().hex}"
     gcs.create_bucket(name)
     pair = _Pair((Bucket(name), MemoryBucket()))
