@@ -53,8 +53,10 @@ class Resampling:
         """
         values = estimate(np.ones(image.size))
         units = images if self.by == "image" else image.size
-        if units < 2 or not self.resamples:
-            return [Interval(float(value), reason=self.lacking if units < 2 else None) for value in values]
+        if few := self.too_few(image):
+            return [Interval(float(value), reason=few) for value in values]
+        if not self.resamples:
+            return [Interval(float(value)) for value in values]
         drawn = np.array([estimate(times[image] if self.by == "image" else times) for times in self.draws(units)])
         tail = self._tail(units)
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
@@ -70,10 +72,15 @@ class Resampling:
         """What intervals hold for: grains of one image are neighbours, and do not tell how images differ."""
         return "sample" if self.by == "image" else "places imaged"
 
-    @property
-    def lacking(self) -> Reason:
-        """What there is too little of where there is no interval."""
-        return "too_few_images" if self.by == "image" else "too_few_grains"
+    def too_few(self, image: NDArray[np.int64]) -> Reason | None:
+        """Tells whether there is too little to draw from: fewer than two grains, or images with grains.
+
+        Args:
+            image: n, int64; index of each grain's image.
+        """
+        if self.by == "image":
+            return "too_few_images" if np.unique(image).size < 2 else None
+        return "too_few_grains" if image.size < 2 else None
 
     def _tail(self, units: int) -> float:
         """Returns the share of resamples beyond each end of an interval."""

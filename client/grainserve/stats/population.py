@@ -25,13 +25,13 @@ PERCENTS = (5, 10, 16, 25, 50, 75, 84, 90, 95)
 GRAPHIC = (5, 16, 25, 50, 75, 84, 95)
 """Percents that Folk & Ward's measures are computed from."""
 
-
 LEAST_COARSER = 10
-"""Least number of grains coarser than a D_p by area that has an interval: the largest grains weigh the most there, and
-a sample without them does not know what it lacks."""
+"""Least number of grains coarser than the median by area for it to have an interval. D_p wants p/(100 − p) times as
+many: 53 for D84, 90 for D90. The largest grains weigh the most there, and a sample without them does not know what it
+lacks. The grains beyond D_p itself are too few to judge by: just such a sample has many beyond its too small D_p."""
 
-LARGEST_SHARE = 0.02
-"""Largest share of the area in one grain, for a mean by area to have an interval: that of 50 grains of one size."""
+MEAN_AS, SD_AS = 90, 95
+"""D_p whose condition means by area, and their standard deviation, have to meet as well."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def population(
         weights,
         weighting,
         graphic=graphic,
-        mean=mean,
+        means=(mean, log_mean, log_sd),
         percentiles=sized,
         resampling=resampling,
         image=sample.image[order],
@@ -178,10 +178,11 @@ def _means(grains: Weighted, weighting: Weighting) -> tuple[Interval, Interval, 
     logs = np.log(grains.sizes)
     mean, log_mean = grains.means([grains.sizes, logs])
     (variance,) = grains.means([(logs - log_mean.value) ** 2])
-    uneven: Reason | None = None
-    if weighting == "area" and grains.weights.max() > LARGEST_SHARE * grains.weights.sum():
-        uneven = "large_grains_dominate"
-    mean, log_mean, log_sd = (each.without(uneven) for each in (mean, log_mean, variance.map(_root)))
+    log_sd = variance.map(_root)
+    if weighting == "area":
+        dominated: Reason = "large_grains_dominate"
+        mean, log_mean = (each.without(None if _enough(grains, MEAN_AS) else dominated) for each in (mean, log_mean))
+        log_sd = log_sd.without(None if _enough(grains, SD_AS) else dominated)
     return mean, log_mean, log_sd
 
 
@@ -190,9 +191,17 @@ def _percentiles(grains: Weighted, weighting: Weighting, percents: Sequence[floa
     values = cumulative(grains.sizes, grains.weights, weighting).percentiles(percents)
     found = grains.percentiles(percents, values)
     if weighting == "area":
-        few = [np.count_nonzero(grains.sizes > value) < LEAST_COARSER for value in values]
-        found = [each.without("too_few_coarser" if lacks else None) for each, lacks in zip(found, few, strict=True)]
+        found = [
+            each.without(None if _enough(grains, percent) else "too_few_coarser")
+            for percent, each in zip(percents, found, strict=True)
+        ]
     return dict(zip(percents, found, strict=True))
+
+
+def _enough(grains: Weighted, percent: float) -> bool:
+    """Tells whether the coarser half of the area lies in enough grains for an interval of D_p."""
+    coarser = np.count_nonzero(cumulative(grains.sizes, grains.weights, "area").finer > 0.5)
+    return coarser * (100 - percent) >= LEAST_COARSER * percent
 
 
 def _folk_ward(grains: Weighted, weighting: Weighting, sized: dict[float, Interval]) -> list[Interval]:

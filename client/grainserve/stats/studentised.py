@@ -1,9 +1,9 @@
 """Confidence intervals of percentiles and means that cover where the weights are unequal.
 
-A parameter θ of a population solves a score equation: the sum of ψ(θ) over its grains is 0. The interval is every θ for
-which the sample's studentised score T(θ) = Σψ / s(Σψ) lies between the quantiles that resamples have at the estimate:
-the test is inverted (Francisco & Fuller 1991, of weighted percentiles), with critical values by the bootstrap instead
-of Student's, since the scores of grains that count by area are skewed (Hall 1992, of the studentised bootstrap).
+A parameter θ of a population solves a score equation: the sum of scores u(θ) over its grains is 0. The interval is
+every θ for which the sample's studentised score T(θ) = Σu / s(Σu) lies between the quantiles that resamples have at the
+estimate: the test is inverted (Francisco & Fuller 1991, of weighted percentiles), with critical values by the bootstrap
+instead of Student's, as scores by area are skewed (Hall 1992).
 
 An end must lie within the grains. Beyond the largest one, no sample says anything; then there is no interval.
 """
@@ -88,7 +88,7 @@ class Weighted:
 
     def _critical(self, scores: Sequence[Floats]) -> list[tuple[float, float]]:
         """Returns the quantiles of each studentised score over the resamples; NaN without resamples."""
-        if self._units < 2 or not self.resampling.resamples:
+        if self.resampling.too_few(self.image) or not self.resampling.resamples:
             return [(np.nan, np.nan)] * len(scores)
         centred = np.array([each - each.mean() for each in scores])
         squares = centred**2
@@ -159,7 +159,7 @@ class Weighted:
         return Interval(mean, _root(score, low, least, mean), _root(score, high, mean, largest))
 
     def _none(self, value: float) -> Interval:
-        return Interval(value, reason=self.resampling.lacking if self._units < 2 else None)
+        return Interval(value, reason=self.resampling.too_few(self.image))
 
     def _open(self, value: float, beyond: Reason) -> Interval:
         """Returns a value without an interval: of few images, it is these that lack, not the grains beyond an end."""

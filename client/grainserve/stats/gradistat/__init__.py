@@ -59,7 +59,7 @@ def gradistat(
     weighting: Weighting,
     *,
     graphic: Sequence[Interval] | None,
-    mean: Interval,
+    means: tuple[Interval, Interval, Interval],
     percentiles: Mapping[float, Interval],
     resampling: Resampling,
     image: NDArray[np.int64],
@@ -72,7 +72,7 @@ def gradistat(
         weights: n, what each grain counts.
         weighting: what the weights are.
         graphic: Folk & Ward's mean, sorting, skewness and kurtosis in φ; None without a scale.
-        mean: arithmetic mean size; where it has no interval, the moments have none.
+        means: mean size, and mean and standard deviation of ln d; where this has no interval, higher moments have none.
         percentiles: percent p → D_p, those of `spread.PERCENTS` among them; what is made of one that has no interval
             has none.
         resampling: settings of the bootstrap.
@@ -93,14 +93,15 @@ def gradistat(
         return next((percentiles[percent].reason for percent in percents if percentiles[percent].reason), None)
 
     tails, quartiles = lacking(10, 90), lacking(25, 75)
-    reasons = [mean.reason] * 8 + [tails, tails, quartiles, quartiles, quartiles]
+    mean, log_mean, log_sd = means
+    reasons = [log_sd.reason] * 8 + [tails, tails, quartiles, quartiles, quartiles]
     figured = resampling.intervals(figures, image, images)
     found = [each if each.reason else each.without(reason) for each, reason in zip(figured, reasons, strict=True)]
-    average, sorting, skewness, kurtosis = found[:4]
-    of_logs, spreads = found[4:8], found[8:]
+    _, sorting, skewness, kurtosis = found[:4]
+    of_logs, spreads = [log_mean, log_sd, *found[6:8]], found[8:]
     scaled = graphic is not None
     return Gradistat(
-        arithmetic=Measures(average, sorting, skewness, kurtosis),
+        arithmetic=Measures(mean, sorting, skewness, kurtosis),
         geometric=geometric_of(of_logs, "moments", scaled=scaled),
         logarithmic=logarithmic_of(_in_phi(of_logs), "moments") if scaled else None,
         folk_ward_geometric=geometric_of(_in_logs(graphic), "folk-ward", scaled=True) if graphic else None,

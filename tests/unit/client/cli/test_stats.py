@@ -95,7 +95,7 @@ def test_gradistat_s_figures_are_shown_when_asked_for(files: list[Path], tmp_pat
     written = json.loads((tmp_path / "sand.txt").read_text())["area"]["gradistat"]
     assert written["texture"]["group"] in text
     assert written["geometric"]["sortingClass"] in text
-    assert set(written["geometric"]["mean"]) == {"value", "low", "high"}
+    assert set(written["geometric"]["mean"]) == {"value", "low", "high", "reason"}
     assert written["modes"]["peaks"][0]["height"] == 1
     assert "GRADISTAT" not in run(*files, "--resamples", 0)[1]
 

@@ -5,7 +5,7 @@ import pytest
 
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.interval import Interval, Reason
-from grainserve.stats.population import LARGEST_SHARE, LEAST_COARSER, Population, population
+from grainserve.stats.population import Population, population
 from grainserve.stats.studentised import Weighted
 from tests.unit.client.stats.samples import make_sample
 
@@ -41,10 +41,15 @@ def test_the_interval_of_an_unweighted_mean_is_students() -> None:
 
 @pytest.mark.parametrize(("n", "percent"), [(50, 84), (200, 90), (200, 95)])
 def test_by_area_a_percentile_with_few_coarser_grains_has_no_interval_and_says_why(n: int, percent: int) -> None:
-    sizes = log_normal(n)
-    found = measured(sizes).percentiles[percent]
-    assert np.count_nonzero(sizes > found.value) < LEAST_COARSER
+    found = measured(log_normal(n)).percentiles[percent]
     assert (found.low, found.high, found.reason) == (None, None, "too_few_coarser")
+
+
+@pytest.mark.parametrize(("percent", "least"), [(50, 20), (84, 105), (90, 180), (95, 380)])
+def test_by_area_the_coarser_half_must_lie_in_enough_grains(percent: int, least: int) -> None:
+    """Grains of nearly one size: half of them hold half of the area."""
+    few, enough = (measured(np.linspace(10, 10.001, n)).percentiles[percent] for n in (least - 4, least + 4))
+    assert (few.reason, enough.reason) == ("too_few_coarser", None)
 
 
 def test_d90_by_area_covers_where_it_has_an_interval() -> None:
@@ -64,7 +69,22 @@ def test_a_mean_by_area_has_no_interval_where_one_grain_is_much_of_it() -> None:
     for each in (many.mean, many.log_normal.geometric_mean, many.log_normal.geometric_sd):
         assert each.reason is None
     assert measured(log_normal(60, 0.6), "number").mean.reason is None, "by number, each grain is as much as another"
-    assert LARGEST_SHARE == 1 / 50
+
+
+def test_the_geometric_sd_wants_more_grains_than_the_mean() -> None:
+    found = measured(log_normal(500))
+    assert found.mean.reason is None
+    assert found.log_normal.geometric_mean.reason is None
+    assert found.log_normal.geometric_sd.reason == "large_grains_dominate"
+    assert found.gradistat.geometric.skewness.reason == "large_grains_dominate"
+
+
+@pytest.mark.parametrize("weighting", ["number", "area"])
+def test_one_figure_has_one_interval(weighting: str) -> None:
+    found = measured(log_normal(1000), weighting)
+    assert found.gradistat.arithmetic.mean == found.mean
+    assert found.gradistat.geometric.mean == found.log_normal.geometric_mean
+    assert found.gradistat.geometric.sorting == found.log_normal.geometric_sd
 
 
 def test_sorting_has_an_interval_where_its_percentiles_do() -> None:
