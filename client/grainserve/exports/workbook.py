@@ -114,6 +114,7 @@ def _sample(summary: Summary) -> Iterator[Row]:
     yield ("intervals: resamples", how.resamples)
     yield ("intervals: level", how.level)
     yield ("intervals hold for the", summary.intervals_hold_for)
+    yield ("intervals include", summary.errors.words(summary.unit))
 
 
 def _grains(results: Sequence[ResultData], names: Sequence[str]) -> Iterator[Row]:

@@ -24,6 +24,25 @@ REASONS: dict[Reason, str] = {
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What an interval is made of, each alone as half the width of an interval.
+
+    Attributes:
+        sampling: that grains are few; None where it makes no interval.
+        scale: that the scale may be wrong.
+        outline: that outlines may be wrong.
+    """
+
+    sampling: float | None
+    scale: float
+    outline: float
+
+
+PARTS = ("sampling", "scale", "outline")
+"""Names of the parts, in the order of tables."""
+
+
+@dataclass(frozen=True)
 class Interval:
     """A value and its confidence interval.
 
@@ -32,12 +51,14 @@ class Interval:
         low: lower end; None without an interval, as from one grain or one field.
         high: upper end; None without an interval.
         reason: why there is no interval; None where there is one, and where none was asked for.
+        parts: what scale and outlines add to it; None where their errors are not known.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     reason: Reason | None = None
+    parts: Parts | None = None
 
     def map(self, function: Callable[[float], float]) -> Interval:
         """Maps value and interval to another scale.

@@ -96,6 +96,11 @@ class Population:
     log_normal: LogNormal
     gradistat: Gradistat
 
+    @property
+    def sizes(self) -> dict[str, Interval]:
+        """The D_p and the mean, by name."""
+        return {**{f"D{percent:g}": each for percent, each in self.percentiles.items()}, "mean": self.mean}
+
 
 def population(
     sample: Sample,
@@ -201,7 +206,7 @@ def _percentiles(grains: Weighted, weighting: Weighting, percents: Sequence[floa
 def _enough(grains: Weighted, percent: float) -> bool:
     """Tells whether the coarser half of the area lies in enough grains for an interval of D_p."""
     coarser = np.count_nonzero(cumulative(grains.sizes, grains.weights, "area").finer > 0.5)
-    return coarser * (100 - percent) >= LEAST_COARSER * percent
+    return bool(coarser * (100 - percent) >= LEAST_COARSER * percent)
 
 
 def _folk_ward(grains: Weighted, weighting: Weighting, sized: dict[float, Interval]) -> list[Interval]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from grainserve.stats.interval import REASONS, Reason
+from grainserve.stats.interval import PARTS, REASONS, Interval, Reason
 
 ABSENT = "–"
 """Stands for a value that does not exist."""
@@ -47,3 +47,8 @@ def interval_text(value: float | None, low: float | None, high: float | None, re
     if value is None or not math.isfinite(value) or decimals is None:
         return f"{number_text(value)} [{REASONS[reason]}]" if reason else number_text(value)
     return f"{number_text(value, decimals)} [{number_text(low, decimals)}, {number_text(high, decimals)}]"
+
+
+def parts_text(interval: Interval) -> tuple[str, ...]:
+    """Writes the parts of an interval, each as half a width; `ABSENT` for one that makes none."""
+    return tuple(number_text(getattr(interval.parts, part, None)) for part in PARTS)

@@ -220,3 +220,24 @@ def test_percentiles_that_there_are_not(files: list[Path], text: str) -> None:
     code, said = run(*files, f"--percentiles={text}", "--resamples", 0)
     assert code == 2
     assert "percentiles" in said
+
+
+def test_errors_of_scale_and_outlines_are_told_with_their_parts(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(files[0], "--weighting", "number", "--resamples", 50)
+    assert code == 0, text
+    assert "intervals include: scale taken as exact" in text
+    assert "half of an interval" not in text
+    options = ("--scale-error", "2 %", "--outline-error", 0.5, "--json", tmp_path / "sand.txt")
+    code, text = run(files[0], "--weighting", "number", "--resamples", 50, *options)
+    assert code == 0, text
+    for part in ("intervals include: scale ± 2 %, outlines ± 0.5 px", "half of an interval (µm)", "by number: outline"):
+        assert part in text, part
+    assert json.loads((tmp_path / "sand.txt").read_text())["errors"] == {"scale": 0.02, "outline": 0.5}
+
+
+@pytest.mark.parametrize("error", ["2", "%", "two%", "200%"])
+def test_an_error_of_the_scale_is_a_percentage(files: list[Path], error: str) -> None:
+    code, text = run(files[0], "--scale-error", error)
+    assert code != 0
+    assert "scale" in text
+    assert "error" in text

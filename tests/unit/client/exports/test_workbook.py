@@ -17,6 +17,7 @@ from grainserve.result import Result
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.interval import REASONS
 from tests.unit.client.made import make_result
+from tests.unit.client.stats.samples import make_sample
 
 NAMES = ["north", '=HYPERLINK("http://example.org")']
 
@@ -104,15 +105,23 @@ def test_parameters_have_value_interval_and_words(tmp_path: Path) -> None:
     row = found["moments, geometric: sorting"]
     assert row["by area"] == stored(sorting.value)
     assert (row["low, by area"], row["high, by area"]) == (None, None), "of eight grains"
-    assert row["no interval, by area"] == REASONS[sorting.reason]
-    mean = summary.number.mean
-    assert (found["mean"]["low, by number"], found["mean"]["high, by number"]) == stored((mean.low, mean.high))
+    assert row["no interval, by area"] == REASONS["large_grains_dominate"]
     assert row["in words, by area"] == summary.area.gradistat.geometric.sorting_class
     assert found["mode 1"]["by number"] == stored(summary.number.gradistat.modes.peaks[0].size)
     assert found["mode 3"]["by number"] is None
     assert found["textural group (Folk 1954)"]["in words, by number"] == "sandy gravel"
     assert found["moments, arithmetic: sorting"]["unit"] == "µm"
     assert found["moments, φ: mean"]["unit"] == "φ"
+
+
+def test_an_interval_stands_beside_its_parameter(tmp_path: Path) -> None:
+    _, results, _ = written(tmp_path)
+    summary = summarise(make_sample(range(20, 80)), resamples=50)
+    write_workbook(summary, results, NAMES, tmp_path / "many.xlsx")
+    found = {row["parameter"]: row for row in rows(load_workbook(tmp_path / "many.xlsx")["parameters"])}["mean"]
+    mean = summary.number.mean
+    assert (found["low, by number"], found["high, by number"]) == stored((mean.low, mean.high))
+    assert found["no interval, by number"] is None
 
 
 def test_without_a_scale_the_sheets_that_need_one_are_empty(tmp_path: Path) -> None:
