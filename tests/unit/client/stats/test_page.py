@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.blocks import report as blocks_report
 from benchmarks.coverage import report as coverage_report
 from grainserve import Result
 from tests.unit.client.made import make_result
@@ -48,6 +49,7 @@ def test_its_figures_are_the_raw_results() -> None:
     ]
     assert [row for row in rows if row not in PAGE] == []
     assert coverage_report(raw("coverage")["cases"]) in PAGE
+    assert blocks_report(raw("blocks")["cases"]) in PAGE
 
 
 def test_d90_by_area_of_200_grains_covers_or_has_no_interval() -> None:
