@@ -27,7 +27,7 @@ def test_images_that_differ_are_no_larger_in_the_middle() -> None:
 
 def test_blocks_that_are_all_alike_leave_no_doubt_where_grains_do() -> None:
     sizes, block = np.tile([1.0, 2.0, 3.0, 4.0], 20), np.repeat(np.arange(20), 4)
-    by = {drawn: intervals(sizes, block, Resampling(drawn, 100))["mean"] for drawn in ("grain", "image")}  # type: ignore[arg-type]
+    by = {drawn: intervals(sizes, block, Resampling(drawn, 100))["mean"] for drawn in ("grain", "image")}
     assert by["image"].low == pytest.approx(2.5)
     assert by["grain"].low is not None
     assert by["grain"].low < 2.4
