@@ -11,7 +11,17 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, name_of, results_in, sample_name
-from grainserve.cli.stats_options import Astm, AstmGaps, EdgeCorrection, Percentiles, methods, percents
+from grainserve.cli.stats_options import (
+    Astm,
+    AstmGaps,
+    EdgeCorrection,
+    OutlineError,
+    Percentiles,
+    ScaleError,
+    methods,
+    percents,
+    share,
+)  # fmt: skip
 from grainserve.cli.terminal import console, reported
 from grainserve.errors import InvalidConfiguration
 from grainserve.reports.document import Report
@@ -36,6 +46,8 @@ def report(
     percentiles: Percentiles = None,
     astm: Astm = None,
     astm_gaps: AstmGaps = GAP_PX,
+    scale_error: ScaleError = None,
+    outline_error: OutlineError = 0.0,
 ) -> None:
     """Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, quality flags.
 
@@ -53,6 +65,8 @@ def report(
             astm=methods(astm),
             astm_gaps=astm_gaps,
             percentiles=percents(percentiles),
+            scale_error=share(scale_error),
+            outline_error=outline_error,
         )
         _write(made, out, kind)
 

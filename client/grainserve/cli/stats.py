@@ -9,7 +9,18 @@ import typer
 from rich.markup import escape
 
 from grainserve.cli.result_files import ResultFiles, results_in, sample_name
-from grainserve.cli.stats_options import Astm, AstmGaps, EdgeCorrection, Percentiles, methods, percents, spacing
+from grainserve.cli.stats_options import (
+    Astm,
+    AstmGaps,
+    EdgeCorrection,
+    OutlineError,
+    Percentiles,
+    ScaleError,
+    methods,
+    percents,
+    share,
+    spacing,
+)  # fmt: skip
 from grainserve.cli.terminal import console, reported
 from grainserve.errors import InvalidOption
 from grainserve.exports.workbook import check_library, write_workbook
@@ -60,6 +71,8 @@ def stats(
             help=f"Add the differential stress of recrystallised grains: {', '.join(PIEZOMETERS)}. May be repeated.",
         ),
     ] = None,
+    scale_error: ScaleError = None,
+    outline_error: OutlineError = 0.0,
     name: Annotated[str | None, typer.Option(help="Name of the sample; default the names of the results.")] = None,
     resamples: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap; 0: no intervals.")] = 2000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
@@ -103,6 +116,8 @@ def stats(
             piezometers=piezometer or (),
             unfold=unfold,
             astm_gaps=astm_gaps,
+            scale_error=share(scale_error),
+            outline_error=outline_error,
         )
         both: tuple[Weighting, ...] = ("number",) if sample.grid else ("number", "area")
         shown = both if weighting == "both" else (weighting,)
@@ -124,6 +139,7 @@ def add_to(app: typer.Typer) -> None:
         "grainserve stats results/sand_*.json --weighting area --gradistat\n\n"
         "grainserve stats results/sand_*.json --size b-axis --grid auto\n\n"
         "grainserve stats results/sand_*.json --to xlsx --out sand.xlsx\n\n"
+        "grainserve stats results/sand_*.json --scale-error 2% --outline-error 0.5\n\n"
         "grainserve stats results/rock.json --unfold 12 --piezometer quartz:Holyoke --piezometer quartz:Cross\n\n"
         "grainserve stats results/steel.json --no-edge-correction --astm all"
     )(stats)

@@ -38,6 +38,22 @@ AstmGaps = Annotated[
         "Wider pores and second phases stay; 0 closes none.",
     ),
 ]
+ScaleError = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Error of the scale, such as 2%: half of its 95 % interval, which the intervals of sizes then include. "
+        "Default: what the source of the scale tells, as of a scale bar; else the scale is taken as exact.",
+    ),
+]
+OutlineError = Annotated[
+    float,
+    typer.Option(
+        metavar="PX",
+        min=0,
+        help="Error of outlines on each side, half of its 95 % interval; diameters are twice as far off.",
+    ),
+]
 Percentiles = Annotated[
     str | None,
     typer.Option(metavar="P,P,…", help="Percentiles to report, such as 10,30,50; default 5,10,16,25,50,75,84,90,95."),
@@ -61,6 +77,25 @@ def percents(text: str | None) -> tuple[float, ...]:
         raise InvalidOption(
             f"--percentiles is {text!r}; it must be numbers with commas between them, such as 10,30,50 or 2.5,50"
         ) from None
+
+
+def share(text: str | None) -> float | None:
+    """Reads a percentage, such as `2%`, as a share.
+
+    Args:
+        text: percentage; None stays None.
+
+    Raises:
+        InvalidOption: the text is no percentage.
+    """
+    if text is None:
+        return None
+    try:
+        if text.endswith("%"):
+            return number(text[:-1].rstrip()) / 100
+    except ValueError:
+        pass
+    raise InvalidOption(f"--scale-error is {text!r}; it must be a percentage such as 2%")
 
 
 def spacing(text: str) -> float | None:

@@ -16,6 +16,7 @@ from grainserve.stats.classes import WENTWORTH, Classes
 from grainserve.stats.gradistat import METHODS
 from grainserve.stats.gradistat.modes import MOST as MOST_MODES
 from grainserve.stats.gradistat.texture import CLASSES
+from grainserve.stats.interval import REASONS
 from grainserve.stats.population import phi
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _sample(summary: Summary) -> Iterator[Row]:
     yield ("intervals: resamples drawn by", how.by)
     yield ("intervals: resamples", how.resamples)
     yield ("intervals: level", how.level)
+    yield ("intervals hold for the", summary.intervals_hold_for)
+    yield ("intervals include", summary.errors.words(summary.unit))
 
 
 def _grains(results: Sequence[ResultData], names: Sequence[str]) -> Iterator[Row]:
@@ -125,7 +128,11 @@ def _sizes(summary: Summary) -> Iterator[Row]:
     unit = summary.unit
     yield (
         "finer than D, %",
-        *(f"{what} by {by}" for by in ("number", "area") for what in (f"D ({unit})", "low", "high", "φ of D")),
+        *(
+            f"{what} by {by}"
+            for by in ("number", "area")
+            for what in (f"D ({unit})", "low", "high", "no interval", "φ of D")
+        ),
     )
     for percent in summary.number.percentiles:
         cells: list[Cell] = [percent]
@@ -158,7 +165,11 @@ def _parameters(summary: Summary) -> Iterator[Row]:
     yield (
         "parameter",
         "unit",
-        *(f"{what}{by}" for by in ("by number", "by area") for what in ("", "low, ", "high, ", "in words, ")),
+        *(
+            f"{what}{by}"
+            for by in ("by number", "by area")
+            for what in ("", "low, ", "high, ", "no interval, ", "in words, ")
+        ),
     )
     for one, other in zip(_figures(summary.number, summary.unit), _figures(summary.area, summary.unit), strict=True):
         (title, unit, value, words), (_, _, also, also_words) = one, other
@@ -197,7 +208,7 @@ def _figures(population: Population, unit: str) -> Iterable[tuple[str, str, Inte
         yield "textural group (Folk 1954)", "", None, found.texture.group
 
 
-def _ends(value: Interval | float | None) -> tuple[float | None, float | None, float | None]:
+def _ends(value: Interval | float | None) -> tuple[float | None, float | None, float | None, str | None]:
     if value is None or isinstance(value, float):
-        return value, None, None
-    return value.value, value.low, value.high
+        return value, None, None, None
+    return value.value, value.low, value.high, REASONS[value.reason] if value.reason else None

@@ -68,8 +68,8 @@ def _sizes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary], weigh
     drawn = [Drawn.of(name, sample, summaries[name], weighting) for name, sample in pooled.items()]
     yield Figure(
         (comparison_figure(drawn, unit, f"Grain sizes of the samples by {weighting}"),),
-        f"Grain sizes by {weighting}. a: cumulative curves, bands are the intervals of D5 to D95. b: boxes from "
-        "D25 to D75 with D50, whiskers from D5 to D95.",
+        f"Grain sizes by {weighting}. a: cumulative curves, bands are the intervals of D5 to D95, where there "
+        "are any; the table says what they hold for. b: boxes from D25 to D75 with D50, whiskers from D5 to D95.",
     )
     populations = [summary.population(weighting) for summary in summaries.values()]
     rows = (*_counts(summaries), *tables.size_rows(populations, unit), *tables.folk_ward_rows(populations))

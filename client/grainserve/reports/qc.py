@@ -10,6 +10,7 @@ from typing import Any
 
 from grainserve.reports.document import Flag
 from grainserve.result import Result
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 
 FEW_GRAINS = 50
 """Least number of grains for useful percentiles: with fewer, D10 rests on fewer than five grains."""
@@ -97,6 +98,16 @@ def _no_grains(results: Sequence[Result]) -> Iterator[Flag]:
         some = "Only 1 grain was" if count == 1 else f"Only {count} grains were"
         words = f"{some} measured, fewer than {FEW_GRAINS}: percentiles, above all D10 and D90, are uncertain."
         yield Flag("few_grains", "warning", words, {"grains": count, "threshold": FEW_GRAINS})
+
+
+def _few_images(results: Sequence[Result]) -> Iterator[Flag]:
+    if len(results) < ENOUGH_IMAGES and any(result.grains for result in results):
+        count = "1 image is" if len(results) == 1 else f"{len(results)} images are"
+        words = (
+            f"{count} no sample: grains of an image are neighbours, and images differ. Intervals hold for the places "
+            f"imaged only; for the sample, {ENOUGH_IMAGES} images or more are needed."
+        )
+        yield Flag("few_images", "warning", words, {"images": len(results), "threshold": ENOUGH_IMAGES})
 
 
 def _no_scale(results: Sequence[Result]) -> Iterator[Flag]:
@@ -208,6 +219,6 @@ _ALIKE: tuple[tuple[str, str, Callable[[Result], Any]], ...] = (
     }),
 )  # fmt: skip
 _CHECKS = (
-    _no_grains, _repeated, _no_scale, _edge_grains, _low_precision, _detection_limit, _seams, _overlapping, _unequal,
-    _warnings, _low_coverage,
+    _no_grains, _repeated, _few_images, _no_scale, _edge_grains, _low_precision, _detection_limit, _seams, _overlapping,
+    _unequal, _warnings, _low_coverage,
 )  # fmt: skip

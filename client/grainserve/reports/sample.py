@@ -35,6 +35,8 @@ def sample_report(
     astm: Sequence[str] = (),
     percentiles: Sequence[float] = PERCENTS,
     astm_gaps: int = GAP_PX,
+    scale_error: float | None = None,
+    outline_error: float = 0.0,
     made: datetime | None = None,
 ) -> Report:
     """Makes the report of one sample.
@@ -46,10 +48,12 @@ def sample_report(
         astm: methods of ASTM E112 grain size to add, of `grainserve.stats.astm.METHODS`.
         percentiles: percents p of the D_p in the table, in (0, 100).
         astm_gaps: width of the widest gap between grains that is closed before these methods count, px.
+        scale_error: error of the scale, as in `grainserve.stats.summarise`.
+        outline_error: error of the outlines, px, as there.
         made: time of the report, UTC; None takes the present time.
 
     Raises:
-        InvalidOption: a percentile is not in (0, 100) or given twice, or none is given.
+        InvalidOption: a percentile is not in (0, 100) or given twice, none is given, or an error is none.
         InvalidImage: a picture does not have the size that was measured.
         MixedScales: some images have a scale and some have none.
     """
@@ -61,7 +65,15 @@ def sample_report(
     try:
         # The figure needs the usual percentiles in any case.
         every = sorted({*PERCENTS, *told})
-        summary = summarise(sample, edge_correction=edge_correction, astm=astm, percentiles=every, astm_gaps=astm_gaps)
+        summary = summarise(
+            sample,
+            edge_correction=edge_correction,
+            astm=astm,
+            percentiles=every,
+            astm_gaps=astm_gaps,
+            scale_error=scale_error,
+            outline_error=outline_error,
+        )
     except NoGrains as error:
         if len(sample):
             flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
@@ -148,12 +160,15 @@ def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[
     number, area = (Drawn.of(f"by {each.weighting}", sample, summary, each.weighting) for each in both)
     yield Figure(
         (size_figure(number, area, summary.unit),),
-        "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95.",
+        "Grain size. a: histogram. b: cumulative curves with D10, D50 and D90; bands are the intervals of D5 to D95, "
+        f"where there are any, and hold for the {summary.intervals_hold_for}.",
     )
     note = tables.interval_note(summary)
     rows = tables.size_rows(both, summary.unit, told)
     corrected = name_of(edge_correction=summary.edge_correction)
     yield Table(f"Grain sizes (equivalent diameters), {corrected}.", ("", *heads), rows, note=note)
+    if parts := tables.parts_table(summary, told):
+        yield parts
     if rows := tables.folk_ward_rows(both):
         yield Table("Graphic measures of Folk & Ward (1957); intervals as above.", ("", *heads), rows)
     if rows := tables.wentworth_rows(both):

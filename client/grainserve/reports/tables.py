@@ -10,15 +10,17 @@ from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
 from grainserve.stats import Interval, Summary
 from grainserve.stats.astm.words import fields_wanted, gaps_closed, more_fields_text
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
+from grainserve.stats.interval import PARTS
 from grainserve.stats.population import PERCENTS, FolkWard, Population
-from grainserve.stats.rounding import ABSENT, interval_text, number_text
+from grainserve.stats.rounding import ABSENT, interval_text, number_text, parts_text
 
 Rows = tuple[tuple[str, ...], ...]
 
 
 def text(interval: Interval) -> str:
-    """Writes a value with its interval: `41.2 [39.8, 42.6]`."""
-    return interval_text(interval.value, interval.low, interval.high)
+    """Writes a value with its interval, `41.2 [39.8, 42.6]`, or why it has none, `41.2 [too few coarser]`."""
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def interval_note(summary: Summary) -> str:
@@ -26,16 +28,29 @@ def interval_note(summary: Summary) -> str:
     way = summary.resampling
     if not way.resamples:
         return "Without intervals."
-    drawn, caution = "whole images", ""
-    if way.by == "grain":
-        drawn, caution = (
-            "single grains",
-            " They hold for the places imaged; for the sample, five images or more are needed.",
-        )
+    drawn = "whole images" if way.by == "image" else "single grains"
+    more = "" if way.by == "image" else f"; for the sample, {ENOUGH_IMAGES} images or more are needed"
     return (
-        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn} (expanded percentiles, Hesterberg 2015), "
-        f"{way.resamples} resamples, seed {way.seed}.{caution}"
+        f"In brackets: {way.level:.0%} intervals, bootstrap over {drawn}, {way.resamples} resamples, seed {way.seed}; "
+        f"or why there is none. They hold for the {way.holds_for}{more}. They include: "
+        f"{summary.errors.words(summary.unit)}."
     )
+
+
+def parts_table(summary: Summary, percents: Sequence[float]) -> Table | None:
+    """Makes the table of what sampling, scale and outlines add to intervals; None where the latter add nothing.
+
+    Args:
+        summary: summary of the sample.
+        percents: percents p of the D_p.
+    """
+    if not summary.errors.any:
+        return None
+    both = (summary.number, summary.area)
+    names = (*(f"D{percent:g}" for percent in percents), "mean")
+    rows = tuple((name, *(cell for each in both for cell in parts_text(each.sizes[name]))) for name in names)
+    head = ("", *(f"by {each.weighting}: {part}" for each in both for part in PARTS))
+    return Table(f"Parts of the intervals, each as half of its width alone, {summary.unit}.", head, rows)
 
 
 def size_rows(populations: Sequence[Population], unit: str, percents: Sequence[float] = PERCENTS) -> Rows:
@@ -113,7 +128,7 @@ def shape_table(shapes: Shapes) -> Table:
         (words, text(shapes.medians[key]), *map(number_text, shapes.quartiles[key]))
         for key, words in DESCRIPTORS.items()
     )
-    return Table("Shapes, by number.", ("descriptor", "median", "25 %", "75 %"), rows)
+    return Table("Shapes, by number; intervals as above.", ("descriptor", "median", "25 %", "75 %"), rows)
 
 
 def image_table(images: Sequence[Measured], summary: Summary | None) -> Table:

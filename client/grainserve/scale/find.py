@@ -12,6 +12,7 @@ from grainserve.errors import InvalidOption, ScaleConflict, ScaleNotFound, Scale
 from grainserve.images import ImageFile, ImageSource
 from grainserve.scale import bar_number as number
 from grainserve.scale.bar import Bar, find_bars, scale_bar
+from grainserve.scale.error import bar_error
 from grainserve.scale.metadata import file_scale
 from grainserve.scale.resolution import not_taken
 from grainserve.scale.units import Scale, length_text
@@ -114,7 +115,9 @@ def _agreed(said: Scale, pixels: NDArray[np.uint8], bars: Sequence[Bar], bar_um:
             f"the file says {said}, its scale bar {shown}: was the image resized after the one or the other? Give the "
             "right one as um_per_px (--um-per-px)"
         )
-    return said
+    apart = abs(shown.um_per_px / said.um_per_px - 1)
+    # One of the two is wrong; the bar's ends alone do not say so.
+    return said if apart <= bar_error(bar.length) else Scale(said.um_per_px, f"{said.source}, ± {apart:.1%} by its bar")
 
 
 def _bar_scale(pixels: NDArray[np.uint8], bar: Bar, bar_um: float | None, data: bytes) -> Scale:

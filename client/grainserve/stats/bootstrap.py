@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grainserve.stats.interval import Interval
+from grainserve.stats.interval import Interval, Reason
 
 ENOUGH_IMAGES = 5
 """Least number of images to draw whole images from: grains of one image are more alike than grains of two."""
@@ -49,18 +49,38 @@ class Resampling:
 
         Returns:
             k intervals; without ends where a figure came out as NaN, or fewer than two images or grains can be drawn.
+            They are too narrow where single grains hold much of the weight: see `studentised`.
         """
         values = estimate(np.ones(image.size))
         units = images if self.by == "image" else image.size
-        if units < 2 or not self.resamples:
+        if few := self.too_few(image):
+            return [Interval(float(value), reason=few) for value in values]
+        if not self.resamples:
             return [Interval(float(value)) for value in values]
-        drawn = np.array([estimate(times) for times in self._draws(image, units)])
+        drawn = np.array([estimate(times[image] if self.by == "image" else times) for times in self.draws(units)])
         tail = self._tail(units)
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
         return [
-            Interval(float(value), float(a), float(b)) if np.isfinite([a, b]).all() else Interval(float(value))
+            Interval(float(value), float(a), float(b))
+            if np.isfinite([a, b]).all()
+            else Interval(float(value), reason="undefined")
             for value, a, b in zip(values, low, high, strict=True)
         ]
+
+    @property
+    def holds_for(self) -> Literal["sample", "places imaged"]:
+        """What intervals hold for: grains of one image are neighbours, and do not tell how images differ."""
+        return "sample" if self.by == "image" else "places imaged"
+
+    def too_few(self, image: NDArray[np.int64]) -> Reason | None:
+        """Tells whether there is too little to draw from: fewer than two grains, or images with grains.
+
+        Args:
+            image: n, int64; index of each grain's image.
+        """
+        if self.by == "image":
+            return "too_few_images" if np.unique(image).size < 2 else None
+        return "too_few_grains" if image.size < 2 else None
 
     def _tail(self, units: int) -> float:
         """Returns the share of resamples beyond each end of an interval."""
@@ -69,9 +89,8 @@ class Resampling:
         student = stdtrit(units - 1, (1 - self.level) / 2)
         return float(ndtr(np.sqrt(units / (units - 1)) * student))
 
-    def _draws(self, image: NDArray[np.int64], units: int) -> Iterator[NDArray[np.float64]]:
-        """Yields for each resample how often each of the n grains was drawn; `units` counts the images or grains."""
+    def draws(self, units: int) -> Iterator[NDArray[np.float64]]:
+        """Yields for each resample how often each of the images or grains was drawn."""
         random = np.random.default_rng(self.seed)
         for _ in range(self.resamples):
-            times = np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)
-            yield times[image] if self.by == "image" else times
+            yield np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)

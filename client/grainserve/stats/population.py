@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,10 @@ from grainserve.results.size_curve import Weighting, cumulative
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.classes import kurtosis_class, skewness_class, sorting_class, wentworth_shares
 from grainserve.stats.gradistat import Gradistat, gradistat
-from grainserve.stats.interval import Interval
+from grainserve.stats.gradistat.spread import PERCENTS as SPREAD
+from grainserve.stats.interval import Interval, Reason
 from grainserve.stats.sample import Sample
+from grainserve.stats.studentised import Weighted
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +24,14 @@ PERCENTS = (5, 10, 16, 25, 50, 75, 84, 90, 95)
 
 GRAPHIC = (5, 16, 25, 50, 75, 84, 95)
 """Percents that Folk & Ward's measures are computed from."""
+
+LEAST_COARSER = 10
+"""Least number of grains coarser than the median by area for it to have an interval. D_p wants p/(100 − p) times as
+many: 53 for D84, 90 for D90. The largest grains weigh the most there, and a sample without them does not know what it
+lacks. The grains beyond D_p itself are too few to judge by: just such a sample has many beyond its too small D_p."""
+
+MEAN_AS, SD_AS = 90, 95
+"""D_p whose condition means by area, and their standard deviation, have to meet as well."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,11 @@ class Population:
     log_normal: LogNormal
     gradistat: Gradistat
 
+    @property
+    def sizes(self) -> dict[str, Interval]:
+        """The D_p and the mean, by name."""
+        return {**{f"D{percent:g}": each for percent, each in self.percentiles.items()}, "mean": self.mean}
+
 
 def population(
     sample: Sample,
@@ -109,23 +123,26 @@ def population(
     used = np.flatnonzero(weights)
     order = used[np.argsort(sample.diameter[used], kind="stable")]
     sizes, weights = sample.diameter[order], weights[order]
-    estimate = partial(_figures, weighting, sizes, np.log(sizes), weights, percents=percents)
-    mean, log_mean, log_sd, *rest = resampling.intervals(estimate, sample.image[order], len(sample.images))
-    percentiles, graphic = rest[: len(percents)], rest[len(percents) :]
+    grains = Weighted(sizes, weights, sample.image[order], len(sample.images), resampling)
+    mean, log_mean, log_sd = _means(grains, weighting)
+    sized = _percentiles(grains, weighting, sorted({*percents, *GRAPHIC, *SPREAD}))
     log_normal = LogNormal(
         log_mean.map(_exp), log_sd.map(_exp), _ks_distance(sizes, weights, log_mean.value, log_sd.value)
     )
-    by_percent = dict(zip(percents, percentiles, strict=True))
+    graphic = None if sample.unit == "px" else _folk_ward(grains, weighting, sized)
+    by_percent = {percent: sized[percent] for percent in percents}
     described = gradistat(
         sizes,
         weights,
         weighting,
-        graphic=None if sample.unit == "px" else graphic,
+        graphic=graphic,
+        means=(mean, log_mean, log_sd),
+        percentiles=sized,
         resampling=resampling,
         image=sample.image[order],
         images=len(sample.images),
     )
-    if sample.unit == "px":
+    if graphic is None:
         return Population(weighting, mean, by_percent, None, None, None, log_normal, described)
     mz, sorting, skewness, kurtosis = graphic
     return Population(
@@ -157,33 +174,58 @@ def _exp(value: float) -> float:
     return float(np.exp(value))
 
 
-def _figures(
-    weighting: Weighting, sizes: Floats, logs: Floats, weights: Floats, times: Floats, *, percents: Sequence[float]
-) -> Floats:
-    """Computes the figures that intervals are made of.
+def _root(value: float) -> float:
+    return float(np.sqrt(value))
 
-    Args:
-        weighting: what the cumulative curve counts.
-        sizes: n, ascending.
-        logs: n, ln of the sizes.
-        weights: n, what each grain counts.
-        times: n, how often each grain was drawn.
-        percents: k percents.
 
-    Returns:
-        k + 7: mean size, mean and standard deviation of ln d, k D_p, and Folk & Ward's four measures.
+def _means(grains: Weighted, weighting: Weighting) -> tuple[Interval, Interval, Interval]:
+    """Computes the mean size, and the mean and standard deviation of ln d."""
+    logs = np.log(grains.sizes)
+    mean, log_mean = grains.means([grains.sizes, logs])
+    (variance,) = grains.means([(logs - log_mean.value) ** 2])
+    log_sd = variance.map(_root)
+    if weighting == "area":
+        dominated: Reason = "large_grains_dominate"
+        mean, log_mean = (each.without(None if _enough(grains, MEAN_AS) else dominated) for each in (mean, log_mean))
+        log_sd = log_sd.without(None if _enough(grains, SD_AS) else dominated)
+    return mean, log_mean, log_sd
+
+
+def _percentiles(grains: Weighted, weighting: Weighting, percents: Sequence[float]) -> dict[float, Interval]:
+    """Computes D_p of each percent."""
+    values = cumulative(grains.sizes, grains.weights, weighting).percentiles(percents)
+    found = grains.percentiles(percents, values)
+    if weighting == "area":
+        found = [
+            each.without(None if _enough(grains, percent) else "too_few_coarser")
+            for percent, each in zip(percents, found, strict=True)
+        ]
+    return dict(zip(percents, found, strict=True))
+
+
+def _enough(grains: Weighted, percent: float) -> bool:
+    """Tells whether the coarser half of the area lies in enough grains for an interval of D_p."""
+    coarser = np.count_nonzero(cumulative(grains.sizes, grains.weights, "area").finer > 0.5)
+    return bool(coarser * (100 - percent) >= LEAST_COARSER * percent)
+
+
+def _folk_ward(grains: Weighted, weighting: Weighting, sized: dict[float, Interval]) -> list[Interval]:
+    """Computes Folk & Ward's measures, with intervals where the percentiles have them.
+
+    By number, D5 and D95 may lack theirs: these count little, and the grains beyond weigh no more than others.
     """
-    drawn = times > 0
-    if not drawn.any():
-        return np.full(3 + len(percents) + 4, np.nan)
-    size, log, weight = sizes[drawn], logs[drawn], weights[drawn] * times[drawn]
-    share = weight / weight.sum()
-    # No matrix products: for more than 10,000 numbers BLAS starts threads each time, which costs more than it saves.
-    log_mean = (share * log).sum()
-    log_sd = np.sqrt((share * (log - log_mean) ** 2).sum())
-    found = cumulative(size, weight, weighting).percentiles((*percents, *GRAPHIC))
-    percentiles, graphic = found[: len(percents)], found[len(percents) :]
-    return np.concatenate(([(share * size).sum(), log_mean, log_sd], percentiles, _graphic(graphic)))
+
+    def measures(times: Floats) -> Floats:
+        drawn = times > 0
+        if not drawn.any():
+            return np.full(4, np.nan)
+        curve = cumulative(grains.sizes[drawn], grains.weights[drawn] * times[drawn], weighting)
+        return _graphic(curve.percentiles(GRAPHIC))
+
+    found = grains.resampling.intervals(measures, grains.image, grains.images)
+    needed = GRAPHIC if weighting == "area" else GRAPHIC[1:-1]
+    lacking = next((sized[percent].reason for percent in needed if sized[percent].reason), None)
+    return [each if each.reason else each.without(lacking) for each in found]
 
 
 def _graphic(percentiles: Floats) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from grainserve.stats.interval import PARTS, REASONS, Interval, Reason
+
 ABSENT = "–"
 """Stands for a value that does not exist."""
 
@@ -39,9 +41,14 @@ def interval_decimals(low: float | None, high: float | None) -> int | None:
     return 1 - math.floor(math.log10(high - low))
 
 
-def interval_text(value: float | None, low: float | None, high: float | None) -> str:
-    """Writes a value with its interval: `41.2 [39.8, 42.6]`; the value alone without an interval."""
+def interval_text(value: float | None, low: float | None, high: float | None, reason: Reason | None = None) -> str:
+    """Writes a value with its interval, `41.2 [39.8, 42.6]`, or why it has none, `41.2 [too few coarser]`."""
     decimals = interval_decimals(low, high)
     if value is None or not math.isfinite(value) or decimals is None:
-        return number_text(value)
+        return f"{number_text(value)} [{REASONS[reason]}]" if reason else number_text(value)
     return f"{number_text(value, decimals)} [{number_text(low, decimals)}, {number_text(high, decimals)}]"
+
+
+def parts_text(interval: Interval) -> tuple[str, ...]:
+    """Writes the parts of an interval, each as half a width; `ABSENT` for one that makes none."""
+    return tuple(number_text(getattr(interval.parts, part, None)) for part in PARTS)

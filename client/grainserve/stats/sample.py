@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ class Sample:
         below_detection: n, whether the grain is under 10 px across, where diameters have low precision.
         orientation: n, degrees counter-clockwise from +x in [0, 180); NaN where a grain has no clear major axis.
         aspect_ratio: n, major over minor axis; NaN where a grain has none.
+        um_per_px: m, side of each image's pixels in `unit`; 1 without a scale.
         results: m results that the grains come from.
         size: what a grain's size is.
         grid: whether only the grains under a grid's nodes are in the sample.
@@ -60,6 +61,7 @@ class Sample:
     below_detection: NDArray[np.bool_]
     orientation: Floats
     aspect_ratio: Floats
+    um_per_px: tuple[float, ...]
     results: tuple[ResultData, ...] = ()
     size: Size = "diameter"
     grid: bool = False
@@ -117,8 +119,30 @@ class Sample:
             below_detection=np.array([each["lowPrecision"] for each in grains], dtype=bool),
             orientation=column("orientationFromX"),
             aspect_ratio=column("aspectRatio"),
+            um_per_px=tuple(float(each) for each in per_px),
             results=pooled,
             size=size,
+        )
+
+    def moved(self, scale: float = 1.0, outline: float = 0.0) -> Sample:
+        """Returns the sample as it were with another scale, or other outlines.
+
+        Args:
+            scale: what every length is multiplied by.
+            outline: px that outlines lie further out; no grain gets smaller than a pixel by it, unless it is.
+        """
+        px = np.array(self.um_per_px)[self.image]
+        across = np.sqrt(4 * self.area / np.pi)
+
+        def grown(sizes: Floats) -> Floats:
+            return np.asarray(np.maximum(sizes + 2 * outline * px, np.minimum(sizes, px)) * scale)
+
+        return replace(
+            self,
+            frames=self.frames * scale,
+            diameter=grown(self.diameter),
+            area=np.pi / 4 * grown(across) ** 2,
+            um_per_px=tuple(each * scale for each in self.um_per_px),
         )
 
     def __len__(self) -> int:

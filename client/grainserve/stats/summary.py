@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from math import isfinite
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from grainserve.stats.piezometers import Stress, stresses
 from grainserve.stats.population import PERCENTS, Population, population
 from grainserve.stats.sample import Sample, Size
 from grainserve.stats.stereology import Unfolding, unfolding
+from grainserve.stats.uncertainty import NO_ERRORS, Errors, Widening
+
+WEIGHTINGS: tuple[Weighting, ...] = ("number", "area")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Summary:
         coverage: share of the frames that grains cover.
         edge_correction: whether sizes are corrected for the frame (Miles–Lantuéjoul).
         resampling: settings of the bootstrap.
+        intervals_hold_for: what intervals hold for: `sample`, or with fewer than five images `places imaged`.
         number: sizes by number: each grain counts one.
         area: sizes by area: each grain counts its area.
         orientation: preferred orientation by number.
@@ -69,6 +74,7 @@ class Summary:
         grid: whether only the grains under a grid's nodes were counted.
         stresses: differential stresses by the piezometers that were asked for.
         unfolding: sizes of grains from those of their sections; None where it was not asked for.
+        errors: errors of scale and outlines, which the intervals of sizes include.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Summary:
     coverage: float
     edge_correction: bool
     resampling: Resampling
+    intervals_hold_for: Literal["sample", "places imaged"]
     number: Population
     area: Population
     orientation: Orientation
@@ -90,13 +97,14 @@ class Summary:
     grid: bool = False
     stresses: tuple[Stress, ...] = ()
     unfolding: Unfolding | None = None
+    errors: Errors = NO_ERRORS
 
     def population(self, weighting: Weighting) -> Population:
         """Returns the sizes by number or by area."""
         return self.number if weighting == "number" else self.area
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the content of the JSON: names in camelCase, intervals as value, low and high, NaN as None."""
+        """Returns the content of the JSON: names in camelCase, intervals with their `reason`, NaN as None."""
         plain: dict[str, Any] = _plain(self)
         return plain
 
@@ -118,6 +126,8 @@ def summarise(
     piezometers: Sequence[str] = (),
     unfold: int | None = None,
     astm_gaps: int = GAP_PX,
+    scale_error: float | None = None,
+    outline_error: float = 0.0,
 ) -> Summary:
     """Measures a sample.
 
@@ -133,11 +143,13 @@ def summarise(
         astm_gaps: width of the widest gap between grains that is closed before ASTM methods count, px; 0 closes none.
         piezometers: calibrations of differential stress to add, of `grainserve.stats.piezometers.PIEZOMETERS`.
         unfold: number of bins to unfold the sizes of sections by; None does not.
+        scale_error: error of the scale, as in `Errors`; None takes what the sources of the images' scales tell.
+        outline_error: error of the outlines, px, as in `Errors`.
 
     Raises:
         InvalidOption: a percentile is not in (0, 100) or given twice, none is given, an ASTM method or a piezometer is
             unknown, one of them or `unfold` is asked for of a grid,
-            or `astm_gaps` is under 0.
+            `astm_gaps` is under 0, or an error is none, as in `Errors.of`.
         MasksMissing: `astm` names a method, and results hold no masks.
         NoGrains: the sample has no grain that sizes can be taken from.
         NoScale: `astm` or `piezometers` names one, and the sample has no scale.
@@ -152,6 +164,20 @@ def summarise(
         raise NoGrains(sample.name, len(sample))
     by_image = len(sample.images) >= ENOUGH_IMAGES
     resampling = Resampling("image" if by_image else "grain", resamples, level, seed)
+    errors = Errors.of(sample, scale_error, outline_error)
+    widening = Widening(sample, errors, resampling)
+    once = replace(resampling, resamples=0)
+
+    def sizes(measured: Sample, weighting: Weighting, how: Resampling) -> Population:
+        return population(measured, weighting, how, edge_correction=edge_correction, percents=percents)
+
+    def stress(measured: Sample, key: str, how: Resampling) -> Stress:
+        return stresses(measured, [key], how, edge_correction=edge_correction)[0]
+
+    number, area = (
+        widening.widened(sizes(sample, each, resampling), partial(sizes, weighting=each, how=once))
+        for each in WEIGHTINGS
+    )
     return Summary(
         name=sample.name,
         unit=sample.unit,
@@ -162,16 +188,22 @@ def summarise(
         coverage=sample.coverage,
         edge_correction=edge_correction,
         resampling=resampling,
-        number=population(sample, "number", resampling, edge_correction=edge_correction, percents=percents),
-        area=population(sample, "area", resampling, edge_correction=edge_correction, percents=percents),
+        intervals_hold_for=resampling.holds_for,
+        number=number,
+        area=area,
         orientation=orientation(sample, "number", edge_correction=edge_correction, resampling=resampling),
         images=tuple(_figures(sample, index, counts) for index in range(len(sample.images))),
-        grain_size_numbers=grain_size_numbers(sample, astm, gaps=astm_gaps) if astm else (),
+        grain_size_numbers=tuple(
+            widening.grain_size(each) for each in (grain_size_numbers(sample, astm, gaps=astm_gaps) if astm else ())
+        ),
         largest_grain=largest_grain(sample) if astm else None,
         size=sample.size,
         grid=sample.grid,
-        stresses=stresses(sample, piezometers, resampling, edge_correction=edge_correction) if piezometers else (),
+        stresses=tuple(
+            widening.widened(stress(sample, key, resampling), partial(stress, key=key, how=once)) for key in piezometers
+        ),
         unfolding=None if unfold is None else unfolding(sample, unfold, edge_correction=edge_correction),
+        errors=errors,
     )
 
 
@@ -202,7 +234,8 @@ def _figures(sample: Sample, index: int, counts: NDArray[np.float64]) -> ImageFi
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {_camel(field.name): _plain(getattr(value, field.name)) for field in fields(value)}
+        every = {_camel(field.name): _plain(getattr(value, field.name)) for field in fields(value)}
+        return {name: each for name, each in every.items() if name != "parts" or each is not None}
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, tuple):

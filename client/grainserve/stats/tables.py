@@ -13,12 +13,13 @@ from rich.table import Table
 from grainserve.results import edge_correction
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm.table import print_grain_sizes
+from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.gradistat import METHODS, Gradistat
 from grainserve.stats.gradistat.measures import Measures
-from grainserve.stats.interval import Interval
+from grainserve.stats.interval import PARTS, Interval
 from grainserve.stats.piezometers import Stress
 from grainserve.stats.population import FolkWard
-from grainserve.stats.rounding import interval_text, number_text, p_value_text
+from grainserve.stats.rounding import interval_text, number_text, p_value_text, parts_text
 from grainserve.stats.stereology import Unfolding
 from grainserve.stats.summary import Summary
 
@@ -39,6 +40,8 @@ def print_summary(
     """
     _print_head(summary, console)
     console.print(_sizes(summary, weightings))
+    if summary.errors.any and summary.resampling.resamples:
+        console.print(_parts(summary, weightings))
     console.print(_log_normal(summary, weightings))
     if summary.number.folk_ward:
         console.print(_folk_ward(summary, weightings))
@@ -82,7 +85,17 @@ def _print_head(summary: Summary, console: Console) -> None:
         )
     how = summary.resampling
     if how.resamples:
-        console.print(f"{how.level:.0%} intervals: bootstrap, {how.resamples} resamples by {how.by}", soft_wrap=True)
+        console.print(
+            f"{how.level:.0%} intervals of the {how.holds_for}: bootstrap, {how.resamples} resamples by {how.by}",
+            soft_wrap=True,
+        )
+        if how.by == "grain":
+            console.print(
+                f"[yellow]warning:[/] an interval of the sample wants {ENOUGH_IMAGES} images or more: grains of one "
+                "image are neighbours, and images differ",
+                soft_wrap=True,
+            )
+        console.print(f"intervals include: {summary.errors.words(summary.unit)}", soft_wrap=True)
 
 
 def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
@@ -101,6 +114,15 @@ def _sizes(summary: Summary, weightings: Sequence[Weighting]) -> Table:
         table.add_row(f"D{percent:g}", *cells)
     gap = [""] if summary.number.phi else []
     table.add_row("mean", *(cell for each in shown for cell in (_interval(each.mean), *gap)))
+    return table
+
+
+def _parts(summary: Summary, weightings: Sequence[Weighting]) -> Table:
+    columns = [f"by {each}: {part}" for each in weightings for part in PARTS]
+    table = _table(f"half of an interval ({summary.unit})", *columns)
+    shown = [summary.population(each) for each in weightings]
+    for name in shown[0].sizes:
+        table.add_row(name, *(cell for each in shown for cell in parts_text(each.sizes[name])))
     return table
 
 
@@ -251,7 +273,7 @@ def _table(*titles: str) -> Table:
 
 
 def _interval(interval: Interval) -> str:
-    return interval_text(interval.value, interval.low, interval.high)
+    return interval_text(interval.value, interval.low, interval.high, interval.reason)
 
 
 def _grains(count: int) -> str:

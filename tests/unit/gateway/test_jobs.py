@@ -215,7 +215,7 @@ def test_a_result_comes_as_every_kind_of_file(start: Start) -> None:
         assert answer.headers["Content-Type"] == form.media_type
     statistics = gateway.ask("GET", where + "statistics").json()
     assert statistics["unit"] == "px"
-    assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high"}
+    assert statistics["number"]["percentiles"]["50"].keys() == {"value", "low", "high", "reason"}
     assert statistics["edgeCorrection"]
     assert not gateway.ask("GET", where + "statistics&edgeCorrection=false").json()["edgeCorrection"]
     corrected, seen = (gateway.ask("GET", where + f"sizes{asked}").content for asked in ("", "&edgeCorrection=false"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from grainserve.stats.gradistat.measures import Measures, geometric_of, logarith
 from grainserve.stats.gradistat.modes import Modes, modes
 from grainserve.stats.gradistat.spread import PERCENTS, Spread, spread
 from grainserve.stats.gradistat.texture import Texture, texture
-from grainserve.stats.interval import Interval
+from grainserve.stats.interval import Interval, Reason
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +59,8 @@ def gradistat(
     weighting: Weighting,
     *,
     graphic: Sequence[Interval] | None,
+    means: tuple[Interval, Interval, Interval],
+    percentiles: Mapping[float, Interval],
     resampling: Resampling,
     image: NDArray[np.int64],
     images: int,
@@ -70,6 +72,9 @@ def gradistat(
         weights: n, what each grain counts.
         weighting: what the weights are.
         graphic: Folk & Ward's mean, sorting, skewness and kurtosis in φ; None without a scale.
+        means: mean size, and mean and standard deviation of ln d; where this has no interval, higher moments have none.
+        percentiles: percent p → D_p, those of `spread.PERCENTS` among them; what is made of one that has no interval
+            has none.
         resampling: settings of the bootstrap.
         image: n, int64; index of each grain's image.
         images: number of images.
@@ -81,14 +86,19 @@ def gradistat(
         weight = weights[drawn] * times[drawn]
         if not weight.size:
             return np.full(13, np.nan)
-        percentiles = cumulative(sizes[drawn], weight, weighting).percentiles(PERCENTS)
-        return np.concatenate(
-            (moments(sizes[drawn], weight), moments(logs[drawn], weight), spread(percentiles)),
-        )
+        at = cumulative(sizes[drawn], weight, weighting).percentiles(PERCENTS)
+        return np.concatenate((moments(sizes[drawn], weight), moments(logs[drawn], weight), spread(at)))
 
-    found = resampling.intervals(figures, image, images)
-    mean, sorting, skewness, kurtosis = found[:4]
-    of_logs, spreads = found[4:8], found[8:]
+    def lacking(*percents: float) -> Reason | None:
+        return next((percentiles[percent].reason for percent in percents if percentiles[percent].reason), None)
+
+    tails, quartiles = lacking(10, 90), lacking(25, 75)
+    mean, log_mean, log_sd = means
+    reasons = [log_sd.reason] * 8 + [tails, tails, quartiles, quartiles, quartiles]
+    figured = resampling.intervals(figures, image, images)
+    found = [each if each.reason else each.without(reason) for each, reason in zip(figured, reasons, strict=True)]
+    _, sorting, skewness, kurtosis = found[:4]
+    of_logs, spreads = [log_mean, log_sd, *found[6:8]], found[8:]
     scaled = graphic is not None
     return Gradistat(
         arithmetic=Measures(mean, sorting, skewness, kurtosis),

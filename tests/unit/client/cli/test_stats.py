@@ -41,7 +41,8 @@ def test_files_are_pooled_as_one_sample_and_written_as_json(files: list[Path], t
         "sand: 8 grains in 2 images pooled",
         "the 2 at the frame are left out",
         "by number (µm) φ by area (µm) φ",
-        "50 resamples by grain",
+        "intervals of the places imaged: bootstrap, 50 resamples by grain",
+        "an interval of the sample wants 5 images or more",
         "sorting σ (φ)",
         "well sorted",
         "very coarse sand",
@@ -94,7 +95,7 @@ def test_gradistat_s_figures_are_shown_when_asked_for(files: list[Path], tmp_pat
     written = json.loads((tmp_path / "sand.txt").read_text())["area"]["gradistat"]
     assert written["texture"]["group"] in text
     assert written["geometric"]["sortingClass"] in text
-    assert set(written["geometric"]["mean"]) == {"value", "low", "high"}
+    assert set(written["geometric"]["mean"]) == {"value", "low", "high", "reason"}
     assert written["modes"]["peaks"][0]["height"] == 1
     assert "GRADISTAT" not in run(*files, "--resamples", 0)[1]
 
@@ -219,3 +220,27 @@ def test_percentiles_that_there_are_not(files: list[Path], text: str) -> None:
     code, said = run(*files, f"--percentiles={text}", "--resamples", 0)
     assert code == 2
     assert "percentiles" in said
+
+
+def test_errors_of_scale_and_outlines_are_told_with_their_parts(files: list[Path], tmp_path: Path) -> None:
+    code, text = run(files[0], "--weighting", "number", "--resamples", 50)
+    assert code == 0, text
+    assert "intervals include: scale taken as exact" in text
+    assert "half of" not in text
+    options = ("--scale-error", "2 %", "--outline-error", 0.5, "--json", tmp_path / "sand.txt")
+    code, text = run(files[0], "--weighting", "number", "--resamples", 50, *options)
+    assert code == 0, text
+    # The headings are broken in a narrow terminal.
+    for part in ("intervals include: scale ± 2 %, outlines ± 0.5 px", "half of", "sampling", "outline"):
+        assert part in text, part
+    said = json.loads((tmp_path / "sand.txt").read_text())
+    assert said["errors"] == {"scale": 0.02, "outline": 0.5}
+    assert set(said["number"]["percentiles"]["50"]["parts"]) == {"sampling", "scale", "outline"}
+
+
+@pytest.mark.parametrize("error", ["2", "%", "two%", "200%"])
+def test_an_error_of_the_scale_is_a_percentage(files: list[Path], error: str) -> None:
+    code, text = run(files[0], "--scale-error", error)
+    assert code != 0
+    assert "scale" in text
+    assert "error" in text

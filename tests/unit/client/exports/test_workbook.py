@@ -15,7 +15,9 @@ from grainserve.exports import workbook
 from grainserve.exports.workbook import write_workbook
 from grainserve.result import Result
 from grainserve.stats import Sample, Summary, summarise
+from grainserve.stats.interval import REASONS
 from tests.unit.client.made import make_result
+from tests.unit.client.stats.samples import make_sample
 
 NAMES = ["north", '=HYPERLINK("http://example.org")']
 
@@ -72,7 +74,11 @@ def test_sizes_are_those_of_the_summary(tmp_path: Path) -> None:
     assert list(found) == list(summary.area.percentiles)
     d84 = summary.area.percentiles[84]
     assert found[84]["D (µm) by area"] == stored(d84.value)
-    assert (found[84]["low by area"], found[84]["high by area"]) == stored((d84.low, d84.high))
+    assert (found[84]["low by area"], found[84]["high by area"]) == (None, None), "of eight grains"
+    assert found[84]["no interval by area"] == "too few coarser"
+    d50 = summary.number.percentiles[50]
+    assert (found[50]["low by number"], found[50]["high by number"]) == stored((d50.low, d50.high))
+    assert found[50]["no interval by number"] is None
     assert summary.number.phi is not None
     assert found[50]["φ of D by number"] == stored(summary.number.phi[50].value)
 
@@ -98,13 +104,24 @@ def test_parameters_have_value_interval_and_words(tmp_path: Path) -> None:
     sorting = summary.area.gradistat.geometric.sorting
     row = found["moments, geometric: sorting"]
     assert row["by area"] == stored(sorting.value)
-    assert (row["low, by area"], row["high, by area"]) == stored((sorting.low, sorting.high))
+    assert (row["low, by area"], row["high, by area"]) == (None, None), "of eight grains"
+    assert row["no interval, by area"] == REASONS["large_grains_dominate"]
     assert row["in words, by area"] == summary.area.gradistat.geometric.sorting_class
     assert found["mode 1"]["by number"] == stored(summary.number.gradistat.modes.peaks[0].size)
     assert found["mode 3"]["by number"] is None
     assert found["textural group (Folk 1954)"]["in words, by number"] == "sandy gravel"
     assert found["moments, arithmetic: sorting"]["unit"] == "µm"
     assert found["moments, φ: mean"]["unit"] == "φ"
+
+
+def test_an_interval_stands_beside_its_parameter(tmp_path: Path) -> None:
+    _, results, _ = written(tmp_path)
+    summary = summarise(make_sample(range(20, 80)), resamples=50)
+    write_workbook(summary, results, NAMES, tmp_path / "many.xlsx")
+    found = {row["parameter"]: row for row in rows(load_workbook(tmp_path / "many.xlsx")["parameters"])}["mean"]
+    mean = summary.number.mean
+    assert (found["low, by number"], found["high, by number"]) == stored((mean.low, mean.high))
+    assert found["no interval, by number"] is None
 
 
 def test_without_a_scale_the_sheets_that_need_one_are_empty(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def nothing(_: dict[str, Any]) -> None:
     pass
 
 
-# 80 discs cover 24 % to 28 % of the frame: each case has that note as well.
+# 80 discs cover 24 % to 28 % of the frame, and one image is few: each case has these flags as well.
 @pytest.mark.parametrize(
     ("result", "flags"),
     [
@@ -77,7 +77,8 @@ def nothing(_: dict[str, Any]) -> None:
     ],
 )
 def test_flags_of_one_image(result: Result, flags: list[str]) -> None:
-    assert [flag.name for flag in quality_flags([result]) if flag.name != "low_coverage"] == flags
+    usual = {"low_coverage", "few_images"}
+    assert [flag.name for flag in quality_flags([result]) if flag.name not in usual] == flags
 
 
 def test_flags_of_images_that_were_measured_in_different_ways() -> None:
@@ -90,7 +91,7 @@ def test_flags_of_images_that_were_measured_in_different_ways() -> None:
         other = Result({**other.to_dict(), "metadata": {**other.metadata, "imageId": "b" * 32}})
         assert flag in [each.name for each in quality_flags([plain, other])]
     scaled = discs(40, seed=2, um_per_px=3.0)
-    assert {flag.name for flag in quality_flags([plain, scaled])} <= {"low_coverage"}, "scales may differ"
+    assert {flag.name for flag in quality_flags([plain, scaled])} <= {"low_coverage", "few_images"}, "scales may differ"
 
 
 def test_an_image_that_is_in_a_sample_twice_is_an_error_and_stands_first() -> None:
@@ -100,7 +101,7 @@ def test_an_image_that_is_in_a_sample_twice_is_an_error_and_stands_first() -> No
 
 def test_low_coverage_is_told_with_its_number() -> None:
     result = discs(80)
-    (flag,) = quality_flags([result])
+    (flag,) = (each for each in quality_flags([result]) if each.name == "low_coverage")
     area = sum(grain.area for grain in result.grains)
     assert flag.name == "low_coverage"
     assert flag.numbers["coverage"] == pytest.approx(area / SIDE**2) == pytest.approx(coverage(result))
@@ -125,3 +126,13 @@ def test_the_detection_limit_of_a_merged_result_is_that_of_a_tile() -> None:
 @pytest.mark.parametrize(("low", "high", "wide"), [(91, 109, False), (89, 112, True), (0, 0, False)])
 def test_an_interval_is_wide_over_ten_per_cent(low: float, high: float, wide: bool) -> None:
     assert (wide_interval_flag("D50", 100.0, low, high) is not None) == wide
+
+
+@pytest.mark.parametrize(("count", "flagged"), [(1, True), (4, True), (5, False)])
+def test_fewer_than_five_images_are_no_sample(count: int, flagged: bool) -> None:
+    found = {each.name: each for each in quality_flags([discs(20, seed=seed) for seed in range(count)])}
+    assert ("few_images" in found) == flagged
+    if flagged:
+        assert found["few_images"].level == "warning"
+        assert found["few_images"].numbers == {"images": count, "threshold": 5}
+        assert "places imaged" in found["few_images"].words

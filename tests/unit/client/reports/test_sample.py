@@ -242,3 +242,15 @@ def test_the_examples_for_python_run(
     assert "warning few_grains {'grains': 20" in capsys.readouterr().out
     assert "40 grains in 2 images" in Path("dune.html").read_text(encoding="utf-8")
     assert len(re.findall(rb"/Type /Page\b", Path("dune.pdf").read_bytes())) >= 3
+
+
+def test_a_report_says_what_intervals_hold_for_and_what_they_include() -> None:
+    plain = to_html(report(measured(discs(60))))
+    assert "They hold for the places imaged" in plain
+    assert "They include: scale taken as exact" in plain
+    assert "Parts of the intervals" not in plain
+    found = sample_report([measured(discs(60))], title="Dune", scale_error=0.02, outline_error=0.5, made=MADE)
+    page = to_html(found)
+    assert "They include: scale ± 2 %, outlines ± 0.5 px" in page
+    assert "Parts of the intervals" in page
+    assert "and hold for the places imaged" in page, "beside the figure"

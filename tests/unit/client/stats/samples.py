@@ -36,6 +36,7 @@ def make_sample(
         below_detection=np.zeros(n, bool),
         orientation=np.zeros(n) if angles is None else np.asarray(angles, np.float64),
         aspect_ratio=np.full(n, 2.0) if aspect_ratios is None else np.asarray(aspect_ratios, np.float64),
+        um_per_px=(1.0,) * count,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.blocks import report as blocks_report
+from benchmarks.coverage import report as coverage_report
 from grainserve import Result
 from tests.unit.client.made import make_result
 
@@ -28,7 +30,7 @@ def test_its_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(code, "docs/statistics.md", "exec"), {})
-    assert re.match(r"D50 by area \d+ µm, 95 % from \d+ to \d+\nvery well sorted\n", capsys.readouterr().out)
+    assert re.match(r"D50 by area \d+ µm, too_few_coarser\nvery well sorted\n", capsys.readouterr().out)
 
 
 def test_its_figures_are_the_raw_results() -> None:
@@ -45,8 +47,16 @@ def test_its_figures_are_the_raw_results() -> None:
         f"| {row['whole_weighted']:.1f} |"
         for row in raw("populations")["frame"]
     ]
-    rows += [
-        f"| {row['number']} {row['by']}s | {row['held']:.1%} | {row['held_not_expanded']:.1%} |".replace("%", " %")
-        for row in raw("populations")["coverage"]
-    ]
     assert [row for row in rows if row not in PAGE] == []
+    assert coverage_report(raw("coverage")["cases"]) in PAGE
+    assert blocks_report(raw("blocks")["cases"]) in PAGE
+
+
+def test_d90_by_area_of_200_grains_covers_or_has_no_interval() -> None:
+    cases = [
+        each
+        for each in raw("coverage")["cases"]
+        if (each["statistic"], each["weighting"], each["by"], each["n"]) == ("D90", "area", "grain", 200)
+    ]
+    assert len(cases) == 2
+    assert [each for each in cases if each["without"] < 1 and each["coverage"] < 0.9] == []

@@ -36,3 +36,8 @@ def test_rounding_moves_no_end_by_more_than_a_tenth_of_the_width(low: float, wid
     assert decimals is not None
     for end in (low, high):
         assert abs(float(number_text(end, decimals).replace("−", "-")) - end) <= 0.051 * width
+
+
+def test_a_value_without_an_interval_says_why() -> None:
+    assert interval_text(41.23, None, None, "too_few_coarser") == "41.2 [too few coarser]"
+    assert interval_text(41.23, None, None) == "41.2"

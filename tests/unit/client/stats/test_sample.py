@@ -119,11 +119,18 @@ def test_small_grains_are_counted_and_said() -> None:
 def test_a_summary_is_json() -> None:
     written = json.dumps(result().statistics(astm=["mean-area"]).to_dict(), allow_nan=False)
     read = json.loads(written)
-    assert read["number"]["percentiles"]["50"]["low"] < read["number"]["percentiles"]["50"]["high"]
+    assert read["number"]["percentiles"]["50"]["reason"] == "too_few_coarser", "of three grains"
+    many = json.loads(json.dumps(summarise(make_sample(np.arange(5.0, 45.0))).to_dict()))
+    assert many["number"]["percentiles"]["50"]["low"] < many["number"]["percentiles"]["50"]["high"]
     assert read["area"]["folkWard"]["sortingClass"]
     assert read["grainSizeNumbers"][0]["method"] == "mean-area"
     equal = json.dumps(summarise(make_sample([5.0] * 3)).to_dict(), allow_nan=False)
-    assert json.loads(equal)["number"]["folkWard"]["skewness"] == {"value": None, "low": None, "high": None}
+    assert json.loads(equal)["number"]["folkWard"]["skewness"] == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "reason": "undefined",
+    }
 
 
 def test_a_grain_size_number_needs_a_scale() -> None:
@@ -199,3 +206,9 @@ def test_a_sample_without_any_grain_has_arrays_of_none() -> None:
     empty = Sample.of([Result(make_result(masks=[], um_per_px=2.0))])
     assert (empty.inclusion.shape, empty.frames.tolist()) == ((0,), [[2 * WIDTH, 2 * HEIGHT]])
     assert empty.coverage == 0
+
+
+@pytest.mark.parametrize(("images", "held"), [(4, "places imaged"), (5, "sample")])
+def test_a_summary_says_what_its_intervals_hold_for(images: int, held: str) -> None:
+    sample = make_sample([5.0, 6.0, 7.0] * images, image=np.repeat(np.arange(images), 3))
+    assert summarise(sample, resamples=20).to_dict()["intervalsHoldFor"] == held

@@ -87,6 +87,6 @@ def test_json_has_names_in_camel_case_and_null_where_there_is_no_number(tmp_path
     assert text.count("\n") > 100, "for people as well"
     assert (read["edgeCorrection"], read["belowDetection"], read["largestGrain"]) == (True, 0, None)
     assert read["number"]["logNormal"]["ksDistance"] is None
-    assert read["number"]["percentiles"]["5"] == {"value": 5.0, "low": None, "high": None}
+    assert read["number"]["percentiles"]["5"] == {"value": 5.0, "low": None, "high": None, "reason": None}
     assert read["orientation"]["rose"] == [0.0] * 18
     assert read["images"] == [{"image": "image0", "grains": 3, "atEdge": 0, "d50Number": 5.0, "d50Area": 5.0}]

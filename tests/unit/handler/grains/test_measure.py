@@ -197,7 +197,7 @@ def test_a_grain_of_a_frame_is_moved_to_its_place_in_the_image(x: int, y: int, u
     assert there["centroid"] == {"x": 9.5 + x, "y": 4.5 + y}
     places = {"boundingBox", "centroid"}
     if um_per_px:
-        assert there["centroid_um"] == {"x": 2.5 * (9.5 + x), "y": 2.5 * (4.5 + y)}
+        assert there["centroid_um"] == {"x": 2.5 * (10 + x), "y": 2.5 * (5 + y)}  # from the corner of the image
         places |= {"centroid_um"}
     assert there.keys() == found.keys()
     assert all(there[name] == found[name] for name in found.keys() - places)
