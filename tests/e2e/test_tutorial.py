@@ -68,5 +68,5 @@ def test_python_gives_what_the_commands_give(folder: Path, stack: Stack) -> None
 
 def test_the_truth_that_the_page_names() -> None:
     d10, d50, d90 = np.percentile(TRUE_SIZES, (10, 50, 90))
-    sizes = f"a D50 by number of {d50:.0f} µm, D10 of {d10:.0f} µm and D90 of {d90:.0f} µm"
-    assert f"its {TRUE_SIZES.size} grains have {sizes}" in " ".join(PAGE.split())
+    sizes = f"a D50 of {d50:.0f} µm, a D10 of {d10:.0f} µm and a D90 of {d90:.0f} µm"
+    assert f"by number, its {TRUE_SIZES.size} grains have {sizes}" in " ".join(PAGE.split())

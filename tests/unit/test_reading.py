@@ -387,7 +387,7 @@ def test_the_committed_cases_are_those_that_the_page_counts() -> None:
     cases = json.loads((ROOT / "benchmarks/results/readers.json").read_text("utf-8"))
     read = sum(each["outcome"] == "read" for each in cases)
     assert [each for each in cases if each["equal"] is False] == []
-    counted = f"of {len(cases)} files, {read} are read and equal, {len(cases) - read} refused"
+    counted = f"Of {len(cases)} files, {read} are read and equal, {len(cases) - read} are refused"
     assert counted in " ".join(PAGE.split())
 
 
