@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from grain_handler.errors import AnswerTooLarge, RequestError
@@ -11,7 +12,8 @@ from grain_handler.grains.classify import Classifier
 from grain_handler.segment import Segmentation
 from grain_handler.storage.weights import Checkpoint
 from grain_handler.wire.frame import said_of
-from grain_handler.wire.mask_formats import write_mask
+from grain_handler.wire.mask_formats import write_cropped, write_mask
+from grain_handler.wire.prompts import write_mask_token
 from grain_handler.worker.model_config import ModelConfig
 
 
@@ -42,7 +44,7 @@ def render(
     if len(body) > config.max_answer_bytes:
         raise AnswerTooLarge(
             f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
-            'ask for mask_format "rle" or "none", or for a larger min_area'
+            'ask for mask_format "rle" or "none", or for a larger min_area; of prompts send fewer at once'
         )
     return 200, body
 
@@ -76,6 +78,7 @@ def _result(
     request = found.request
     options, image = request.options, request.image
     height, width = image.pixels.shape[:2]
+    write = write_cropped if request.prompts else write_mask
     return {
         "metadata": {
             "imageId": request.image_id,
@@ -105,6 +108,8 @@ def _result(
             "warnings": [*image.warnings, *said_of(request.frame, options, width, height)],
             # Only for requests that name a frame: clients from before 2026-12-01 do not know it.
             **({"frame": vars(request.frame)} if options.crop or options.ignore_bottom or options.crop_source else {}),
+            # Only for requests with prompts, which may send it in the image's place.
+            **({"imageDigest": request.image_digest} if request.prompts else {}),
             # Only for requests with a trace: clients from before 2026-11-22 do not know it.
             **({"traceId": request.trace_id} if request.trace_id else {}),
         },
@@ -115,11 +120,37 @@ def _result(
                 "classConfidence": named.confidence,
                 "classSource": named.source,
                 "score": mask.score,
-                "mask": write_mask(mask, height, width, options.mask_format),
+                "mask": write(mask, height, width, options.mask_format),
                 "properties": properties,
+                **asked,
             }
-            for number, (mask, properties, named) in enumerate(
-                zip(found.masks, found.properties, found.classes, strict=True), start=1
+            for number, (mask, properties, named, asked) in enumerate(
+                zip(found.masks, found.properties, found.classes, _asked(found, checkpoint), strict=True), start=1
             )
         ],
+        **_prompts(found),
     }
+
+
+def _asked(found: Segmentation, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Lists the additional keys of prompted masks: SAM's own scores, and a token to refine each."""
+    request = found.request
+    if not request.prompts:
+        return [{}] * len(found.masks)
+    return [
+        {
+            "predictedIou": each.mask.predicted_iou,
+            "stabilityScore": each.mask.stability_score,
+            "maskToken": write_mask_token(prompt, each.number, request.digest, checkpoint.crc32c),
+        }
+        for prompt, answer in zip(request.prompts, found.answers, strict=True)
+        for each in answer
+    ]
+
+
+def _prompts(found: Segmentation) -> dict[str, Any]:
+    """Lists the ids of each prompt's masks, the best first; empty without prompts."""
+    if not found.request.prompts:
+        return {}
+    numbers = count(1)
+    return {"prompts": [{"objectIds": [next(numbers) for _ in answer]} for answer in found.answers]}

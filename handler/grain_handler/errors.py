@@ -86,6 +86,70 @@ class NoSeeds(RequestError):
     status, code = 422, "no_seeds"
 
 
+class EmbeddingMissing(RequestError):
+    status, code = 404, "embedding_missing"
+
+
+class InvalidDigest(RequestError):
+    status, code = 422, "invalid_digest"
+
+
+class DigestMismatch(RequestError):
+    status, code = 422, "digest_mismatch"
+
+
+class InvalidPrompts(RequestError):
+    status, code = 422, "invalid_prompts"
+
+
+class NoPrompts(RequestError):
+    status, code = 422, "no_prompts"
+
+
+class TooManyPrompts(RequestError):
+    status, code = 422, "too_many_prompts"
+
+
+class InvalidPoint(RequestError):
+    status, code = 422, "invalid_point"
+
+
+class PointOutside(RequestError):
+    status, code = 422, "point_outside"
+
+
+class InvalidLabels(RequestError):
+    status, code = 422, "invalid_labels"
+
+
+class InvalidBox(RequestError):
+    status, code = 422, "invalid_box"
+
+
+class BoxOutside(RequestError):
+    status, code = 422, "box_outside"
+
+
+class InvalidMask(RequestError):
+    status, code = 422, "invalid_mask"
+
+
+class MaskSizeMismatch(RequestError):
+    status, code = 422, "mask_size_mismatch"
+
+
+class InvalidMaskToken(RequestError):
+    status, code = 422, "invalid_mask_token"
+
+
+class MaskTokenExpired(RequestError):
+    status, code = 422, "mask_token_expired"
+
+
+class MaskTokenMismatch(RequestError):
+    status, code = 422, "mask_token_mismatch"
+
+
 class AnswerTooLarge(RequestError):
     status, code = 422, "answer_too_large"
 

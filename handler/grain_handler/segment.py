@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from grain_handler.grains.classify import Classifier, Named, given
 from grain_handler.grains.gaps import fill_gaps
 from grain_handler.grains.label_map import LabelMap, label_map
-from grain_handler.grains.measure import Properties, measure_labels, measure_mask, moved
+from grain_handler.grains.measure import Properties, measure_labels, measure_masks, moved
 from grain_handler.masks import Mask
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.grid_points import adaptive_points_per_side
 from grain_handler.sam.mask_settings import MaskSettings
+from grain_handler.sam.prompted import Answered, Asked, MaskPredictor
 from grain_handler.wire.options import Options
 from grain_handler.wire.request import Request
 
@@ -34,15 +35,28 @@ class Found:
 
 
 @dataclass(frozen=True)
+class FoundByPrompts(Found):
+    """SAM's masks of the prompts on one image.
+
+    Attributes:
+        answers: masks of each prompt, which are all in `masks`, too, the best first and without empty ones.
+    """
+
+    answers: Sequence[Sequence[Answered]] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """The objects found in one image.
 
     Attributes:
         request: request that the objects answer.
-        masks: masks of the objects, placed in the whole image; in mode `grains` they do not overlap.
+        masks: masks of the objects, placed in the whole image; in mode `grains` they do not overlap, unless prompts
+            asked for them.
         properties: measurements of the objects, in the same order, placed in the whole image.
         classes: classes of the objects, in the same order.
         seconds: time taken, s.
+        answers: answered masks of each prompt, all together in the order of `masks`; empty without prompts.
     """
 
     request: Request
@@ -50,6 +64,7 @@ class Segmentation:
     properties: Sequence[Properties]
     classes: Sequence[Named]
     seconds: float
+    answers: Sequence[Sequence[Answered]] = ()
 
 
 def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding | None = None) -> Found:
@@ -69,6 +84,32 @@ def find_masks(generator: MaskGenerator, request: Request, embedding: Embedding 
     return Found(request, masks, time.perf_counter() - began)
 
 
+def find_prompted(
+    predictor: MaskPredictor, requests: Sequence[Request], embeddings: Sequence[Embedding]
+) -> list[FoundByPrompts]:
+    """Makes the masks of all prompts on some images together.
+
+    Args:
+        predictor: predictor of the model.
+        requests: requests with images and prompts.
+        embeddings: embeddings of the images.
+    """
+    began = time.perf_counter()
+    asked = [
+        Asked(embedding.tokens, request.pixels.shape[:2], request.prompts)
+        for request, embedding in zip(requests, embeddings, strict=True)
+    ]
+    answers = [
+        [[each for each in answer if each.mask.patch.size] for answer in of_image]
+        for of_image in predictor.predict(asked)
+    ]
+    seconds = time.perf_counter() - began
+    return [
+        FoundByPrompts(request, [each.mask for answer in given for each in answer], seconds, answers=given)
+        for request, given in zip(requests, answers, strict=True)
+    ]
+
+
 def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     """Settles which pixels belong to which object, measures the objects and names their classes.
 
@@ -79,7 +120,11 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     began = time.perf_counter()
     options, image, frame = found.request.options, found.request.pixels, found.request.frame
     height, width = image.shape[:2]
-    if options.mode == "grains":
+    answers = found.answers if isinstance(found, FoundByPrompts) else ()
+    if answers:  # every prompted mask is answered, whatever its size and whatever overlaps it
+        masks = found.masks
+        properties = measure_masks(masks, image, options.um_per_px)
+    elif options.mode == "grains":
         grains = settle(found.masks, options, height, width)
         masks = grains.grains
         holes = [mask.hole_area for mask in masks]
@@ -87,11 +132,12 @@ def measure(found: Found, classifier: Classifier | None = None) -> Segmentation:
     else:
         largest = options.max_area_fraction * height * width
         masks = [mask for mask in found.masks if max(1, options.min_area) <= mask.area <= largest]
-        properties = [measure_mask(mask, image, options.um_per_px) for mask in masks]
+        properties = measure_masks(masks, image, options.um_per_px)
     masks = [replace(mask, x=mask.x + frame.x, y=mask.y + frame.y) for mask in masks]
     properties = [moved(each, frame.x, frame.y, options.um_per_px) for each in properties]
     classes = classifier.name(properties) if classifier else given(options.label, len(masks))
-    return Segmentation(found.request, masks, properties, classes, found.seconds + time.perf_counter() - began)
+    seconds = found.seconds + time.perf_counter() - began
+    return Segmentation(found.request, masks, properties, classes, seconds, answers)
 
 
 def settle(masks: Sequence[Mask], options: Options, height: int, width: int) -> LabelMap:

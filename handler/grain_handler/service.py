@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 from ts.torch_handler.base_handler import BaseHandler
 
 from grain_handler import answer
+from grain_handler.embeddings.cache import EmbeddingCache
+from grain_handler.embeddings.shared import connect
 from grain_handler.errors import CheckpointError, RequestError
 from grain_handler.grains import classify
 from grain_handler.sam import compiled, models, seed_head
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.memory import keep_freed_memory
-from grain_handler.segment import Found, Segmentation, find_masks, measure
+from grain_handler.sam.prompted import MaskPredictor
+from grain_handler.segment import Found, FoundByPrompts, Segmentation, find_masks, find_prompted, measure
 from grain_handler.storage import weights
 from grain_handler.wire.options import parse_options
 from grain_handler.wire.request import Request, parse, trace_id
@@ -55,6 +59,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             self.seeds = weights.fetch(self.config.seeds, self.config.cache)
             head = seed_head.load(self.seeds, self.config.model, sam)
         self.generator = MaskGenerator(sam, self.config.precision, self.config.memory_mib, encoder, head)
+        self.predictor = MaskPredictor(self.generator)
+        self.embeddings = self._embedding_cache()
         if self.defaults.points == "seeds" and not self.generator.predicts_seeds:
             raise CheckpointError(
                 f"the model config's defaults say points: seeds, but this {self.config.model} predicts none: choose "
@@ -62,14 +68,25 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             )
         self.initialized = True
 
+    def _embedding_cache(self) -> EmbeddingCache | None:
+        """Makes the embedding cache; None if the model config keeps no embeddings."""
+        if not self.config.embedding_cache_mib:
+            return None
+        files = [file.crc32c for file in (self.checkpoint, self.package, self.seeds) if file]
+        model = " ".join((self.config.model, self.config.precision, *files))
+        shared = connect(self.config.redis, self.metrics.redis) if self.config.redis else None
+        mib, device = self.config.embedding_cache_mib, self.config.device
+        return EmbeddingCache(model, device, mib, shared, self.metrics.embedded)
+
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
-        """Reads images and options from TorchServe's rows."""
-        context, defaults = self.context, self.config.defaults
+        """Reads images, options and prompts from TorchServe's rows."""
+        context, defaults, checkpoint = self.context, self.config.defaults, self.checkpoint.crc32c
+        find = self.embeddings.find if self.embeddings else None
         self.metrics.batch(len(rows))
 
         def read(row: dict[str, Any], i: int) -> Request | RequestError:
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
-            return self.timed("decode", parse, row, headers, request_id, defaults)
+            return self.timed("decode", parse, row, headers, request_id, defaults, checkpoint, find)
 
         requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # A request that failed by a fault of ours has no image id.
@@ -78,23 +95,47 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def inference(self, requests: list[Request | RequestError]) -> list[Found | RequestError]:
         """Finds SAM's masks in the images."""
-        embedded = zip(self._embed(requests), self.image_ids, strict=True)
+        embedded = self._embed(requests)
+        prompted = iter(self._answer_prompts(embedded))
         return [
-            attempt(request, partial(self._find_masks, embedding=embedding), image_id)
-            for (request, embedding), image_id in embedded
+            next(prompted)
+            if isinstance(request, Request) and request.prompts
+            else attempt(request, partial(self._find_masks, embedding=embedding), image_id)
+            for (request, embedding), image_id in zip(embedded, self.image_ids, strict=True)
         ]
 
     def _embed(self, requests: list[Request | RequestError]) -> list[tuple[Request | RequestError, Embedding | None]]:
         """Pairs requests with their embeddings, which are made together, so an error there is the error of all."""
-        images = [request.pixels for request in requests if isinstance(request, Request)]
+        images = [request for request in requests if isinstance(request, Request)]
         if not images:
             return [(request, None) for request in requests]
         every = ", ".join(self.image_ids)
-        embeddings = attempt(images, lambda given: self.timed("encode", self.generator.embed, given), every)
+        embed = partial(self.embeddings.embed, compute=self._encode) if self.embeddings else self._encode
+        embeddings = attempt(images, embed, every)
         if isinstance(embeddings, RequestError):
             return [(request if isinstance(request, RequestError) else embeddings, None) for request in requests]
         made = iter(embeddings)
         return [(request, next(made) if isinstance(request, Request) else None) for request in requests]
+
+    def _encode(self, requests: Sequence[Request]) -> list[Embedding]:
+        return self.timed("encode", self.generator.embed, [request.pixels for request in requests])
+
+    def _answer_prompts(
+        self, embedded: list[tuple[Request | RequestError, Embedding | None]]
+    ) -> list[Found | RequestError]:
+        """Answers all requests that have prompts together, so an error there is the error of all."""
+        asked = [
+            (request, made) for request, made in embedded if isinstance(request, Request) and request.prompts and made
+        ]
+        if not asked:
+            return []
+
+        def find(given: Sequence[tuple[Request, Embedding]]) -> list[FoundByPrompts]:
+            requests, embeddings = [request for request, _ in given], [made for _, made in given]
+            return self.timed("masks", find_prompted, self.predictor, requests, embeddings)
+
+        found = attempt(asked, find, ", ".join(self.image_ids))
+        return [found] * len(asked) if isinstance(found, RequestError) else [*found]
 
     def _find_masks(self, request: Request, embedding: Embedding | None) -> Found:
         return self.timed("masks", find_masks, self.generator, request, embedding)
@@ -139,6 +180,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "encoder": {"compiled": self.package is not None} | (answer.origin(self.package) if self.package else {}),
             "classifier": answer.about(self.classifier) if self.classifier else None,
             "seedHead": answer.origin(self.seeds) if self.seeds else None,
+            "embeddings": {"mib": self.config.embedding_cache_mib, "redis": bool(self.config.redis)},
             "device": str(self.config.device),
             "precision": self.config.precision,
             "threads": torch.get_num_threads(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.types import Message
 
 from grain_handler.errors import RequestError
+from grain_handler.prompt import Prompt
+from grain_handler.wire.frame import Frame
+from grain_handler.wire.mask_token import LONGEST, write_token
+from grain_handler.wire.prompts import Subject, read_prompts, write_mask_token
 from grain_handler.wire.request import Request, parse
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway import uploads
@@ -100,6 +105,46 @@ class Row:
         # As written by answer.render.
         json.dumps(parsed.options.model_dump(), allow_nan=False, ensure_ascii=False).encode()
         json.dumps(parsed.image.warnings, ensure_ascii=False).encode()
+        return "read"
+
+
+@dataclass
+class Prompts:
+    """The prompts of a request, as JSON or as a form's text."""
+
+    share: float = 0.05
+    memory_mib: int = MEMORY_MIB
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        asked: list[Any] = [[1, {"points": [[3, 4]]}]]
+        chains: list[Any] = [asked, asked * 3, asked * 17, [[9, {}]], "x", " " * 400_000, None]
+        return tuple(write_token(chain, self.subject.digest, self.subject.checkpoint, time.time()) for chain in chains)
+
+    @cached_property
+    def subject(self) -> Subject:
+        return Subject(Frame(5, 5, 50, 30), 60, 40, bytes(32), "AAAAAA==")
+
+    def make(self, rng: Random) -> Any:
+        given = values.prompts(rng, self.tokens)
+        return values.text(given, rng) if rng.random() < 0.3 else given
+
+    def run(self, case: Any) -> str:
+        try:
+            read = read_prompts(case, self.subject)
+        except RequestError as error:
+            refused = error
+        else:
+            return self._read(read)
+        assert 400 <= refused.status < 500
+        _assert_answer({"code": refused.code, "message": refused.message})
+        return refused.code
+
+    def _read(self, prompts: tuple[Prompt, ...]) -> str:
+        for prompt in prompts:
+            assert len(prompt.labels) == len(prompt.points)
+            assert ((prompt.points >= 0) & (prompt.points < (50, 30))).all()
+            assert len(write_mask_token(prompt, 0, self.subject.digest, self.subject.checkpoint)) <= LONGEST
         return "read"
 
 
@@ -349,9 +394,10 @@ def targets() -> dict[str, Target]:
     """Returns all targets by name."""
     files = make_files()
     return {
-        "handler_raw": Row(files, 0.3 - 2 * LARGE, raw_row),
+        "handler_raw": Row(files, 0.25 - 2 * LARGE, raw_row),
         "handler_json": Row(files, 0.15, json_row),
         "handler_form": Row(files, 0.1, form_row),
+        "prompts": Prompts(),
         "client_answer": Answer(files),
         "gateway_header": Header(files),
         "gateway_upload": Upload(files, 0.2, (_json_body, _form_body, _raw_body), (1 << 16, 1 << 16, 100)),

@@ -56,6 +56,48 @@ def options(rng: Random) -> dict[str, Any]:
     return {name(rng): value(rng) for _ in range(rng.randrange(5))}
 
 
+RUNS = ("", "0", "1", "P", "o", "0" * 5000, "PPPPPPPPPPPP1", "l61", "é", "04L1", "\x00")
+"""Run lengths: none of them, of other masks, and of one of 3 × 4 px."""
+
+
+def prompts(rng: Random, tokens: tuple[str, ...]) -> Any:
+    """Prompts that are mostly right, with a place or two where they are not."""
+    if rng.random() < 0.1:
+        return value(rng)
+    return [prompt(rng, tokens) for _ in range(rng.choice((0, 1, 1, 2, 3, 65, 1001)))]
+
+
+def prompt(rng: Random, tokens: tuple[str, ...]) -> Any:
+    """One prompt, on an image of 60 × 40 px."""
+    if rng.random() < 0.05:
+        return value(rng)
+
+    def number() -> Any:
+        return rng.choice((rng.uniform(-1, 61), rng.randrange(40))) if rng.random() < 0.95 else value(rng)
+
+    def token() -> Any:
+        given = rng.choice(tokens)
+        place = rng.randrange(len(given))
+        return rng.choice((given, given[:place] + rng.choice("A-_/é") + given[place + 1 :], given[place:]))
+
+    def runs() -> Any:
+        size = rng.choice(([40, 60], [3, 4], [number(), number()]))
+        return {"size": size, "counts": rng.choice(RUNS)} | rng.choice(({}, {"x": number(), "y": number()}))
+
+    points = [[number(), number()] for _ in range(rng.choice((0, 1, 1, 2, 101)))]
+    whole: dict[str, Callable[[], Any]] = {
+        "points": lambda: points,
+        "labels": lambda: [rng.randrange(2) for _ in points] if rng.random() < 0.9 else value(rng),
+        "box": lambda: sorted(rng.uniform(0, 40) for _ in range(4)) if rng.random() < 0.5 else [number()] * 4,
+        "mask": rng.choice((runs, token)),
+        "multimask": lambda: rng.random() < 0.5 if rng.random() < 0.9 else value(rng),
+    }
+    keys = rng.sample(sorted(whole), rng.randrange(1, 4))
+    return {
+        key if rng.random() < 0.98 else name(rng): whole[key]() if rng.random() < 0.95 else value(rng) for key in keys
+    }
+
+
 def text(given: object, rng: Random) -> str:
     """Makes JSON of a value, now and then broken, or with a part that is very deep, long or frequent."""
     try:

@@ -19,6 +19,7 @@ from grain_handler.grains.measure import measure_labels
 from grain_handler.reading import picture as handlers_reading
 from grain_handler.wire import frame as handlers
 from grain_handler.wire import image as handlers_image
+from grain_handler.wire import mask_token, prompts
 from grain_handler.wire.options import Options, parse_options
 from grainserve import images
 from grainserve.contract import options_from_text, validate_options
@@ -155,6 +156,17 @@ def test_both_measure_the_same_frame(
         return vars(frame), clients.said_of(frame, given_options, *size)
 
     assert by_client() == by_handler()
+
+
+def test_the_schema_of_prompts_says_what_the_worker_takes() -> None:
+    said = schema("prompts.schema.json")
+    prompt = said["$defs"]["prompt"]["properties"]
+    assert set(prompt) == set(prompts.KEYS)
+    assert said["maxItems"] == schema("result.schema.json")["properties"]["prompts"]["maxItems"] == prompts.MAX_PROMPTS
+    assert prompt["points"]["maxItems"] == prompt["labels"]["maxItems"] == prompts.MAX_POINTS
+    assert f"up to {prompts.MAX_MASKS} prompts" in prompt["mask"]["description"]
+    answered = schema("result.schema.json")["$defs"]["grain"]["properties"]["maskToken"]
+    assert prompt["mask"]["oneOf"][0]["maxLength"] == answered["maxLength"] == mask_token.LONGEST
 
 
 def test_the_client_knows_every_error_code() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,13 +56,14 @@ def decode_window(mask: Any, height: int, width: int) -> Window:
     """Decodes one mask, whatever its format.
 
     Args:
-        mask: COCO run-length mask, base64 PNG or polygon, as in the result.
+        mask: COCO run-length mask, base64 PNG or polygon, as in the result. A run-length mask with `x` and `y` has the
+            size of a part of the frame, and lies there.
         height: height of the frame, px.
         width: width of the frame, px.
 
     Raises:
         MasksMissing: the mask is null.
-        InvalidResult: the mask has none of the formats, or is not of this frame's size.
+        InvalidResult: the mask has none of the formats, or does not fit this frame.
     """
     if mask is None:
         raise MasksMissing()
@@ -122,23 +124,36 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     pycocotools is not used: its C code trusts what it is given.
     """
     try:
-        mask_height, mask_width = mask["size"]
+        x, y, rows, columns = _place(mask, height, width)
         runs = _run_lengths(mask["counts"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidResult(f"a mask is no COCO run-length mask: {error!r}") from error
-    _check_size(mask_height, mask_width, height, width)
-    if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise InvalidResult(f"the run lengths of a mask do not add up to {width} × {height} px")
+    if min(runs, default=0) < 0 or sum(runs) != rows * columns:
+        raise InvalidResult(f"the run lengths of a mask do not add up to {columns} × {rows} px")
     ends = np.cumsum(runs)
     inside = [(end - run, end) for run, end in zip(runs[1::2], ends[1::2].tolist(), strict=True) if run]
     if not inside:
         return _cropped(np.zeros((0, 0), bool), 0, 0)
     # Unpacks only the columns that the mask has.
-    first, last = inside[0][0] // height, (inside[-1][1] - 1) // height + 1
-    patch = np.zeros((last - first) * height, bool)
+    first, last = inside[0][0] // rows, (inside[-1][1] - 1) // rows + 1
+    patch = np.zeros((last - first) * rows, bool)
     for start, end in inside:
-        patch[start - first * height : end - first * height] = True
-    return _cropped(patch.reshape((height, last - first), order="F"), first, 0)
+        patch[start - first * rows : end - first * rows] = True
+    return _cropped(patch.reshape((rows, last - first), order="F"), x + first, y)
+
+
+def _place(mask: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
+    """Returns the part of the frame that run lengths cover: its first column and row, its height and width, px."""
+    rows, columns = mask["size"]
+    if "x" not in mask and "y" not in mask:
+        _check_size(rows, columns, height, width)
+        return 0, 0, height, width
+    x, y, rows, columns = map(operator.index, (mask["x"], mask["y"], rows, columns))
+    if not (0 <= x <= x + columns <= width and 0 <= y <= y + rows <= height):
+        raise InvalidResult(
+            f"a mask of {columns} × {rows} px at x {x}, y {y} reaches outside its image of {width} × {height} px"
+        )
+    return x, y, rows, columns
 
 
 def _cropped(frame: NDArray[np.bool_], x: int, y: int) -> Window:

@@ -33,7 +33,7 @@ REGION_PROPERTIES = (
     "axis_major_length",
     "axis_minor_length",
     "orientation",
-    "centroid",
+    "centroid_local",  # from the corner of the bounding box
 )
 """What scikit-image measures."""
 
@@ -65,6 +65,10 @@ FIRST_CENTRE = 0.5
 in px counts from this centre, as scikit-image's."""
 
 
+STACK_PX = 1024 * 1024
+"""Area limit of masks that are measured together, px; a larger mask is measured alone."""
+
+
 def measure_labels(
     labels: NDArray[np.int32], image: NDArray[np.uint8], hole_areas: Sequence[int], um_per_px: float | None
 ) -> list[Properties]:
@@ -82,14 +86,57 @@ def measure_labels(
     Raises:
         ValueError: the labels have a gap.
     """
-    return _measure(labels, image, hole_areas, um_per_px, origin=(0, 0), frame=labels.shape)
+    return _measure(labels, image, hole_areas, um_per_px, origins=np.zeros((2, 1), np.int64), frame=labels.shape)
 
 
 def measure_mask(mask: Mask, image: NDArray[np.uint8], um_per_px: float | None) -> Properties:
-    """Measures one mask by itself, as `measure_labels` does a grain; for masks that may overlap."""
-    labels, around = mask.patch.astype(np.int32), image[mask.window()]
-    (properties,) = _measure(labels, around, [mask.hole_area], um_per_px, origin=(mask.y, mask.x), frame=image.shape)
+    """Measures one mask by itself, as `measure_labels` does a grain."""
+    (properties,) = measure_masks([mask], image, um_per_px)
     return properties
+
+
+def measure_masks(masks: Sequence[Mask], image: NDArray[np.uint8], um_per_px: float | None) -> list[Properties]:
+    """Measures masks that may overlap, each by itself, as `measure_labels` does a grain.
+
+    One call for many grains takes less time than many calls: so a label map is made, in which masks lie one below the
+    other.
+
+    Args:
+        masks: masks in the image, none of them empty.
+        image: H × W × 3, uint8, RGB, for intensities.
+        um_per_px: scale, µm per px, or None.
+
+    Returns:
+        One dict for each mask, in their order.
+    """
+    by_width = sorted(range(len(masks)), key=lambda i: masks[i].patch.shape[1])
+    measured: dict[int, Properties] = {}
+    while by_width:
+        tall = 0
+        some: list[int] = []
+        for i in by_width:
+            height, width = masks[i].patch.shape
+            if some and (tall + height) * width > STACK_PX:
+                break
+            some.append(i)
+            tall += height
+        by_width = by_width[len(some) :]
+        measured |= zip(some, _measure_stack([masks[i] for i in some], image, um_per_px), strict=True)
+    return [measured[i] for i in range(len(masks))]
+
+
+def _measure_stack(masks: Sequence[Mask], image: NDArray[np.uint8], um_per_px: float | None) -> list[Properties]:
+    """Measures masks in a label map in which they lie one below the other."""
+    heights, widths = zip(*(mask.patch.shape for mask in masks), strict=True)
+    tops = np.cumsum((0, *heights))
+    labels = np.zeros((tops[-1], max(widths)), np.int32)
+    around = np.zeros((*labels.shape, 3), np.uint8)
+    for label, (mask, top, height, width) in enumerate(zip(masks, tops[:-1], heights, widths, strict=True), start=1):
+        labels[top : top + height, :width] = label * mask.patch
+        around[top : top + height, :width] = image[mask.window()]
+    origins = np.array([[mask.y for mask in masks] - tops[:-1], [mask.x for mask in masks]])
+    hole_areas = [mask.hole_area for mask in masks]
+    return _measure(labels, around, hole_areas, um_per_px, origins=origins, frame=image.shape)
 
 
 def moved(properties: Properties, x: int, y: int, um_per_px: float | None) -> Properties:
@@ -122,25 +169,24 @@ def _measure(
     hole_areas: Sequence[int],
     um_per_px: float | None,
     *,
-    origin: tuple[int, int],
+    origins: NDArray[np.int64],
     frame: tuple[int, ...],
 ) -> list[Properties]:
-    """Measures a map whose first pixel is at `origin` (row, column) of the frame (height, width)."""
+    """Measures a map whose first pixel is at `origins` (rows, columns; 2 × n or 2 × 1) of the frame (height, width)."""
     if not labels.any():
         return []
     runs = find_runs(labels)
     region: dict[str, NDArray[Any]] = regionprops_table(labels, properties=REGION_PROPERTIES)
     y0, x0, y1, x1 = (region[f"bbox-{i}"] for i in range(4))
+    y, x, height, width = y0 + origins[0], x0 + origins[1], y1 - y0, x1 - x0
     area = region["area"].astype(np.int64)
     major, minor, eccentricity, orientation = _ellipses(region)
     perimeter, diameter = region["perimeter_crofton"], region["equivalent_diameter_area"]
     mean, deviation = intensities(runs, area, image)
     right, left = hull_sides(runs)
-    feret = feret_diameters(right, left, x1 - x0, y1 - y0)
-    y, x = origin
-    height, width = frame[:2]
+    feret = feret_diameters(right, left, width, height)
     measured: dict[str, NDArray[Any]] = {
-        "boundingBox": np.stack([x0 + x, y0 + y, x1 - x0, y1 - y0], axis=-1),
+        "boundingBox": np.stack([x, y, width, height], axis=-1),
         "area": area,
         "holeArea": np.asarray(hole_areas),
         "perimeter": perimeter,
@@ -149,16 +195,16 @@ def _measure(
         "minorAxisLength": minor,
         "orientation": orientation,
         "orientationFromX": np.where(major > NO_MAJOR_AXIS * minor, (orientation + 90) % 180, np.nan),
-        "centroid": np.stack([region["centroid-1"] + x, region["centroid-0"] + y], axis=-1),
+        "centroid": np.stack([region["centroid_local-1"] + x, region["centroid_local-0"] + y], axis=-1),
         "feretMax": feret.most,
         "feretMin": feret.least,
         "feretAngle": feret.angle,
         "circularity": 4 * math.pi * area / perimeter**2,
         "aspectRatio": major / minor,
         "roundness": minor / major,
-        "solidity": area / convex_areas(right, left, y0, y1 - y0),
+        "solidity": area / convex_areas(right, left, y0, height),
         "eccentricity": eccentricity,
-        "touchesEdge": (x0 + x == 0) | (y0 + y == 0) | (x1 + x == width) | (y1 + y == height),
+        "touchesEdge": (x == 0) | (y == 0) | (x + width == frame[1]) | (y + height == frame[0]),
         "lowPrecision": diameter < LOW_PRECISION_DIAMETER,
         "meanIntensity": mean,
         "intensityStd": deviation,

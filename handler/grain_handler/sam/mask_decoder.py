@@ -19,6 +19,7 @@ tokens (side²), n image tokens of a window, C channels, h heads of d channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,6 +32,9 @@ from torch.nn import functional as F
 
 MASKS = 3
 """Masks of a prompt: whole, part and subpart. The decoder's fourth mask is for prompts without ambiguity."""
+
+AMBIGUOUS, SINGLE = slice(1, 1 + MASKS), slice(0, 1)
+"""Indices of the decoder's masks: three for an ambiguous prompt, one for a prompt without ambiguity."""
 
 
 class _TokenToImage:
@@ -171,14 +175,22 @@ class WindowTokens:
         keys: projected keys of the first layer's token-to-image attention, P × h × n × d.
         values: projected values of the first layer's token-to-image attention, P × h × n × d.
         queries: projected queries of the first layer's image-to-token attention, P × h × n × d.
-        cells: indices of the tokens in the image, P × n.
+        cells: indices of the tokens in the image, P × n; None for all tokens, in order.
     """
 
     tokens: Tensor
     keys: Tensor
     values: Tensor
     queries: Tensor
-    cells: Tensor
+    cells: Tensor | None
+
+    @classmethod
+    def whole(cls, images: Sequence[ImageTokens]) -> WindowTokens:
+        """Gives each prompt all the tokens of an image of its own."""
+        keys, values, queries = (
+            torch.stack([getattr(image, part) for image in images]) for part in ("keys", "values", "queries")
+        )
+        return cls(torch.cat([image.tokens for image in images]), keys, values, queries, None)
 
 
 class PromptDecoder:
@@ -201,7 +213,7 @@ class PromptDecoder:
         self.position = _as_tokens(sam.prompt_encoder.get_dense_pe())
         self.output_tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         self.iou_head = decoder.iou_prediction_head
-        self.mask_heads = list(decoder.output_hypernetworks_mlps)[1:]
+        self.mask_heads = list(decoder.output_hypernetworks_mlps)
         self.upscaler = _Upscaler(decoder.output_upscaling, dtype)
         self.image_norms = [_Norm(layer.norm4, dtype) for layer in self.layers]
         self.image_position = self.position.to(dtype)
@@ -211,16 +223,18 @@ class PromptDecoder:
         """Memory of one prompt's intermediate results, bytes: eight arrays of the image tokens' size at the peak."""
         return 8 * self.position.numel() * self.dtype.itemsize
 
-    def prepare(self, embedding: Tensor) -> ImageTokens:
+    def prepare(self, embedding: Tensor, mask: Tensor | None = None) -> ImageTokens:
         """Computes, once for an image, the projections that all prompts share.
 
         Args:
             embedding: embedding of the image, 1 × C × side × side.
+            mask: embedding of a prompt's mask (see `masks`), 1 × C × side × side; None for prompts without a mask.
 
         Returns:
             The image's tokens and their projections.
         """
-        tokens = _as_tokens(embedding.to(self.position.dtype)) + self.prompt_encoder.no_mask_embed.weight
+        tokens = _as_tokens(embedding.to(self.position.dtype))
+        tokens = tokens + (self.prompt_encoder.no_mask_embed.weight if mask is None else _as_tokens(mask))
         placed = tokens + self.position
         ask, answer = self.token_to_image[0], self.image_to_token[0]
         keys = _heads(ask.attention.k_proj(placed), ask.heads)[0]
@@ -258,20 +272,29 @@ class PromptDecoder:
         prompts: Tensor = self.prompt_encoder(points=None, boxes=boxes, masks=None)[0]
         return prompts
 
-    def decode(self, image: ImageTokens | WindowTokens, prompts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def masks(self, logits: Tensor) -> Tensor:
+        """Embeds masks to refine (low-resolution logits, P × 4·side × 4·side): P × C × side × side."""
+        dense: Tensor = self.prompt_encoder(points=None, boxes=None, masks=logits[:, None])[1]
+        return dense
+
+    def decode(
+        self, image: ImageTokens | WindowTokens, prompts: Tensor, which: slice = AMBIGUOUS
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Runs the two-way transformer and the IoU head.
 
         Args:
             image: image tokens from `prepare`; or windows of them, one for each prompt.
-            prompts: prompt tokens from `points` or `boxes`, P × 2 × C.
+            prompts: prompt tokens from `points` or `boxes`, P × t × C.
+            which: `AMBIGUOUS` for m = 3 masks of each prompt, `SINGLE` for m = 1.
 
         Returns:
-            Predicted IoU (P × 3), the prompts' mask tokens (P × 3 × C) and their image tokens (P × N × C; for windows
+            Predicted IoU (P × m), the prompts' mask tokens (P × m × C) and their image tokens (P × N × C; for windows
             P × n × C).
         """
         asked = torch.cat([self.output_tokens.expand(len(prompts), -1, -1), prompts], dim=1)
         windowed = isinstance(image, WindowTokens)
-        position = self.image_position[0, image.cells] if isinstance(image, WindowTokens) else self.image_position
+        cells = image.cells if isinstance(image, WindowTokens) else None
+        position = self.image_position if cells is None else self.image_position[0, cells]
         ask, reply = self.token_to_image[0], self.image_to_token[0]
 
         tokens, keys = asked, image.tokens
@@ -295,21 +318,22 @@ class PromptDecoder:
             keys = torch.baddbmm(keys.expand(len(prompts), -1, -1), weights.transpose(1, 2), values)
             keys = self.image_norms[i](keys)
         tokens = self.final_norm(tokens + self.final(tokens + asked, keys + position, keys))
-        return self.iou_head(tokens[:, 0])[:, 1:], tokens[:, 2 : 2 + MASKS], keys
+        return self.iou_head(tokens[:, 0])[:, which], tokens[:, 1 : 2 + MASKS][:, which], keys
 
-    def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int) -> Tensor:
+    def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int, which: slice = AMBIGUOUS) -> Tensor:
         """Computes the logits of prompts' masks.
 
         Args:
-            mask_tokens: mask tokens from `decode`, P × 3 × C.
+            mask_tokens: mask tokens from `decode`, P × m × C.
             keys: image tokens from `decode`, P × N × C; for windows P × n × C.
             rows: rows of tokens that lie in the image, not in the padding; for windows all their rows.
             columns: columns of tokens that lie in the image, not in the padding; for windows all their columns.
+            which: as in `decode`.
 
         Returns:
-            P × 3 × 4·rows × 4·columns, single precision; a pixel over 0 is in the mask.
+            P × m × 4·rows × 4·columns, single precision; a pixel over 0 is in the mask.
         """
-        weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
+        weights = torch.stack([head(mask_tokens[:, i]) for i, head in enumerate(self.mask_heads[which])], dim=1)
         side = math.isqrt(keys.shape[1])
         inside = keys.view(len(keys), side, side, keys.shape[-1])[:, :rows, :columns]
         return self.upscaler(inside, weights)
@@ -327,7 +351,7 @@ class _Upscaler:
         self.norm_weight, self.norm_bias, self.norm_eps = norm.weight.to(dtype), norm.bias.to(dtype), norm.eps
 
     def __call__(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """Computes logits: tokens (P × rows × columns × C), mask weights (P × 3 × C/8) → P × 3 × 4·rows × 4·columns."""
+        """Computes logits: tokens (P × rows × columns × C), mask weights (P × m × C/8) → P × m × 4·rows × 4·columns."""
         prompts, rows, columns, _ = tokens.shape
         x = torch.addmm(self.first_bias, tokens.reshape(-1, tokens.shape[-1]), self.first)
         x = x.view(-1, len(self.norm_weight))
@@ -335,8 +359,8 @@ class _Upscaler:
         x = F.gelu(torch.addmm(self.second_bias, x, self.second))
         # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
         masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, weights.shape[-1]).transpose(1, 2)
-        masks = masks.to(weights.dtype).view(prompts, MASKS, rows, columns, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        return masks.reshape(prompts, MASKS, 4 * rows, 4 * columns)
+        masks = masks.to(weights.dtype).view(*weights.shape[:2], rows, columns, 2, 2, 2, 2)
+        return masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*weights.shape[:2], 4 * rows, 4 * columns)
 
 
 class _Norm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from pycocotools import mask as coco
 from grain_handler.masks import Mask
 
 Ring = list[float]
+
+RLE_LETTERS = 5
+"""Largest number of letters of a run: 25 bits."""
 
 
 def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
@@ -46,6 +50,67 @@ def write_mask(mask: Mask, height: int, width: int, mask_format: str) -> Any:
     if mask_format == "none":
         return None
     raise ValueError(f"unknown mask format {mask_format!r}")
+
+
+def write_cropped(mask: Mask, height: int, width: int, mask_format: str) -> Any:
+    """Writes a mask cropped to its bounding box, with the arguments of `write_mask`.
+
+    Run lengths have `x` and `y`, the position of their top left corner. A PNG lies at the bounding box. Polygons have
+    the image's coordinates, as from `write_mask`.
+    """
+    if mask_format == "rle":
+        return write_patch(mask)
+    if mask_format == "png":
+        rows, columns = mask.patch.shape
+        return write_mask(replace(mask, x=0, y=0), rows, columns, mask_format)
+    return write_mask(mask, height, width, mask_format)
+
+
+def write_patch(mask: Mask) -> dict[str, Any]:
+    """Writes COCO's compressed RLE of a mask's own rectangle and its position: {"size", "counts", "x", "y"}."""
+    rle = coco.encode(np.asfortranarray(mask.patch, dtype=np.uint8))
+    return {"size": list(mask.patch.shape), "counts": rle["counts"].decode("ascii"), "x": mask.x, "y": mask.y}
+
+
+def read_rle(counts: str, height: int, width: int) -> NDArray[np.bool_]:
+    """Reads COCO's compressed RLE.
+
+    pycocotools is not used, because runs that are too long make it write beyond the mask.
+
+    Each letter has five bits of a number, the lowest first; the last letter has the sign. From the fourth number on, a
+    number is the difference to the run before the last.
+
+    Args:
+        counts: text of the RLE.
+        height: height of the mask, px.
+        width: width of the mask, px.
+
+    Returns:
+        height × width, bool.
+
+    Raises:
+        ValueError: the text is no RLE, or not that of a mask of this size.
+    """
+    if len(counts) > height * width + RLE_LETTERS + 1:  # a run of one pixel takes a letter, and only long ones more
+        raise ValueError(f"{len(counts)} letters are more than {height} × {width} px need")
+    letters = np.frombuffer(counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not letters.size or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
+        raise ValueError("these are no COCO run lengths")
+    last = letters < 32
+    first = np.flatnonzero(np.r_[True, last[:-1]])
+    length = np.diff(first, append=letters.size)
+    if length.max() > RLE_LETTERS:
+        raise ValueError("a run is longer than any image")
+    shift = 5 * (np.arange(letters.size) - np.repeat(first, length))
+    numbers = np.add.reduceat((letters & 31) << shift, first)
+    numbers -= np.where(letters[first + length - 1] & 16, 1 << (5 * length), 0)
+    runs = numbers.copy()
+    runs[1::2] = np.cumsum(numbers[1::2])
+    runs[2::2] = np.cumsum(numbers[2::2])
+    if runs.min() < 0 or runs.sum() != height * width:
+        raise ValueError(f"the runs are not those of {height} × {width} px")
+    values = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(width, height).T
 
 
 def polygon(patch: NDArray[np.bool_], x: int, y: int) -> list[Ring]:

@@ -1,10 +1,11 @@
-"""One TorchServe request row → image and options, or a typed error."""
+"""One TorchServe request row → image, options and prompts, or a typed error."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,22 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grain_handler.errors import (
+    DigestMismatch,
+    EmbeddingMissing,
     EmptyBody,
     ExplanationsUnsupported,
     InvalidBase64,
+    InvalidDigest,
     InvalidJson,
     InvalidOption,
     MissingImage,
     NotAnImage,
     RequestError,
 )
+from grain_handler.prompt import Prompt
 from grain_handler.wire.frame import Frame, frame_of
 from grain_handler.wire.image import DecodedImage, read_image
 from grain_handler.wire.options import Options, parse_options, shown
+from grain_handler.wire.prompts import Subject, read_prompts
 
 IMAGE_FIELDS = ("image", "body", "data")
 """Names of a form's image field. TorchServe puts a body that is no form under `body` or `data`."""
 IMAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+TENANT_HEADER = "grainserve-tenant"
+"""Header that names the request's tenant, set by the gateway: a tenant's digest finds no image of another's."""
+TENANT = re.compile(r"[A-Za-z0-9_.-]{0,128}")
+NO_OPTIONS = ("image", "imageId", "imageDigest", "prompts")
+"""Fields of a request that are no options."""
 TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 """Value of W3C's traceparent header; https://www.w3.org/TR/trace-context/."""
 
@@ -42,12 +54,21 @@ class Request:
         image: decoded image.
         options: effective options.
         trace_id: trace id that the sender gave; None if there is none.
+        prompts: prompts, placed in the frame; empty for automatic masks.
+        digest: SHA-256 of the frame's pixels; empty without prompts.
+        image_digest: SHA-256 of the whole image's pixels, hexadecimal; empty without prompts where no embeddings are
+            kept.
+        tenant: tenant that the gateway named; empty if it named none.
     """
 
     image_id: str
     image: DecodedImage
     options: Options
     trace_id: str | None = None
+    prompts: tuple[Prompt, ...] = ()
+    digest: bytes = b""
+    image_digest: str = ""
+    tenant: str = ""
 
     @cached_property
     def frame(self) -> Frame:
@@ -65,8 +86,23 @@ class Request:
         return np.ascontiguousarray(self.image.pixels[self.frame.slices])
 
 
-def parse(
-    row: Mapping[str, Any], headers: Mapping[str, str], request_id: str, defaults: Mapping[str, Any]
+Find = Callable[[str, Options, str], DecodedImage | None]
+"""Finds an image that is kept with its embedding: digest, options, tenant → image."""
+
+
+def digest_of(pixels: NDArray[np.uint8]) -> bytes:
+    """Computes the SHA-256 of an image's size and pixels (H × W × 3), row by row."""
+    head = f"{pixels.shape[0]} x {pixels.shape[1]}\n".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).data).digest()
+
+
+def parse(  # noqa: PLR0917 - each is one thing
+    row: Mapping[str, Any],
+    headers: Mapping[str, str],
+    request_id: str,
+    defaults: Mapping[str, Any],
+    checkpoint: str = "",
+    find: Find | None = None,
 ) -> Request | RequestError:
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
@@ -76,6 +112,8 @@ def parse(
         headers: headers of the request; names in any case.
         request_id: TorchServe's id of the request.
         defaults: default options of the model config.
+        checkpoint: CRC32C of the model's checkpoint, which mask tokens must be of.
+        find: finds a kept image by its digest; None if none is kept.
 
     Returns:
         The request, or its error; both have the image id. The error is returned, not raised, because the other rows of
@@ -95,21 +133,32 @@ def parse(
         image_id = _image_id(fields.get("imageId"), request_id)
         if unread := next((name for name in beside if is_json or name in IMAGE_FIELDS), None):
             raise InvalidOption(f"{shown(unread)}: the request's {field!r} is all that is read: leave this field out")
-        if is_json:
+        digest, tenant = _digest(fields.get("imageDigest")), _tenant(headers.get(TENANT_HEADER, ""))
+        if digest and (fields.get("image") is None if is_json else field not in row):
+            image = None
+        elif is_json:
             image = _from_base64(fields)
         elif field == "image" or beside:
             image = _from_field(row, field)
         else:
             image = _from_raw(body, headers.get("content-type", ""))
-        options = {name: value for name, value in fields.items() if name not in ("image", "imageId")}
-        request = Request(
-            image_id=image_id,
-            options=parse_options(options, defaults, text=not is_json),
-            image=read_image(image),
-            trace_id=trace_id(headers),
-        )
-        request.frame  # noqa: B018 - raises if the frame does not fit the image
-        return request
+        said = {name: value for name, value in fields.items() if name not in NO_OPTIONS}
+        options = parse_options(said, defaults, text=not is_json)
+        decoded = _find(find, digest, options, tenant) if image is None else read_image(image)
+        height, width = decoded.pixels.shape[:2]
+        frame = frame_of(options, width, height)
+        prompts, of_frame = fields.get("prompts"), b""
+        if image is not None and (digest or find or prompts is not None):
+            found = digest_of(decoded.pixels).hex()
+            if digest and found != digest:
+                raise DigestMismatch(f"imageDigest: the image sent has {found}: send this one, or none")
+            digest = found
+        asked: tuple[Prompt, ...] = ()
+        if prompts is not None:
+            whole = (frame.width, frame.height) == (width, height)
+            of_frame = bytes.fromhex(digest) if whole else digest_of(decoded.pixels[frame.slices])
+            asked = read_prompts(prompts, Subject(frame, width, height, of_frame, checkpoint))
+        return Request(image_id, decoded, options, trace_id(headers), asked, of_frame, digest, tenant)
     except RequestError as error:
         error.image_id = image_id
         # A traceback holds frames, these hold the request's bytes, and the caller's frame holds the error: a cycle. It
@@ -192,3 +241,25 @@ def _image_id(given: Any, request_id: str) -> str:
     if not isinstance(given, str) or not IMAGE_ID.fullmatch(given):
         raise InvalidOption(f"imageId: {shown(given)} is not 1 to 128 letters, digits, '-' or '_'")
     return given
+
+
+def _digest(given: Any) -> str:
+    """Returns the image digest that a request names; empty if it names none."""
+    if given is None:
+        return ""
+    if not isinstance(given, str) or not DIGEST.fullmatch(given):
+        raise InvalidDigest(f"imageDigest: {shown(given)} is not 64 hexadecimal digits: send metadata.imageDigest")
+    return given
+
+
+def _tenant(given: str) -> str:
+    if not TENANT.fullmatch(given):
+        raise InvalidOption(f"{TENANT_HEADER}: {shown(given)} is not up to 128 letters, digits, '-', '_' or '.'")
+    return given
+
+
+def _find(find: Find | None, digest: str, options: Options, tenant: str) -> DecodedImage:
+    found = find(digest, options, tenant) if find else None
+    if found is None:
+        raise EmbeddingMissing("imageDigest: this image is not kept, or not with this crop: send the image itself")
+    return found

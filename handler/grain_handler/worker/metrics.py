@@ -44,6 +44,8 @@ class Metrics:
         self._thousands = CachingMetric("grainserve_grains_thousands", "count", [*SERVED], histogram)
         self._errors = CachingMetric("grainserve_errors_total", "count", [*SERVED, "code"], counter)
         self._checkpoints = CachingMetric("grainserve_checkpoints_total", "count", [*SERVED, "source"], counter)
+        self._embeddings = CachingMetric("grainserve_embeddings_total", "count", [*SERVED, "source"], counter)
+        self._redis = CachingMetric("grainserve_redis_total", "count", [*SERVED, "outcome"], counter)
         # For the whole device: several workers share it, and each would overwrite the others' figures.
         self._gpu_used = CachingMetric("grainserve_gpu_memory_used_bytes", "bytes", ["gpu"], gauge)
         self._gpu_total = CachingMetric("grainserve_gpu_memory_total_bytes", "bytes", ["gpu"], gauge)
@@ -78,6 +80,14 @@ class Metrics:
     def batch(self, images: int) -> None:
         """Records the number of images in a batch."""
         self._batch.add_or_update(images, self._served)
+
+    def embedded(self, source: str, images: int) -> None:
+        """Records the number of embeddings from a source: `computed`, `process` or `redis`."""
+        self._embeddings.add_or_update(images, [*self._served, source])
+
+    def redis(self, outcome: str) -> None:
+        """Records the outcome of a look or a write in Redis (see `embeddings.shared`)."""
+        self._redis.add_or_update(1, [*self._served, outcome])
 
     def answered(self, grains: int) -> None:
         """Records the number of grains in an image's answer, in thousands: TorchServe's histogram buckets end at 10."""

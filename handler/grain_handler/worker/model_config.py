@@ -34,6 +34,9 @@ class ModelConfig(BaseModel):
         seeds: `gs://` URI or path of a seed head (see `sam.seed_head`), for a model that predicts no seeds itself.
             Without it, such a model refuses `points: seeds`.
         memory_mib: memory that intermediate results of one image may take, MiB; None takes the device's default.
+        embedding_cache_mib: memory that kept images and their embeddings may take in a worker, MiB; 0 keeps none.
+        redis: URL of the Redis in which workers share kept embeddings, from the environment variable GRAINSERVE_REDIS;
+            None shares none. Nothing is shared where nothing is kept.
         max_answer_bytes: longest answer sent, bytes; less than TorchServe's `max_response_size`, since a longer answer
             kills the worker.
         name: TorchServe model name.
@@ -52,6 +55,8 @@ class ModelConfig(BaseModel):
     classifier: str | None = None
     seeds: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
+    embedding_cache_mib: int = Field(default=0, ge=0)
+    redis: str | None = Field(default=None, repr=False)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
     version: str
@@ -80,6 +85,7 @@ class ModelConfig(BaseModel):
             version=context.manifest["model"]["modelVersion"],
             device=device,
             cache=Path(cache),
+            redis=os.environ.get("GRAINSERVE_REDIS") or None,
         )
         return config.model_copy(update={"precision": resolve(config.precision, device)})
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +39,31 @@ def test_run_lengths_are_those_of_pycocotools(patch: NDArray[np.bool_], margins:
     theirs = coco.encode(np.asfortranarray(frame, np.uint8))
     assert rle == {"size": [height, width], "counts": theirs["counts"].decode()}
     np.testing.assert_array_equal(decode_mask(rle, height, width), frame)
+
+
+@given(
+    patch=npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    margins=st.tuples(*[st.integers(0, 70)] * 4),
+)
+def test_run_lengths_of_a_part_lie_at_x_and_y(patch: NDArray[np.bool_], margins: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = margins
+    frame = np.pad(patch, ((top, bottom), (left, right)))
+    rle = encode(patch, "rle") | {"x": left, "y": top}
+    np.testing.assert_array_equal(decode_mask(rle, *frame.shape), frame)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *({"x": 5, "y": 0}, {"x": 0, "y": 7}, {"x": -1, "y": 0}, {"x": 0, "y": -1}),
+        *({"x": 0}, {"y": 0}, {"x": 1.0, "y": 0}, {"x": "1", "y": 0}, {"x": None, "y": None}),
+    ],
+)
+def test_run_lengths_of_a_part_that_lies_nowhere_in_the_frame_are_refused(place: dict[str, Any]) -> None:
+    rle = encode(np.ones((4, 6), bool), "rle")
+    decode_mask(rle | {"x": 4, "y": 6}, 10, 10)
+    with pytest.raises(InvalidResult, match="a mask"):
+        decode_mask(rle | place, 10, 10)
 
 
 def test_a_polygon_of_numbers_beyond_floats_is_none() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from grain_handler.grains.measure import measure_labels, measure_mask, moved
+from grain_handler.grains import measure
+from grain_handler.grains.measure import measure_labels, measure_mask, measure_masks, moved
+from grain_handler.grains.runs import Runs, find_runs
 from grain_handler.masks import Mask, crop_to_content
 
 FRAME = 300
@@ -105,6 +107,35 @@ def test_a_mask_by_itself_is_measured_like_a_grain() -> None:
             assert as_mask[name] == pytest.approx(value), name
         else:
             assert as_mask[name] == (pytest.approx(value) if value is not None else None), name
+
+
+def test_masks_that_overlap_are_measured_together_as_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    masks = []
+    for _ in range(30):
+        height, width = rng.integers(1, 60, 2)
+        frame = np.zeros((90, 120), bool)
+        y, x = rng.integers(0, 90 - height + 1), rng.integers(0, 120 - width + 1)
+        frame[y : y + height, x : x + width] = rng.random((height, width)) < 0.9
+        frame[y, x] = True
+        masks.append(Mask(*crop_to_content(frame), 1, 1, hole_area=int(height)))
+    calls: list[int] = []
+
+    def counted(labels: NDArray[np.int32]) -> Runs:
+        calls.append(labels.size)
+        return find_runs(labels)
+
+    monkeypatch.setattr(measure, "find_runs", counted)
+    together = measure_masks(masks, image, 2.0)
+    assert len(calls) == 1
+    assert together == [measure_mask(mask, image, 2.0) for mask in masks]
+    calls.clear()
+    monkeypatch.setattr(measure, "STACK_PX", 5000)
+    assert measure_masks(masks, image, 2.0) == together
+    assert 1 < len(calls) < len(masks)
+    assert max(calls) <= 5000
+    assert measure_masks([], image, 2.0) == []
 
 
 def test_a_single_row_has_a_direction_and_an_aspect_ratio() -> None:

@@ -139,6 +139,8 @@ def test_torchserve_is_told_of_every_name_its_labels_and_its_kind(
     handler.metrics.batch(1)
     handler.metrics.answered(1)
     handler.metrics.refused(NotAnImage())
+    handler.metrics.embedded("process", 1)
+    handler.metrics.redis("hit")
     on_gpu().memory()
     section = yaml.safe_load((ROOT / "config" / "metrics.yaml").read_text())["model_metrics"]
     declared = {

@@ -1,0 +1,60 @@
+"""Prompts, against a real TorchServe with the real sam_tiny."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import requests
+from pycocotools import mask as coco
+
+from tests.contract.test_handler import BASE64, TIMEOUT, assert_error, result, url
+from tools.stack import Stack
+
+POINT = {"points": [[100, 80]]}
+
+
+def ask(stack: Stack, **body: Any) -> requests.Response:
+    return requests.post(url(stack), json=body, timeout=TIMEOUT)
+
+
+def test_a_click_finds_the_object_under_it_and_a_token_refines_it(stack: Stack) -> None:
+    found = result(ask(stack, image=BASE64, prompts=[POINT, {"box": [40, 30, 95, 71]}], um_per_px=2.0))
+    masks = {each["id"]: each for each in found["segmentedObjects"]}
+    (clicked, boxed) = ([masks[number] for number in each["objectIds"]] for each in found["prompts"])
+    assert clicked
+    assert len(boxed) == 1
+    assert [each["predictedIou"] for each in clicked] == sorted(
+        (each["predictedIou"] for each in clicked), reverse=True
+    )
+    best = clicked[0]
+    assert best["properties"]["area_um2"] == pytest.approx(4 * best["properties"]["area"])
+    mask = best["mask"]
+    pixels = coco.decode({"size": mask["size"], "counts": mask["counts"].encode()})
+    assert pixels.sum() == best["properties"]["area"]
+    assert pixels[80 - mask["y"], 100 - mask["x"]]
+    refined = result(ask(stack, image=BASE64, prompts=[{**POINT, "mask": best["maskToken"]}]))
+    assert len(refined["segmentedObjects"]) == 1
+
+
+def test_an_image_that_was_seen_is_asked_by_its_digest(stack: Stack) -> None:
+    sent = result(ask(stack, image=BASE64, prompts=[POINT]))
+    kept = result(ask(stack, imageDigest=sent["metadata"]["imageDigest"], prompts=[POINT]))
+    assert kept["segmentedObjects"] == sent["segmentedObjects"]
+    assert_error(ask(stack, imageDigest="0" * 64, prompts=[POINT]), 404, "embedding_missing")
+    assert_error(ask(stack, image=BASE64, imageDigest="0" * 64, prompts=[POINT]), 422, "digest_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "code"),
+    [
+        ([], "no_prompts"),
+        ([{"points": [[500, 80]]}], "point_outside"),
+        ([{"box": [90, 30, 40, 71]}], "invalid_box"),
+        ([{"points": [[100, 80]], "labels": [1, 0]}], "invalid_labels"),
+        ([{**POINT, "mask": base64.urlsafe_b64encode(b"no token").decode()}], "invalid_mask_token"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_has_its_own_error(stack: Stack, prompts: list[Any], code: str) -> None:
+    assert_error(ask(stack, image=BASE64, prompts=prompts), 422, code)
