@@ -13,7 +13,8 @@ from tests.unit.handler.pictures import encoded, gradient
 from tools.stack import Stack
 
 SERVED = {"model": "sam_tiny", "version": "1.0"}
-PNG = encoded(gradient(), "PNG")
+PNG = encoded(gradient()[::-1], "PNG")
+"""An image that no other test sends: the worker keeps embeddings, and encodes no image twice."""
 
 
 class Scrape:
