@@ -1,4 +1,4 @@
-"""Whether blocks of neighbouring grains, drawn in place of single ones, make intervals of one to four images hold.
+"""Coverage of the intervals of one to four images, if blocks of neighbouring grains are drawn in place of single ones.
 
     python -m benchmarks.blocks              two minutes
     python -m benchmarks.blocks --trials 5   a look

@@ -1,4 +1,4 @@
-"""How often the intervals of a sample's sizes hold the truth, where it is known.
+"""Coverage of the intervals of a sample's sizes: how often they hold a known truth.
 
     python -m benchmarks.coverage            half an hour on two processors
     python -m benchmarks.coverage --quick    a minute: a few samples of each kind, for a look

@@ -38,7 +38,7 @@ class FormatName(StrEnum):
 
 @dataclass(frozen=True)
 class Choices:
-    """What only some formats ask.
+    """Choices that only some formats use.
 
     Attributes:
         image: image of the result, for overlays and for the file name in COCO's JSON; None where it is not at hand.

@@ -20,7 +20,7 @@ MAX_PARTS = 100_000
 MAX_NUMBERS = 2**20
 """Most numbers of one entry; the largest images have some ten thousand strips or tiles."""
 TILE_MARGIN = 1024
-"""How much larger than its image a tile may be, px: programs write tiles of 256 to 1024 px around any small image."""
+"""Limit by which a tile may exceed its image, px: programs write tiles of 256 to 1024 px around any small image."""
 
 TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i4", 11: "f4", 12: "f8"}
 TYPES |= {13: "u4", 16: "u8", 17: "i8", 18: "u8"}

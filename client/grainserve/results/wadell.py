@@ -31,10 +31,10 @@ SMOOTHED = (8.0, 0.02)
 """Reach of the local regression along the outline, to each side: in px, and as a share of the perimeter at least."""
 
 TOLERANCE = (0.3, 0.006)
-"""How far a circle may reach out of an outline: in px, and as a share of the inscribed radius at least."""
+"""Limits by which a circle may reach out of an outline: in px, and at least this share of the inscribed radius."""
 
 KEY_TOLERANCE = 2 / 3
-"""How far an outline may be from the chord of two key points, as a share of that."""
+"""Limit of the distance of an outline from the chord of two key points, as a share of the circles' tolerance."""
 
 MOST_POINTS = 1000
 """Points of an outline; they lie 1 px apart, or farther on longer ones."""

@@ -1,4 +1,4 @@
-"""How far off a scale may be, as its source tells."""
+"""The relative error of a scale, as its source tells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import sqrt
 from grainserve.scale.units import NUMBER, number
 
 END_PX = 1.0
-"""How far off either end of a scale bar may be found, px: half the width of a 95 % interval."""
+"""Error of either end of a scale bar, px: half the width of a 95 % interval."""
 
 _SAID = re.compile(rf"±\s*({NUMBER})\s*%")
 _BAR = re.compile(rf"scale bar\b[^,]*, ({NUMBER}) px = ")

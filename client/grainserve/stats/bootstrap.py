@@ -69,7 +69,7 @@ class Resampling:
 
     @property
     def holds_for(self) -> Literal["sample", "places imaged"]:
-        """What intervals hold for: grains of one image are neighbours, and do not tell how images differ."""
+        """Scope of the intervals: grains of one image are neighbours, and do not tell how images differ."""
         return "sample" if self.by == "image" else "places imaged"
 
     def too_few(self, image: NDArray[np.int64]) -> Reason | None:

@@ -25,7 +25,7 @@ REASONS: dict[Reason, str] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What an interval is made of, each alone as half the width of an interval.
+    """Parts of an interval, each as half the width of the interval that it makes alone.
 
     Attributes:
         sampling: that grains are few; None where it makes no interval.

@@ -1,4 +1,4 @@
-"""What scale and outlines add to intervals: the errors that no number of grains makes smaller.
+"""Errors of scale and outlines, as parts of intervals: no number of grains makes them smaller.
 
 A figure's interval of sampling, its answer to a wrong scale and its answer to wrong outlines are drawn together from a
 fixed seed (Monte-Carlo, as GUM supplement 1 wants it). The answers are those of the sample measured again with scale
@@ -79,7 +79,7 @@ class Errors:
 
     @property
     def any(self) -> bool:
-        """Whether there is any error to add."""
+        """Tells whether there is any error to add."""
         return bool(self.scale or self.outline)
 
     def words(self, unit: str) -> str:

@@ -95,7 +95,6 @@ def test_what_is_too_large_is_not_stored(case: Case, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def server(tmp_path: Path) -> tuple[str, list[str]]:
     """A real Redis: its URL, and the command that starts it."""
-    pytest.importorskip("redis", reason="redis-py is not installed")
     binary = shutil.which("redis-server")
     if not binary:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
