@@ -13,6 +13,7 @@ MANAGEMENT = "GRAINSERVE_MANAGEMENT"
 BUCKET = "GRAINSERVE_BUCKET"
 WEIGHTS_BUCKET = "GRAINSERVE_WEIGHTS_BUCKET"
 MODEL = "GRAINSERVE_MODEL"
+PROMPT_MODEL = "GRAINSERVE_PROMPT_MODEL"
 SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
 MODEL_STORE = "GRAINSERVE_MODEL_STORE"
@@ -67,6 +68,18 @@ def management(given: str | None) -> str | None:
     """Returns the management address, or None if the setting is `none`."""
     value = setting(given, MANAGEMENT)
     return None if value == NONE else value
+
+
+def prompt_model(given: str | None, model: str) -> str:
+    """Returns the model that answers prompts: the given one, else GRAINSERVE_PROMPT_MODEL, else `MODEL-prompt`.
+
+    Prompts have workers of their own, so that a click never waits behind automatic masks.
+
+    Args:
+        given: the caller's own value; None for none.
+        model: name of the model of automatic masks.
+    """
+    return given or os.environ.get(PROMPT_MODEL) or f"{model}-prompt"
 
 
 def submitter(given: str | None) -> str:

@@ -228,6 +228,12 @@ class HandlerFailed(TorchServeError):
         self.code = code
 
 
+class EmbeddingMissing(TorchServeError, LookupError):
+    """No worker that was asked keeps the image of this digest: send the image itself."""
+
+    code = "embedding_missing"
+
+
 class ModelNotFound(TorchServeError):
     """TorchServe has no such model or version."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
@@ -18,6 +18,7 @@ from grainserve.config import DEFAULTS, TORCHSERVE
 from grainserve.contract import validate_result
 from grainserve.errors import (
     AnswerLost,
+    EmbeddingMissing,
     HandlerFailed,
     ImageRejected,
     InvalidResult,
@@ -32,8 +33,11 @@ from grainserve.torchserve import answers
 from grainserve.torchserve.answers import Answer
 from grainserve.torchserve.management import Management
 
+TENANT = "grainserve-tenant"
+"""Header that says whose kept embeddings a request may use."""
 ELSEWHERE = (401, 403, 404, 421)
-"""Statuses that the handler never answers with, but a gateway of ours does; the errors of both look alike."""
+"""Statuses that a gateway of ours answers with, and the handler only for an embedding that it does not keep; the errors
+of both look alike."""
 LONGEST = 1000
 """Characters that are kept of foreign words: they go into the job's record, and anybody may have written them."""
 
@@ -96,10 +100,52 @@ class TorchServe:
             WorkerDied, HandlerFailed, AnswerLost, ModelNotFound: this attempt failed; HandlerFailed also for an answer
                 that is no result of this image.
         """
+        body = _body({**options, "imageId": image_id}, image)
+        return self._answered(model, version, body, image_id, {trace.HEADER: traceparent})
+
+    def segment(
+        self,
+        model: str,
+        version: str | None,
+        image: bytes | str,
+        prompts: Sequence[Mapping[str, Any]],
+        image_id: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+        traceparent: str | None = None,
+    ) -> dict[str, Any]:
+        """Sends prompts about one image and waits for the objects that answer them.
+
+        Args:
+            model: name of the model.
+            version: model version; None for the default one.
+            image: bytes of the image file; or the digest of an image that was sent before, as `metadata.imageDigest`
+                of its answer says.
+            prompts: prompts, as `schemas/prompts.schema.json` describes them.
+            image_id: image id that the result must have.
+            options: checked options.
+            tenant: whose kept embeddings to use; None for those of callers without a name.
+            traceparent: W3C trace that the request belongs to; None for none.
+
+        Returns:
+            The result, checked against its schema; `prompts` in it names the objects of each prompt.
+
+        Raises:
+            EmbeddingMissing: no worker that was asked keeps the image of this digest: send the image.
+            And the errors of `predict`.
+        """
+        asked = {**(options or {}), "prompts": list(prompts), "imageId": image_id}
+        body = _body(asked | {"imageDigest": image}) if isinstance(image, str) else _body(asked, image)
+        return self._answered(model, version, body, image_id, {TENANT: tenant, trace.HEADER: traceparent})
+
+    def _answered(
+        self, model: str, version: str | None, body: bytes, image_id: str, headers: Mapping[str, str | None]
+    ) -> dict[str, Any]:
         path = f"/predictions/{model}" if version is None else f"/predictions/{model}/{version}"
-        headers = {"Content-Type": "application/json"} | ({trace.HEADER: traceparent} if traceparent else {})
+        said = {name: value for name, value in headers.items() if value}
         response = self._request(
-            "POST", path, self._read_timeout, data=_body(image, options, image_id), headers=headers
+            "POST", path, self._read_timeout, data=body, headers={"Content-Type": "application/json", **said}
         )
         if response.status != requests.codes.ok:
             raise _error(response, model, version)
@@ -130,10 +176,10 @@ class TorchServe:
             ) from error
 
 
-def _body(image: bytes, options: Mapping[str, Any], image_id: str) -> bytes:
+def _body(said: Mapping[str, Any], image: bytes | None = None) -> bytes:
     """Returns the body of a request. Its steps, of 32 MiB each for the largest image, are freed before the wait."""
-    body = {**options, "image": base64.b64encode(image).decode("ascii"), "imageId": image_id}
-    return json.dumps(body, allow_nan=False).encode()
+    picture = {} if image is None else {"image": base64.b64encode(image).decode("ascii")}
+    return json.dumps({**said, **picture}, allow_nan=False).encode()
 
 
 def _never_sent(error: requests.exceptions.RequestException) -> bool:
@@ -171,7 +217,8 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
     | status | body | error |
     |---|---|---|
     | 3xx | any: it is not followed | HandlerFailed |
-    | 401, 403, 404, 421 | `{"error": …}` from a gateway of ours | TorchServeUnreachable |
+    | 404 | `{"error": {"code": "embedding_missing"}}` from the handler | EmbeddingMissing |
+    | 401, 403, 404, 421 | any other `{"error": …}` from a gateway of ours | TorchServeUnreachable |
     | other 4xx | `{"error": {code, message}}` from the handler | ImageRejected |
     | 413 | none: over TorchServe's `max_request_size` | ImageRejected |
     | 404 | `Model…NotFoundException` | ModelNotFound |
@@ -191,6 +238,8 @@ def _error(  # noqa: PLR0911 - one return for each row of the table
         body = None
     body = body if isinstance(body, dict) else {}
     ours = body.get("error")
+    if isinstance(ours, dict) and status == requests.codes.not_found and ours.get("code") == EmbeddingMissing.code:
+        return EmbeddingMissing(_words(ours, "message", "no message"))
     if isinstance(ours, dict) and status in ELSEWHERE:
         return TorchServeUnreachable(
             f"{response.url} is no inference API but, as it answers, a grainserve gateway (HTTP {status}: "

@@ -38,6 +38,7 @@ class FakeTorchServe:
         script: answers to give in turn; an empty script gives results.
         requests: (path, JSON) of each prediction, in order.
         traces: the traceparent header of each prediction, in order.
+        headers: the headers of each prediction, by name in lower case, in order.
         management: answers of the management API by path.
         looks: number of requests to the management API.
         before_answer: called in the server's thread before each prediction's answer.
@@ -47,6 +48,7 @@ class FakeTorchServe:
         self.script: list[Answer] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.traces: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
         self.management: dict[str, Any] = {}
         self.workers(ready=8)
         self.before_answer: Callable[[], None] = lambda: None
@@ -69,6 +71,7 @@ class FakeTorchServe:
                 with fake.lock:
                     fake.requests.append((self.path, body))
                     fake.traces.append(self.headers.get("traceparent"))
+                    fake.headers.append({name.lower(): value for name, value in self.headers.items()})
                     answer = fake.script.pop(0) if fake.script else (200, fake.result(body))
                 fake.before_answer()
                 if answer is not HANG_UP:
@@ -105,7 +108,7 @@ class FakeTorchServe:
         }
 
     def result(self, body: dict[str, Any]) -> bytes:
-        base64.b64decode(body["image"], validate=True)
+        base64.b64decode(body.get("image", ""), validate=True)
         result = make_result(
             body["imageId"],
             um_per_px=body.get("um_per_px"),

@@ -5,11 +5,13 @@ import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
 from grainserve.errors import (
     AnswerLost,
+    EmbeddingMissing,
     GrainserveError,
     HandlerFailed,
     ImageRejected,
@@ -69,6 +71,27 @@ def test_predict_sends_image_options_and_id(server: TorchServe, torchserve: Fake
     path, body = torchserve.requests[0]
     assert path == "/predictions/sam_tiny"
     assert body == {"image": base64.b64encode(b"\x00image").decode(), "imageId": "id-1", "min_area": 3}
+
+
+@pytest.mark.parametrize(
+    ("image", "sent"),
+    [(b"\x00image", {"image": base64.b64encode(b"\x00image").decode()}), ("ab" * 32, {"imageDigest": "ab" * 32})],
+)
+def test_prompts_go_with_the_image_or_with_its_digest(
+    server: TorchServe, torchserve: FakeTorchServe, image: bytes | str, sent: dict[str, str]
+) -> None:
+    prompts: list[dict[str, Any]] = [{"points": [[3, 4]], "labels": [1]}, {"box": [1, 2, 30, 40]}]
+    assert server.segment("sam_tiny-prompt", None, image, prompts, "id-1", options={"um_per_px": 2.5}, tenant="lab-a")
+    path, body = torchserve.requests[0]
+    assert path == "/predictions/sam_tiny-prompt"
+    assert body == {**sent, "prompts": prompts, "um_per_px": 2.5, "imageId": "id-1"}
+    assert torchserve.headers[0]["grainserve-tenant"] == "lab-a"
+
+
+def test_an_embedding_that_no_worker_keeps_has_its_own_error(server: TorchServe, torchserve: FakeTorchServe) -> None:
+    torchserve.script = [(404, json.dumps({"error": {"code": "embedding_missing", "message": "send it"}}).encode())]
+    with pytest.raises(EmbeddingMissing, match="send it"):
+        server.segment("sam_tiny-prompt", None, "ab" * 32, [{"points": [[3, 4]]}], "id-1")
 
 
 def test_every_prediction_opens_a_connection_so_that_a_service_spreads_them() -> None:
