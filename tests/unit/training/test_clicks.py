@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
@@ -18,7 +19,7 @@ from grain_handler.sam.mask_settings import MaskSettings
 from training import clicks
 from training.checkpoints import fetch, load
 from training.clicking import Chooser, answer, asked, click
-from training.crops import Batch, CropStream
+from training.crops import CropStream, Pair
 from training.synthetic import synthesize
 
 WEIGHTS = "weights/sam_tiny.pth"
@@ -29,8 +30,14 @@ def sam() -> Sam:
     return load("sam_tiny", fetch(WEIGHTS), torch.device("cpu")).eval()
 
 
-def batch(side: int = 256) -> Batch:
-    return next(iter(CropStream(3, crops=2, prompts=6, sides=(side,), crops_per_image=200)))
+def small(rng: Generator) -> Pair:
+    """Draws a small synthetic image, quick to make."""
+    made = synthesize(rng, height=256, width=256, grain_px=40.0)
+    return made.image, made.labels
+
+
+def stream(side: int = 256) -> CropStream:
+    return CropStream(3, crops=2, prompts=6, sides=(side,), source=small)
 
 
 def test_automatic_masks_stay_the_same_while_clicks_learn(sam: Sam) -> None:
@@ -39,7 +46,7 @@ def test_automatic_masks_stay_the_same_while_clicks_learn(sam: Sam) -> None:
     before = MaskGenerator(sam, "fp32").generate(image, settings)
     learning = clicks.SingleMask(sam)
     optimizer = torch.optim.SGD(learning.parameters(), lr=0.1)
-    clicks.loss(sam, batch(), True, Chooser(np.random.default_rng(1))).backward()
+    clicks.loss(sam, next(iter(stream())), True, Chooser(np.random.default_rng(1))).backward()
     assert all(float(weights.grad.abs().sum()) > 0 for weights in learning.parameters() if weights.grad is not None)
     optimizer.step()
     after = MaskGenerator(sam, "fp32").generate(image, settings)
@@ -51,8 +58,7 @@ def test_automatic_masks_stay_the_same_while_clicks_learn(sam: Sam) -> None:
 
 @pytest.mark.parametrize("boxed", [False, True])
 def test_answers_are_those_of_sam_predictor(sam: Sam, boxed: bool) -> None:
-    stream = CropStream(3, crops=1, prompts=6, sides=(1024,), crops_per_image=200)
-    of = next(each for drawn in stream for each in asked(sam, drawn) if (each.boxes is not None) == boxed)
+    of = next(each for drawn in stream(1024) for each in asked(sam, drawn) if (each.boxes is not None) == boxed)
     points = torch.cat([of.points[:1], torch.tensor([[[300.0, 200.0], [90.0, 700.0]]])], 1)
     labels = torch.cat([of.labels[:1], torch.tensor([[0.0, 1.0]])], 1)
     one = replace(of, image=of.image[:1], place=of.place[:1], boxes=None if of.boxes is None else of.boxes[:1])
@@ -91,15 +97,16 @@ def test_without_a_fault_a_click_goes_into_the_object() -> None:
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"HELD_OUT": 1, "EVERY": 1, "SIDES": (256,), "PROMPTS": {256: 3}}.items():
+    for name, value in {"HELD_OUT": 1, "EVERY": 1, "SIDES": (256,), "PROMPTS": {256: 3}, "VALIDATED": 3}.items():
         monkeypatch.setattr(clicks, name, value)
+    monkeypatch.setattr("training.train.synthetic", small)
     for steps in ("1", "2"):
         command = ["training.clicks", "--run", str(tmp_path), "--start", WEIGHTS, "--crops", "1", "--steps", steps]
         monkeypatch.setattr(sys, "argv", command)
         assert clicks.main() == 0
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2]
-    assert {len(row) for line in lines for row in line["held_out"].values()} == {6}
+    assert {len(row) for line in lines for row in line["held_out"].values()} == {3}
     start, made = (torch.load(path, weights_only=True) for path in (WEIGHTS, tmp_path / "sam_tiny.pth"))
     changed = {name for name in start if not torch.equal(start[name].half(), made[name])}
     assert changed
