@@ -166,15 +166,15 @@ def rounds(sam: Sam, of: Asked, count: int, refine: bool, choose: Chooser) -> It
         choose: chooses where to click.
 
     Yields:
-        After each answer: logits of the single mask (N × 4h × 4w), its predicted IoU (N), and the IoU with the truth of
-        the mask that a person sees (N).
+        After each answer: logits (N × 4 × 4h × 4w) and predicted IoU (N × 4) of the single mask and of the three, and
+        the IoU with the truth of the mask that a person sees (N).
     """
     points, labels, mask = of.points, of.labels, None
     for _ in range(count):
         logits, scores = answer(sam, of, points, labels, mask)
         single = of.boxes is None and points.shape[1] == 1
         shown = served(logits, scores, single).detach()
-        yield logits[:, 0], scores[:, 0], intersection_over_union(shown, of.truth)
+        yield logits, scores, intersection_over_union(shown, of.truth)
         more, label = click((shown > 0) != (of.truth > 0.5), of.truth, of.origin, choose)
         points, labels = torch.cat([points, more], 1), torch.cat([labels, label], 1)
         mask = shown if refine else None

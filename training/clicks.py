@@ -1,15 +1,15 @@
-"""Trains `sam_tiny` to be corrected by clicks: points outside an object, more points inside it, a mask to refine.
+"""Trains a copy of `sam_tiny` to be corrected: by points outside an object, more points inside it, a mask to refine.
 
     python -m training.clicks --run training/runs/clicks --start weights/sam_tiny.pth --real ../shared/data/real
 
-Automatic masks stay what they are, bit for bit, because only those weights learn that no automatic mask goes through:
-the embedding of a point outside, the reader of given masks, and the head of the single mask with its predicted IoU.
+Prompt encoder and mask decoder learn, the image encoder does not. The checkpoint is for a model that answers prompts;
+automatic masks stay with the one that it began with.
 
 Each prompt is answered ROUNDS times. After each answer a click is put where the answer is wrong, as a person does it:
 with label 1 where the object is missing, with label 0 where there is too much. Half of the batches also give the last
 answer as a mask to refine; the others only give the points.
 
-You may interrupt it: the same command resumes. RUN/sam_tiny.pth is the checkpoint whose validation was best;
+You may interrupt it: the same command resumes. RUN/sam_tiny_prompt.pth is the checkpoint whose validation was best;
 RUN/log.jsonl has the mean IoU after each click, the first line before any learning.
 """
 
@@ -36,7 +36,7 @@ from training.checkpoints import STATE, fetch, load, save, save_checkpoint
 from training.clicking import Chooser, asked, rounds
 from training.crops import Batch, CropStream, prefetched
 from training.fitting import descend
-from training.losses import intersection_over_union, mask_loss
+from training.losses import intersection_over_union, mask_loss, prompt_loss
 from training.real import Draw, kept_apart
 from training.schedule import cosine
 from training.train import Mixed
@@ -56,40 +56,35 @@ EVERY = 200
 """Steps between two validations. The state is saved with each."""
 
 
-class SingleMask(nn.Module):
-    """The weights of a SAM that only corrections go through.
+class Prompted(nn.Module):
+    """The part of a SAM that learns: its prompt encoder and its mask decoder.
 
     Args:
-        sam: model whose weights these are. The last layer that predicts IoU learns in its first row alone, that of the
-            single mask.
+        sam: model whose weights these are.
     """
 
     def __init__(self, sam: Sam) -> None:
         super().__init__()
-        self.outside = sam.prompt_encoder.point_embeddings[0]
-        self.mask = sam.prompt_encoder.mask_downscaling
-        self.head = sam.mask_decoder.output_hypernetworks_mlps[0]
-        self.iou = sam.mask_decoder.iou_prediction_head.layers[-1]
+        self.prompt_encoder, self.mask_decoder = sam.prompt_encoder, sam.mask_decoder
         sam.requires_grad_(False)
         self.requires_grad_(True)
-        for weights in self.iou.parameters():
-            weights.register_hook(_first_row)
-
-
-def _first_row(gradient: Tensor) -> Tensor:
-    kept = torch.zeros_like(gradient)
-    kept[0] = gradient[0]
-    return kept
 
 
 def loss(sam: Sam, batch: Batch, refine: bool, choose: Chooser) -> Tensor:
-    """Returns the scalar loss of a batch: outlines and predicted IoU of the single mask, over all rounds."""
+    """Returns the scalar loss of a batch.
+
+    All four masks of a first answer learn as in `training.train`; of later ones, the single mask and its predicted IoU.
+    """
     total, count = torch.zeros(()), 0
     for of in asked(sam, batch):
-        for logits, score, _ in rounds(sam, of, ROUNDS, refine, choose):
-            true = intersection_over_union(logits.detach(), of.truth)
-            total = total + (mask_loss(logits, of.truth) + 4 * (score - true).square()).sum()
-            count += len(score)
+        there = torch.ones(len(of.truth), dtype=torch.bool)
+        for number, (logits, scores, _) in enumerate(rounds(sam, of, ROUNDS, refine, choose)):
+            if number == 0:
+                total = total + prompt_loss(logits, scores, of.truth, there)[0] * len(there)
+                continue
+            true = intersection_over_union(logits[:, 0].detach(), of.truth)
+            total = total + (mask_loss(logits[:, 0], of.truth) + 4 * (scores[:, 0] - true).square()).sum()
+        count += ROUNDS * len(there)
     return total / max(count, 1)
 
 
@@ -128,7 +123,7 @@ class Run:
 
     folder: Path
     sam: Sam
-    learning: SingleMask
+    learning: Prompted
     average: Sam
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -147,7 +142,7 @@ class Run:
             Problem: the file is no checkpoint of sam_tiny.
         """
         sam = load("sam_tiny", fetch(str(start)), torch.device("cpu")).eval()
-        learning = SingleMask(sam)
+        learning = Prompted(sam)
         optimizer = torch.optim.AdamW(learning.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
         run = cls(folder, sam, learning, copy.deepcopy(sam), optimizer)
         if (folder / STATE).exists():
@@ -180,7 +175,7 @@ class Run:
         found = validate(self.average, batches)
         if self.step and merit(found) > self.best:
             self.best = merit(found)
-            save_checkpoint(self.folder / "sam_tiny.pth", self.average.state_dict())
+            save_checkpoint(self.folder / "sam_tiny_prompt.pth", self.average.state_dict())
         return {"step": self.step, "held_out": found}
 
     def save(self) -> None:
@@ -212,9 +207,9 @@ def main() -> int:
     parser.add_argument("--start", type=Path, required=True, help="checkpoint of sam_tiny to begin with")
     parser.add_argument("--real", type=Path, help="folder of sets of outlined images (default: none)")
     parser.add_argument("--real-share", type=float, default=0.6, help="share of images from --real (%(default)s)")
-    parser.add_argument("--steps", type=int, default=1500, help="total steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="total steps (default: %(default)s)")
     parser.add_argument("--crops", type=int, default=8, help="256-px crops in a batch (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=5e-4, help="peak learning rate (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that make images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -14,8 +14,6 @@ from numpy.random import Generator
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 
-from grain_handler.sam.automask import MaskGenerator
-from grain_handler.sam.mask_settings import MaskSettings
 from training import clicks
 from training.checkpoints import fetch, load
 from training.clicking import Chooser, answer, asked, click
@@ -38,22 +36,6 @@ def small(rng: Generator) -> Pair:
 
 def stream(side: int = 256) -> CropStream:
     return CropStream(3, crops=2, prompts=6, sides=(side,), source=small)
-
-
-def test_automatic_masks_stay_the_same_while_clicks_learn(sam: Sam) -> None:
-    image = synthesize(np.random.default_rng(4), height=128, width=128, grain_px=30.0).image
-    settings = MaskSettings(points_per_side=6, points="grid", pred_iou_thresh=0.3, stability_score_thresh=0.3)
-    before = MaskGenerator(sam, "fp32").generate(image, settings)
-    learning = clicks.SingleMask(sam)
-    optimizer = torch.optim.SGD(learning.parameters(), lr=0.1)
-    clicks.loss(sam, next(iter(stream())), True, Chooser(np.random.default_rng(1))).backward()
-    assert all(float(weights.grad.abs().sum()) > 0 for weights in learning.parameters() if weights.grad is not None)
-    optimizer.step()
-    after = MaskGenerator(sam, "fp32").generate(image, settings)
-    assert len(after) == len(before) > 0
-    for one, other in zip(before, after, strict=True):
-        assert (one.x, one.y, one.score) == (other.x, other.y, other.score)
-        np.testing.assert_array_equal(one.patch, other.patch)
 
 
 @pytest.mark.parametrize("boxed", [False, True])
@@ -107,10 +89,6 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2]
     assert {len(row) for line in lines for row in line["held_out"].values()} == {3}
-    start, made = (torch.load(path, weights_only=True) for path in (WEIGHTS, tmp_path / "sam_tiny.pth"))
-    changed = {name for name in start if not torch.equal(start[name].half(), made[name])}
-    assert changed
-    assert all(
-        name.startswith(("prompt_encoder.point_embeddings.0.", "prompt_encoder.mask_downscaling.", "mask_decoder."))
-        for name in changed
-    )
+    start, made = (torch.load(path, weights_only=True) for path in (WEIGHTS, tmp_path / "sam_tiny_prompt.pth"))
+    changed = {name.partition(".")[0] for name in start if not torch.equal(start[name].half(), made[name])}
+    assert changed == {"prompt_encoder", "mask_decoder"}
