@@ -1,15 +1,15 @@
-"""Trains a copy of `sam_tiny` to be corrected: by points outside an object, more points inside it, a mask to refine.
+"""Trains a decoder of `sam_tiny` to be corrected: by points outside an object, more points inside it, a mask to refine.
 
     python -m training.clicks --run training/runs/clicks --start weights/sam_tiny.pth --real ../shared/data/real
 
-Prompt encoder and mask decoder learn, the image encoder does not. The checkpoint is for a model that answers prompts;
-automatic masks stay with the one that it began with.
+Prompt encoder and mask decoder learn, the image encoder does not. A model config names the file that this makes as
+`prompt_decoder`, beside the checkpoint that the run began with; automatic masks stay with the checkpoint's own decoder.
 
 Each prompt is answered ROUNDS times. After each answer a click is put where the answer is wrong, as a person does it:
 with label 1 where the object is missing, with label 0 where there is too much. Half of the batches also give the last
 answer as a mask to refine; the others only give the points.
 
-You may interrupt it: the same command resumes. RUN/sam_tiny_prompt.pth is the checkpoint whose validation was best;
+You may interrupt it: the same command resumes. RUN/prompt_decoder.pth is the decoder whose validation was best;
 RUN/log.jsonl has the mean IoU after each click, the first line before any learning.
 """
 
@@ -30,9 +30,10 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from grain_handler.sam import prompt_decoder
 from tools.problem import main_exit
 from training import real
-from training.checkpoints import STATE, fetch, load, save, save_checkpoint
+from training.checkpoints import STATE, fetch, load, save
 from training.clicking import Chooser, asked, rounds
 from training.crops import Batch, CropStream, prefetched
 from training.fitting import descend
@@ -52,6 +53,8 @@ PROMPTS = {256: 6, 512: 12, 1024: 16}
 HELD_OUT = 12
 """Batches of a validation."""
 AVERAGE_DECAY = 0.99
+DECODER = "prompt_decoder.pth"
+"""File in the run's folder that the handler can load."""
 EVERY = 200
 """Steps between two validations. The state is saved with each."""
 
@@ -113,6 +116,7 @@ class Run:
 
     Attributes:
         folder: folder of the run.
+        checkpoint: CRC32C of the checkpoint that it began with.
         sam: model that learns.
         learning: its weights that learn.
         average: moving average of the model, which is validated and written.
@@ -122,6 +126,7 @@ class Run:
     """
 
     folder: Path
+    checkpoint: str
     sam: Sam
     learning: Prompted
     average: Sam
@@ -141,10 +146,11 @@ class Run:
         Raises:
             Problem: the file is no checkpoint of sam_tiny.
         """
-        sam = load("sam_tiny", fetch(str(start)), torch.device("cpu")).eval()
+        checkpoint = fetch(str(start))
+        sam = load("sam_tiny", checkpoint, torch.device("cpu"))
         learning = Prompted(sam)
         optimizer = torch.optim.AdamW(learning.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.98))
-        run = cls(folder, sam, learning, copy.deepcopy(sam), optimizer)
+        run = cls(folder, checkpoint.crc32c, sam, learning, copy.deepcopy(sam), optimizer)
         if (folder / STATE).exists():
             state = torch.load(folder / STATE, weights_only=True)
             for name, part in run.parts().items():
@@ -175,7 +181,7 @@ class Run:
         found = validate(self.average, batches)
         if self.step and merit(found) > self.best:
             self.best = merit(found)
-            save_checkpoint(self.folder / "sam_tiny_prompt.pth", self.average.state_dict())
+            save(self.folder / DECODER, prompt_decoder.content(self.average, "sam_tiny", self.checkpoint))
         return {"step": self.step, "held_out": found}
 
     def save(self) -> None:
