@@ -85,6 +85,11 @@ def decode_mask(mask: Any, height: int, width: int, box: Mapping[str, Any] | Non
     return frame
 
 
+def window_of(mask: NDArray[np.bool_]) -> Window:
+    """Returns the part of a mask, H × W, bool, that holds it."""
+    return _cropped(mask, 0, 0)
+
+
 def encode_rle(window: Window, height: int, width: int) -> dict[str, Any]:
     """Encodes a mask as COCO run lengths of the wire contract: {"size": [height, width], "counts": text}.
 
@@ -134,7 +139,7 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     ends = np.cumsum(runs)
     inside = [(end - run, end) for run, end in zip(runs[1::2], ends[1::2].tolist(), strict=True) if run]
     if not inside:
-        return _cropped(np.zeros((0, 0), bool), 0, 0)
+        return window_of(np.zeros((0, 0), bool))
     # Unpacks only the columns that the mask has.
     first, last = inside[0][0] // rows, (inside[-1][1] - 1) // rows + 1
     patch = np.zeros((last - first) * rows, bool)
@@ -242,7 +247,7 @@ def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidResult(f"a mask is no polygon: {error}") from error
     if not any(points.size for points in outlines):
-        return _cropped(np.zeros((0, 0), bool), 0, 0)
+        return window_of(np.zeros((0, 0), bool))
     low, high = (limit(np.concatenate(outlines), axis=0) for limit in (np.min, np.max))
     left, top = np.clip(np.floor(low), 0, (width, height)).astype(int).tolist()
     right, bottom = np.clip(np.ceil(high), 0, (width, height)).astype(int).tolist()

@@ -166,7 +166,9 @@ def make_prompted_result(
     """
     mask_format = options.pop("mask_format", "rle")
     masks = [mask for answer in answers for mask in answer]
-    result = make_result(image_id, masks=masks, mask_format="none", **options)
+    result = make_result(image_id, masks=masks or disc_masks(), mask_format="none", **options)
+    if not masks:
+        result["segmentedObjects"] = []
     result["metadata"]["options"]["mask_format"] = mask_format
     result["metadata"]["imageDigest"] = "d" * 64
     ids = iter(range(1, len(masks) + 1))
