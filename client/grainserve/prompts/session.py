@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from grainserve.contract import schema
 from grainserve.errors import InvalidOption, NothingSegmented
+from grainserve.prompts.best import best_masks
 from grainserve.prompts.prompt import MaskPrompt, Points, Prompt, extended, make_prompt
 from grainserve.result import Grain, Result
-from grainserve.tiles.result import odd_ones
 
 
 class Answering(Protocol):
@@ -141,27 +141,7 @@ class Session:
         """
         if not self.objects:
             raise NothingSegmented()
-        results = [each.result for each in self.objects]
-        grains: list[dict[str, Any]] = []
-        prompts = []
-        for each in self.objects:
-            best = [grain.id for grain in each.grains[:1]]
-            found = [entry for entry in each.result.to_dict()["segmentedObjects"] if entry["id"] in best]
-            grains += [{**entry, "id": len(grains) + 1} for entry in found]
-            prompts.append({"objectIds": [len(grains)] if found else []})
-        latest = max(results, key=lambda result: str(result.metadata["timestamp"])).metadata
-        metadata = {
-            **latest,
-            "processTime": round(sum(float(each.metadata["processTime"]) for each in results), 4),
-            "warnings": list(dict.fromkeys(text for each in results for text in each.metadata["warnings"])),
-        }
-        odd, what = odd_ones(results)
-        if odd:
-            metadata["warnings"].append(
-                f"{len(odd)} of {len(results)} objects were segmented with another {what} than the last one: it was "
-                "replaced meanwhile"
-            )
-        return self._image.result({"metadata": metadata, "segmentedObjects": grains, "prompts": prompts})
+        return self._image.result(best_masks([each.result for each in self.objects]))
 
     def turn(self, more: Prompt, number: int | None) -> Turn:
         """Returns what is to be asked, about a new object (None) or an existing one.
