@@ -47,6 +47,8 @@ def test_a_click_finds_the_object_under_it_and_a_token_refines_it(stack: Stack) 
 def test_an_image_that_was_seen_is_asked_by_its_digest(stack: Stack) -> None:
     sent = result(ask(stack, image=BASE64, prompts=[POINT]))
     kept = result(ask(stack, imageDigest=sent["metadata"]["imageDigest"], prompts=[POINT]))
+    for each in (*kept["segmentedObjects"], *sent["segmentedObjects"]):
+        del each["maskToken"]  # it has the second in which it was made
     assert kept["segmentedObjects"] == sent["segmentedObjects"]
     assert_error(ask(stack, imageDigest="0" * 64, prompts=[POINT]), 404, "embedding_missing")
     assert_error(ask(stack, image=BASE64, imageDigest="0" * 64, prompts=[POINT]), 422, "digest_mismatch")
