@@ -13,6 +13,7 @@ from grainserve.deadline import Deadline
 from grainserve.errors import GrainserveError
 from grainserve.images import ImageSource
 from grainserve.jobs.job import State
+from grainserve.prompts.async_session import AsyncSession
 from grainserve.result import Result
 from grainserve.submission import Submission
 from grainserve.tiles.layout import LARGEST_GRAIN
@@ -81,6 +82,14 @@ class AsyncClient:
         except asyncio.CancelledError:
             await self.cancel(begun.image_ids)
             raise
+
+    async def segment(self, image: ImageSource, **options: Any) -> Result:
+        """See `Client.segment`."""
+        return await asyncio.to_thread(self.client.segment, image, **options)
+
+    async def open(self, image: ImageSource, **options: Any) -> AsyncSession:
+        """See `Client.open`; the session's methods are coroutines."""
+        return AsyncSession(await asyncio.to_thread(self.client.open, image, **options))
 
     async def begin(self, image: ImageSource, **options: Any) -> Submission:
         """See `Client.begin`."""

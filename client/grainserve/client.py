@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
+from numpy.typing import NDArray
 from rich.progress import track
 
 from grainserve import config
@@ -25,6 +26,9 @@ from grainserve.jobs.pubsub import from_environment
 from grainserve.jobs.store import JobStore, check_submitter
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.large_images import fetched, submit_tiles
+from grainserve.prompts.image import PATIENCE, PromptedImage
+from grainserve.prompts.prompt import MaskPrompt, Points, make_prompts
+from grainserve.prompts.session import Session
 from grainserve.result import Result
 from grainserve.scale import Mode, with_scale
 from grainserve.scale.databar import with_databar
@@ -52,6 +56,8 @@ class Client:
         model: name of the model; default GRAINSERVE_MODEL, else `sam_tiny`.
         version: model version; None for TorchServe's default one.
         management: management URL, or `none` where it cannot be reached; default GRAINSERVE_MANAGEMENT.
+        prompt_model: name of the model that `segment` and `open` ask, in its default version; default
+            GRAINSERVE_PROMPT_MODEL, else `MODEL-prompt`.
         submitter: name that the jobs are submitted under, as dispatchers serve submitters in turn; default
             GRAINSERVE_SUBMITTER, else the user's name.
         dispatch: whether this process does the work; False leaves it to dispatchers elsewhere.
@@ -70,6 +76,7 @@ class Client:
         version: str | None = None,
         *,
         management: str | None = None,
+        prompt_model: str | None = None,
         submitter: str | None = None,
         dispatch: bool = True,
         concurrency: int = 2,
@@ -79,6 +86,7 @@ class Client:
             raise InvalidConfiguration(f"concurrency is {concurrency}; it must be 1 or more")
         self.model = config.setting(model, config.MODEL)
         self.version = version
+        self.prompt_model = config.prompt_model(prompt_model, self.model)
         self.submitter = check_submitter(config.submitter(submitter))
         self.store = JobStore(
             Bucket(config.setting(bucket, config.BUCKET)),
@@ -325,6 +333,90 @@ class Client:
         with self._withdrawing(ids):
             begun = self.begin(image, timeout=deadline, largest_grain=largest_grain, on_id=ids.append, **options)
             return self.finish(begun, deadline, progress, on_done)
+
+    def segment(
+        self,
+        image: ImageSource,
+        *,
+        points: Points | None = None,
+        labels: Sequence[int] | NDArray[Any] | None = None,
+        box: Sequence[float] | NDArray[Any] | None = None,
+        mask: MaskPrompt | None = None,
+        multimask: bool | None = None,
+        prompts: Sequence[Mapping[str, Any]] | None = None,
+        patience: float = PATIENCE,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
+        find_databar: bool = False,
+        **options: Any,
+    ) -> Result:
+        """Asks for single objects of an image by points, boxes or masks, and returns them measured.
+
+        TorchServe is asked directly: there is no job, and nothing is stored. `Result.answers` has the masks of each
+        prompt, the best first. To ask about one image again and again, `open` it.
+
+        Args:
+            image: image, as `submit` takes it, up to 1024 px on the longer side.
+            points: n points (x, y), px of the image as submitted, upright.
+            labels: n labels: 1 for a point in the object, 0 for one outside it; None: all are in it.
+            box: (x0, y0, x1, y1), px, half-open.
+            mask: mask to refine: its token (`Grain.mask_token`), run lengths (`Grain.mask`), or H × W, bool.
+            multimask: whether to ask for three masks (whole, part, subpart); None: only for a single point.
+            prompts: several prompts, each with the five arguments above by name, in their place.
+            patience: seconds for which a TorchServe that is busy or away is asked again.
+            scale: where to look for `um_per_px`; see `submit`.
+            bar_um: length of the scale bar, µm; see `submit`.
+            find_databar: whether to find a databar and leave its rows out; see `submit`.
+            **options: `um_per_px`, `label`, `mask_format`, `crop`, …; those that choose among automatic masks do
+                nothing.
+
+        Raises:
+            InvalidOption: an option is unknown or out of range, or a prompt cannot be sent.
+            ScaleError: the scale is not found, or its sources disagree.
+            InvalidImage: the image cannot be read, or is over 1024 px.
+            ImageRejected: the image or a prompt is at fault; `code` and `status` say how.
+            TorchServeBusy, TorchServeUnreachable: TorchServe had no time, or was away, for `patience` seconds.
+            WorkerDied, HandlerFailed, AnswerLost: the attempt failed; it is safe to ask again.
+            ModelNotFound: TorchServe does not have the prompt model.
+        """
+        asked = make_prompts(prompts, points=points, labels=labels, box=box, mask=mask, multimask=multimask)
+        found = {"scale": scale, "bar_um": bar_um, "find_databar": find_databar}
+        return self._prompted(image, options, patience, **found).ask(asked)
+
+    def open(
+        self,
+        image: ImageSource,
+        *,
+        patience: float = PATIENCE,
+        scale: Mode | None = None,
+        bar_um: float | None = None,
+        find_databar: bool = False,
+        **options: Any,
+    ) -> Session:
+        """Opens a session: objects of one image, found by pointing at them one after another, with undo.
+
+        The image goes to TorchServe with the first prompt; later ones name it by its digest.
+
+        Args:
+            image: image, as `submit` takes it, up to 1024 px on the longer side.
+            patience: seconds for which a TorchServe that is busy or away is asked again.
+            scale: where to look for `um_per_px`; see `submit`.
+            bar_um: length of the scale bar, µm; see `submit`.
+            find_databar: whether to find a databar and leave its rows out; see `submit`.
+            **options: options of `segment`.
+
+        Raises:
+            InvalidOption: an option is unknown or out of range.
+            ScaleError: the scale is not found, or its sources disagree.
+            InvalidImage: the image cannot be read, or is over 1024 px.
+        """
+        found = {"scale": scale, "bar_um": bar_um, "find_databar": find_databar}
+        return Session(self._prompted(image, options, patience, **found))
+
+    def _prompted(self, image: ImageSource, options: Mapping[str, Any], patience: float, **found: Any) -> PromptedImage:
+        read = ImageFile.of(image)
+        checked = _completed(read, options, **found)
+        return PromptedImage(self.torchserve, self.prompt_model, read, checked, patience=patience)
 
     def begin(
         self,

@@ -288,6 +288,15 @@ class MasksMissing(GrainserveError, ValueError):
         )
 
 
+class NothingSegmented(GrainserveError, ValueError):
+    """A session has no objects."""
+
+    code = "nothing_segmented"
+
+    def __init__(self) -> None:
+        super().__init__("this session has no objects: add a prompt first")
+
+
 # Statistics ----------------------------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ NOT_RUN = [
     ("docs/large_images.md", "grainserve analyze ", "takes minutes; tests/e2e/test_tiles.py measures a small one"),
     ("docs/frame.md", "grainserve analyze ", "wants micrographs; tests/unit/client/scale/test_databar.py draws some"),
     ("docs/scale.md", "grainserve (scale|analyze) ", "wants a photograph; tests/unit/client/scale draws scale bars"),
+    ("docs/prompts.md", "grainserve segment ", "wants an image; tests/contract/test_prompts.py points at another one"),
     ("docs/reports.md", "grainserve analyze ", "measures; the README's commands do the same"),
     ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/cli/test_jobs.py has some"),
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),

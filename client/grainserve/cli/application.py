@@ -25,6 +25,7 @@ from grainserve.cli import jobs as job_commands
 from grainserve.cli import operations as operate
 from grainserve.cli import report as reporting
 from grainserve.cli import scale as scale_commands
+from grainserve.cli import segment as segmenting
 from grainserve.cli import stats as statistics
 from grainserve.cli.classifier import app as classifier_app
 from grainserve.cli.export import Dialect, To
@@ -86,6 +87,7 @@ app.add_typer(models_app, name="models")
 exporting.add_to(app)
 app.add_typer(classifier_app, name="classifier")
 scale_commands.add_to(app)
+segmenting.add_to(app)
 app.add_typer(job_commands.app, name="jobs")
 operate.add_to(app)
 statistics.add_to(app)

@@ -13,6 +13,9 @@ from grainserve.errors import InvalidImage
 from grainserve.exports.formats import FORMATS
 from grainserve.images import ENDINGS
 
+SEGMENTS = "_segments.png"
+"""Ending of the pictures that `segment` draws."""
+
 SHOWN = 10
 """Passed-over files that are named; the others are only counted."""
 
@@ -71,8 +74,8 @@ def _why_not(path: Path, beside: Sequence[Path]) -> str | None:
         return "a folder: name it to have its images"
     if path.suffix.lower() not in ENDINGS:
         return "not an image by its name"
-    for form in FORMATS.values():
-        name = path.name.removesuffix(form.ending)
+    for ending in (*(form.ending for form in FORMATS.values()), SEGMENTS):
+        name = path.name.removesuffix(ending)
         if name != path.name and any(other.stem == name for other in beside):
             return f"grainserve made it of {name}"
     return None

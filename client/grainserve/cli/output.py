@@ -120,7 +120,7 @@ def print_result(
         console.print(said_of(used, edge, edge_correction=edge_correction), soft_wrap=True)
     else:
         console.print(f"[yellow]warning:[/] {escape(visible(str(NoGrains(name, count))))}", soft_wrap=True)
-    console.print(_first_grains(result, unit))
+    console.print(_first_grains(result))
 
 
 def class_counts(result: Result) -> str:
@@ -138,10 +138,10 @@ def _summary(result: Result, unit: str, percentiles: Sequence[float], edge_corre
     for weighting in weightings:
         curve = result.size_curve(weighting, edge_correction=edge_correction)
         values = [*(curve.percentile(percent) for percent in percentiles), float((curve.sizes * curve.shares).sum())]
-        table.add_row(f"{weighting}-weighted ({unit})", *(_text(value) for value in values))
+        table.add_row(f"{weighting}-weighted ({unit})", *(number_text(value) for value in values))
     suffix = "" if result.um_per_px is None else "_um"
     frame, counts = result.to_dataframe(), result.stands_for(edge_correction=edge_correction)
-    axes = [_text(_mean(frame[f"{axis}AxisLength{suffix}"].to_numpy(), counts)) for axis in ("major", "minor")]
+    axes = [number_text(_mean(frame[f"{axis}AxisLength{suffix}"].to_numpy(), counts)) for axis in ("major", "minor")]
     table.caption = f"mean axes {axes[0]} × {axes[1]} {unit}"
     table.caption_justify = "left"
     return table
@@ -152,30 +152,41 @@ def _mean(values: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
     return float(np.average(values[known], weights=counts[known])) if known.any() else np.nan
 
 
-def _first_grains(result: Result, unit: str) -> Table:
+def measured_columns(result: Result) -> dict[str, str]:
+    """Returns the titles of a table of grains, each with the column of `Result.to_dataframe` that it shows."""
+    unit = result.size_unit
     suffix, square = ("", "") if result.um_per_px is None else ("_um", "_um2")
-    columns = {
-        "id": "id",
+    return {
         f"area ({unit}²)": f"area{square}",
         f"diameter ({unit})": f"equivalentDiameter{suffix}",
         f"major ({unit})": f"majorAxisLength{suffix}",
         f"minor ({unit})": f"minorAxisLength{suffix}",
         "angle (°)": "orientationFromX",
-        "score": "score",
     }
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+
+
+def table_of_numbers(*titles: str) -> Table:
+    """Returns an empty table whose columns are numbers."""
+    table = Table(*titles, box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         column.justify = "right"
+    return table
+
+
+def _first_grains(result: Result) -> Table:
+    columns = {"id": "id", **measured_columns(result), "score": "score"}
+    table = table_of_numbers(*columns)
     frame = result.to_dataframe()[list(columns.values())]
     for row in frame.head(SHOWN).itertuples(index=False):
-        table.add_row(*(_text(value) for value in row))
+        table.add_row(*(number_text(value) for value in row))
     if len(frame) > SHOWN:
         table.caption = f"and {len(frame) - SHOWN} more"
         table.caption_justify = "left"
     return table
 
 
-def _text(value: float) -> str:
+def number_text(value: float) -> str:
+    """Returns a number with the digits that a table shows; NaN is empty."""
     if isinstance(value, int | np.integer):
         return str(value)
     return "" if np.isnan(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"

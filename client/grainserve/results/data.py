@@ -18,7 +18,7 @@ from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
 from grainserve.images import ImageSource, display_pixels
 from grainserve.results import edge_correction as correction
 from grainserve.results.frame import Box
-from grainserve.results.masks import Window, decode_window, paint_labels
+from grainserve.results.masks import Window, decode_mask, decode_window, paint_labels
 from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
 
 # Imported where they are used: a dispatcher makes no tables or pictures, and starts twice as fast without them.
@@ -53,6 +53,9 @@ class Grain:
         class_confidence: probability of the likeliest class, 0 to 1; 0 for a grain like none that the classifier knows.
             None where the class was given.
         class_source: who named the class, `given` or `classifier`.
+        predicted_iou: SAM's own estimate of the mask's IoU; None where nobody asked for the grain by a prompt.
+        stability_score: IoU of the mask with itself under shifted thresholds; None as `predicted_iou`.
+        mask_token: token that stands for the mask in a prompt that refines it; None as `predicted_iou`.
     """
 
     id: int
@@ -62,6 +65,9 @@ class Grain:
     properties: Mapping[str, Any]
     class_confidence: float | None = None
     class_source: str = "given"
+    predicted_iou: float | None = None
+    stability_score: float | None = None
+    mask_token: str | None = None
 
     @property
     def area(self) -> int:
@@ -230,7 +236,32 @@ class ResultData:
         Raises:
             MasksMissing: the result was asked for with mask_format `none`.
         """
-        return [decode_window(grain.mask, self.height, self.width) for grain in self.grains]
+        return [
+            decode_window(grain.mask, self.height, self.width, grain.properties["boundingBox"]) for grain in self.grains
+        ]
+
+    def mask(self, grain: Grain) -> NDArray[np.bool_]:
+        """Returns the mask of one of the result's grains in the whole image, H × W, bool.
+
+        Raises:
+            MasksMissing: the result was asked for with mask_format `none`.
+        """
+        return decode_mask(grain.mask, self.height, self.width, grain.properties["boundingBox"])
+
+    @cached_property
+    def answers(self) -> list[list[Grain]]:
+        """Grains that answer each prompt, in the order of the prompts; of one prompt the best first.
+
+        The best has the highest predicted IoU. A prompt that found nothing has no grains. Empty for automatic masks.
+
+        Raises:
+            InvalidResult: a prompt names a grain that the result does not have.
+        """
+        by_id = {grain.id: grain for grain in self.grains}
+        try:
+            return [[by_id[number] for number in answer["objectIds"]] for answer in self._data.get("prompts", ())]
+        except (KeyError, TypeError) as error:
+            raise InvalidResult(f"the answers to the prompts cannot be read: {error!r}") from error
 
     @cached_property
     def label_map(self) -> NDArray[np.int32]:
@@ -354,6 +385,7 @@ class ResultData:
 def _grain(data: Mapping[str, Any]) -> Grain:
     # Results from before 2026-11-22 do not say who named the class.
     confidence, source = data.get("classConfidence"), data.get("classSource", "given")
+    iou, stability, token = (data.get(name) for name in ("predictedIou", "stabilityScore", "maskToken"))
     return Grain(
         id=int(data["id"]),
         label=str(data["class"]),
@@ -362,6 +394,9 @@ def _grain(data: Mapping[str, Any]) -> Grain:
         properties=data["properties"],
         class_confidence=None if confidence is None else float(confidence),
         class_source=str(source),
+        predicted_iou=None if iou is None else float(iou),
+        stability_score=None if stability is None else float(stability),
+        mask_token=None if token is None else str(token),
     )
 
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Window:
         return int(np.count_nonzero(mine & its))
 
 
-def decode_window(mask: Any, height: int, width: int) -> Window:
+def decode_window(mask: Any, height: int, width: int, box: Mapping[str, Any] | None = None) -> Window:
     """Decodes one mask, whatever its format.
 
     Args:
@@ -60,6 +60,7 @@ def decode_window(mask: Any, height: int, width: int) -> Window:
             size of a part of the frame, and lies there.
         height: height of the frame, px.
         width: width of the frame, px.
+        box: the object's `boundingBox`; a PNG of its size lies there. None: a PNG has the frame's size.
 
     Raises:
         MasksMissing: the mask is null.
@@ -70,18 +71,23 @@ def decode_window(mask: Any, height: int, width: int) -> Window:
     if isinstance(mask, dict):
         return _from_rle(mask, height, width)
     if isinstance(mask, str):
-        return _from_png(mask, height, width)
+        return _from_png(mask, height, width, box)
     if isinstance(mask, list):
         return _from_rings(mask, height, width)
     raise InvalidResult(f"a mask is a {type(mask).__name__}, not RLE, PNG or polygon")
 
 
-def decode_mask(mask: Any, height: int, width: int) -> NDArray[np.bool_]:
+def decode_mask(mask: Any, height: int, width: int, box: Mapping[str, Any] | None = None) -> NDArray[np.bool_]:
     """Decodes one mask into its whole frame, H × W, bool; see `decode_window` for arguments and errors."""
     frame = np.zeros((height, width), bool)
-    window = decode_window(mask, height, width)
+    window = decode_window(mask, height, width, box)
     frame[window.slices()] = window.patch
     return frame
+
+
+def window_of(mask: NDArray[np.bool_]) -> Window:
+    """Returns the part of a mask, H × W, bool, that holds it."""
+    return _cropped(mask, 0, 0)
 
 
 def encode_rle(window: Window, height: int, width: int) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     pycocotools is not used: its C code trusts what it is given.
     """
     try:
-        x, y, rows, columns = _place(mask, height, width)
+        x, y, rows, columns = _place_of_runs(mask, height, width)
         runs = _run_lengths(mask["counts"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidResult(f"a mask is no COCO run-length mask: {error!r}") from error
@@ -133,7 +139,7 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     ends = np.cumsum(runs)
     inside = [(end - run, end) for run, end in zip(runs[1::2], ends[1::2].tolist(), strict=True) if run]
     if not inside:
-        return _cropped(np.zeros((0, 0), bool), 0, 0)
+        return window_of(np.zeros((0, 0), bool))
     # Unpacks only the columns that the mask has.
     first, last = inside[0][0] // rows, (inside[-1][1] - 1) // rows + 1
     patch = np.zeros((last - first) * rows, bool)
@@ -142,13 +148,18 @@ def _from_rle(mask: dict[str, Any], height: int, width: int) -> Window:
     return _cropped(patch.reshape((rows, last - first), order="F"), x + first, y)
 
 
-def _place(mask: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
+def _place_of_runs(mask: dict[str, Any], height: int, width: int) -> tuple[int, int, int, int]:
     """Returns the part of the frame that run lengths cover: its first column and row, its height and width, px."""
     rows, columns = mask["size"]
     if "x" not in mask and "y" not in mask:
         _check_size(rows, columns, height, width)
         return 0, 0, height, width
-    x, y, rows, columns = map(operator.index, (mask["x"], mask["y"], rows, columns))
+    return _place(mask["x"], mask["y"], rows, columns, height=height, width=width)
+
+
+def _place(x: Any, y: Any, rows: Any, columns: Any, *, height: int, width: int) -> tuple[int, int, int, int]:
+    """Returns a part of the frame, checked: its first column and row, its height and width, px."""
+    x, y, rows, columns = map(operator.index, (x, y, rows, columns))
     if not (0 <= x <= x + columns <= width and 0 <= y <= y + rows <= height):
         raise InvalidResult(
             f"a mask of {columns} × {rows} px at x {x}, y {y} reaches outside its image of {width} × {height} px"
@@ -203,19 +214,27 @@ def _packed(runs: Sequence[int]) -> str:
     return "".join(text)
 
 
-def _from_png(mask: str, height: int, width: int) -> Window:
+def _from_png(mask: str, height: int, width: int, box: Mapping[str, Any] | None) -> Window:
     try:
         with Image.open(io.BytesIO(base64.b64decode(mask, validate=True))) as image:
-            _check_size(image.height, image.width, height, width)
-            return _cropped(np.asarray(image.convert("1"), dtype=bool), 0, 0)
+            x, y, rows, columns, whose = 0, 0, height, width, "its image"
+            if box and (image.height, image.width) != (height, width):
+                x, y, rows, columns = _place(
+                    box["x"], box["y"], box["height"], box["width"], height=height, width=width
+                )
+                whose = "its bounding box"
+            _check_size(image.height, image.width, rows, columns, whose)
+            return _cropped(np.asarray(image.convert("1"), dtype=bool), x, y)
     except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InvalidResult(f"a mask is no base64 PNG: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise InvalidResult(f"a mask's boundingBox is no box: {error!r}") from error
 
 
-def _check_size(mask_height: int, mask_width: int, height: int, width: int) -> None:
+def _check_size(mask_height: int, mask_width: int, height: int, width: int, whose: str = "its image") -> None:
     """Checks the size of a mask before anything is unpacked: a few characters may claim any size."""
     if (mask_height, mask_width) != (height, width):
-        raise InvalidResult(f"a mask is {mask_width} × {mask_height} px, its image {width} × {height} px")
+        raise InvalidResult(f"a mask is {mask_width} × {mask_height} px, {whose} {width} × {height} px")
 
 
 def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
@@ -228,7 +247,7 @@ def _from_rings(rings: list[list[float]], height: int, width: int) -> Window:
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidResult(f"a mask is no polygon: {error}") from error
     if not any(points.size for points in outlines):
-        return _cropped(np.zeros((0, 0), bool), 0, 0)
+        return window_of(np.zeros((0, 0), bool))
     low, high = (limit(np.concatenate(outlines), axis=0) for limit in (np.min, np.max))
     left, top = np.clip(np.floor(low), 0, (width, height)).astype(int).tolist()
     right, bottom = np.clip(np.ceil(high), 0, (width, height)).astype(int).tolist()

@@ -33,9 +33,7 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
     Returns:
         RGB image, a whole multiple of H × W.
     """
-    height, width = labels.shape
-    factor = max(1, round(WANTED_SIDE / max(height, width)))
-    image = Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+    image, factor = enlarged(pixels)
     large = labels.repeat(factor, axis=0).repeat(factor, axis=1)
     canvas = np.array(image)
     grain_side = np.sqrt(np.count_nonzero(large) / max(1, np.unique(labels[labels > 0]).size))
@@ -45,6 +43,17 @@ def draw_overlay(pixels: NDArray[np.uint8], labels: NDArray[np.int32], um_per_px
     if um_per_px is not None:
         draw_scale_bar(drawn, um_per_px / factor)
     return drawn
+
+
+def enlarged(pixels: NDArray[np.uint8]) -> tuple[Image.Image, int]:
+    """Enlarges a small image by a whole factor, so that outlines stay thin; returns it and the factor.
+
+    Args:
+        pixels: H × W × 3, uint8.
+    """
+    height, width = pixels.shape[:2]
+    factor = max(1, round(WANTED_SIDE / max(height, width)))
+    return Image.fromarray(pixels).resize((width * factor, height * factor), Image.Resampling.BICUBIC), factor
 
 
 def outline_of(labels: NDArray[np.int32], thickness: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
-from tests.unit.client.made import make_result
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.unit.client.made import disc_masks, make_prompted_result, make_result
 
 Answer = tuple[int, bytes]
 BUSY: Answer = (
@@ -27,6 +31,10 @@ NO_MODEL: Answer = (
 TOO_LARGE: Answer = (
     413,
     b'{"error": {"code": "image_too_large", "message": "the image is 4000 px wide, the limit is 1024: scale it down"}}',
+)
+EMBEDDING_MISSING: Answer = (
+    404,
+    b'{"error": {"code": "embedding_missing", "message": "no worker keeps this image: send it"}}',
 )
 HANG_UP: Answer = (0, b"")
 
@@ -108,13 +116,15 @@ class FakeTorchServe:
         }
 
     def result(self, body: dict[str, Any]) -> bytes:
-        base64.b64decode(body.get("image", ""), validate=True)
-        result = make_result(
-            body["imageId"],
-            um_per_px=body.get("um_per_px"),
-            scale_source=body.get("scale_source"),
-            mask_format=body.get("mask_format", "rle"),
+        image = base64.b64decode(body.get("image", ""), validate=True)
+        options: dict[str, Any] = {name: body[name] for name in ("um_per_px", "scale_source") if name in body}
+        options["mask_format"] = body.get("mask_format", "rle")
+        if "prompts" not in body:
+            return json.dumps(make_result(body["imageId"], **options)).encode()
+        result = make_prompted_result(
+            body["imageId"], answers=[answer_prompt(each) for each in body["prompts"]], **options
         )
+        result["metadata"]["imageDigest"] = body.get("imageDigest") or hashlib.sha256(image).hexdigest()
         return json.dumps(result).encode()
 
     def __enter__(self) -> Self:
@@ -127,3 +137,25 @@ class FakeTorchServe:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def answer_prompt(prompt: dict[str, Any]) -> list[NDArray[np.bool_]]:
+    """Answers a prompt: with the disc at the first point or in the box, less all above and left of points of label 0.
+
+    A larger mask comes second where `multimask` holds; without a disc there, no mask at all.
+    """
+    discs = disc_masks()
+    points = [(int(x), int(y)) for x, y in prompt.get("points", ())]
+    if prompt.get("box"):
+        x0, y0, x1, y1 = map(int, prompt["box"])
+        found = [each for each in discs if each[y0:y1, x0:x1].sum() == each.sum()]
+    else:
+        found = [each for each in discs if each[points[0][1], points[0][0]]]
+    if not found:
+        return []
+    best = found[0].copy()
+    for (x, y), label in zip(points, prompt.get("labels", [1] * len(points)), strict=True):
+        if not label:
+            best[: y + 1, : x + 1] = False
+    answer = [best, np.logical_or.reduce(discs)] if prompt.get("multimask", len(points) == 1) else [best]
+    return [each for each in answer if each.any()]

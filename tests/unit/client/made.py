@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,32 @@ def make_result(
             for number, mask in enumerate(masks, start=1)
         ],
     }
+
+
+def make_prompted_result(
+    image_id: str = "a" * 32, *, answers: Sequence[Sequence[NDArray[np.bool_]]], **options: Any
+) -> dict[str, Any]:
+    """Makes a result with prompts as a worker does: masks, H × W, are cropped; none of them is empty.
+
+    Args:
+        image_id: image id.
+        answers: masks of each prompt, the best first.
+        **options: `um_per_px`, `scale_source` and `mask_format`, as `make_result` takes them.
+    """
+    mask_format = options.pop("mask_format", "rle")
+    masks = [mask for answer in answers for mask in answer]
+    result = make_result(image_id, masks=masks or disc_masks(), mask_format="none", **options)
+    if not masks:
+        result["segmentedObjects"] = []
+    result["metadata"]["options"]["mask_format"] = mask_format
+    result["metadata"]["imageDigest"] = "d" * 64
+    ids = iter(range(1, len(masks) + 1))
+    result["prompts"] = [{"objectIds": [next(ids) for _ in answer]} for answer in answers]
+    for number, (each, mask) in enumerate(zip(result["segmentedObjects"], masks, strict=True), start=1):
+        box = each["properties"]["boundingBox"]
+        patch = mask[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]]
+        each["mask"] = encode(mask if mask_format == "polygon" else patch, mask_format)
+        if mask_format == "rle":
+            each["mask"] |= {"x": box["x"], "y": box["y"]}
+        each |= {"predictedIou": 0.9, "stabilityScore": 0.8, "maskToken": f"token-{number}"}
+    return result

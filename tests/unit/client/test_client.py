@@ -33,7 +33,7 @@ from grainserve.jobs.store import JobStore
 from grainserve.reading import picture as picture_reading
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
-from tests.unit.client.made import DISCS, make_image
+from tests.unit.client.made import DISCS, HEIGHT, WIDTH, make_image
 
 
 @pytest.fixture
@@ -295,6 +295,58 @@ def test_async_client_has_every_verb_with_its_arguments() -> None:
     for name, parameters in own.items():
         assert parameters <= others[name], name
         assert "options" in parameters or parameters == others[name], name
+
+
+def test_segment_asks_the_prompt_model_and_stores_nothing(
+    client: Client, torchserve: FakeTorchServe, picture: Path, names: Callable[[], set[str]]
+) -> None:
+    result = client.segment(picture, points=[DISCS[1][:2]], um_per_px=2.5)
+    path, body = torchserve.requests[0]
+    assert path == "/predictions/sam_tiny-prompt"
+    assert set(body) == {"image", "imageId", "prompts", "um_per_px"}
+    assert [len(answer) for answer in result.answers] == [2]
+    assert (result.um_per_px, result.pixels().shape) == (2.5, (HEIGHT, WIDTH, 3))
+    several = client.segment(picture, prompts=[{"box": (0, 0, 40, 30)}, {"points": [(2, 2)]}])
+    assert [len(answer) for answer in several.answers] == [1, 0]
+    assert names() == set()
+    with Client(prompt_model="sam_tiny", version="2.0") as other:
+        other.segment(picture, box=(0, 0, 40, 30))
+    assert torchserve.requests[-1][0] == "/predictions/sam_tiny"
+
+
+def test_segment_finds_the_scale_as_submit_does(client: Client, tmp_path: Path) -> None:
+    make_image().save(tmp_path / "sand.png", dpi=(25_400, 25_400))
+    result = client.segment(tmp_path / "sand.png", box=(0, 0, 40, 30), scale="file")
+    assert result.scale_source == "PNG resolution tags"
+    session = client.open(tmp_path / "sand.png", scale="file")
+    assert session.add(box=(0, 0, 40, 30)).result.um_per_px == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("verb", ["segment", "open"])
+def test_what_cannot_be_asked_about_is_told_before_anything_is_sent(
+    client: Client, torchserve: FakeTorchServe, picture: Path, verb: str
+) -> None:
+    ask = getattr(client, verb)
+    with pytest.raises(InvalidOption, match="did you mean 'um_per_px'"):
+        ask(picture, um_per_pixel=2.5)
+    with pytest.raises(ScaleNotFound):
+        ask(picture, scale="file")
+    with pytest.raises(InvalidImage, match="1025"):
+        ask(np.zeros((5, 1025), np.uint8))
+    assert torchserve.requests == []
+
+
+def test_async_client_segments_and_opens_sessions(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:
+    async def work() -> None:
+        async with AsyncClient() as client:
+            result = await client.segment(picture, points=[DISCS[1][:2]])
+            assert len(result.answers[0]) == 2
+            session = await client.open(picture)
+            found = await session.add(points=[DISCS[1][:2]])
+            assert (await session.to_result()).grains[0].area == found.grains[0].area == result.grains[0].area
+            assert await session.undo()
+
+    asyncio.run(work())
 
 
 def test_async_client_says_what_goes_on(bucket_name: str, torchserve: FakeTorchServe, picture: Path) -> None:

@@ -20,7 +20,16 @@ from grainserve.result import Result
 from grainserve.results.masks import decode_mask
 from grainserve.results.overlay import draw_overlay, length_text, nice_length
 from grainserve.results.size_curve import size_curve
-from tests.unit.client.made import DISCS, HEIGHT, WIDTH, disc_masks, encode, make_image, make_result
+from tests.unit.client.made import (
+    DISCS,
+    HEIGHT,
+    WIDTH,
+    disc_masks,
+    encode,
+    make_image,
+    make_prompted_result,
+    make_result,
+)
 
 
 def encode_runs(run: int) -> str:
@@ -289,3 +298,29 @@ def test_an_id_that_is_none_makes_no_result(image_id: object) -> None:
     data["metadata"]["imageId"] = image_id
     with pytest.raises(InvalidResult, match="no image id"):
         Result(data)
+
+
+@pytest.mark.parametrize("mask_format", ["rle", "png", "polygon"])
+def test_answers_are_the_grains_of_each_prompt_the_best_first(mask_format: str) -> None:
+    first, second, third, _ = disc_masks()
+    asked = [[second, first | second], [], [third]]
+    result = Result(make_prompted_result(answers=asked, mask_format=mask_format))
+    assert [[grain.id for grain in answer] for answer in result.answers] == [[1, 2], [], [3]]
+    for answer, masks in zip(result.answers, asked, strict=True):
+        for grain, mask in zip(answer, masks, strict=True):
+            np.testing.assert_array_equal(result.mask(grain), mask)
+    best = result.answers[0][0]
+    assert (best.predicted_iou, best.stability_score, best.mask_token) == (0.9, 0.8, "token-1")
+    np.testing.assert_array_equal(result.label_map > 0, first | second | third)
+
+
+def test_automatic_masks_answer_no_prompts() -> None:
+    result = Result(make_result())
+    assert result.answers == []
+    assert result.grains[0].mask_token is None
+
+
+@pytest.mark.parametrize("prompts", [[{"objectIds": [7]}], [{}], [3], 3])
+def test_answers_that_cannot_be_read_are_told(prompts: Any) -> None:
+    with pytest.raises(InvalidResult, match="prompts"):
+        Result(make_result() | {"prompts": prompts}).answers  # noqa: B018 - read when first asked for

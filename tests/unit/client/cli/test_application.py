@@ -263,7 +263,7 @@ def test_models_lists_versions_and_workers(torchserve: FakeTorchServe) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["submit", "poll", "wait", "analyze", "weights push"]
+    ["submit", "poll", "wait", "analyze", "segment", "weights push"]
     + [f"models {each}" for each in ("list", "register", "scale", "swap", "rollback", "remove", "apply")],
 )
 def test_help_teaches_with_an_example(command: str) -> None:

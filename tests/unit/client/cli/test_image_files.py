@@ -16,7 +16,7 @@ def scans(tmp_path: Path) -> Path:
     (folder / "old").mkdir(parents=True)
     for name in ("b.tif", "a.PNG", "c.jpg"):
         make_image().convert("RGB").save(folder / name)
-    for name in ("notes.txt", "a_overlay.png", "a_sizes.png", "a.csv", ".hidden.png"):
+    for name in ("notes.txt", "a_overlay.png", "a_sizes.png", "a_segments.png", "a.csv", ".hidden.png"):
         (folder / name).write_bytes(b"")
     return folder
 
@@ -30,6 +30,7 @@ def test_a_folder_is_its_images_and_the_rest_is_told(scans: Path, tmp_path: Path
         "a.csv": "not an image by its name",
         "a_overlay.png": "grainserve made it of a",
         "a_sizes.png": "grainserve made it of a",
+        "a_segments.png": "grainserve made it of a",
         "old": "a folder: name it to have its images",
     }
 

@@ -69,3 +69,36 @@ def test_run_lengths_of_a_part_that_lies_nowhere_in_the_frame_are_refused(place:
 def test_a_polygon_of_numbers_beyond_floats_is_none() -> None:
     with pytest.raises(InvalidResult, match="a mask is no polygon"):
         decode_window([[0, 0, 10**400, 0, 1, 1]], 9, 9)
+
+
+@given(
+    patch=npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    margins=st.tuples(*[st.integers(0, 70)] * 4),
+)
+def test_a_png_of_a_part_lies_at_the_bounding_box(patch: NDArray[np.bool_], margins: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = margins
+    frame = np.pad(patch, ((top, bottom), (left, right)))
+    box = {"x": left, "y": top, "width": patch.shape[1], "height": patch.shape[0]}
+    for sent in (patch, frame):
+        np.testing.assert_array_equal(decode_mask(encode(sent, "png"), frame.shape[0], frame.shape[1], box), frame)
+
+
+BOX = {"x": 4, "y": 6, "width": 6, "height": 4}
+
+
+@pytest.mark.parametrize(
+    ("box", "why"),
+    [
+        (BOX | {"x": 5}, "reaches outside"),
+        (BOX | {"y": -1}, "reaches outside"),
+        (BOX | {"width": 5}, "a mask is 6 × 4 px, its bounding box 5 × 4 px"),
+        (BOX | {"x": 4.0}, "is no box"),
+        ({"x": 4}, "is no box"),
+        (None, "a mask is 6 × 4 px, its image 10 × 10 px"),
+    ],
+)
+def test_a_png_that_does_not_fit_its_bounding_box_is_refused(box: dict[str, Any] | None, why: str) -> None:
+    png = encode(np.ones((4, 6), bool), "png")
+    assert decode_mask(png, 10, 10, BOX).sum() == 24
+    with pytest.raises(InvalidResult, match=why):
+        decode_mask(png, 10, 10, box)
