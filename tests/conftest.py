@@ -86,9 +86,10 @@ def compiler() -> str:
 
 @pytest.fixture(scope="session")
 def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """TorchServe with sam_tiny 1.0, its checkpoint in that emulator."""
+    """TorchServe with sam_tiny 1.0 and sam_tiny-prompt 1.0, their checkpoint in that emulator."""
     folder = tmp_path_factory.mktemp("stack")
-    with Stack(folder, model_store=folder / "model_store", ports=Ports.choose_free(), emulator=emulator) as running:
+    store, ports = folder / "model_store", Ports.choose_free()
+    with Stack(folder, model_store=store, ports=ports, emulator=emulator, prompts=True) as running:
         yield running
 
 

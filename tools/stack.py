@@ -70,7 +70,7 @@ def weights_file(model: str) -> Path:
 
 
 class Stack:
-    """An emulator with the two buckets, and a TorchServe that serves one model from them.
+    """An emulator with the two buckets, and a TorchServe that serves one model from them, with or without prompts.
 
     Attributes:
         emulator: GCS emulator.
@@ -88,6 +88,7 @@ class Stack:
         ports: Ports | None = None,
         emulator: Emulator | None = None,
         emulator_port: int = EMULATOR_PORT,
+        prompts: bool = False,
         say: Say = print,
     ) -> None:
         """Describes the stack; `start` starts it.
@@ -99,9 +100,11 @@ class Stack:
             ports: TorchServe's ports; None: its usual ones.
             emulator: emulator to use, left running if it runs already; None: one of this stack's own.
             emulator_port: port of the stack's own emulator.
+            prompts: whether to serve the interactive model, too: `<model>-prompt`.
             say: receives messages of progress.
         """
         self.model = model
+        self.models = [model, f"{model}-prompt"] if prompts else [model]
         self.logs = folder
         self._say = say
         if emulator is None:
@@ -121,7 +124,7 @@ class Stack:
         self._started = ExitStack()
 
     def start(self) -> None:
-        """Starts both servers, uploads the checkpoint and waits until the model is ready.
+        """Starts both servers, uploads the checkpoint and waits until each model is ready.
 
         Raises:
             Problem: something is missing, or a server does not start; nothing is left running.
@@ -137,7 +140,7 @@ class Stack:
             self._started = starting.pop_all()
 
     def _load(self) -> None:
-        """Loads the versions that `models.yaml` in the weights bucket declares, if any; else version 1.0 of the model.
+        """Loads the versions that `models.yaml` in the weights bucket declares, and version 1.0 of every other model.
 
         The declarations outlast a restart of the stack.
 
@@ -148,9 +151,10 @@ class Stack:
         declarations = Declarations(bucket)
         try:
             declared = declarations.read()
-            if self.model not in declared or declared[self.model].default is None:
-                store = self.torchserve.model_store
-                self.torchserve.register(mar.pack(self.model, "1.0", out=store / f"{self.model}-1.0.mar"))
+            for model in self.models:
+                if model not in declared or declared[model].default is None:
+                    store = self.torchserve.model_store
+                    self.torchserve.register(mar.pack(model, "1.0", out=store / f"{model}-1.0.mar"))
             if not declared:
                 return
             named = ", ".join(f"{model} {each.default}" for model, each in declared.items() if each.default)
@@ -190,7 +194,9 @@ def main() -> int:
     )
     # Set before anything starts, so that a stop while the model loads is as clean as a later one.
     signal.signal(signal.SIGTERM, _interrupt)
-    stack = Stack(arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port)
+    stack = Stack(
+        arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port, prompts=True
+    )
     try:
         with stack, Gateway(stack.environment, port=arguments.gateway_port, log=stack.logs / "gateway.log") as gateway:
             print(_welcome(stack, gateway), flush=True)
@@ -224,6 +230,7 @@ def _welcome(stack: Stack, gateway: Gateway) -> str:
 Serving {stack.model}. Drop an image on the page at {gateway.url}, or try:
 
   curl -T image.jpg {server.inference}/predictions/{stack.model}
+  curl -F image=@image.jpg -F 'prompts=[{{"points": [[120, 80]]}}]' {server.inference}/predictions/{stack.model}-prompt
 
 For the client and its command line:
 

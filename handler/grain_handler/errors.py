@@ -106,6 +106,10 @@ class NoPrompts(RequestError):
     status, code = 422, "no_prompts"
 
 
+class PromptsRequired(RequestError):
+    status, code = 422, "prompts_required"
+
+
 class TooManyPrompts(RequestError):
     status, code = 422, "too_many_prompts"
 

@@ -86,7 +86,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
         def read(row: dict[str, Any], i: int) -> Request | RequestError:
             headers, request_id = context.get_all_request_header(i), context.get_request_id(i)
-            return self.timed("decode", parse, row, headers, request_id, defaults, checkpoint, find)
+            asked = partial(parse, prompts_only=self.config.prompts_only)
+            return self.timed("decode", asked, row, headers, request_id, defaults, checkpoint, find)
 
         requests = [attempt(row, partial(read, i=i), context.get_request_id(i)) for i, row in enumerate(rows)]
         # A request that failed by a fault of ours has no image id.
@@ -180,6 +181,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "encoder": {"compiled": self.package is not None} | (answer.origin(self.package) if self.package else {}),
             "classifier": answer.about(self.classifier) if self.classifier else None,
             "seedHead": answer.origin(self.seeds) if self.seeds else None,
+            "promptsOnly": self.config.prompts_only,
             "embeddings": {"mib": self.config.embedding_cache_mib, "redis": bool(self.config.redis)},
             "device": str(self.config.device),
             "precision": self.config.precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,14 @@ POINT = {"points": [[100, 80]]}
 
 def ask(stack: Stack, **body: Any) -> requests.Response:
     return requests.post(url(stack), json=body, timeout=TIMEOUT)
+
+
+def ask_interactive(stack: Stack, **body: Any) -> requests.Response:
+    return requests.post(f"{url(stack)}-prompt", json=body, timeout=TIMEOUT)
+
+
+def scores(found: dict[str, Any]) -> list[float]:
+    return [each["predictedIou"] for each in found["segmentedObjects"]]
 
 
 def test_a_click_finds_the_object_under_it_and_a_token_refines_it(stack: Stack) -> None:
@@ -52,6 +61,26 @@ def test_an_image_that_was_seen_is_asked_by_its_digest(stack: Stack) -> None:
     assert kept["segmentedObjects"] == sent["segmentedObjects"]
     assert_error(ask(stack, imageDigest="0" * 64, prompts=[POINT]), 404, "embedding_missing")
     assert_error(ask(stack, image=BASE64, imageDigest="0" * 64, prompts=[POINT]), 422, "digest_mismatch")
+
+
+def test_the_interactive_model_answers_the_same_and_prompts_alone(stack: Stack) -> None:
+    """Requests that come together are one batch, and each has its own answer."""
+    points = [[100, 80], [60, 50], [30, 90], [101, 81]]
+    bodies = [
+        {"image": BASE64, "imageId": f"click-{i}", "prompts": [{"points": [point]}]} for i, point in enumerate(points)
+    ]
+    bodies.insert(2, {"image": BASE64, "imageId": "no-click"})
+    with ThreadPoolExecutor(len(bodies)) as together:
+        answers = list(together.map(lambda body: ask_interactive(stack, **body), bodies))
+    assert_error(answers.pop(2), 422, "prompts_required")
+    del bodies[2]
+    for answer, body in zip(answers, bodies, strict=True):
+        mine, other = result(answer), result(ask(stack, **body))
+        assert mine["metadata"]["imageId"] == body["imageId"]
+        assert mine["metadata"]["model"] == "sam_tiny-prompt"
+        assert mine["prompts"] == other["prompts"]
+        # Which prompts are decoded together changes rounding.
+        assert scores(mine) == pytest.approx(scores(other), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from grain_handler.errors import (
     InvalidOption,
     MissingImage,
     NotAnImage,
+    PromptsRequired,
     RequestError,
 )
 from grain_handler.prompt import Prompt
@@ -103,6 +104,8 @@ def parse(  # noqa: PLR0917 - each is one thing
     defaults: Mapping[str, Any],
     checkpoint: str = "",
     find: Find | None = None,
+    *,
+    prompts_only: bool = False,
 ) -> Request | RequestError:
     """Reads one row: raw image bytes, JSON with a base64 image, or multipart fields.
 
@@ -114,6 +117,7 @@ def parse(  # noqa: PLR0917 - each is one thing
         defaults: default options of the model config.
         checkpoint: CRC32C of the model's checkpoint, which mask tokens must be of.
         find: finds a kept image by its digest; None if none is kept.
+        prompts_only: whether a request without prompts is refused.
 
     Returns:
         The request, or its error; both have the image id. The error is returned, not raised, because the other rows of
@@ -133,6 +137,7 @@ def parse(  # noqa: PLR0917 - each is one thing
         image_id = _image_id(fields.get("imageId"), request_id)
         if unread := next((name for name in beside if is_json or name in IMAGE_FIELDS), None):
             raise InvalidOption(f"{shown(unread)}: the request's {field!r} is all that is read: leave this field out")
+        prompts, of_frame = _prompts(fields, prompts_only), b""
         digest, tenant = _digest(fields.get("imageDigest")), _tenant(headers.get(TENANT_HEADER, ""))
         if digest and (fields.get("image") is None if is_json else field not in row):
             image = None
@@ -147,7 +152,6 @@ def parse(  # noqa: PLR0917 - each is one thing
         decoded = _find(find, digest, options, tenant) if image is None else read_image(image)
         height, width = decoded.pixels.shape[:2]
         frame = frame_of(options, width, height)
-        prompts, of_frame = fields.get("prompts"), b""
         if image is not None and (digest or find or prompts is not None):
             found = digest_of(decoded.pixels).hex()
             if digest and found != digest:
@@ -176,6 +180,14 @@ def trace_id(headers: Mapping[str, str]) -> str | None:
     given = next((value for name, value in headers.items() if name.lower() == "traceparent"), "")
     found = TRACE.fullmatch(given.strip())
     return found[1] if found else None
+
+
+def _prompts(fields: Mapping[str, Any], required: bool) -> Any:
+    """Returns the prompts as sent; None if there are none."""
+    prompts = fields.get("prompts")
+    if required and prompts is None:
+        raise PromptsRequired("prompts: this model answers prompts only: send some, or ask a model of automatic masks")
+    return prompts
 
 
 def _from_raw(body: Any, content_type: str) -> bytes:

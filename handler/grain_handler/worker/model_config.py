@@ -35,6 +35,8 @@ class ModelConfig(BaseModel):
             Without it, such a model refuses `points: seeds`.
         memory_mib: memory that intermediate results of one image may take, MiB; None takes the device's default.
         embedding_cache_mib: memory that kept images and their embeddings may take in a worker, MiB; 0 keeps none.
+        prompts_only: True for a model that answers prompts and refuses requests without any: its batches are never held
+            up by automatic masks.
         redis: URL of the Redis in which workers share kept embeddings, from the environment variable GRAINSERVE_REDIS;
             None shares none. Nothing is shared where nothing is kept.
         max_answer_bytes: longest answer sent, bytes; less than TorchServe's `max_response_size`, since a longer answer
@@ -56,6 +58,7 @@ class ModelConfig(BaseModel):
     seeds: str | None = None
     memory_mib: int | None = Field(default=None, ge=1)
     embedding_cache_mib: int = Field(default=0, ge=0)
+    prompts_only: bool = False
     redis: str | None = Field(default=None, repr=False)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str

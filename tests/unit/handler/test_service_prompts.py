@@ -107,6 +107,16 @@ def test_a_prompt_without_a_mask_is_answered_with_none(
     assert answer["prompts"] == [{"objectIds": []}, {"objectIds": []}]
 
 
+def test_an_interactive_model_refuses_a_request_without_prompts_and_answers_the_others() -> None:
+    handler = service.GrainHandler()
+    handler.initialize(Context(WEIGHTS, prompts_only=True))
+    refused, answered = ask(handler, {}, {"prompts": [{"points": [INSIDE]}]})
+    assert refused["error"]["code"] == "prompts_required"
+    assert handler.context.statuses == {0: 422, 1: 200}
+    assert len(answered["prompts"]) == 1
+    assert handler.describe_handle()["promptsOnly"]
+
+
 def test_what_goes_wrong_with_prompts_leaves_automatic_masks_alone(
     handler: service.GrainHandler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

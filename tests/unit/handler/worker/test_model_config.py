@@ -1,16 +1,19 @@
-"""A worker's device by its model config; test_service.py tests wrong sections."""
+"""A worker's device by its model config, and interactive models; test_service.py tests wrong sections."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from grain_handler.errors import DeviceError
 from grain_handler.service import GrainHandler
 from grain_handler.worker.model_config import ModelConfig
 from tests.unit.handler.context import Context
+from tools.mar import ROOT
 
 
 def context(gpu: int | None) -> Context:
@@ -94,3 +97,24 @@ def test_a_worker_that_was_to_have_a_gpu_and_has_none_says_why(
         ModelConfig.read(made)
     assert ("runs on the CPU" in caplog.text) == told
     assert ("GRAINSERVE_REQUIRE_GPU=1" in caplog.text) == told
+
+
+INTERACTIVE = sorted(ROOT.glob("config/*-prompt.yaml"))
+
+
+@pytest.mark.parametrize("file", INTERACTIVE, ids=lambda file: file.stem)
+def test_an_interactive_model_shares_its_models_embeddings(file: Path) -> None:
+    automatic = yaml.safe_load(file.with_name(file.name.replace("-prompt", "")).read_text())["grainserve"]
+    config = yaml.safe_load(file.read_text())
+    mine = config["grainserve"]
+    assert config["batchSize"] > 1
+    assert mine["prompts_only"]
+    assert mine["embedding_cache_mib"] > 0
+    for name in ("model", "checkpoint", "precision"):
+        assert mine[name] == automatic[name]
+
+
+def test_each_model_that_is_served_has_an_interactive_one() -> None:
+    assert [file.stem for file in INTERACTIVE] == [
+        f"{model}-prompt" for model in ("sam_tiny", "sam_vit_b", "sam_vit_h", "sam_vit_l")
+    ]
