@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -17,21 +18,39 @@ from grain_handler.wire.prompts import write_mask_token
 from grain_handler.worker.model_config import ModelConfig
 
 
-def render(
-    found: Segmentation,
-    config: ModelConfig,
-    checkpoint: Checkpoint,
-    classifier: Classifier | None = None,
-    seed_head: Checkpoint | None = None,
-) -> tuple[int, bytes]:
+@dataclass(frozen=True)
+class Sources:
+    """What the answers of a worker come from.
+
+    Attributes:
+        checkpoint: checkpoint of the model.
+        classifier: classifier that names the classes; None if the request's label does.
+        seed_head: file of the seed head; None if the model has none.
+        prompt_decoder: file of the prompt decoder; None if the checkpoint's own decoder answers prompts.
+    """
+
+    checkpoint: Checkpoint
+    classifier: Classifier | None = None
+    seed_head: Checkpoint | None = None
+    prompt_decoder: Checkpoint | None = None
+
+    def named(self) -> dict[str, Any]:
+        """Returns them as the answer's metadata have them."""
+        return {
+            "checkpoint": origin(self.checkpoint),
+            **({"classifier": about(self.classifier)} if self.classifier else {}),
+            **({"seedHead": origin(self.seed_head)} if self.seed_head else {}),
+            **({"promptDecoder": origin(self.prompt_decoder)} if self.prompt_decoder else {}),
+        }
+
+
+def render(found: Segmentation, config: ModelConfig, sources: Sources) -> tuple[int, bytes]:
     """Writes the answer to one request.
 
     Args:
         found: objects found for the request.
         config: model config of the worker.
-        checkpoint: checkpoint of the model.
-        classifier: classifier that named the classes; None if the request's label did.
-        seed_head: file of the seed head; None if the model has none.
+        sources: what the answer comes from.
 
     Returns:
         HTTP status and JSON (UTF-8).
@@ -40,7 +59,7 @@ def render(
         AnswerTooLarge: the answer is longer than the model config allows.
         ValueError: a number is not finite; JSON has no NaN.
     """
-    body = _dump(_result(found, config, checkpoint, classifier, seed_head))
+    body = _dump(_result(found, config, sources))
     if len(body) > config.max_answer_bytes:
         raise AnswerTooLarge(
             f"the answer has {len(body)} bytes, the limit is {config.max_answer_bytes}: "
@@ -68,13 +87,7 @@ def _dump(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _result(
-    found: Segmentation,
-    config: ModelConfig,
-    checkpoint: Checkpoint,
-    classifier: Classifier | None,
-    seed_head: Checkpoint | None,
-) -> dict[str, Any]:
+def _result(found: Segmentation, config: ModelConfig, sources: Sources) -> dict[str, Any]:
     request = found.request
     options, image = request.options, request.image
     height, width = image.pixels.shape[:2]
@@ -86,9 +99,7 @@ def _result(
             "processTime": round(found.seconds, 4),
             "model": config.name,
             "version": config.version,
-            "checkpoint": origin(checkpoint),
-            **({"classifier": about(classifier)} if classifier else {}),
-            **({"seedHead": origin(seed_head)} if seed_head else {}),
+            **sources.named(),
             "precision": config.precision,
             "image": {
                 "width": width,
@@ -125,23 +136,23 @@ def _result(
                 **asked,
             }
             for number, (mask, properties, named, asked) in enumerate(
-                zip(found.masks, found.properties, found.classes, _asked(found, checkpoint), strict=True), start=1
+                zip(found.masks, found.properties, found.classes, _asked(found, sources), strict=True), start=1
             )
         ],
         **_prompts(found),
     }
 
 
-def _asked(found: Segmentation, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+def _asked(found: Segmentation, sources: Sources) -> list[dict[str, Any]]:
     """Lists the additional keys of prompted masks: SAM's own scores, and a token to refine each."""
-    request = found.request
+    request, decoder = found.request, sources.prompt_decoder or sources.checkpoint
     if not request.prompts:
         return [{}] * len(found.masks)
     return [
         {
             "predictedIou": each.mask.predicted_iou,
             "stabilityScore": each.mask.stability_score,
-            "maskToken": write_mask_token(prompt, each.number, request.digest, checkpoint.crc32c),
+            "maskToken": write_mask_token(prompt, each.number, request.digest, decoder.crc32c),
         }
         for prompt, answer in zip(request.prompts, found.answers, strict=True)
         for each in answer

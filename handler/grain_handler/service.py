@@ -16,7 +16,7 @@ from grain_handler.embeddings.cache import EmbeddingCache
 from grain_handler.embeddings.shared import connect
 from grain_handler.errors import CheckpointError, RequestError
 from grain_handler.grains import classify
-from grain_handler.sam import compiled, models, seed_head
+from grain_handler.sam import compiled, models, prompt_decoder, seed_head
 from grain_handler.sam.automask import Embedding, MaskGenerator
 from grain_handler.sam.memory import keep_freed_memory
 from grain_handler.sam.prompted import MaskPredictor
@@ -50,6 +50,10 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         if self.config.classifier:
             self.classifier = classify.load(weights.fetch(self.config.classifier, self.config.cache))
         sam = models.load(self.config.model, self.checkpoint, self.config.device)
+        self.prompt_decoder = None
+        if self.config.prompt_decoder:
+            self.prompt_decoder = weights.fetch(self.config.prompt_decoder, self.config.cache)
+            prompt_decoder.load(self.prompt_decoder, self.config.model, self.checkpoint, sam)
         self.package, encoder = None, None
         if self.config.encoder_package:
             self.package = weights.fetch(self.config.encoder_package, self.config.cache)
@@ -80,7 +84,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
 
     def preprocess(self, rows: list[dict[str, Any]]) -> list[Request | RequestError]:
         """Reads images, options and prompts from TorchServe's rows."""
-        context, defaults, checkpoint = self.context, self.config.defaults, self.checkpoint.crc32c
+        context, defaults = self.context, self.config.defaults
+        checkpoint = (self.prompt_decoder or self.checkpoint).crc32c
         find = self.embeddings.find if self.embeddings else None
         self.metrics.batch(len(rows))
 
@@ -162,9 +167,8 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
         return self.timed("measure", measure, found, self.classifier)
 
     def _render(self, segmentation: Segmentation) -> tuple[int, bytes]:
-        rendered = self.timed(
-            "write", answer.render, segmentation, self.config, self.checkpoint, self.classifier, self.seeds
-        )
+        sources = answer.Sources(self.checkpoint, self.classifier, self.seeds, self.prompt_decoder)
+        rendered = self.timed("write", answer.render, segmentation, self.config, sources)
         self.metrics.answered(len(segmentation.masks))
         return rendered
 
@@ -182,6 +186,7 @@ class GrainHandler(BaseHandler):  # type: ignore[misc]  # TorchServe is not type
             "classifier": answer.about(self.classifier) if self.classifier else None,
             "seedHead": answer.origin(self.seeds) if self.seeds else None,
             "promptsOnly": self.config.prompts_only,
+            "promptDecoder": answer.origin(self.prompt_decoder) if self.prompt_decoder else None,
             "embeddings": {"mib": self.config.embedding_cache_mib, "redis": bool(self.config.redis)},
             "device": str(self.config.device),
             "precision": self.config.precision,

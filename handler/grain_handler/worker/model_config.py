@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from grain_handler.sam.precision import resolve
 from grain_handler.worker.device import choose
@@ -37,6 +37,8 @@ class ModelConfig(BaseModel):
         embedding_cache_mib: memory that kept images and their embeddings may take in a worker, MiB; 0 keeps none.
         prompts_only: True for a model that answers prompts and refuses requests without any: its batches are never held
             up by automatic masks.
+        prompt_decoder: `gs://` URI or path of a decoder that has learnt to be corrected by clicks (see
+            `sam.prompt_decoder`), for a model of prompts alone; None answers with the checkpoint's own.
         redis: URL of the Redis in which workers share kept embeddings, from the environment variable GRAINSERVE_REDIS;
             None shares none. Nothing is shared where nothing is kept.
         max_answer_bytes: longest answer sent, bytes; less than TorchServe's `max_response_size`, since a longer answer
@@ -59,12 +61,21 @@ class ModelConfig(BaseModel):
     memory_mib: int | None = Field(default=None, ge=1)
     embedding_cache_mib: int = Field(default=0, ge=0)
     prompts_only: bool = False
+    prompt_decoder: str | None = None
     redis: str | None = Field(default=None, repr=False)
     max_answer_bytes: int = 48 * 1024 * 1024
     name: str
     version: str
     device: torch.device
     cache: Path
+
+    @model_validator(mode="after")
+    def _check_prompt_decoder(self) -> Self:
+        if self.prompt_decoder and not self.prompts_only:
+            raise ValueError(
+                "prompt_decoder: only for a model with prompts_only: true, or automatic masks would change"
+            )
+        return self
 
     @classmethod
     def read(cls, context: Any) -> ModelConfig:
@@ -78,7 +89,7 @@ class ModelConfig(BaseModel):
         section = told.get(SECTION)
         if section is None:
             raise ValueError(f"the model config has no section '{SECTION}': see config/sam_tiny.yaml")
-        files = ("checkpoint", "encoder_package", "classifier", "seeds")
+        files = ("checkpoint", "encoder_package", "classifier", "seeds", "prompt_decoder")
         named = {key: expand(section[key]) for key in files if section.get(key)}
         cache = os.environ.get("GRAINSERVE_WEIGHTS_CACHE") or Path.home() / ".cache" / "grainserve"
         device = choose(context.system_properties.get("gpu_id"), str(told.get("deviceType", "")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pycocotools import mask as coco
 from grain_handler import service
 from grain_handler.grains.measure import measure_mask
 from grain_handler.masks import Mask
+from grain_handler.sam import models, prompt_decoder
 from grainserve.contract import validate_error, validate_result
 from tests.unit.handler.context import Context
 from tests.unit.handler.pictures import encoded
@@ -209,3 +211,28 @@ def test_another_tenant_does_not_find_the_image(keeping: service.GrainHandler) -
     answers = ask(keeping, body, body, body)
     assert "segmentedObjects" in answers[0]
     assert [answer["error"]["code"] for answer in answers[1:]] == ["embedding_missing", "invalid_option"]
+
+
+def test_a_prompt_decoder_answers_in_the_place_of_the_checkpoint_s_own(
+    handler: service.GrainHandler, tmp_path: Path
+) -> None:
+    torch.manual_seed(3)
+    other, path = models.build_sam_tiny(), tmp_path / "prompt_decoder.pth"
+    torch.save(prompt_decoder.content(other, "sam_tiny", handler.checkpoint.crc32c), path)
+    clicked = service.GrainHandler()
+    clicked.initialize(Context(WEIGHTS, prompt_decoder=str(path), prompts_only=True))
+    asked = {"prompts": [{"points": [INSIDE]}]}
+    (own,), (others,) = ask(handler, asked), ask(clicked, asked)
+    assert others["metadata"]["checkpoint"] == own["metadata"]["checkpoint"]
+    assert others["metadata"]["promptDecoder"]["uri"] == str(path)
+    assert "promptDecoder" not in own["metadata"]
+    scores = [[grain["predictedIou"] for grain in each["segmentedObjects"]] for each in (own, others)]
+    assert scores[0] != scores[1]
+    token = own["segmentedObjects"][0]["maskToken"]
+    (refused,) = ask(clicked, {"prompts": [{"points": [INSIDE], "mask": token}]})
+    assert refused["error"]["code"] == "mask_token_expired"
+
+
+def test_a_prompt_decoder_must_not_change_automatic_masks(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="prompt_decoder: only for a model with prompts_only"):
+        service.GrainHandler().initialize(Context(WEIGHTS, prompt_decoder=str(tmp_path / "any.pth")))

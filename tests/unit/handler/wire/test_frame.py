@@ -91,7 +91,7 @@ def test_a_frame_measures_as_the_image_cut_to_it_and_places_in_the_whole(mode: s
 def metadata(**options: Any) -> dict[str, Any]:
     found = Segmentation(Request("x", IMAGE, Options.model_validate(options)), [], [], [], 0.1)
     config = cast(ModelConfig, SimpleNamespace(name="m", version="1", precision="fp32", max_answer_bytes=10**6))
-    _, body = answer.render(found, config, Checkpoint(WEIGHTS, "gs://w/m", "1", "AAAAAA=="))
+    _, body = answer.render(found, config, answer.Sources(Checkpoint(WEIGHTS, "gs://w/m", "1", "AAAAAA==")))
     said: dict[str, Any] = json.loads(body)["metadata"]
     return said
 
