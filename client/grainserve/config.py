@@ -17,6 +17,7 @@ PROMPT_MODEL = "GRAINSERVE_PROMPT_MODEL"
 SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
 MODEL_STORE = "GRAINSERVE_MODEL_STORE"
+READABLE = "GRAINSERVE_READABLE"
 NONE = "none"
 """The address of a server that cannot be reached from here: TorchServe's management, or all of TorchServe for a gateway
 that only takes jobs."""

@@ -26,10 +26,11 @@ from grain_handler.wire.frame import Frame
 from grain_handler.wire.mask_token import LONGEST, write_token
 from grain_handler.wire.prompts import Subject, read_prompts, write_mask_token
 from grain_handler.wire.request import Request, parse
+from grainserve.admission import MAX_MIB, check_header
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway import uploads
 from grainserve.gateway.app import _answer_error
-from grainserve.gateway.keys import MAX_MIB, MIB
+from grainserve.gateway.keys import MIB
 from tests.fuzz import values
 from tests.fuzz.answers import Answer
 from tests.fuzz.files import make_files
@@ -199,7 +200,7 @@ class Header:
 
     def run(self, case: bytes) -> str:
         try:
-            return uploads.check_header(case)
+            return check_header(case)
         except ImageRejected as error:
             _assert_answer({"code": error.code, "message": str(error)})
             return error.code

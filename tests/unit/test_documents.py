@@ -48,6 +48,7 @@ NOT_RUN = [
     ("docs/scale.md", "grainserve (scale|analyze) ", "wants a photograph; tests/unit/client/scale draws scale bars"),
     ("docs/reports.md", "grainserve analyze ", "measures; the README's commands do the same"),
     ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/cli/test_jobs.py has some"),
+    ("docs/jobs.md", "grainserve submit", "wants a bucket of images; tests/unit/client/cli/test_references.py has one"),
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),
     ("docs/image.md", "(docker|grainserve) ", "needs a container engine; `make image-test` does without one"),
     ("docs/inputs.md", "gdal_translate ", "needs GDAL, which is not installed"),

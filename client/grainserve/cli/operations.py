@@ -22,6 +22,7 @@ from grainserve.jobs.job import LONGEST_LEASE
 from grainserve.jobs.pubsub import from_environment
 from grainserve.jobs.store import JobStore
 from grainserve.jobs.sweep import Sweep
+from grainserve.storage import uris
 from grainserve.storage.bucket import Bucket
 from grainserve.torchserve.inference import TorchServe
 
@@ -55,6 +56,14 @@ LeaseSeconds = Annotated[
 ]
 
 
+Readable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BUCKET,…",
+        help="Buckets, or folders as BUCKET/FOLDER, whose objects may be submitted by their gs:// URI; default "
+        "GRAINSERVE_READABLE, else none.",
+    ),
+]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 MetricsPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; default: no port.")
@@ -146,6 +155,7 @@ def gateway(  # noqa: PLR0917 - one for each option
         str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
     ] = None,
     version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default version.")] = None,
+    readable: Readable = None,
     grace: Grace = 25.0,
     lease: LeaseSeconds = 60.0,
 ) -> None:
@@ -196,6 +206,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             # A gateway that others can reach does not know the names under which they do.
             hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
             limits=limits,
+            readable=uris.Readable.parse(readable, store.bucket.name),
         )
         uvicorn.run(
             create_app(service),

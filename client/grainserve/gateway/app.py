@@ -36,9 +36,12 @@ from grainserve.errors import (
     ImageRejected,
     InvalidImageId,
     InvalidOption,
+    InvalidUri,
     JobFailed,
     MasksMissing,
     NoGrains,
+    NotReadable,
+    ObjectNotFound,
     ResultNotFound,
     StorageError,
 )
@@ -66,6 +69,9 @@ STATUS: dict[type[GrainserveError], int] = {
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,
+    InvalidUri: 422,
+    NotReadable: 403,
+    ObjectNotFound: 404,
 }
 """HTTP status by error. Every other error is a fault of ours and answers 500."""
 

@@ -2,7 +2,7 @@
 
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -19,9 +19,11 @@ from grainserve.gateway.keys import Caller, Rates
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
 from grainserve.gateway.service import Service
 from grainserve.gateway.shares import Shares
+from grainserve.gateway.uploads import Upload
 from grainserve.jobs import trace
 from grainserve.jobs.job import Job, State
 from grainserve.jobs.markers import Ticket
+from grainserve.jobs.references import References
 from grainserve.storage.bucket import Opened
 
 POSITIONS = 1000
@@ -56,6 +58,7 @@ def routes(service: Service) -> APIRouter:
         service: parts of the gateway.
     """
     router, rates, limits = APIRouter(), Rates(), service.limits
+    references = References(service.readable)
     uploading = Shares(f"{service.uploads} uploads", service.uploads, limits.share)
     downloads = Downloads(limits)
 
@@ -88,28 +91,21 @@ def routes(service: Service) -> APIRouter:
         status_code=202,
         response_description="It is stored: imageId, and the state of its job.",
         openapi_extra=UPLOAD,
-        responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        responses=failures(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
     )
     async def upload(request: Request, who: Known, holder: Owner, key: Key = None) -> JSONResponse:
         """Store an image and its job, and answer at once. The image is measured afterwards.
 
-        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. Options go into the form, the
-        JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The
-        trace of a `traceparent` header (W3C) goes on in the job and ends up in the result's metadata.
+        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. An image that lies in a
+        bucket which the gateway may read needs no upload: send JSON with its `uri` (`gs://…`). Options go into the
+        form, the JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job;
+        of a `uri`, it makes none without that header. The trace of a `traceparent` header (W3C) goes on in the job and
+        ends up in the result's metadata.
         """
         with uploading.hold(holder):
             given = await uploads.read(request, who.max_bytes, limits.slowest)
-            image_id = await run_in_threadpool(
-                service.store.submit,
-                given.image,
-                model=service.model,
-                version=service.version,
-                options=given.options,
-                submitter=who.name,
-                content_type=given.content_type,
-                key=key,
-                traceparent=request.headers.get(trace.HEADER),
-            )
+            of = {"submitter": who.name, "key": key, "traceparent": request.headers.get(trace.HEADER)}
+            image_id = await run_in_threadpool(_store, service, references, given, who.max_bytes, **of)
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.name, image_id))
         where = f"/image-analysis?imageId={image_id}"
@@ -164,3 +160,19 @@ def routes(service: Service) -> APIRouter:
         return downloads.send_image(holder, look)
 
     return router
+
+
+def _store(service: Service, references: References, given: Upload, max_bytes: int, **of: Any) -> str:
+    """Stores an upload and its job; returns the image id.
+
+    Args:
+        service: parts of the gateway.
+        references: images that may be submitted by reference.
+        given: the upload.
+        max_bytes: size of the largest image, bytes.
+        **of: submitter, key and traceparent of the submission.
+    """
+    of |= {"model": service.model, "version": service.version, "options": given.options}
+    if isinstance(given.image, str):
+        return service.store.submit_reference(references.find(given.image), max_bytes=max_bytes, **of)
+    return service.store.submit(given.image, content_type=given.content_type, **of)

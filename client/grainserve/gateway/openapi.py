@@ -16,8 +16,8 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
-        403: "Without keys: a page of another origin asks.",
-        404: "No such image of yours.",
+        403: "Without keys: a page of another origin asks. Of a URI: the gateway may not read that bucket.",
+        404: "No such image of yours; of a URI: no such object.",
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
         410: "The job failed; the message says why.",
@@ -38,6 +38,7 @@ def _plain(name: str) -> dict[str, Any]:
 
 
 _BASE64 = {"image": {"type": "string", "contentEncoding": "base64", "description": "the image file, base64"}}
+_URI = {"uri": {"type": "string", "description": "an object of a bucket that the gateway may read, gs://BUCKET/NAME"}}
 _FILE = {"image": {"type": "string", "format": "binary"}}
 _OPTIONS = schema("options")["properties"]
 UPLOAD = {
@@ -57,7 +58,13 @@ UPLOAD = {
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["image"], "properties": _FILE | _OPTIONS}
             },
-            "application/json": {"schema": {"type": "object", "required": ["image"], "properties": _BASE64 | _OPTIONS}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "oneOf": [{"required": ["image"]}, {"required": ["uri"]}],
+                    "properties": _BASE64 | _URI | _OPTIONS,
+                }
+            },
         },
     },
 }

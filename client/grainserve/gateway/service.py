@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.gateway.keys import Keys
 from grainserve.jobs.store import JobStore
+from grainserve.storage.uris import NOTHING, Readable
 from grainserve.torchserve.inference import TorchServe
 
 AT_ONCE = 16
@@ -53,6 +54,7 @@ class Service:
         origins: web origins that may call (CORS).
         hosts: names that the header Host may hold while there are no keys; None: any.
         limits: limits on what clients may take.
+        readable: buckets and folders whose images may be submitted by reference.
     """
 
     store: JobStore
@@ -66,3 +68,4 @@ class Service:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = LOOPBACK
     limits: Limits = Limits()
+    readable: Readable = NOTHING

@@ -13,18 +13,13 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import Message
 
+from grainserve.admission import check_header, too_many_bytes
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import ImageRejected, InvalidOption
 from grainserve.gateway.service import Limits
-from grainserve.images import MAX_SIDE
-from grainserve.reading.picture import READ, read_header
-from grainserve.reading.refusal import Refused
+from grainserve.reading.picture import READ
 
 JSON = "application/json"
-STATUS = {"decompression_bomb": 413} | dict.fromkeys(
-    ("not_an_image", "unsupported_format", "multiple_pages", "truncated_image"), 415
-)
-"""HTTP status of a refused image, by the code of the refusal. The handler answers with the same statuses."""
 OPTIONS_BYTES = 64 * 1024
 """Bytes that a request may hold beside its image."""
 JSON_PARTS = 1000
@@ -43,12 +38,12 @@ class Upload:
     """A checked upload.
 
     Attributes:
-        image: bytes of the image file.
-        content_type: content type by the file's header.
+        image: bytes of the image file, or the URI of an object, which is not checked here.
+        content_type: content type by the file's header; empty for an object.
         options: options of the request.
     """
 
-    image: bytes
+    image: bytes | str
     content_type: str
     options: dict[str, Any]
 
@@ -57,8 +52,8 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
     """Reads an upload and checks it, before anything is stored.
 
     Args:
-        request: JSON (`{"image": base64, …options}`), a form (`image` and a field per option), or the image's bytes.
-            Options may also be query parameters.
+        request: JSON (`{"image": base64, …options}`, or `{"uri": "gs://…", …options}` for an object of a bucket), a
+            form (`image` and a field per option), or the image's bytes. Options may also be query parameters.
         max_bytes: size of the largest image, bytes.
         slowest: lowest speed, bytes/s.
 
@@ -85,40 +80,13 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
 
     def checked() -> Upload:
         image, options = _from_json(body) if kind == JSON else (body, _from_text(fields))
-        if len(image) > max_bytes:
-            raise _too_many(max_bytes)
+        if isinstance(image, bytes) and len(image) > max_bytes:
+            raise too_many_bytes(max_bytes)
         options = _merged(_from_text(request.query_params.multi_items()), options)
-        return Upload(image, check_header(image), options)
+        return Upload(image, check_header(image) if isinstance(image, bytes) else "", options)
 
     # 32 MB of JSON take a few hundred ms to parse. In the event loop they would hold up every other request.
     return await run_in_threadpool(checked)
-
-
-def check_header(image: bytes) -> str:
-    """Reads an image's header, not its pixels; returns its content type.
-
-    Args:
-        image: bytes of the image file.
-
-    Raises:
-        ImageRejected: the file is empty, no image, of a format or pixel type that is not read, of several pages, or
-            larger than MAX_SIDE.
-    """
-    if not image:
-        raise ImageRejected(400, "empty_body", "the image has no bytes: send an image file")
-    try:
-        header = read_header(image)
-    except Refused as refused:
-        raise ImageRejected(STATUS[refused.code], refused.code, str(refused)) from None
-    width, height = header.width, header.height
-    if max(width, height) > MAX_SIDE:
-        raise ImageRejected(
-            413,
-            "image_too_large",
-            f"the image is {width} × {height} px, the limit is {MAX_SIDE} px on the longer side: scale it down, or "
-            "measure it with `grainserve analyze`, which cuts it into tiles",
-        )
-    return header.content_type
 
 
 def content_type(beginning: bytes) -> str:
@@ -132,24 +100,28 @@ def content_type(beginning: bytes) -> str:
 async def _body(request: Request, limit: int) -> bytes:
     """Reads the body, no further than the limit."""
     if int(request.headers.get("content-length", 0)) > limit:
-        raise _too_many(limit)
+        raise too_many_bytes(limit)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise _too_many(limit)
+            raise too_many_bytes(limit)
     return bytes(body)
 
 
-def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
+def _from_json(body: bytes) -> tuple[bytes | str, dict[str, Any]]:
     if sum(map(body.count, (b",", b"[", b"{"))) > JSON_PARTS:
         raise ImageRejected(400, "invalid_json", "the body has too many values: send an image and its options")
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ImageRejected(400, "invalid_json", f"the body is not JSON: {error}") from None
+    if isinstance(given, dict) and "uri" in given and "image" not in given:
+        uri = given.pop("uri")
+        return uri if isinstance(uri, str) else "", validate_options(given)
     if not isinstance(given, dict) or not isinstance(given.get("image"), str):
-        raise ImageRejected(400, "missing_image", 'the body has no image: send {"image": "<base64>", …options}')
+        wanted = '{"image": "<base64>", …options}, or {"uri": "gs://…", …options}'
+        raise ImageRejected(400, "missing_image", f"the body has no image: send {wanted}")
     return _from_base64(given.pop("image")), validate_options(given)
 
 
@@ -220,11 +192,7 @@ def _limited(request: Request, limit: int) -> Request:
         message = await request.receive()
         so_far += len(message.get("body", b""))
         if so_far > limit:
-            raise _too_many(limit)
+            raise too_many_bytes(limit)
         return message
 
     return Request(request.scope, receive)
-
-
-def _too_many(limit: int) -> ImageRejected:
-    return ImageRejected(413, "too_many_bytes", f"the request is over its limit of {limit} bytes: send a smaller file")
