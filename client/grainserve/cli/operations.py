@@ -206,6 +206,7 @@ def gateway(  # noqa: PLR0917 - one for each option
             # A gateway that others can reach does not know the names under which they do.
             hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
             limits=limits,
+            needs_torchserve=dispatchers > 0,  # else jobs wait in the bucket, whatever TorchServe does
             readable=uris.Readable.parse(readable, store.bucket.name),
         )
         uvicorn.run(

@@ -119,7 +119,8 @@ def create_app(service: Service) -> ASGIApp:
     )
     metrics = Metrics(service.store, service.dispatcher)
     app.include_router(jobs.routes(service))
-    readiness = Readiness(service.store, service.torchserve, service.model, service.version, service.dispatcher)
+    needed = service.torchserve if service.needs_torchserve else None
+    readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)
     app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))

@@ -44,7 +44,7 @@ class Service:
 
     Attributes:
         store: job store.
-        torchserve: TorchServe that must be ready for the gateway to be ready; None: the gateway only takes jobs.
+        torchserve: TorchServe that the gateway asks; None: the gateway only takes jobs.
         model: model of new jobs.
         version: model version of new jobs; None: TorchServe's default version.
         keys: keys of the callers.
@@ -54,6 +54,7 @@ class Service:
         origins: web origins that may call (CORS).
         hosts: names that the header Host may hold while there are no keys; None: any.
         limits: limits on what clients may take.
+        needs_torchserve: whether the gateway is ready only while TorchServe is.
         readable: buckets and folders whose images may be submitted by reference.
     """
 
@@ -68,4 +69,5 @@ class Service:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = LOOPBACK
     limits: Limits = Limits()
+    needs_torchserve: bool = True
     readable: Readable = NOTHING
