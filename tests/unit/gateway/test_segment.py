@@ -25,6 +25,7 @@ from grainserve.gateway import bodies
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.segment_answers import MASK_PROMPTS, RESULT
 from grainserve.gateway.service import Limits
+from grainserve.jobs.store import DELETED
 from grainserve.torchserve.inference import TorchServe
 from tests.unit.client.fake_torchserve import BUSY, HANG_UP, NO_MODEL, WORKER_DIED, Answer, FakeTorchServe
 from tests.unit.client.made import disc_masks
@@ -279,6 +280,14 @@ def test_a_deleted_image_is_not_answered_any_more(gateway: Gateway, torchserve: 
     assert gateway.ask("DELETE", f"/image-analysis?imageId={image_id}").status_code == 204
     assert failure(by_id(gateway, image_id), 404) == "image_not_found"
     assert len(torchserve.requests) == 1
+
+
+def test_an_image_whose_deletion_was_interrupted_is_not_answered(gateway: Gateway, torchserve: FakeTorchServe) -> None:
+    store, image_id = gateway.service.store, gateway.upload(png())
+    job, generation = store._records.read(image_id)
+    store._records.swap(job.failed(DELETED), generation)
+    assert failure(by_id(gateway, image_id), 404) == "image_not_found"
+    assert torchserve.requests == []
 
 
 def test_an_image_under_an_id_that_was_deleted_is_the_new_one(gateway: Gateway, torchserve: FakeTorchServe) -> None:
