@@ -8,7 +8,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from grainserve.client import Client, JobsDone, Progress
+from grainserve.client import AnyImage, Client, JobsDone, Progress
 from grainserve.deadline import Deadline
 from grainserve.errors import GrainserveError
 from grainserve.images import ImageSource
@@ -40,11 +40,11 @@ class AsyncClient:
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self.client = Client(*arguments, **settings)
 
-    async def submit(self, image: ImageSource, **options: Any) -> str:
+    async def submit(self, image: AnyImage, **options: Any) -> str:
         """See `Client.submit`."""
         return await self._submitting(self.client.submit, image, **options)
 
-    async def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
+    async def submit_many(self, images: Iterable[AnyImage], *, progress: bool = True, **options: Any) -> list[str]:
         """See `Client.submit_many`."""
         return await self._submitting(self.client.submit_many, images, progress=progress, **options)
 
@@ -66,7 +66,7 @@ class AsyncClient:
 
     async def analyze(
         self,
-        image: ImageSource,
+        image: AnyImage,
         *,
         timeout: float | None = None,
         progress: Progress | None = None,
@@ -91,7 +91,7 @@ class AsyncClient:
         """See `Client.open`; the session's methods are coroutines."""
         return AsyncSession(await asyncio.to_thread(self.client.open, image, **options))
 
-    async def begin(self, image: ImageSource, **options: Any) -> Submission:
+    async def begin(self, image: AnyImage, **options: Any) -> Submission:
         """See `Client.begin`."""
         return await self._submitting(self.client.begin, image, **options)
 

@@ -34,12 +34,22 @@ def parse(body: bytes) -> Any:
         raise ValueError("it has more arrays and objects than a result of its length")
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        found = loads(text)
         if SURROGATE.search(text):
             found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
     except RecursionError:
         raise ValueError("it is too deep") from None
     return found
+
+
+def loads(text: str | bytes) -> Any:
+    """Parses JSON whose numbers are all finite.
+
+    Raises:
+        ValueError: the text is no JSON, or holds a number that is not finite.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _parts(body: bytes) -> int:

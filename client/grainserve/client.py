@@ -18,11 +18,12 @@ from grainserve import config
 from grainserve.contract import validate_options
 from grainserve.deadline import Deadline
 from grainserve.dispatch.dispatcher import Dispatcher
-from grainserve.errors import GrainserveError, InvalidConfiguration, WaitTimeout
+from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, WaitTimeout
 from grainserve.images import MAX_SIDE, ImageFile, ImageSource
 from grainserve.jobs.job import State
 from grainserve.jobs.markers import Ticket
 from grainserve.jobs.pubsub import from_environment
+from grainserve.jobs.references import Reference, References
 from grainserve.jobs.store import JobStore, check_submitter
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.large_images import fetched, submit_tiles
@@ -33,12 +34,14 @@ from grainserve.result import Result
 from grainserve.scale import Mode, with_scale
 from grainserve.scale.databar import with_databar
 from grainserve.storage.bucket import Bucket
+from grainserve.storage.uris import Readable, is_uri
 from grainserve.submission import Submission
 from grainserve.tiles.layout import LARGEST_GRAIN
 from grainserve.torchserve.inference import TorchServe
 
 Progress = Callable[[State, GrainserveError | None], None]
 JobsDone = Callable[[int, int], None]
+AnyImage = ImageSource | Reference
 
 SHORTEST_PAUSE, LONGEST_PAUSE, PAUSES_GROW = 0.05, 1.0, 1.3
 """Shortest and longest pause between looks for a result, s, and the factor from each pause to the next."""
@@ -63,6 +66,11 @@ class Client:
         dispatch: whether this process does the work; False leaves it to dispatchers elsewhere.
         concurrency: jobs at once in this process, at most.
         lease: seconds after which other dispatchers take over the jobs of this process if it has died.
+        readable: buckets, and folders of buckets, whose images may be submitted by reference, such as
+            `scans,archive/2026`; default GRAINSERVE_READABLE, else none.
+
+    Attributes:
+        references: images in these buckets: `references.matching("gs://scans/2026/*.tif")` lists them.
 
     Raises:
         InvalidConfiguration: a setting is missing or makes no sense.
@@ -81,6 +89,7 @@ class Client:
         dispatch: bool = True,
         concurrency: int = 2,
         lease: float = 60.0,
+        readable: str | None = None,
     ) -> None:
         if concurrency < 1:
             raise InvalidConfiguration(f"concurrency is {concurrency}; it must be 1 or more")
@@ -93,6 +102,7 @@ class Client:
             lease=timedelta(seconds=lease),
             notifications=from_environment(),
         )
+        self.references = References(Readable.parse(readable, self.store.bucket.name))
         self.torchserve = TorchServe(config.setting(torchserve, config.TORCHSERVE), config.management(management))
         self._dispatch = dispatch
         self._concurrency = concurrency
@@ -103,7 +113,7 @@ class Client:
 
     def submit(
         self,
-        image: ImageSource,
+        image: AnyImage,
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
@@ -118,8 +128,13 @@ class Client:
 
         Ctrl-C before the return withdraws the job, unless it has an idempotency key.
 
+        An image that lies in a readable bucket is submitted by reference (`gs://BUCKET/NAME`): only its header comes
+        here, and GCS copies the object. Submitting the same object, generation, model and options again returns the
+        same id. A job of it that failed or was cancelled begins anew, except where the image itself was refused.
+
         Args:
-            image: path, bytes of an image file, or array (H × W, H × W × 3 or H × W × 4 uint8, H × W uint16).
+            image: path, bytes of an image file, array (H × W, H × W × 3 or H × W × 4 uint8, H × W uint16), the URI of
+                an object, or an object from `references`.
             idempotency_key: your own name for this submission, such as a sample number. Submitting the image again
                 under the same key, after a crash or a lost connection, returns the same id and makes no second job.
             traceparent: W3C trace that the submission belongs to, for callers that trace; the result's metadata names
@@ -142,8 +157,27 @@ class Client:
             InvalidImage: the file is missing, is no image, or is of a kind that is not read; nothing is stored.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             StorageError: GCS could not store the image or its job.
+            InvalidUri, NotReadable, ObjectNotFound, ImageRejected: an object cannot be submitted.
         """
         self._check_open()
+        if isinstance(image, Reference) or is_uri(image):
+            if scale is not None or bar_um is not None or find_databar:
+                raise InvalidOption(
+                    "scale, bar_um and find_databar look into an image, which stays in its bucket: give um_per_px and "
+                    "ignore_bottom"
+                )
+            image_id = self.store.submit_reference(
+                image if isinstance(image, Reference) else self.references.find(str(image)),
+                model=self.model,
+                version=version or self.version,
+                options=validate_options(options),
+                submitter=self.submitter,
+                key=idempotency_key,
+                traceparent=traceparent,
+                on_id=on_id,
+            )
+            self._hand_in(self.submitter, image_id)
+            return image_id
         read = ImageFile.of(image)
         return self.submit_checked(
             read,
@@ -203,18 +237,21 @@ class Client:
         self._hand_in(self.submitter, image_id)
         return image_id
 
-    def submit_many(self, images: Iterable[ImageSource], *, progress: bool = True, **options: Any) -> list[str]:
+    def submit_many(self, images: Iterable[AnyImage], *, progress: bool = True, **options: Any) -> list[str]:
         """Submits images with the same options and returns their ids, in order.
 
         Args:
-            images: images, each as `submit` takes it.
+            images: images, each as `submit` takes it; or URIs with wildcards, `gs://BUCKET/FOLDER/*.tif`, each for all
+                objects that it matches.
             progress: whether to draw a progress bar.
             **options: options of `submit`.
 
         Raises:
             The errors of `submit`; the images before the one at fault stay submitted.
         """
-        every = list(images)
+        every: list[AnyImage] = []
+        for image in images:
+            every += self.references.matching(str(image)) if is_uri(image) else [image]
         return [self.submit(image, **options) for image in track(every, "Submitting", disable=not progress)]
 
     def poll(self, image_id: str) -> Result | None:
@@ -302,7 +339,7 @@ class Client:
 
     def analyze(
         self,
-        image: ImageSource,
+        image: AnyImage,
         *,
         timeout: float | None = None,
         progress: Progress | None = None,
@@ -313,7 +350,8 @@ class Client:
         """Submits an image and waits for its result.
 
         An image over 1024 px is cut into tiles. Each tile is a job, and the grains of all tiles are merged. After a
-        crash the same call goes on with the jobs that are there. Ctrl-C withdraws the jobs that have not ended.
+        crash the same call goes on with the jobs that are there. Ctrl-C withdraws the jobs that have not ended. An
+        object over 1024 px that is given by its URI is refused: it is not fetched to be cut.
 
         Args:
             image: image, as `submit` takes it.
@@ -420,7 +458,7 @@ class Client:
 
     def begin(
         self,
-        image: ImageSource,
+        image: AnyImage,
         *,
         timeout: float | Deadline | None = None,
         largest_grain: int = LARGEST_GRAIN,
@@ -458,7 +496,12 @@ class Client:
             with self._lock:
                 self._awaited[image_id] = None
 
-        deadline, read = Deadline.of(timeout), ImageFile.of(image)
+        deadline = Deadline.of(timeout)
+        if isinstance(image, Reference) or is_uri(image):
+            self.check()
+            image_id = self.submit(image, scale=scale, bar_um=bar_um, find_databar=find_databar, on_id=noted, **options)
+            return Submission.of_one(image_id)
+        read = ImageFile.of(image)
         large = max(read.size) > MAX_SIDE
         checked = _completed(read, options, scale, bar_um, find_databar)
         self.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+from collections.abc import Sequence
 
 from grainserve.errors import InvalidConfiguration
 
@@ -14,9 +15,11 @@ BUCKET = "GRAINSERVE_BUCKET"
 WEIGHTS_BUCKET = "GRAINSERVE_WEIGHTS_BUCKET"
 MODEL = "GRAINSERVE_MODEL"
 PROMPT_MODEL = "GRAINSERVE_PROMPT_MODEL"
+VARIANTS = "GRAINSERVE_VARIANTS"
 SUBMITTER = "GRAINSERVE_SUBMITTER"
 PUBSUB = "GRAINSERVE_PUBSUB"
 MODEL_STORE = "GRAINSERVE_MODEL_STORE"
+READABLE = "GRAINSERVE_READABLE"
 NONE = "none"
 """The address of a server that cannot be reached from here: TorchServe's management, or all of TorchServe for a gateway
 that only takes jobs."""
@@ -80,6 +83,29 @@ def prompt_model(given: str | None, model: str) -> str:
         model: name of the model of automatic masks.
     """
     return given or os.environ.get(PROMPT_MODEL) or f"{model}-prompt"
+
+
+def variants(given: Sequence[str], model: str) -> dict[str, str]:
+    """Returns the models that answer prompts at a gateway, by the name under which a request asks for them.
+
+    Args:
+        given: the caller's own, NAME=MODEL each; none for those of GRAINSERVE_VARIANTS, which commas separate. Without
+            these there is one, `fast`, the model that `prompt_model` returns.
+        model: name of the model of automatic masks.
+
+    Raises:
+        InvalidConfiguration: one is not of this form, or a name is there twice.
+    """
+    pairs = list(given) or [each for each in os.environ.get(VARIANTS, "").split(",") if each.strip()]
+    found: dict[str, str] = {}
+    for pair in pairs or [f"fast={prompt_model(None, model)}"]:
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not re.fullmatch(r"[a-z0-9_-]{1,32}", name) or not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+            raise InvalidConfiguration(f"{pair!r} is no variant: give NAME=MODEL, such as fast=sam_tiny-prompt")
+        if name in found:
+            raise InvalidConfiguration(f"variant {name!r} is there twice: give each one once")
+        found[name] = value
+    return found
 
 
 def submitter(given: str | None) -> str:

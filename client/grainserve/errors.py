@@ -83,6 +83,24 @@ class BucketNotFound(StorageError):
     code = "bucket_not_found"
 
 
+class InvalidUri(GrainserveError, ValueError):
+    """A text is no URI of an object: `gs://BUCKET/NAME`."""
+
+    code = "invalid_uri"
+
+
+class NotReadable(GrainserveError, PermissionError):
+    """The object lies in no bucket or folder that this deployment lists as readable."""
+
+    code = "not_readable"
+
+
+class ObjectNotFound(GrainserveError, LookupError):
+    """There is no such object, or it was deleted or replaced meanwhile."""
+
+    code = "object_not_found"
+
+
 # Jobs ----------------------------------------------------------------------------------------------------------------
 
 

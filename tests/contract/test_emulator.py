@@ -78,6 +78,31 @@ def test_metageneration_preconditions_are_not_enforced(bucket: Bucket) -> None:
     bucket.blob("image").upload_from_string("two", if_metageneration_match=99)
 
 
+def test_a_copy_names_its_source_by_generation_and_its_preconditions_are_not_enforced(
+    emulator: Emulator, bucket: Bucket
+) -> None:
+    # GCS refuses the second and third copy with 412. So the source's generation goes into the request itself.
+    source = emulator.create_bucket(f"test-{uuid4().hex}")
+    source.blob("a").upload_from_string(b"x", content_type="image/tiff")
+    passed = source.get_blob("a").generation
+    bucket.blob("b").rewrite(source.blob("a", generation=passed), if_generation_match=0)
+    bucket.blob("b").rewrite(source.blob("a", generation=passed), if_generation_match=0)
+    bucket.blob("b").rewrite(source.blob("a"), if_source_generation_match=passed + 1)
+    source.blob("a").upload_from_string(b"y")
+    with pytest.raises(NotFound):
+        bucket.blob("c").rewrite(source.blob("a", generation=passed))
+    with pytest.raises(NotFound):
+        source.blob("a", generation=passed).download_as_bytes(start=0, end=0, raw_download=True)
+    assert [blob.name for blob in bucket.list_blobs()] == ["b"]
+
+
+def test_a_listing_ignores_patterns(bucket: Bucket) -> None:
+    # GCS lists a.tif alone; patterns are matched by our own code.
+    for name in ("a.tif", "b.png"):
+        bucket.blob(name).upload_from_string("")
+    assert [blob.name for blob in bucket.list_blobs(match_glob="*.tif")] == ["a.tif", "b.png"]
+
+
 def test_crc32c(bucket: Bucket) -> None:
     blob = bucket.blob("weights")
     blob.upload_from_string(CONTENT)

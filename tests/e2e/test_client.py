@@ -61,6 +61,31 @@ def test_submit_poll_wait(stack: Stack, image: Path) -> None:
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_folder_of_a_bucket_is_submitted_once(stack: Stack, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans = stack.emulator.create_bucket("scans-e2e")
+    for name in ("2026/1.png", "2026/2.png"):
+        scans.blob(name).upload_from_filename(str(image))
+    monkeypatch.setenv("GRAINSERVE_READABLE", "scans-e2e/2026")
+
+    def submitted() -> dict[str, str]:
+        command = ["submit", "gs://scans-e2e/2026/*.png", "--points-per-side", "8"]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        return {uri: image_id for image_id, uri in (line.split("  ") for line in done.stdout.splitlines())}
+
+    ids = submitted()
+    assert list(ids) == ["gs://scans-e2e/2026/1.png", "gs://scans-e2e/2026/2.png"]
+    assert submitted() == ids
+    with Client() as client:
+        alone = client.analyze(image, **COARSE)
+        for image_id in ids.values():
+            result = client.wait(image_id, timeout=300)
+            assert [grain.properties for grain in result.grains] == [grain.properties for grain in alone.grains] != []
+    assert submitted() == ids
+    assert objects(stack, "pending/") == []
+
+
+@pytest.mark.usefixtures("environment")
 def test_bytes_and_arrays_give_what_the_file_gives(image: Path) -> None:
     async def both() -> list[list[object]]:
         async with AsyncClient() as client:

@@ -26,10 +26,13 @@ from grain_handler.wire.frame import Frame
 from grain_handler.wire.mask_token import LONGEST, write_token
 from grain_handler.wire.prompts import Subject, read_prompts, write_mask_token
 from grain_handler.wire.request import Request, parse
-from grainserve.errors import ImageRejected, InvalidOption
-from grainserve.gateway import uploads
+from grainserve.admission import MAX_MIB, check_header
+from grainserve.errors import ImageRejected, InvalidImageId, InvalidOption
+from grainserve.gateway import bodies, segment_requests, uploads
 from grainserve.gateway.app import _answer_error
-from grainserve.gateway.keys import MAX_MIB, MIB
+from grainserve.gateway.keys import MIB
+from grainserve.gateway.segment_answers import check
+from grainserve.gateway.service import Limits
 from tests.fuzz import values
 from tests.fuzz.answers import Answer
 from tests.fuzz.files import make_files
@@ -199,7 +202,7 @@ class Header:
 
     def run(self, case: bytes) -> str:
         try:
-            return uploads.check_header(case)
+            return check_header(case)
         except ImageRejected as error:
             _assert_answer({"code": error.code, "message": str(error)})
             return error.code
@@ -254,8 +257,8 @@ class Upload:
         scope = {"type": "http", "method": "POST", "path": "/upload", "query_string": query, "headers": headers}
         request = HttpRequest(scope | {"app": None}, receive)
         try:
-            upload = await uploads.read(request, MAX_BYTES)
-        except (ImageRejected, InvalidOption) as error:
+            await self.read(request)
+        except (ImageRejected, InvalidOption, InvalidImageId) as error:
             answer = await _answer_error(request, error)
             assert 400 <= answer.status_code < 500
             assert len(answer.body) <= ANSWER_BYTES
@@ -266,8 +269,71 @@ class Upload:
             return f"http_{error.status_code}"
         finally:
             await request.close()
-        json.dumps(upload.options, allow_nan=False, ensure_ascii=False).encode()
         return "read"
+
+    async def read(self, request: HttpRequest) -> None:
+        """Reads the upload, up to what is stored."""
+        upload = await uploads.read(request, MAX_BYTES)
+        json.dumps(upload.options, allow_nan=False, ensure_ascii=False).encode()
+
+
+@dataclass
+class Segment(Upload):
+    """A whole request with prompts to the gateway: JSON or a form, for one image or for a batch."""
+
+    def make(self, rng: Random) -> tuple[str, bytes, bytes, int]:
+        kind, _, body, piece = super().make(rng)
+        return kind, rng.choice((b"", b"batch")), body, piece
+
+    async def read(self, request: HttpRequest) -> None:
+        """Reads the request as the routes do, up to what goes to TorchServe."""
+        bounds = bodies.Bounds(MAX_BYTES, segment_requests.PROMPT_BYTES, segment_requests.MOST_ITEMS, Limits.slowest)
+        body = await bodies.read(request, bounds)
+        asked = segment_requests.several(body) if request.scope["query_string"] else segment_requests.one(body)
+        for item in asked.items:
+            question = check(segment_requests.question(item, MAX_BYTES), asked.form or asked.usual)
+            said = {**question.options, "prompts": question.prompts, "imageDigest": question.digest}
+            json.dumps(said, allow_nan=False).encode()  # as TorchServe is sent it
+
+
+def _json_segment(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    given = _segment(rng, files)
+    if rng.random() < 0.3:
+        items = [_segment(rng, files)] * rng.choice((0, 1, 2, 65))  # many different ones take seconds to make
+        given = {"items": items} | _shallow(values.options(rng) if rng.random() < 0.2 else {})
+    if rng.random() < 0.05:
+        given = values.value(rng)
+    return rng.choice(("application/json",) * 9 + ("text/plain",)), values.text(given, rng).encode(
+        errors="surrogatepass"
+    )
+
+
+def _segment(rng: Random, files: list[bytes]) -> Any:
+    """One item: an image in one way or another, prompts, and options."""
+    sources = {"image": _base64(rng, files), "imageId": "f" * 32, "imageDigest": "ab" * 32}
+    given: dict[str, Any] = values.options(rng) if rng.random() < 0.3 else {}
+    for name in rng.sample(sorted(sources), rng.choice((0, 1, 1, 1, 1, 2))):
+        given[name] = sources[name] if rng.random() < 0.9 else values.value(rng)
+    if rng.random() < 0.9:
+        given["prompts"] = values.prompts(rng, ("token",))
+    for name in ("model_type", "format", *segment_requests.POINTED):
+        if rng.random() < 0.1:
+            given[name] = values.value(rng)
+    return given
+
+
+def _form_segment(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
+    fields = {name: values.text(values.value(rng), rng) for name in segment_requests.POINTED if rng.random() < 0.4}
+    if rng.random() < 0.3:
+        fields["prompts"] = values.text(values.prompts(rng, ("token",)), rng)
+    if rng.random() < 0.3:
+        fields[rng.choice(("model_type", "format", "imageId", "imageDigest", "file"))] = rng.choice(values.TEXTS)
+    parts = [(DISPOSITIONS[1].format("file"), rng.choice(files[:5])) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+    parts += [(DISPOSITIONS[0].format(name), text.encode(errors="surrogatepass")) for name, text in fields.items()]
+    body = b"".join(
+        b"--edge\r\nContent-Disposition: %s\r\n\r\n%s\r\n" % (disposition.encode(), data) for disposition, data in parts
+    )
+    return "multipart/form-data; boundary=edge", body + b"--edge--\r\n"
 
 
 def _json_body(rng: Random, files: list[bytes]) -> tuple[str, bytes]:
@@ -401,6 +467,7 @@ def targets() -> dict[str, Target]:
         "client_answer": Answer(files),
         "gateway_header": Header(files),
         "gateway_upload": Upload(files, 0.2, (_json_body, _form_body, _raw_body), (1 << 16, 1 << 16, 100)),
+        "gateway_segment": Segment(files, 0.05, (_json_segment, _form_segment), (1 << 16, 1 << 16, 100)),
         "handler_large": Row(files, LARGE, large_row, LARGE_MIB),
         "gateway_large": Upload(files, LARGE, (_large_json, _large_form, _large_raw), (1 << 16,), LARGE_MIB),
     }

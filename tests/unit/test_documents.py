@@ -26,6 +26,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encod
 RUN = {
     "README.md": ("(grainserve|curl) ", "tests/e2e/test_documents.py"),
     "docs/http.md": (r"curl (?!-H Authorization)", "tests/e2e/test_documents.py"),
+    "docs/prompts.md": ("curl ", "tests/contract/test_segment.py"),
     "docs/tutorial.md": ("", "tests/e2e/test_tutorial.py"),
     "docs/exports.md": ("", "tests/unit/client/exports/test_page.py"),
     "docs/reports.md": ("grainserve (report|compare) ", "tests/unit/test_documents.py"),
@@ -40,6 +41,7 @@ NOT_RUN = [
     ("CONTRIBUTING.md", "make ", "CI runs these: .ci/run"),
     ("docs/http.md", "grainserve (keygen|gateway) ", "serves on every address; tests/unit/gateway serves with keys"),
     ("docs/http.md", "curl -H Authorization", "needs that gateway; tests/unit/gateway asks with keys"),
+    ("docs/prompts.md", "grainserve gateway ", "wants two models; tests/unit/gateway/test_variants.py has them"),
     ("docs/operations.md", "", "changes what is served; tests/contract/test_swap.py swaps and rolls back"),
     ("docs/fine_tuning.md", "", "trains for minutes to hours; tests/unit/training runs each script for a few steps"),
     ("docs/classes.md", "", "measures, and installs; tests/contract/test_classes.py takes all five steps"),
@@ -49,6 +51,7 @@ NOT_RUN = [
     ("docs/prompts.md", "grainserve segment ", "wants an image; tests/contract/test_prompts.py points at another one"),
     ("docs/reports.md", "grainserve analyze ", "measures; the README's commands do the same"),
     ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/cli/test_jobs.py has some"),
+    ("docs/jobs.md", "grainserve submit", "wants a bucket of images; tests/unit/client/cli/test_references.py has one"),
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),
     ("docs/image.md", "(docker|grainserve) ", "needs a container engine; `make image-test` does without one"),
     ("docs/inputs.md", "gdal_translate ", "needs GDAL, which is not installed"),

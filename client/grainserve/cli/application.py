@@ -32,6 +32,7 @@ from grainserve.cli.export import Dialect, To
 from grainserve.cli.image_files import gather
 from grainserve.cli.models import app as models_app
 from grainserve.cli.output import SUMMARY_PERCENTS, print_result, unique_names, write_files
+from grainserve.cli.references import submit_all
 from grainserve.cli.request_options import (
     BoxNms,
     Crop,
@@ -68,6 +69,7 @@ from grainserve.result import Result
 from grainserve.stats.summary import checked_percents
 from grainserve.storage import checkpoints as weights
 from grainserve.storage.bucket import check_emulator
+from grainserve.storage.uris import is_uri
 from grainserve.submission import Submission
 from grainserve.tiles.layout import LARGEST_GRAIN
 
@@ -94,7 +96,12 @@ statistics.add_to(app)
 reporting.add_to(app)
 
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", help="Image files, up to 1024 px on the longer side, or folders.")
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Image files, up to 1024 px on the longer side; folders; or objects of readable buckets, with wildcards: "
+        "'gs://BUCKET/FOLDER/*.tif'.",
+    ),
 ]
 AnyImages = Annotated[
     list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
@@ -111,7 +118,8 @@ Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, 
 
 
 @app.command(
-    epilog="Example:  grainserve submit sand.png gravel.jpg --um-per-px 2.5\n\n"
+    epilog="Examples:\n\ngrainserve submit sand.png gravel.jpg --um-per-px 2.5\n\n"
+    "grainserve submit 'gs://scans/2026/*.tif' --readable scans\n\n"
     "Then:  grainserve wait ID --out results, or poll ID where a dispatcher runs elsewhere."
 )
 def submit(
@@ -150,15 +158,26 @@ def submit(
             help="Your own name for this submission. A second submission with the same name makes no second job.",
         ),
     ] = None,
+    readable: operate.Readable = None,
 ) -> None:
-    """Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself."""
-    with reported("stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back"):
+    """Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself.
+
+    Objects of a bucket are not downloaded: GCS copies them, after a look at their headers. Each is accepted or refused
+    on its own; the exit code is 1 if any was refused. The same command again makes no second job for an object that
+    has not changed, so a submission that was stopped goes on. It begins anew the jobs that failed or were cancelled.
+    """
+    with reported(
+        "stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back; with objects of a "
+        "bucket, the same command goes on"
+    ):
         options = given_options(ctx.params)
         check_emulator()
-        inputs = gather(images)
+        uris = [image for image in images if is_uri(image)]
+        inputs = gather(Path(image) for image in images if not is_uri(image))
         for image in inputs.images:
             check_image(image_bytes(image)[0])  # before anything is submitted: one bad file stops all
-        with Client(model=model, version=version, dispatch=False) as client:
+        with Client(model=model, version=version, dispatch=False, readable=readable) as client:
+            references = [each for uri in dict.fromkeys(uris) for each in client.references.matching(uri)]
             for image in inputs.images:
                 # Each image of a submission needs a key of its own.
                 image_id = client.submit(
@@ -169,8 +188,22 @@ def submit(
                     find_databar=find_databar,
                     **options,
                 )
-                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 else image_id)
+                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 or references else image_id)
+            refused = submit_all(
+                references,
+                lambda each: client.submit(
+                    each,
+                    idempotency_key=key and f"{key}/{each.uri}",
+                    scale=scale,
+                    bar_um=bar_um,
+                    find_databar=find_databar,
+                    **options,
+                ),
+                bare=len(images) == len(references) == 1 and references[0].uri == images[0],
+            )
         inputs.say_passed_over()
+    if refused:
+        raise typer.Exit(FAILURE)
 
 
 @app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")

@@ -47,11 +47,13 @@ def gather(given: Iterable[Path]) -> Inputs:
         given: files and folders, as the command was given them.
 
     Raises:
-        InvalidImage: a folder cannot be listed, or holds no image.
+        InvalidImage: a folder cannot be listed, or holds no image; or the URI of an object is given.
     """
     images: list[Path] = []
     passed_over: list[tuple[Path, str]] = []
     for path in given:
+        if path.parts[:1] == ("gs:",):  # a path has single slashes
+            raise InvalidImage(f"{path} is no file: `grainserve submit` takes objects of buckets, and `wait` their ids")
         if not path.is_dir():
             images.append(path)
             continue

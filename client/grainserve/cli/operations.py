@@ -22,6 +22,7 @@ from grainserve.jobs.job import LONGEST_LEASE
 from grainserve.jobs.pubsub import from_environment
 from grainserve.jobs.store import JobStore
 from grainserve.jobs.sweep import Sweep
+from grainserve.storage import uris
 from grainserve.storage.bucket import Bucket
 from grainserve.torchserve.inference import TorchServe
 
@@ -55,6 +56,14 @@ LeaseSeconds = Annotated[
 ]
 
 
+Readable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BUCKET,…",
+        help="Buckets, or folders as BUCKET/FOLDER, whose objects may be submitted by their gs:// URI; default "
+        "GRAINSERVE_READABLE, else none.",
+    ),
+]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 MetricsPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; default: no port.")
@@ -105,6 +114,13 @@ def gateway(  # noqa: PLR0917 - one for each option
         int,
         typer.Option(min=1, help="Most uploads at once, each with up to 120 MiB of memory; further ones are refused."),
     ] = AT_ONCE,
+    segments: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Most requests with prompts at once, each with up to 120 MiB of memory; further ones are refused.",
+        ),
+    ] = AT_ONCE,
     reads: Annotated[
         int,
         typer.Option(
@@ -117,7 +133,9 @@ def gateway(  # noqa: PLR0917 - one for each option
     share: Annotated[
         float,
         typer.Option(
-            min=0.01, max=1, help="Largest part of uploads and downloads for one key; without keys, for one address."
+            min=0.01,
+            max=1,
+            help="Largest part of uploads, prompts and downloads for one key; without keys, for one address.",
         ),
     ] = Limits.share,
     slowest: Annotated[
@@ -146,6 +164,15 @@ def gateway(  # noqa: PLR0917 - one for each option
         str | None, typer.Option(help="Model of new jobs; default GRAINSERVE_MODEL, else sam_tiny.")
     ] = None,
     version: Annotated[str | None, typer.Option(help="Its version; default TorchServe's default version.")] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="Model that answers prompts, and the name by which requests ask for it; may be repeated, the default "
+            "one first; default GRAINSERVE_VARIANTS, else fast=MODEL-prompt.",
+        ),
+    ] = None,
+    readable: Readable = None,
     grace: Grace = 25.0,
     lease: LeaseSeconds = 60.0,
 ) -> None:
@@ -182,20 +209,24 @@ def gateway(  # noqa: PLR0917 - one for each option
         if inference == config.NONE and dispatchers:
             raise InvalidConfiguration(f"{config.TORCHSERVE} is {config.NONE!r}: give --dispatch 0 to only take jobs")
         torchserve = None if inference == config.NONE else TorchServe(inference, config.management(None))
-        store = _store(lease)
+        store, automatic = _store(lease), config.setting(model, config.MODEL)
         service = Service(
             store=store,
             torchserve=torchserve,
-            model=config.setting(model, config.MODEL),
+            model=automatic,
             version=version,
+            variants=config.variants(variant or (), automatic),
             keys=Keys.read(keys) if keys else Keys({}),
             dispatcher=_dispatcher(store, torchserve, dispatchers) if torchserve and dispatchers else None,
             uploads=uploads,
+            segments=segments,
             grace=grace,
             origins=tuple(cors_origin or ()),
             # A gateway that others can reach does not know the names under which they do.
             hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host) if _is_loopback(host) else None,
             limits=limits,
+            needs_torchserve=dispatchers > 0,  # else jobs wait in the bucket, whatever TorchServe does
+            readable=uris.Readable.parse(readable, store.bucket.name),
         )
         uvicorn.run(
             create_app(service),

@@ -4,6 +4,9 @@
     GET    /image-analysis?imageId=    200 the result; 202 the job goes on; 404; 410 it failed, and why
     DELETE /image-analysis?imageId=    image, job and result are gone
     GET    /images/{imageId}           the image as it was submitted
+    POST   /segment                    an image and prompts → the masks of what they point at, at once
+    POST   /segment_batch              several of these
+    GET    /variants                   the models that may be asked for
     GET    /                           a page to drop images on
 
 and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors have the handler's form: {"error": {"code", "message"}}.
@@ -28,46 +31,18 @@ from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grainserve.errors import (
-    ExtraMissing,
-    GrainserveError,
-    IdempotencyConflict,
-    ImageNotFound,
-    ImageRejected,
-    InvalidImageId,
-    InvalidOption,
-    JobFailed,
-    MasksMissing,
-    NoGrains,
-    ResultNotFound,
-    StorageError,
-)
-from grainserve.gateway import docs, jobs
-from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.errors import GrainserveError
+from grainserve.gateway import docs, jobs, segment
+from grainserve.gateway.access import Access
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
+from grainserve.gateway.refusals import refusal
 from grainserve.gateway.same_site import guarded
 from grainserve.gateway.service import Service
 from grainserve.gateway.shares import Busy
+from grainserve.gateway.variants import Variants
 
 log = logging.getLogger(__name__)
-
-STATUS: dict[type[GrainserveError], int] = {
-    InvalidOption: 422,
-    InvalidImageId: 404,
-    ImageNotFound: 404,
-    Busy: 503,
-    ExtraMissing: 501,
-    Unauthorized: 401,
-    IdempotencyConflict: 409,
-    JobFailed: 410,
-    MasksMissing: 409,
-    NoGrains: 409,
-    ResultNotFound: 410,
-    TooManyRequests: 429,
-    StorageError: 503,
-}
-"""HTTP status by error. Every other error is a fault of ours and answers 500."""
 
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -86,9 +61,12 @@ def create_app(service: Service) -> ASGIApp:
     Args:
         service: parts of the gateway; its dispatcher starts and stops with the application.
     """
+    management = service.torchserve.management if service.torchserve else None
+    variants = Variants(service.variants, management)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        await variants.listed()  # logs those that TorchServe lacks
         if service.dispatcher:
             service.dispatcher.start()
         yield
@@ -112,8 +90,11 @@ def create_app(service: Service) -> ASGIApp:
         },
     )
     metrics = Metrics(service.store, service.dispatcher)
-    app.include_router(jobs.routes(service))
-    readiness = Readiness(service.store, service.torchserve, service.model, service.version, service.dispatcher)
+    access = Access(service)
+    app.include_router(jobs.routes(service, access))
+    app.include_router(segment.routes(service, access, variants, metrics))
+    needed = service.torchserve if service.needs_torchserve else None
+    readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)
     app.include_router(_probes(readiness, metrics))
     app.include_router(_page())
     app.mount("/page", StaticFiles(packages=[("grainserve.gateway", "page")]))
@@ -163,27 +144,12 @@ def _page() -> APIRouter:
 
 async def _answer_error(request: Request, error: GrainserveError) -> JSONResponse:
     """Answers an error of ours in the handler's form."""
-    headers: dict[str, str] = {}
-    if isinstance(error, ImageRejected):
-        status = error.status
-    else:
-        status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    refused = refusal(error)
+    headers = dict(refused.headers)
     unread = isinstance(error, Busy) or error.code == "too_many_bytes"
     if error.code == "too_slow" or (unread and not 0 < int(request.headers.get("content-length", 0)) < DRAINED):
         headers["Connection"] = "close"
-    if isinstance(error, Busy):
-        headers["Retry-After"] = "1"
-    if isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(int(error.seconds) + 1)
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
-    message = str(error)
-    if isinstance(error, ImageNotFound):  # its own message names the bucket, which callers need not know
-        message = f"there is no image {error.image_id!r} of yours: check the id that /upload returned"
-    if isinstance(error, StorageError):
-        log.error("%s", error)
-        message = "storage does not answer: send the request again later"
-    return JSONResponse({"error": {"code": error.code, "message": message}}, status, headers)
+    return JSONResponse(refused.body, refused.status, headers)
 
 
 async def _answer_invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -69,7 +69,9 @@ def _examples(method: str, path: str, operation: dict[str, Any]) -> list[str]:
     query = "&".join(f"{each['name']}=ID" for each in parameters if each["in"] == "query" and each.get("required"))
     url = "$G" + re.sub(r"{\w+}", "ID", path) + (f"?{query}" if query else "")
     bodies = operation.get("requestBody", {}).get("content", {})
-    given = [_SENT[kind] for kind in bodies] or ["" if method == "GET" else f"-X {method}"]  # a body makes it a POST
+    given = [body.get("x-curl", _SENT[kind]) for kind, body in bodies.items()] or [
+        "" if method == "GET" else f"-X {method}"
+    ]  # a body makes it a POST
     return [" ".join(filter(None, ("curl", each, f'"{url}"'))) for each in given]
 
 

@@ -2,26 +2,26 @@
 
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from grainserve.errors import ImageNotFound, JobFailed
+from grainserve.errors import JobFailed
 from grainserve.exports.formats import Choices, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
-from grainserve.gateway.connections import network
-from grainserve.gateway.downloads import Downloads
-from grainserve.gateway.keys import Caller, Rates
+from grainserve.gateway.access import Access
+from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
 from grainserve.gateway.service import Service
-from grainserve.gateway.shares import Shares
+from grainserve.gateway.uploads import Upload
 from grainserve.jobs import trace
-from grainserve.jobs.job import Job, State
+from grainserve.jobs.job import State
 from grainserve.jobs.markers import Ticket
+from grainserve.jobs.references import References
 from grainserve.storage.bucket import Opened
 
 POSITIONS = 1000
@@ -49,67 +49,41 @@ class Wanted(Which):
     )
 
 
-def routes(service: Service) -> APIRouter:
+def routes(service: Service, access: Access) -> APIRouter:
     """Makes the routes of jobs.
 
     Args:
         service: parts of the gateway.
+        access: callers and their limits.
     """
-    router, rates, limits = APIRouter(), Rates(), service.limits
-    uploading = Shares(f"{service.uploads} uploads", service.uploads, limits.share)
-    downloads = Downloads(limits)
-
-    async def caller(request: Request) -> Caller:
-        """Returns the caller whose key the request holds, and counts the request against the caller's rate."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        found = service.keys.caller(key.strip() if scheme.lower() == "bearer" else None)
-        rates.take(found)
-        return found
-
-    def owner(request: Request, who: Annotated[Caller, Depends(caller)]) -> str:
-        """Returns who holds the shares of this request: the key's name, or the address where no keys are used."""
-        return network(request.client.host) if service.keys.open and request.client else who.name
-
-    Known = Annotated[Caller, Depends(caller)]  # noqa: N806 - a type
-    Owner = Annotated[str, Depends(owner)]  # noqa: N806
+    references = References(service.readable)
+    router, limits = APIRouter(), service.limits
+    Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
+    Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
     Key = Annotated[  # noqa: N806
         str | None, Header(alias="Idempotency-Key", min_length=1, description="your own name for this submission")
     ]
-
-    def own_job(image_id: str, who: Caller) -> Job:
-        """Returns the caller's job. For anybody else's job it raises the same error as for an unknown id."""
-        job = service.store.job(image_id)
-        if job.submitter != who.name:
-            raise ImageNotFound(image_id, service.store.bucket.name)
-        return job
 
     @router.post(
         "/upload",
         status_code=202,
         response_description="It is stored: imageId, and the state of its job.",
         openapi_extra=UPLOAD,
-        responses=failures(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        responses=failures(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
     )
     async def upload(request: Request, who: Known, holder: Owner, key: Key = None) -> JSONResponse:
         """Store an image and its job, and answer at once. The image is measured afterwards.
 
-        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. Options go into the form, the
-        JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job. The
-        trace of a `traceparent` header (W3C) goes on in the job and ends up in the result's metadata.
+        Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. An image that lies in a
+        bucket which the gateway may read needs no upload: send JSON with its `uri` (`gs://…`). Options go into the
+        form, the JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job;
+        of a `uri`, it makes none without that header. The trace of a `traceparent` header (W3C) goes on in the job and
+        ends up in the result's metadata.
         """
-        with uploading.hold(holder):
+        with access.uploads.hold(holder):
             given = await uploads.read(request, who.max_bytes, limits.slowest)
-            image_id = await run_in_threadpool(
-                service.store.submit,
-                given.image,
-                model=service.model,
-                version=service.version,
-                options=given.options,
-                submitter=who.name,
-                content_type=given.content_type,
-                key=key,
-                traceparent=request.headers.get(trace.HEADER),
-            )
+            of = {"submitter": who.name, "key": key, "traceparent": request.headers.get(trace.HEADER)}
+            image_id = await run_in_threadpool(_store, service, references, given, who.max_bytes, **of)
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.name, image_id))
         where = f"/image-analysis?imageId={image_id}"
@@ -122,13 +96,13 @@ def routes(service: Service) -> APIRouter:
         The position is the number of your unfinished images, this one included. Jobs are not done in order.
         """
         image_id = wanted.image_id
-        job = own_job(image_id, who)
+        job = access.own_job(image_id, who)
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
             store, form = service.store, wanted.format
             choices = Choices(csv_dialect=wanted.csv_dialect, edge_correction=wanted.edge_correction)
-            return downloads.send_result(
+            return access.downloads.send_result(
                 holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), choices)
             )
         position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
@@ -143,7 +117,7 @@ def routes(service: Service) -> APIRouter:
     )
     def delete(which: Annotated[Which, Query()], who: Known) -> None:
         """Delete image, job and result."""
-        own_job(which.image_id, who)
+        access.own_job(which.image_id, who)
         service.store.delete(which.image_id)
 
     @router.get(
@@ -158,9 +132,25 @@ def routes(service: Service) -> APIRouter:
         """The image as it was submitted."""
 
         def look() -> Opened:  # called once there is a place, so that refused requests do not reach storage
-            own_job(image_id, who)
+            access.own_job(image_id, who)
             return service.store.open_image(image_id)
 
-        return downloads.send_image(holder, look)
+        return access.downloads.send_image(holder, look)
 
     return router
+
+
+def _store(service: Service, references: References, given: Upload, max_bytes: int, **of: Any) -> str:
+    """Stores an upload and its job; returns the image id.
+
+    Args:
+        service: parts of the gateway.
+        references: images that may be submitted by reference.
+        given: the upload.
+        max_bytes: size of the largest image, bytes.
+        **of: submitter, key and traceparent of the submission.
+    """
+    of |= {"model": service.model, "version": service.version, "options": given.options}
+    if isinstance(given.image, str):
+        return service.store.submit_reference(references.find(given.image), max_bytes=max_bytes, **of)
+    return service.store.submit(given.image, content_type=given.content_type, **of)

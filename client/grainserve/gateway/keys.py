@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grainserve.admission import MAX_MIB
 from grainserve.errors import GrainserveError, InvalidConfiguration
 from grainserve.jobs.store import check_submitter
 
 MIB = 2**20
-MAX_MIB = 24
-"""Largest image, MiB, that the handler accepts."""
 
 
 class Unauthorized(GrainserveError):

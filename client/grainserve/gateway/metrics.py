@@ -38,6 +38,18 @@ class Metrics:
         self._seconds = Histogram(
             "grainserve_request_seconds", "Time to answer, s.", ("method", "route"), registry=self._registry
         )
+        self._segments = Counter(
+            "grainserve_segments",
+            "Requests with prompts sent to TorchServe.",
+            ("variant", "how"),
+            registry=self._registry,
+        )
+        self._segment_seconds = Histogram(
+            "grainserve_segment_seconds",
+            "TorchServe's time to answer prompts, s.",
+            ("variant",),
+            registry=self._registry,
+        )
         self._pending = Gauge(
             "grainserve_pending_jobs", f"Unfinished jobs in the bucket, up to {COUNTED}.", registry=self._registry
         )
@@ -54,6 +66,18 @@ class Metrics:
             return self._store.pending.count(COUNTED)
         except StorageError:
             return float("nan")
+
+    def count_segment(self, variant: str, how: str, seconds: float) -> None:
+        """Counts a request with prompts that was sent to TorchServe.
+
+        Args:
+            variant: variant that was asked.
+            how: `image` or `digest`: what was sent, and there was an answer; `missing`: a digest was sent that no
+                worker keeps; `failed`: there was another error.
+            seconds: time until the answer came, s.
+        """
+        self._segments.labels(variant, how).inc()
+        self._segment_seconds.labels(variant).observe(seconds)
 
     def counting(self, app: ASGIApp) -> ASGIApp:
         """Wraps an app so that its requests are counted."""

@@ -16,17 +16,17 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
-        403: "Without keys: a page of another origin asks.",
-        404: "No such image of yours.",
+        403: "Without keys: a page of another origin asks. Of a URI: the gateway may not read that bucket.",
+        404: "No such image of yours; of a URI: no such object; of an imageDigest: no worker keeps it, send the image.",
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
         410: "The job failed; the message says why.",
         413: "Over 1024 px, or too many bytes.",
         415: "Not an image, or of a kind that is not read.",
-        422: "A parameter or an option is unknown or out of range.",
+        422: "A parameter, an option or a prompt is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
-        501: "A library that this format needs is not installed here.",
-        503: "GCS does not answer; of uploads also: too many are under way.",
+        501: "Not to be had here: a library that the format needs, or the variant's model.",
+        503: "GCS or TorchServe does not answer, or too many requests are under way.",
     }
     content = {"application/json": {"schema": _plain("error")}}
     return {status: {"description": said[status], "content": content} for status in statuses}
@@ -37,7 +37,12 @@ def _plain(name: str) -> dict[str, Any]:
     return {key: value for key, value in schema(name).items() if key not in ("$schema", "$id")}
 
 
+def _text(description: str) -> dict[str, str]:
+    return {"type": "string", "description": description}
+
+
 _BASE64 = {"image": {"type": "string", "contentEncoding": "base64", "description": "the image file, base64"}}
+_URI = {"uri": {"type": "string", "description": "an object of a bucket that the gateway may read, gs://BUCKET/NAME"}}
 _FILE = {"image": {"type": "string", "format": "binary"}}
 _OPTIONS = schema("options")["properties"]
 UPLOAD = {
@@ -57,7 +62,79 @@ UPLOAD = {
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["image"], "properties": _FILE | _OPTIONS}
             },
-            "application/json": {"schema": {"type": "object", "required": ["image"], "properties": _BASE64 | _OPTIONS}},
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "oneOf": [{"required": ["image"]}, {"required": ["uri"]}],
+                    "properties": _BASE64 | _URI | _OPTIONS,
+                }
+            },
+        },
+    },
+}
+_PROMPTS = {
+    "prompts": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {"type": "object"},
+        "description": "points with labels, box, mask, multimask: client/grainserve/schemas/prompts.schema.json",
+    }
+}
+_ASKED = {
+    "model_type": _text("one of /variants; the first one by default"),
+    "format": {"enum": ["masks", "measured"], "description": "form of the answer"},
+}
+_NAMED = {
+    "imageId": _text("an uploaded image, in the image's place"),
+    "imageDigest": _text("an image that was sent just before, in the image's place: `imageDigest` of the answer"),
+}
+_POINTED = {
+    "file": _FILE["image"],
+    "point_coords": _text("JSON: [[x, y], …], px from the image's top left corner"),
+    "point_labels": _text("JSON: [1, 0, …], 1 for a point in the object, 0 for one outside it"),
+    "box": _text("JSON: [x0, y0, x1, y1]"),
+    "multimask": _text("JSON: true for three masks, false for one"),
+    "prompts": _text("JSON: a list of prompts, in place of the fields above"),
+}
+_ITEM = {"type": "object", "properties": _BASE64 | _NAMED | _PROMPTS | _ASKED | _OPTIONS}
+SEGMENT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": _POINTED | _NAMED | _ASKED | _OPTIONS},
+                "x-curl": "-F file=@image.jpg -F 'box=[40, 30, 95, 71]'",
+            },
+            "application/json": {"schema": _ITEM},
+        },
+    },
+}
+BATCH = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "prompts"],
+                    "properties": {
+                        "file": {"type": "array", "items": _FILE["image"]},
+                        "prompts": _text("JSON: a list of prompts for each file"),
+                        **_ASKED,
+                        **_OPTIONS,
+                    },
+                },
+                "x-curl": '-F file=@a.jpg -F file=@b.jpg -F \'prompts=[[{"box": [40, 30, 95, 71]}], '
+                '[{"points": [[120, 80]]}]]\'',
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["items"],
+                    "properties": {"items": {"type": "array", "items": _ITEM}, "format": _ASKED["format"]},
+                }
+            },
         },
     },
 }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.gateway.keys import Keys
 from grainserve.jobs.store import JobStore
+from grainserve.storage.uris import NOTHING, Readable
 from grainserve.torchserve.inference import TorchServe
 
 AT_ONCE = 16
-"""Default number of uploads at once in one gateway."""
+"""Default number of uploads, and of segmentations, at once in one gateway."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -43,16 +45,20 @@ class Service:
 
     Attributes:
         store: job store.
-        torchserve: TorchServe that must be ready for the gateway to be ready; None: the gateway only takes jobs.
+        torchserve: TorchServe that the gateway asks; None: the gateway only takes jobs.
         model: model of new jobs.
         version: model version of new jobs; None: TorchServe's default version.
         keys: keys of the callers.
         dispatcher: dispatcher that starts and stops with the gateway; None: other processes work on the jobs.
         uploads: most uploads at once.
+        segments: most segmentations at once.
+        variants: model that answers prompts, by variant, the default one first.
         grace: time that the dispatcher's jobs in hand may take to end when the gateway stops, s.
         origins: web origins that may call (CORS).
         hosts: names that the header Host may hold while there are no keys; None: any.
         limits: limits on what clients may take.
+        needs_torchserve: whether the gateway is ready only while TorchServe is.
+        readable: buckets and folders whose images may be submitted by reference.
     """
 
     store: JobStore
@@ -62,7 +68,11 @@ class Service:
     keys: Keys
     dispatcher: Dispatcher | None = None
     uploads: int = AT_ONCE
+    segments: int = AT_ONCE
+    variants: Mapping[str, str] = field(default_factory=lambda: {"fast": "sam_tiny-prompt"})
     grace: float = 25.0
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] | None = LOOPBACK
     limits: Limits = Limits()
+    needs_torchserve: bool = True
+    readable: Readable = NOTHING

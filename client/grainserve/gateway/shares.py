@@ -33,8 +33,8 @@ class Shares:
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, owner: str, amount: int = 1) -> Iterator[None]:
-        """Holds an amount for an owner while the block runs.
+    def hold(self, owner: str, amount: int = 1) -> Iterator[int]:
+        """Holds an amount for an owner while the block runs; yields the amount held.
 
         Args:
             owner: name of the key, or the address.
@@ -52,7 +52,7 @@ class Shares:
                 )
             self._held[owner] += amount
         try:
-            yield
+            yield amount
         finally:
             with self._lock:
                 self._held[owner] -= amount

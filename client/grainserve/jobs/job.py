@@ -88,6 +88,8 @@ class Job:
         error: why the last attempt failed.
         modelless_since: when TorchServe was first found without the model; None if it has had the model since.
         traceparent: W3C trace that the job belongs to; jobs from before 2026-11-22 have none.
+        source: URI and generation of the object that the image was copied from, `gs://BUCKET/NAME#GENERATION`; None
+            for an image that was sent.
     """
 
     image_id: str
@@ -103,6 +105,7 @@ class Job:
     error: Failure | None = None
     modelless_since: datetime | None = None
     traceparent: str | None = None
+    source: str | None = None
 
     @property
     def about(self) -> str:
@@ -211,6 +214,7 @@ class Job:
             "error": vars(self.error) if self.error else None,
             "modellessSince": self.modelless_since.isoformat() if self.modelless_since else None,
             "traceparent": self.traceparent,
+            "source": self.source,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -239,6 +243,7 @@ class Job:
                 error=Failure(**error) if error else None,
                 modelless_since=_time(modelless_since) if modelless_since else None,
                 traceparent=record.get("traceparent"),
+                source=record.get("source"),  # records from before 2026-12 have none
             )
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault

@@ -2,7 +2,7 @@
 
 | object | content | written |
 |---|---|---|
-| `images/{imageId}` | the bytes as submitted | once |
+| `images/{imageId}` | the bytes as submitted, or a copy of the object submitted by reference | once |
 | `jobs/{imageId}.json` | the job record | compare-and-swap on its generation |
 | `pending/{submitter}/{imageId}` | empty marker of an unfinished job | last; deleted when the job has ended |
 | `results/{imageId}.json` | the result | once |
@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from grainserve.admission import MAX_MIB
 from grainserve.bounded_json import parse
 from grainserve.contract import SUBMITTER, check_image_id
 from grainserve.errors import (
@@ -45,6 +46,7 @@ from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease
 from grainserve.jobs.markers import Markers, Ticket
 from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
+from grainserve.jobs.references import Reference
 from grainserve.storage.bucket import Bucket, Found, Opened, PreconditionFailed
 from grainserve.storage.retries import Retries
 
@@ -131,7 +133,7 @@ class JobStore:
 
     def submit(
         self,
-        image: bytes,
+        image: bytes | Reference,
         *,
         model: str,
         version: str | None,
@@ -148,7 +150,7 @@ class JobStore:
         whose image or job is missing.
 
         Args:
-            image: bytes of an image file.
+            image: bytes of an image file, or a checked object of another bucket, which is copied within GCS.
             model: TorchServe model.
             version: model version; None for the default one.
             options: checked options.
@@ -163,25 +165,81 @@ class JobStore:
         Raises:
             InvalidConfiguration: the submitter's name is not allowed.
             IdempotencyConflict: another image, or other options, were submitted under this key.
+            ObjectNotFound: the object was deleted or replaced.
         """
         image_id = uuid.uuid4().hex
         check_submitter(submitter)
         if key is not None:
-            content = json.dumps([model, version, options], sort_keys=True).encode()
-            fingerprint = hashlib.sha256(hashlib.sha256(image).digest() + content).hexdigest()
+            fingerprint = _fingerprint(image, model, version, options)
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
         if on_id:
             on_id(image_id)
-        new = self._create(f"images/{image_id}", image, content_type)
+        new = self._store_image(image_id, image, content_type)
         parent = trace.traceparent(traceparent)
-        job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent)
+        source = image.source if isinstance(image, Reference) else None
+        job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent, source=source)
         if self._create(record_name(image_id), job.to_json(), JSON):
             if not new:  # a deletion under way may have taken the image that was there
-                self._create(f"images/{image_id}", image, content_type)
+                self._store_image(image_id, image, content_type)
         elif key is not None and self.job(image_id).ended:
             return image_id
         self.mark(Ticket(submitter, image_id))
         return image_id
+
+    def submit_reference(
+        self,
+        image: Reference,
+        *,
+        model: str,
+        version: str | None,
+        options: dict[str, Any],
+        submitter: str,
+        max_bytes: int = MAX_MIB * 2**20,
+        key: str | None = None,
+        traceparent: str | None = None,
+        on_id: Callable[[str], None] | None = None,
+    ) -> str:
+        """Submits an object of another bucket, of which only the header is read here.
+
+        The same object, generation, model and options make no second job, and their image is not copied again. A job
+        that failed or was cancelled, except where the image itself was refused, is deleted and submitted anew, under
+        the same id. With a key of the submitter's own, it stays.
+
+        Args:
+            image: object to submit.
+            model: TorchServe model.
+            version: model version; None for the default one.
+            options: checked options.
+            submitter: name of the submitter.
+            max_bytes: size of the largest object, bytes.
+            key: the submitter's own name for this submission; None for one made of object, model and options.
+            traceparent: W3C trace that the submission belongs to; None makes a new one.
+            on_id: called with the image id before the job is stored; see `submit`.
+
+        Raises:
+            ImageRejected: the object is no image that is read, or it is too large.
+            And the errors of `submit`.
+        """
+        own = key or image.key(model, version, options)
+        if there := self._submitted(submitter, own, _fingerprint(image, model, version, options)):
+            refused = there.error is not None and 400 <= (there.error.status or 0) < 500
+            if key is not None or there.state is not State.FAILED or refused:
+                if not there.ended:
+                    self.mark(Ticket(submitter, there.image_id))
+                return there.image_id
+            with suppress(ImageNotFound):
+                self.delete(there.image_id)
+        return self.submit(
+            image,
+            model=model,
+            version=version,
+            options=options,
+            submitter=submitter,
+            content_type=image.check(max_bytes),
+            key=own,
+            traceparent=traceparent,
+            on_id=on_id,
+        )
 
     def mark(self, ticket: Ticket) -> bool:
         """Tells dispatchers of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
@@ -432,17 +490,43 @@ class JobStore:
 
     def _id_for_key(self, submitter: str, key: str, image_id: str, fingerprint: str) -> str:
         """Returns the image id stored for a key, and stores this one if there is none."""
-        name = f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
         given = {"imageId": image_id, "fingerprint": fingerprint}
         tries = Retries(f"looking up the key {key!r}")
-        while not self._create(name, json.dumps(given).encode(), JSON):
-            if stored := self.bucket.read(name):
-                first: dict[str, str] = json.loads(stored.data)
-                if first["fingerprint"] != fingerprint:
-                    raise IdempotencyConflict(key, first["imageId"])
-                return first["imageId"]
+        while not self._create(_key_name(submitter, key), json.dumps(given).encode(), JSON):
+            if known := self._known_id(submitter, key, fingerprint):
+                return known
             tries.again()  # deleted between the two calls
         return image_id
+
+    def _known_id(self, submitter: str, key: str, fingerprint: str) -> str | None:
+        """Returns the image id stored for a key; None where there is none."""
+        stored = self.bucket.read(_key_name(submitter, key))
+        if stored is None:
+            return None
+        first: dict[str, str] = json.loads(stored.data)
+        if first["fingerprint"] != fingerprint:
+            raise IdempotencyConflict(key, first["imageId"])
+        return first["imageId"]
+
+    def _submitted(self, submitter: str, key: str, fingerprint: str) -> Job | None:
+        """Returns the job submitted under a key; None where there is none."""
+        with suppress(ImageNotFound):
+            known = self._known_id(submitter, key, fingerprint)
+            return self.job(known) if known else None
+        return None
+
+    def _store_image(self, image_id: str, image: bytes | Reference, content_type: str) -> bool:
+        """Stores an image; returns False if one is there already."""
+        name = f"images/{image_id}"
+        if not isinstance(image, Reference):
+            return self._create(name, image, content_type)
+        try:
+            copied = self.bucket.copy(image.bucket, image.found, name, content_type)
+        except PreconditionFailed:
+            return False
+        if copied is None:
+            raise image.gone()
+        return True
 
     def _end(self, claim: Claim) -> None:
         """Ends a job whose result is stored as done, whoever holds the lease; then drops its marker.
@@ -527,6 +611,17 @@ class JobStore:
 
 def _ticket(claim: Claim) -> Ticket:
     return claim.ticket or Ticket(claim.job.submitter, claim.job.image_id)
+
+
+def _fingerprint(image: bytes | Reference, model: str, version: str | None, options: dict[str, Any]) -> str:
+    """Returns a digest of all that a submission under an idempotency key consists of."""
+    content = json.dumps([model, version, options], sort_keys=True).encode()
+    data = image.source.encode() if isinstance(image, Reference) else image
+    return hashlib.sha256(hashlib.sha256(data).digest() + content).hexdigest()
+
+
+def _key_name(submitter: str, key: str) -> str:
+    return f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
 
 
 def _result_name(image_id: str) -> str:

@@ -80,11 +80,13 @@ class Found:
         name: object name.
         generation: current generation of the object.
         written: when this generation was written, GCS's time.
+        size: size of this generation, bytes.
     """
 
     name: str
     generation: int
     written: datetime
+    size: int
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,56 @@ class Bucket:
                 raise StorageError(f"GCS: reading {name} in bucket {self.name!r} gave spoilt bytes")
             yield data
 
+    def read_part(self, found: Found, start: int, end: int) -> bytes | None:
+        """Returns some bytes of an object as they are stored; None where the object was deleted or replaced.
+
+        Args:
+            found: object to read, of this generation.
+            start: first byte to read.
+            end: first byte to leave out.
+        """
+        blob = self._bucket.blob(found.name, generation=found.generation)
+        with self._translated(f"reading {found.name}"):
+            try:
+                data: bytes = blob.download_as_bytes(
+                    start=start, end=end - 1, raw_download=True, checksum=None, **self._call
+                )
+            except api.NotFound:
+                return None
+        return data
+
+    def copy(self, source: Bucket, found: Found, name: str, content_type: str) -> int | None:
+        """Copies an object of another bucket within GCS, into an object that must not exist yet.
+
+        Args:
+            source: bucket of the object.
+            found: object to copy, of this generation.
+            name: name of the new object.
+            content_type: MIME type of the new object; the source's other metadata are not copied.
+
+        Returns:
+            The new object's generation; None where the source was deleted or replaced.
+
+        Raises:
+            PreconditionFailed: the new object exists. A retried copy whose first answer was lost ends here too.
+        """
+        original = source._bucket.blob(found.name, generation=found.generation)
+        blob, token = self._bucket.blob(name), None
+        blob.content_type = content_type
+        with self._translated(f"copying {found.name} of bucket {source.name!r}"):
+            while True:
+                try:
+                    token, _, _ = blob.rewrite(original, token=token, if_generation_match=0, **self._call)
+                except api.PreconditionFailed:
+                    raise PreconditionFailed(f"{name} exists") from None
+                except api.NotFound:
+                    there = source.find(found.name)
+                    if there is None or there.generation != found.generation:
+                        return None
+                    raise  # the other bucket is the one that is missing
+                if token is None:  # a large object, or one of another region, takes several calls
+                    return int(blob.generation)
+
     def find(self, name: str) -> Found | None:
         """Looks an object up without reading its bytes; returns None where GCS says that there is none."""
         blob = self._bucket.blob(name)
@@ -253,7 +305,7 @@ class Bucket:
                 start_offset=start or None,
                 end_offset=end or None,
                 max_results=limit,
-                fields="items(name,generation,timeCreated),nextPageToken",
+                fields="items(name,generation,timeCreated,size),nextPageToken",
                 **self._call,
             )
             for blob in found:
@@ -352,27 +404,31 @@ def translated(action: str, bucket: str) -> Iterator[None]:
 
 
 def _found(blob: storage.Blob) -> Found:
-    return Found(str(blob.name), int(blob.generation), blob.time_created)
+    return Found(str(blob.name), int(blob.generation), blob.time_created, int(blob.size))
 
 
 def _answers(success: requests.Response) -> bool:
     """Tells whether a success answers what was asked, as far as GCS's answers show.
 
     The bytes of an object come with its generation. An object's metadata comes with its name and generation. A listing
-    has only names under the prefix asked for. Redirects and the steps of a large upload show nothing.
+    has only names under the prefix asked for. A copy has a token for its next step, or the new object's name and
+    generation. Redirects and the steps of a large upload show nothing.
     """
     url = urlsplit(success.url)
     asked = parse_qs(url.query)
-    if success.status_code not in (200, 206) or asked.get("uploadType") == ["resumable"]:
+    silent = success.status_code not in (200, 206) or success.request.method == "DELETE"
+    if silent or asked.get("uploadType") == ["resumable"]:
         return True
     if asked.get("alt") == ["media"]:
         return "X-Goog-Generation" in success.headers
-    if success.request.method == "DELETE":
-        return True
     try:
         found = success.json()
         _, _, name = url.path.partition("/o/")
-        if not name and success.request.method == "GET":
+        if "/rewriteTo/" in name and not found["done"]:
+            return bool(found["rewriteToken"])
+        if "/rewriteTo/" in name:
+            found, (_, _, name) = found["resource"], name.partition("/o/")
+        elif not name and success.request.method == "GET":
             prefix = asked.get("prefix", [""])[0]
             listed = [each["name"] for each in found.get("items", ())]
             return all(name.startswith(prefix) for name in [*listed, *found.get("prefixes", ())])

@@ -20,7 +20,7 @@ class _Object:
     written: datetime
 
     def found(self, name: str) -> Found:
-        return Found(name, self.generation, self.written)
+        return Found(name, self.generation, self.written, len(self.data))
 
 
 class _OwnClock(ServerClock):
@@ -54,6 +54,17 @@ class MemoryBucket(Bucket):
             if self._objects.get(name) is not opened:
                 raise StorageError(f"{name} was deleted or replaced while it was read")
             yield opened.data[start : start + PART]
+
+    def read_part(self, found: Found, start: int, end: int) -> bytes | None:
+        there = self._objects.get(found.name)
+        return there.data[start:end] if there and there.generation == found.generation else None
+
+    def copy(self, source: Bucket, found: Found, name: str, content_type: str) -> int | None:
+        assert isinstance(source, MemoryBucket)
+        there = source._objects.get(found.name)
+        if there is None or there.generation != found.generation:
+            return None
+        return self.create(name, there.data, content_type)
 
     def find(self, name: str) -> Found | None:
         found = self._objects.get(name)

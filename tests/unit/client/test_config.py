@@ -35,3 +35,22 @@ def test_so_is_the_emulators(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", ["http://127.0.0.1:8080", "https://gpu.lab.example", "HTTP://host/", "none"])
 def test_addresses_are_taken_as_they_are(value: str) -> None:
     assert config.setting(value, config.MANAGEMENT) == value
+
+
+def test_variants_are_named_by_option_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (config.VARIANTS, config.PROMPT_MODEL):
+        monkeypatch.delenv(name, raising=False)
+    assert config.variants((), "sam_vit_b") == {"fast": "sam_vit_b-prompt"}
+    monkeypatch.setenv(config.PROMPT_MODEL, "mine")
+    assert config.variants((), "sam_vit_b") == {"fast": "mine"}
+    monkeypatch.setenv(config.VARIANTS, "fast=sam_tiny-prompt, accurate=sam_vit_h-prompt,")
+    assert list(config.variants((), "x").items()) == [("fast", "sam_tiny-prompt"), ("accurate", "sam_vit_h-prompt")]
+    assert config.variants(["best=a.b_c-1"], "x") == {"best": "a.b_c-1"}
+
+
+@pytest.mark.parametrize(
+    "given", [["fast"], ["=a"], ["fast="], ["Fast=a"], ["fast=a/b"], ["fast=../a"], ["fast=a?b"], ["fast=a", "fast=b"]]
+)
+def test_a_variant_that_is_none_stops_the_start(given: list[str]) -> None:
+    with pytest.raises(InvalidConfiguration, match="variant"):
+        config.variants(given, "sam_tiny")

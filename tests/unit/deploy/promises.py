@@ -17,6 +17,8 @@ MANAGEMENT = {8081, 7070, 7071}
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 DNS = {"169.254.169.254/32", "169.254.20.10/32"}
 """Addresses of Cloud DNS for GKE, and of NodeLocal DNSCache."""
+NOBODY = "default"
+"""The namespace's own account, which has no identity for GCS."""
 BY_HAND = {"gateway-keys"}
 """Secrets that people make as docs/kubernetes.md says."""
 
@@ -260,6 +262,8 @@ def deployments_select_themselves(objects: list[Object]) -> Iterator[str]:
         for rule in pod(each).get("topologySpreadConstraints", []):
             if not rule["labelSelector"]["matchLabels"].items() <= labels.items():
                 yield f"{name(each)}: spreads other pods than its own"
+        if each["spec"].get("replicas") == 1:  # no other pod to keep away from
+            continue
         for term in pod(each)["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]:
             if not term["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items():
                 yield f"{name(each)}: keeps away from other pods than its own"
@@ -301,6 +305,7 @@ def policies_select_pods(objects: list[Object]) -> Iterator[str]:
 def references_exist(objects: list[Object]) -> Iterator[str]:
     """ConfigMaps, Secrets, accounts and volumes that pods name exist, or are documented as made by hand."""
     there = {name(each) for each in objects} | {f"Secret/{each}" for each in BY_HAND}
+    there.add(f"ServiceAccount/{NOBODY}")  # every namespace has it
     for each in kind(objects, *WORKLOADS):
         spec = pod(each)
         wanted = {f"ServiceAccount/{spec.get('serviceAccountName', 'default')}"}
@@ -337,9 +342,20 @@ def identities_are_apart(objects: list[Object]) -> Iterator[str]:
             yield f"{where}: secrets in the environment"
 
 
-def names_are_found(objects: list[Object]) -> Iterator[str]:
-    """Every pod may use DNS, also where DNS servers are no pods."""
+def nobody_goes_nowhere(objects: list[Object]) -> Iterator[str]:
+    """A part without an identity of its own reaches nothing."""
     for each in kind(objects, *WORKLOADS):
+        if pod(each).get("serviceAccountName") == NOBODY:
+            for policy in _policies(objects, each):
+                if policy["spec"].get("egress"):
+                    yield f"{name(each)}: {name(policy)} lets it out"
+
+
+def names_are_found(objects: list[Object]) -> Iterator[str]:
+    """Every pod that may go anywhere may use DNS, also where DNS servers are no pods."""
+    for each in kind(objects, *WORKLOADS):
+        if pod(each).get("serviceAccountName") == NOBODY:
+            continue
         asked = {
             to["ipBlock"]["cidr"]
             for policy in _policies(objects, each)
@@ -371,4 +387,5 @@ CHECKS: list[Check] = [
     references_exist,
     identities_are_apart,
     names_are_found,
+    nobody_goes_nowhere,
 ]

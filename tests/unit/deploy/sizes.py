@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from grainserve.gateway.keys import MAX_MIB
+from grainserve.admission import MAX_MIB
 from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import LARGEST_MIB
 from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod

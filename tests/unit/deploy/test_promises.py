@@ -199,6 +199,8 @@ BREAKS: list[tuple[Check, Break]] = [
         promises.services_find_ports,
         lambda e: found(e, "Service", "dispatcher-metrics")["spec"]["ports"][1].update(targetPort=9104),
     ),
+    (promises.nobody_goes_nowhere, lambda e: policy(e, "redis").update(egress=[{"to": [], "ports": []}])),
+    (promises.nobody_goes_nowhere, lambda e: spec(e, "gateway").update(serviceAccountName=promises.NOBODY)),
     (promises.names_are_found, lambda e: drop(policy(e, "storage")["egress"][0]["to"], 1)),
     (promises.names_are_found, lambda e: drop(policy(e, "storage")["egress"][0]["ports"], 0)),
     (sizes.memory_holds_the_worst, lambda e: drop(container(e, "gateway")["args"], slice(-2, None))),
@@ -320,6 +322,45 @@ def test_a_gpu_is_required_where_there_is_one() -> None:
         for server in [found(load(overlay), "Deployment", "torchserve")]
     }
     assert needed == {"gpu": True, "cpu": False}
+
+
+def test_redis_is_a_cache_that_torchserve_alone_reaches() -> None:
+    every = load("gpu")
+    (rule,) = policy(every, "redis")["ingress"]
+    torchserve = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "torchserve"}}}
+    assert rule == {"from": [torchserve], "ports": [{"protocol": "TCP", "port": 6379}]}
+    (way,) = policy(every, "torchserve-to-redis")["egress"]
+    assert way["ports"] == rule["ports"]
+    assert variable(every, "GRAINSERVE_REDIS")["value"] == "redis://redis:6379"
+    assert found(every, "Service", "redis")["spec"]["ports"] == [{"name": "redis", "port": 6379, "targetPort": "redis"}]
+    args = container(every, "redis")["args"]
+    given = dict(zip(args[::2], args[1::2], strict=True))
+    assert given["--maxmemory-policy"] == "allkeys-lru"
+    assert (given["--save"], given["--appendonly"]) == ("", "no")
+    most = container(every, "redis")["resources"]["limits"]["memory"]
+    assert int(given["--maxmemory"].removesuffix("mb")) * 2**20 <= 0.8 * promises._bytes(most)
+
+
+def test_redis_is_optional() -> None:
+    every = load("cpu")
+    assert not [each for each in every if each["metadata"]["name"] == "redis"]
+    assert "GRAINSERVE_REDIS" not in str(every)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_prompts_have_a_model_of_their_own_that_the_gateway_reaches(overlay: str) -> None:
+    every = load(overlay)
+    data = next(each["data"] for each in kind(every, "ConfigMap") if "GRAINSERVE_MODEL" in each["data"])
+    wanted = f"{data['GRAINSERVE_MODEL']}-prompt"
+    variants = dict(each.split("=") for each in data["GRAINSERVE_VARIANTS"].split(","))
+    assert data["GRAINSERVE_PROMPT_MODEL"] == wanted
+    assert wanted in variants.values()
+    given = {each["name"]: each["value"] for each in container(every, "gateway")["env"]}
+    assert given == {"GRAINSERVE_TORCHSERVE": "http://torchserve:8080", "GRAINSERVE_MANAGEMENT": "none"}
+    assert sizes.option(container(every, "gateway"), "--dispatch") == 0
+    gateway = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "gateway"}}}
+    assert gateway in policy(every, "torchserve")["ingress"][0]["from"]
+    assert policy(every, "gateway")["egress"] == policy(every, "dispatcher")["egress"]
 
 
 def test_kserves_pods_are_those_of_the_gpu_overlay() -> None:

@@ -72,6 +72,18 @@ OVER = served("0+1x30 30x60", "0+1x30 30x60", "0+4x30 120x60")
             80,
             [30.0],
         ),
+        # Clicks take milliseconds; a thousand a minute must not make images look quick.
+        (
+            BACKLOG,
+            [
+                series("grainserve_pending_jobs", "100x60"),
+                *BUSY,
+                series("grainserve_grains_thousands_count", "0+1000x60", pod="a", model="m-prompt"),
+                series("grainserve_stage_seconds_sum", "0+20x60", pod="a", model="m-prompt", stage="masks"),
+            ],
+            40,
+            [500.0],
+        ),
         (BACKLOG, BUSY, 40, []),
         (
             QUEUE,

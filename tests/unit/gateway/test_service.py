@@ -84,6 +84,12 @@ def test_a_gateway_that_only_takes_jobs_needs_the_bucket_alone(
     assert (missing.status_code, missing.json()["problems"]) == (503, {"bucket": "bucket_not_found"})
 
 
+def test_a_gateway_that_leaves_jobs_to_others_is_ready_without_torchserve(start: Start) -> None:
+    nowhere = TorchServe("http://127.0.0.1:1", None)
+    assert start(torchserve=nowhere).ask("GET", "/readyz").status_code == 503
+    assert start(torchserve=nowhere, needs_torchserve=False).ask("GET", "/readyz").status_code == 200
+
+
 def test_what_is_missing_is_told_by_code_and_its_place_to_the_log(
     start: Start, gcs: storage.Client, bucket_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

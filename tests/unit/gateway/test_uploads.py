@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.tiff_kinds import LAYOUTS, pixels, written
-from grainserve.gateway import uploads
+from grainserve.gateway import bodies, uploads
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.service import AT_ONCE, Limits
 from tests.unit.gateway.conftest import Gateway, Start, png
@@ -192,7 +192,7 @@ def test_more_uploads_than_memory_holds_are_sent_away(start: Start, at_once: int
 
 @pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
 def test_a_body_that_drips_is_given_up(gateway: Gateway, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "READ_SECONDS", 0.2)
     with dripping(gateway, 1, kind) as (drip,), drip.makefile("rb") as answers:
         answer = answers.read()  # to the end: the gateway hangs up
     assert answer.startswith(b"HTTP/1.1 408")
@@ -224,8 +224,8 @@ def test_others_are_answered_while_an_upload_is_parsed(
 @pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
 def test_a_body_that_comes_too_slowly_is_given_up(start: Start, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body keeps moving, and would for an hour."""
-    monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
-    monkeypatch.setattr(uploads, "READ_SECONDS", 3600)
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "READ_SECONDS", 3600)
     gateway = start(limits=Limits(slowest=10_000_000))
     with dripping(gateway, 1, kind) as (drip,):
         drip.settimeout(0.02)
@@ -243,7 +243,7 @@ def test_a_body_that_comes_fast_enough_is_taken_however_long_it_takes(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit for standing still is shorter than the whole upload."""
-    monkeypatch.setattr(uploads, "STALL_SECONDS", 3.0)
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 3.0)
     gateway = start(limits=Limits(slowest=10))
     body = png() + bytes(1000)
     part = len(body) // 6 + 1

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from grainserve.cli.application import app
 from grainserve.cli.operations import log_to_terminal
 from grainserve.gateway.keys import Caller, Keys
+from grainserve.gateway.service import Service
 from grainserve.jobs.job import State
 from grainserve.jobs.store import JobStore
 from tests.unit.client.fake_torchserve import FakeTorchServe
@@ -56,6 +57,20 @@ def test_a_gateway_without_a_torchserve_cannot_dispatch(monkeypatch: pytest.Monk
     monkeypatch.setenv("GRAINSERVE_TORCHSERVE", "none")
     code, _, said = run("gateway", "--port", "0")
     assert (code, "--dispatch 0" in said) == (2, True)
+
+
+@pytest.mark.usefixtures("bucket_name", "torchserve")
+def test_what_a_gateway_may_read_and_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Service] = []
+    monkeypatch.setattr("grainserve.gateway.app.create_app", made.append)
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    monkeypatch.setenv("GRAINSERVE_READABLE", "scans")
+    for arguments in (["--dispatch", "2"], ["--dispatch", "0", "--readable", "archive/2026"]):
+        assert run("gateway", "--port", "0", *arguments)[0] == 0
+    assert [service.needs_torchserve for service in made] == [True, False]
+    assert [service.readable.places for service in made] == [(("scans", ""),), (("archive", "2026/"),)]
+    code, _, said = run("gateway", "--port", "0", "--readable", os.environ["GRAINSERVE_BUCKET"])
+    assert (code, "the bucket of jobs" in " ".join(said.split())) == (2, True)
 
 
 @pytest.mark.usefixtures("bucket_name")

@@ -90,7 +90,7 @@ class Names:
     def entries(self, prefix: str, *, start: str = "", limit: int | None = None) -> Iterator[Found]:
         self.asked.append(limit)
         there = [name for name in self.names if name.startswith(prefix) and name >= start]
-        return iter([Found(name, 7, NOW) for name in there[:limit]])
+        return iter([Found(name, 7, NOW, 0) for name in there[:limit]])
 
 
 class Chance:

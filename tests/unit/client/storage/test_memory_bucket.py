@@ -11,7 +11,7 @@ from google.cloud import storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grainserve.errors import StorageError
+from grainserve.errors import BucketNotFound, StorageError
 from grainserve.storage.bucket import PART, Bucket, PreconditionFailed
 from tests.faults.proxy import Proxy
 from tests.unit.client.memory_bucket import MemoryBucket
@@ -121,3 +121,33 @@ def test_both_tell_a_time_that_is_not_ahead(bucket_name: str) -> None:
         found = bucket.find("x")
         assert found is not None
         assert abs((bucket.clock.now() - found.written).total_seconds()) < 60
+
+
+def test_both_read_parts_and_copy_the_generation_that_was_found(
+    gcs: storage.Client, bucket_name: str, names: Callable[[], set[str]]
+) -> None:
+    other = f"test-{uuid.uuid4().hex}"
+    gcs.create_bucket(other)
+    for source, bucket in ((Bucket(other), Bucket(bucket_name)), (MemoryBucket("a"), MemoryBucket("b"))):
+        generation = source.create("folder/a b.tif", b"0123456789", "image/x-own")
+        (found,) = source.entries("folder/")
+        assert source.find("folder/a b.tif") == found
+        assert (found.generation, found.size) == (generation, 10)
+        assert source.read_part(found, 3, 5) == b"34"
+        copied = bucket.copy(source, found, "images/1", "image/tiff")
+        stored = bucket.read("images/1")
+        assert stored is not None
+        assert (stored.data, stored.generation) == (b"0123456789", copied)
+        source.replace("folder/a b.tif", b"other", "image/tiff", generation)
+        assert source.read_part(found, 3, 5) is None
+        assert bucket.copy(source, found, "images/2", "image/tiff") is None
+        assert list(bucket.names("images/")) == ["images/1"]
+    assert gcs.bucket(bucket_name).get_blob("images/1").content_type == "image/tiff"
+
+
+def test_a_copy_into_a_bucket_that_is_missing_is_told(gcs: storage.Client, bucket_name: str) -> None:
+    source = Bucket(bucket_name)
+    source.create("a", b"x", "image/tiff")
+    (found,) = source.entries("")
+    with pytest.raises(BucketNotFound):
+        Bucket("no-such-bucket").copy(source, found, "images/1", "image/tiff")

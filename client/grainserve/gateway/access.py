@@ -1,0 +1,66 @@
+"""Access to a gateway: who asks, whose jobs are whose, and what each caller may take at once."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from grainserve.errors import ImageNotFound
+from grainserve.gateway.connections import network
+from grainserve.gateway.downloads import Downloads
+from grainserve.gateway.keys import Caller, Rates
+from grainserve.gateway.service import Service
+from grainserve.gateway.shares import Shares
+from grainserve.jobs.job import Job
+
+
+class Access:
+    """The limits that all routes of a gateway share.
+
+    Args:
+        service: parts of the gateway.
+
+    Attributes:
+        rates: requests that each caller has left.
+        uploads: places of uploads.
+        segments: places of segmentations.
+        downloads: answers under way.
+    """
+
+    def __init__(self, service: Service) -> None:
+        share = service.limits.share
+        self.rates = Rates()
+        self.uploads = Shares(f"{service.uploads} uploads", service.uploads, share)
+        self.segments = Shares(f"{service.segments} segmentations", service.segments, share)
+        self.downloads = Downloads(service.limits)
+        self._keys = service.keys
+        self._store = service.store
+
+    async def caller(self, request: Request) -> Caller:
+        """Returns the caller whose key the request holds, and counts the request against the caller's rate.
+
+        Raises:
+            Unauthorized: keys are asked for, and this one is missing or unknown.
+            TooManyRequests: the caller has no request left.
+        """
+        found = self._known(request)
+        self.rates.take(found)
+        return found
+
+    async def owner(self, request: Request) -> str:
+        """Returns who holds the shares of a request: the key's name, or the address where no keys are used."""
+        return network(request.client.host) if self._keys.open and request.client else self._known(request).name
+
+    def own_job(self, image_id: str, caller: Caller) -> Job:
+        """Returns the caller's job.
+
+        Raises:
+            ImageNotFound: there is no such job, or it is somebody else's.
+        """
+        job = self._store.job(image_id)
+        if job.submitter != caller.name:
+            raise ImageNotFound(image_id, self._store.bucket.name)
+        return job
+
+    def _known(self, request: Request) -> Caller:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return self._keys.caller(key.strip() if scheme.lower() == "bearer" else None)
