@@ -140,7 +140,7 @@ def test_a_client_that_hangs_up_stops_the_rest(start: Start, torchserve: FakeTor
     places = threading.Semaphore(0)
 
     def wait() -> None:
-        places.acquire()
+        places.acquire(timeout=60)
 
     torchserve.before_answer = wait
     where = urlsplit(gateway.url)
