@@ -47,7 +47,17 @@ class RedisServer:
         binary = shutil.which("redis-server")
         if not binary:
             raise Problem("redis-server is not installed: apt-get install redis-server")
-        command = [binary, "--bind", ports.LOOPBACK, "--port", str(self._port), "--save", "", "--dir", self._folder]
+        command = [
+            binary,
+            "--bind",
+            ports.LOOPBACK,
+            "--port",
+            str(self._port),
+            "--save",
+            "",
+            "--dir",
+            str(self._folder),
+        ]
         self._server = Server("Redis", command, self._folder / "redis.log", os.environ)
         try:
             self._server.wait_until(self._answers, _PATIENCE_S)

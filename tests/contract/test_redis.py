@@ -102,5 +102,5 @@ def test_a_worker_answers_about_an_image_that_another_one_has_seen(sharing: Stac
         child.send_signal(signal.SIGKILL)
     until(lambda: ask(sharing, image=image, imageDigest="no digest").status_code == 422)  # there is a worker again
     again = ask(sharing, imageDigest=first["metadata"]["imageDigest"]).json()
-    ious = ([each["predictedIou"] for each in answer["segmentedObjects"]] for answer in (first, again))
-    assert np.allclose(*ious, atol=0.01), "the embedding is in half precision"
+    one, other = ([each["predictedIou"] for each in answer["segmentedObjects"]] for answer in (first, again))
+    assert np.allclose(one, other, atol=0.01), "the embedding is in half precision"
