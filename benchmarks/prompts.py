@@ -93,7 +93,8 @@ class Bench:
             apart = self.case(
                 Route("torchserve", url, {"imageDigest": self.digest(url)}), "in_process", BATCH, 1, stock
             )
-        found["batch_gain"] = ratio(together["per_second"], apart["per_second"])
+        found["batch_gain"] = ratio(together["per_second"], one["per_second"])
+        found["batch_gain_over_as_many_clients"] = ratio(together["per_second"], apart["per_second"])
         # Too little for an image with its embedding: every click looks in Redis.
         with served.variant(config, f"{self.model}-redis", {"grainserve": {"embedding_cache_mib": 1}}) as url:
             self.until_in_redis(url, kept := self.digest(url))
