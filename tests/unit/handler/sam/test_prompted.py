@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from segment_anything.modeling import Sam
 from grain_handler.masks import Mask
 from grain_handler.prompt import Earlier, Prompt
 from grain_handler.sam.automask import MaskGenerator
+from grain_handler.sam.mask_decoder import ImageTokens
 from grain_handler.sam.prompted import Answered, Asked, MaskPredictor
 from tests.unit.handler.sams import PUBLISHED, SMALL, TINY, VITS, random_sam, random_vit, shaken, trained
 from tests.unit.handler.scenes import Picture, grains, noise
@@ -251,3 +253,50 @@ def test_half_precision_as_redis_has_it_moves_masks_little() -> None:
     assert len(overlaps) == 36
     assert np.mean(overlaps) > 0.999
     assert min(overlaps) > 0.95
+
+
+def test_an_images_tokens_are_prepared_once_however_many_prompts_and_requests_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = MaskGenerator(random_sam(1, 128), memory_mib=1)
+    prepare, decode = generator.decoder.prepare, generator.decoder.decode
+    prepared, seen = [], []
+
+    def counted(embedding: torch.Tensor) -> Any:
+        prepared.append(embedding)
+        return prepare(embedding)
+
+    def looked(image: Any, *rest: Any) -> Any:
+        seen.append(type(image))
+        return decode(image, *rest)
+
+    monkeypatch.setattr(generator.decoder, "prepare", counted)
+    monkeypatch.setattr(generator.decoder, "decode", looked)
+    predictor = MaskPredictor(generator)
+    one, other = (each.tokens for each in generator.embed([noise(40, 60, 1), noise(40, 60, 2)]))
+    for tokens in (one, other, one):
+        clicks = [Asked(tokens, (40, 60), [prompt((x, y)) for x in range(20)]) for y in (5, 9)]
+        assert [len(answers) for answers in predictor.predict(clicks)] == [20, 20]
+    assert [id(each) for each in prepared] == [id(one), id(other)]
+    assert set(seen) == {ImageTokens}, "prompts of two requests on one image share its tokens"
+
+
+def test_logits_are_computed_where_the_image_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = MaskGenerator(random_sam(1, 128))
+    predictor = MaskPredictor(generator)
+    logits, sizes = predictor.decoder.logits, []
+
+    def looked(tokens: Any, keys: Any, rows: int, columns: int, which: slice) -> Any:
+        sizes.append((rows, columns))
+        return logits(tokens, keys, rows, columns, which)
+
+    monkeypatch.setattr(predictor.decoder, "logits", looked)
+    images = [noise(30, 120, 1), noise(60, 120, 2)]
+    asked = [
+        Asked(each.tokens, image.shape[:2], [prompt((5, 5))])
+        for each, image in zip(generator.embed(images), images, strict=True)
+    ]
+    predictor.predict(asked[:1])
+    predictor.predict(asked)
+    predictor.predict([replace(asked[0], prompts=[prompt((9, 9), mask=Earlier(prompt((5, 5)), 0))])])
+    assert sizes == [(3, 8), (5, 8), (8, 8), (3, 8)], "a mask to refine is the whole frame's"
