@@ -35,7 +35,7 @@ from benchmarks.serving import machine, make_image
 from tools import launch
 from tools.mar import ROOT
 from tools.problem import main_exit
-from tools.stack import weights_file
+from tools.stack import prompt_decoders, weights_file
 
 SIDE = 1024
 MANY, BATCH = 32, 8
@@ -192,7 +192,7 @@ def main() -> int:
         checkpoints = [weights_file("sam_tiny")]
         if not arguments.quick:
             checkpoints.append(random_checkpoint(folder, folder / "image.png"))
-        served = Served(folder, checkpoints)
+        served = Served(folder, [*checkpoints, *prompt_decoders("sam_tiny")])
         try:
             for checkpoint in checkpoints:
                 bench = Bench(served, checkpoint.stem, checkpoint, image, count)

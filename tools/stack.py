@@ -69,6 +69,11 @@ def weights_file(model: str) -> Path:
     return file
 
 
+def prompt_decoders(model: str) -> list[Path]:
+    """Returns the model's prompt decoder in `weights/`; nothing where the checkpoint's own answers prompts."""
+    return [*(ROOT / "weights").glob(f"{model}_prompt_decoder.pth")]
+
+
 class Stack:
     """An emulator with the two buckets, and a TorchServe that serves one model from them, with or without prompts.
 
@@ -124,17 +129,18 @@ class Stack:
         self._started = ExitStack()
 
     def start(self) -> None:
-        """Starts both servers, uploads the checkpoint and waits until each model is ready.
+        """Starts both servers, uploads the weights and waits until each model is ready.
 
         Raises:
             Problem: something is missing, or a server does not start; nothing is left running.
         """
-        weights = weights_file(self.model)
+        weights = [weights_file(self.model), *prompt_decoders(self.model)]
         with ExitStack() as starting:
             if not self.emulator.running:
                 starting.enter_context(self.emulator)
             self.emulator.create_bucket(self.environment["GRAINSERVE_BUCKET"])
-            self.emulator.upload(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], weights)
+            for file in weights:
+                self.emulator.upload(self.environment["GRAINSERVE_WEIGHTS_BUCKET"], file)
             starting.enter_context(self.torchserve)
             self._load()
             self._started = starting.pop_all()

@@ -29,7 +29,7 @@ class Served:
 
     Args:
         folder: folder for logs and archives.
-        checkpoints: checkpoints, whose names are those of their models.
+        checkpoints: checkpoints and prompt decoders, named as model configs name them.
 
     Attributes:
         torchserve: the running TorchServe.

@@ -43,7 +43,7 @@ arguments() {
                 --volume models:/var/lib/grainserve/model_store
                 --volume weights:/var/lib/grainserve/weights
                 --env "GRAINSERVE_WEIGHTS_BUCKET=$WEIGHTS_BUCKET"
-                --env "GRAINSERVE_MODELS=$MODEL")
+                --env "GRAINSERVE_MODELS=$MODEL $MODEL-prompt")
             if [ "$GPU" != none ]; then
                 # A worker that finds no GPU does not start, rather than take a hundred times as long.
                 options+=(--gpus all --env GRAINSERVE_REQUIRE_GPU=1)

@@ -39,6 +39,13 @@ EMBEDDING_MISSING: Answer = (
 HANG_UP: Answer = (0, b"")
 
 
+class Server(ThreadingHTTPServer):
+    """An HTTP server that lets as many clients wait for their connection as a test may start."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
+
 class FakeTorchServe:
     """Inference and management on one port of loopback.
 
@@ -94,8 +101,7 @@ class FakeTorchServe:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 

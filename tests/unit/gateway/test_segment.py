@@ -230,7 +230,12 @@ def test_an_answer_without_prompts_is_none(
     gateway: Gateway, torchserve: FakeTorchServe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker from before prompts would measure everything."""
-    monkeypatch.setattr(torchserve, "result", lambda body: FakeTorchServe.result(torchserve, body))
+
+    def everything(body: dict[str, Any]) -> bytes:
+        del body["prompts"]
+        return FakeTorchServe.result(torchserve, body)
+
+    monkeypatch.setattr(torchserve, "result", everything)
     answer = gateway.ask("POST", "/segment", json={"image": BASE64, "prompts": [POINT]})
     assert failure(answer, 502) == "invalid_answer"
 

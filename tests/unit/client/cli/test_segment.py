@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from grainserve import Result
+from grainserve.cli import terminal
 from grainserve.images import display_pixels
 from grainserve.prompts import image as prompted
 from tests.unit.client.cli.test_application import run, words
@@ -17,7 +18,7 @@ from tests.unit.client.made import disc_masks
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(terminal.console, "width", 160)  # COLUMNS would be read only once
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GRAINSERVE_BUCKET", raising=False)  # nothing is stored
     monkeypatch.setattr(prompted, "SHORTEST_PAUSE", 0.001)
