@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
+from grainserve import config
 from grainserve.cli.lazy import LazyGroup, Listed
+from grainserve.cli.settings import LOCAL, settled
 from grainserve.cli.terminal import readable_anywhere
 
 _SERVICE = "Running the service"
@@ -115,15 +117,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measures the grains in microscope images with Segment Anything on TorchServe.\n\n"
-    "Addresses come from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, GRAINSERVE_BUCKET, "
-    "GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS.",
+    "Addresses come from the options below, else from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, "
+    "GRAINSERVE_BUCKET, GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS. "
+    "Where none of them is set, commands use the service that `make serve` runs on this machine.",
     epilog="Start with:  grainserve analyze sand.png --out results --um-per-px 2.5",
 )
 
 
 @app.callback()
-def _application() -> None:
-    """Makes the application a group, which Typer would take for empty."""
+def _application(
+    ctx: typer.Context,
+    *,
+    bucket: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Bucket of images, jobs and results; default GRAINSERVE_BUCKET.")
+    ] = None,
+    torchserve: Annotated[
+        str | None, typer.Option(metavar="URL", help="TorchServe's inference; default GRAINSERVE_TORCHSERVE.")
+    ] = None,
+    management: Annotated[
+        str | None, typer.Option(metavar="URL", help="TorchServe's management; default GRAINSERVE_MANAGEMENT.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default GRAINSERVE_MODEL.")] = None,
+) -> None:
+    options = {config.BUCKET: bucket, config.TORCHSERVE: torchserve, config.MANAGEMENT: management, config.MODEL: model}
+    wants_help = not set(ctx.help_option_names).isdisjoint(ctx.obj or ())
+    ctx.with_resource(settled(options, local=ctx.invoked_subcommand in LOCAL and not wants_help))
 
 
 def main() -> None:

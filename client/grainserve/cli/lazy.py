@@ -40,6 +40,7 @@ class LazyGroup(TyperGroup):
             self.add_command(TyperCommand(name, help=each.summary, rich_help_panel=each.panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Returns the name, the loaded command and its arguments."""
+        """Returns the name, the loaded command and its arguments, and leaves these in `ctx.obj` for the callback."""
         name, command, rest = super().resolve_command(ctx, args)
+        ctx.obj = rest
         return name, command and self.listed[str(name)].load(str(name)), rest

@@ -15,8 +15,8 @@ OF_TYPER = {
     "annotated_doc", "attr", "attrs", "click", "markdown_it", "mdurl", "pygments", "rich", "shellingham", "typer",
     "typing_extensions",
 }  # fmt: skip
-OWN = {"grainserve", *(f"grainserve.{name}" for name in ("cli", "errors", "escaping"))}
-OWN |= {f"grainserve.cli.{name}" for name in ("application", "lazy", "terminal")}
+OWN = {"grainserve", *(f"grainserve.{name}" for name in ("cli", "config", "errors", "escaping", "local_service"))}
+OWN |= {f"grainserve.cli.{name}" for name in ("application", "lazy", "settings", "terminal")}
 
 
 def imported(arguments: list[str]) -> set[str]:
