@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from grain_handler.errors import PackageError
 from grain_handler.sam import compiled
+from grainserve import local_service
 from grainserve.gateway.logs import Seldom
 from tools import ports
 from tools.emulator import Emulator
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(str(item.path) if place(item) else "stack"))
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def _no_service_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Hides a `make serve` that runs on this machine from commands under test."""
+    monkeypatch.setattr(local_service, "path", lambda: tmp_path_factory.getbasetemp() / "none" / "serve.json")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from grainserve import local_service
 from grainserve.errors import GrainserveError
 from grainserve.rollout.declared import NAME, Declarations
 from grainserve.rollout.reconcile import Reconciliation
@@ -204,7 +205,11 @@ def main() -> int:
         arguments.folder, model=arguments.model, ports=ports, emulator_port=arguments.emulator_port, prompts=True
     )
     try:
-        with stack, Gateway(stack.environment, port=arguments.gateway_port, log=stack.logs / "gateway.log") as gateway:
+        with (
+            stack,
+            Gateway(stack.environment, port=arguments.gateway_port, log=stack.logs / "gateway.log") as gateway,
+            local_service.announced(stack.environment),
+        ):
             print(_welcome(stack, gateway), flush=True)
             _watch(stack, gateway)
     except KeyboardInterrupt:
@@ -238,7 +243,7 @@ Serving {stack.model}. Drop an image on the page at {gateway.url}, or try:
   curl -T image.jpg {server.inference}/predictions/{stack.model}
   curl -F image=@image.jpg -F 'prompts=[{{"points": [[120, 80]]}}]' {server.inference}/predictions/{stack.model}-prompt
 
-For the client and its command line:
+`grainserve analyze image.jpg` finds this service by itself. The client in Python takes its address from:
 
 {exports}
 

@@ -40,7 +40,8 @@ def setting(given: str | None, variable: str) -> str:
     """
     value = given or os.environ.get(variable) or DEFAULTS.get(variable)
     if not value:
-        raise InvalidConfiguration(f"{variable} is not set: set it in the environment or pass it")
+        start = "; the command line takes --bucket, and finds a running `make serve`" if variable == BUCKET else ""
+        raise InvalidConfiguration(f"{variable} is not set: set it in the environment or pass it{start}")
     return check_address(value, variable) if variable in ADDRESSES else value
 
 

@@ -306,6 +306,15 @@ class MasksMissing(GrainserveError, ValueError):
         )
 
 
+class GrainNotFound(GrainserveError, LookupError):
+    """The result has no grain of this id."""
+
+    code = "grain_not_found"
+
+    def __init__(self, number: object, image_id: str) -> None:
+        super().__init__(f"the result of image {image_id!r} has no grain {number!r}: grains are named by their `id`")
+
+
 class NothingSegmented(GrainserveError, ValueError):
     """A session has no objects."""
 

@@ -2,456 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from grainserve import config
-from grainserve.cli import export as exporting
-from grainserve.cli import jobs as job_commands
-from grainserve.cli import operations as operate
-from grainserve.cli import report as reporting
-from grainserve.cli import scale as scale_commands
-from grainserve.cli import segment as segmenting
-from grainserve.cli import stats as statistics
-from grainserve.cli.classifier import app as classifier_app
-from grainserve.cli.export import Dialect, To
-from grainserve.cli.image_files import gather
-from grainserve.cli.models import app as models_app
-from grainserve.cli.output import SUMMARY_PERCENTS, print_result, unique_names, write_files
-from grainserve.cli.references import submit_all
-from grainserve.cli.request_options import (
-    BoxNms,
-    Crop,
-    CropLayers,
-    CropSource,
-    Fill,
-    FindDatabar,
-    IgnoreBottom,
-    Label,
-    MaskFormat,
-    MaxAreaFraction,
-    MinArea,
-    MinMaskRegionArea,
-    Mode,
-    Points,
-    PointsPerBatch,
-    PointsPerSide,
-    PredIou,
-    ScaleSource,
-    Stability,
-    UmPerPx,
-    given_options,
-)
-from grainserve.cli.scale import BarUm, ScaleMode
-from grainserve.cli.stats_options import EdgeCorrection, percents
-from grainserve.cli.terminal import FAILURE, console, errors, readable_anywhere, reported, say_error
-from grainserve.client import Client
-from grainserve.errors import GrainserveError, InvalidConfiguration, InvalidOption, StorageError
-from grainserve.escaping import visible
-from grainserve.exports.formats import FORMATS
-from grainserve.exports.table import CsvDialect
-from grainserve.images import check_image, image_bytes
-from grainserve.result import Result
-from grainserve.stats.summary import checked_percents
-from grainserve.storage import checkpoints as weights
-from grainserve.storage.bucket import check_emulator
-from grainserve.storage.uris import is_uri
-from grainserve.submission import Submission
-from grainserve.tiles.layout import LARGEST_GRAIN
+from grainserve.cli.lazy import LazyGroup, Listed
+from grainserve.cli.settings import LOCAL, settled
+from grainserve.cli.terminal import readable_anywhere
+
+_SERVICE = "Running the service"
+
+
+class Commands(LazyGroup):
+    """Every command, in the order of the help."""
+
+    listed: ClassVar[dict[str, Listed]] = {
+        "export": Listed(
+            "grainserve.cli.export",
+            "Write results as files for other programs; docs/exports.md says which program reads which format.",
+        ),
+        "scale": Listed(
+            "grainserve.cli.scale",
+            "Print the size of the pixels of images and where it comes from: µm per px, source, image. "
+            "Needs no server.",
+        ),
+        "segment": Listed(
+            "grainserve.cli.segment",
+            "Measure the objects that you point at, and draw them. Asks TorchServe directly; nothing is stored.",
+        ),
+        "stats": Listed(
+            "grainserve.cli.stats",
+            "Print how large the grains of a sample are: percentiles with intervals, classes, orientation, "
+            "ASTM grain size.",
+        ),
+        "report": Listed(
+            "grainserve.cli.report",
+            "Write the report of a sample: grains coloured by size, size curves, shapes, tables with intervals, "
+            "quality flags.",
+        ),
+        "compare": Listed(
+            "grainserve.cli.report",
+            "Compare samples: their size curves in one plot, and tables with a column for each sample.",
+        ),
+        "submit": Listed(
+            "grainserve.cli.measure",
+            "Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself.",
+        ),
+        "poll": Listed(
+            "grainserve.cli.measure",
+            "Print a job's result, or its state if it is not done. Works on no jobs itself.",
+        ),
+        "wait": Listed(
+            "grainserve.cli.measure",
+            "Wait for a result and print it. Works on pending jobs meanwhile.",
+        ),
+        "analyze": Listed(
+            "grainserve.cli.measure",
+            "Measure images: submit, wait, print a table, write files.",
+        ),
+        "weights": Listed(
+            "grainserve.cli.weights",
+            "Checkpoints in the weights bucket.",
+        ),
+        "models": Listed(
+            "grainserve.cli.models",
+            "Model versions that TorchServe serves, changed without losing a request.",
+        ),
+        "classifier": Listed(
+            "grainserve.cli.classifier",
+            "Classifiers of grains (which mineral, which phase), learnt from tables in which you fill in the classes.",
+        ),
+        "jobs": Listed(
+            "grainserve.cli.jobs",
+            "List unfinished jobs, the oldest first: image id, state, age, attempts begun, submitter, and the last "
+            "problem.",
+        ),
+        "dispatch": Listed(
+            "grainserve.cli.operations",
+            "Work on the pending jobs of all submitters until SIGTERM or Ctrl-C. Any number of dispatchers may run.",
+            _SERVICE,
+        ),
+        "gateway": Listed(
+            "grainserve.cli.operations",
+            "Serve jobs over HTTP, and a page at / to drop images on. Any number of gateways may run behind a load "
+            "balancer.",
+            _SERVICE,
+        ),
+        "exporter": Listed(
+            "grainserve.cli.operations",
+            "Serve metrics of TorchServe's queues and workers and of unfinished jobs to Prometheus, until SIGTERM or "
+            "Ctrl-C.",
+            _SERVICE,
+        ),
+        "reconcile": Listed(
+            "grainserve.cli.operations",
+            "Repair the bucket: mark unfinished jobs that lack a marker; delete markers and results that belong to no "
+            "job.",
+            _SERVICE,
+        ),
+        "keygen": Listed(
+            "grainserve.cli.operations",
+            "Make an API key: print a table for the gateway's file to standard output, the key itself to standard "
+            "error.",
+            _SERVICE,
+        ),
+    }
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measures the grains in microscope images with Segment Anything on TorchServe.\n\n"
-    "Addresses come from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, GRAINSERVE_BUCKET, "
-    "GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS.",
+    "Addresses come from the options below, else from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, "
+    "GRAINSERVE_BUCKET, GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS. "
+    "Where none of them is set, commands use the service that `make serve` runs on this machine.",
     epilog="Start with:  grainserve analyze sand.png --out results --um-per-px 2.5",
 )
-weights_app = typer.Typer(no_args_is_help=True, help="Checkpoints in the weights bucket.")
-app.add_typer(weights_app, name="weights")
-app.add_typer(models_app, name="models")
-exporting.add_to(app)
-app.add_typer(classifier_app, name="classifier")
-scale_commands.add_to(app)
-segmenting.add_to(app)
-app.add_typer(job_commands.app, name="jobs")
-operate.add_to(app)
-statistics.add_to(app)
-reporting.add_to(app)
-
-Images = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="IMAGE",
-        help="Image files, up to 1024 px on the longer side; folders; or objects of readable buckets, with wildcards: "
-        "'gs://BUCKET/FOLDER/*.tif'.",
-    ),
-]
-AnyImages = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them; over 1024 px they go in tiles.")
-]
-LargestGrain = Annotated[
-    int,
-    typer.Option(help="Largest expected extent of a grain, px. Tiles of large images overlap by twice as much."),
-]
-ImageId = Annotated[str, typer.Argument(metavar="ID", help="Image id that `submit` printed.")]
-Model = Annotated[str | None, typer.Option(help="Model name; default GRAINSERVE_MODEL, else sam_tiny.")]
-Version = Annotated[str | None, typer.Option(help="Model version; default TorchServe's default version.")]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Seconds to wait for each image; default: no limit.")]
-Out = Annotated[Path | None, typer.Option(help="Folder for NAME.json, NAME.csv, …; --to chooses which.")]
 
 
-@app.command(
-    epilog="Examples:\n\ngrainserve submit sand.png gravel.jpg --um-per-px 2.5\n\n"
-    "grainserve submit 'gs://scans/2026/*.tif' --readable scans\n\n"
-    "Then:  grainserve wait ID --out results, or poll ID where a dispatcher runs elsewhere."
-)
-def submit(
+@app.callback()
+def _application(
     ctx: typer.Context,
-    images: Images,
     *,
-    crop: Crop = None,
-    ignore_bottom: IgnoreBottom = None,
-    crop_source: CropSource = None,
-    find_databar: FindDatabar = False,
-    um_per_px: UmPerPx = None,
-    scale_source: ScaleSource = None,
-    scale: ScaleMode = None,
-    bar_um: BarUm = None,
-    points: Points = None,
-    points_per_side: PointsPerSide = None,
-    points_per_batch: PointsPerBatch = None,
-    pred_iou_thresh: PredIou = None,
-    stability_score_thresh: Stability = None,
-    box_nms_thresh: BoxNms = None,
-    crop_n_layers: CropLayers = None,
-    min_mask_region_area: MinMaskRegionArea = None,
-    min_area: MinArea = None,
-    max_area_fraction: MaxAreaFraction = None,
-    mode: Mode = None,
-    fill: Fill = None,
-    mask_format: MaskFormat = None,
-    label: Label = None,
-    model: Model = None,
-    version: Version = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--idempotency-key",
-            metavar="KEY",
-            help="Your own name for this submission. A second submission with the same name makes no second job.",
-        ),
+    bucket: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Bucket of images, jobs and results; default GRAINSERVE_BUCKET.")
     ] = None,
-    readable: operate.Readable = None,
-) -> None:
-    """Store images and their jobs; print one image id a line. Does not wait and works on no jobs itself.
-
-    Objects of a bucket are not downloaded: GCS copies them, after a look at their headers. Each is accepted or refused
-    on its own; the exit code is 1 if any was refused. The same command again makes no second job for an object that
-    has not changed, so a submission that was stopped goes on. It begins anew the jobs that failed or were cancelled.
-    """
-    with reported(
-        "stopped; what was printed stays submitted: `grainserve jobs cancel ID` takes it back; with objects of a "
-        "bucket, the same command goes on"
-    ):
-        options = given_options(ctx.params)
-        check_emulator()
-        uris = [image for image in images if is_uri(image)]
-        inputs = gather(Path(image) for image in images if not is_uri(image))
-        for image in inputs.images:
-            check_image(image_bytes(image)[0])  # before anything is submitted: one bad file stops all
-        with Client(model=model, version=version, dispatch=False, readable=readable) as client:
-            references = [each for uri in dict.fromkeys(uris) for each in client.references.matching(uri)]
-            for image in inputs.images:
-                # Each image of a submission needs a key of its own.
-                image_id = client.submit(
-                    image,
-                    idempotency_key=key and f"{key}/{image}",
-                    scale=scale,
-                    bar_um=bar_um,
-                    find_databar=find_databar,
-                    **options,
-                )
-                typer.echo(f"{image_id}  {image}" if len(inputs.images) > 1 or references else image_id)
-            refused = submit_all(
-                references,
-                lambda each: client.submit(
-                    each,
-                    idempotency_key=key and f"{key}/{each.uri}",
-                    scale=scale,
-                    bar_um=bar_um,
-                    find_databar=find_databar,
-                    **options,
-                ),
-                bare=len(images) == len(references) == 1 and references[0].uri == images[0],
-            )
-        inputs.say_passed_over()
-    if refused:
-        raise typer.Exit(FAILURE)
-
-
-@app.command(epilog="Example:  grainserve poll 0f4c…  (exit code 0 done, 3 not yet, 1 failed)")
-def poll(
-    image_id: ImageId,
-    *,
-    out: Out = None,
-    to: To = None,
-    csv_dialect: Dialect = CsvDialect.EXCEL,
-    edge_correction: EdgeCorrection = True,
-) -> None:
-    """Print a job's result, or its state if it is not done. Works on no jobs itself."""
-    with reported(), Client(dispatch=False) as client:
-        _check_files(to, out)
-        result = client.poll(image_id)
-        if result is None:
-            typer.echo(client.state(image_id).value)
-            raise typer.Exit(3)
-        _deliver(result, image_id, out, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
-
-
-@app.command(epilog="Example:  grainserve wait 0f4c… --out results --timeout 600")
-def wait(
-    image_id: ImageId,
-    *,
-    out: Out = None,
-    to: To = None,
-    csv_dialect: Dialect = CsvDialect.EXCEL,
-    edge_correction: EdgeCorrection = True,
-    timeout: Timeout = None,
-) -> None:
-    """Wait for a result and print it. Works on pending jobs meanwhile."""
-    with reported("stopped; the job stays in the queue: `grainserve jobs` lists it"), Client() as client:
-        _check_files(to, out)
-        result = _wait_with_bar(client, image_id, timeout)
-        _deliver(result, image_id, out, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
-
-
-@app.command(
-    epilog="Examples:\n\n"
-    "grainserve analyze sand.png --out results --um-per-px 2.5\n\n"
-    "grainserve analyze scans/*.tif --out results --points-per-side 64 --min-area 50\n\n"
-    "grainserve analyze scans --scale file --find-databar\n\n"
-    "grainserve analyze mosaic.tif --largest-grain 200"
-)
-def analyze(
-    ctx: typer.Context,
-    images: AnyImages,
-    *,
-    out: Annotated[Path, typer.Option(help="Folder for the files of each image.")] = Path("grainserve-results"),
-    to: To = None,
-    csv_dialect: Dialect = CsvDialect.EXCEL,
-    crop: Crop = None,
-    ignore_bottom: IgnoreBottom = None,
-    crop_source: CropSource = None,
-    find_databar: FindDatabar = False,
-    um_per_px: UmPerPx = None,
-    scale_source: ScaleSource = None,
-    scale: ScaleMode = None,
-    bar_um: BarUm = None,
-    points: Points = None,
-    points_per_side: PointsPerSide = None,
-    points_per_batch: PointsPerBatch = None,
-    pred_iou_thresh: PredIou = None,
-    stability_score_thresh: Stability = None,
-    box_nms_thresh: BoxNms = None,
-    crop_n_layers: CropLayers = None,
-    min_mask_region_area: MinMaskRegionArea = None,
-    min_area: MinArea = None,
-    max_area_fraction: MaxAreaFraction = None,
-    mode: Mode = None,
-    fill: Fill = None,
-    mask_format: MaskFormat = None,
-    label: Label = None,
-    model: Model = None,
-    version: Version = None,
-    largest_grain: LargestGrain = LARGEST_GRAIN,
-    percentiles: Annotated[
-        str | None,
-        typer.Option(metavar="P,P,…", help="Percentiles of the table printed, such as 10,30,50; default 10,50,90."),
+    torchserve: Annotated[
+        str | None, typer.Option(metavar="URL", help="TorchServe's inference; default GRAINSERVE_TORCHSERVE.")
     ] = None,
-    edge_correction: EdgeCorrection = True,
-    timeout: Timeout = None,
+    management: Annotated[
+        str | None, typer.Option(metavar="URL", help="TorchServe's management; default GRAINSERVE_MANAGEMENT.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default GRAINSERVE_MODEL.")] = None,
 ) -> None:
-    """Measure images: submit, wait, print a table, write files.
-
-    Writes for each image NAME: NAME.json (the result), NAME.csv (a row a grain), NAME_overlay.png (outlines on the
-    image) and NAME_sizes.png (grain sizes), or the formats that --to names. A refused image does not stop the others.
-    An image over 1024 px is measured in tiles; after a stop, the same command goes on with the missing tiles. Ctrl-C
-    withdraws the jobs that are not done (`grainserve jobs` lists unfinished jobs).
-    """
-    with reported(
-        "stopped; unfinished jobs were withdrawn, tiles of large images that are done are not measured again"
-    ):
-        options = given_options(ctx.params)
-        _check_files(to, out)
-        told = SUMMARY_PERCENTS if percentiles is None else checked_percents(percents(percentiles))
-        if mask_format == "none" and (drawn := [name for name in to or () if FORMATS[name].needs_masks]):
-            raise InvalidOption(f"--to {', '.join(drawn)} is made of masks, and --mask-format none asks for none")
-        inputs = gather(images)
-        out.mkdir(parents=True, exist_ok=True)
-        with Client(model=model, version=version) as client:
-            options |= {"largest_grain": largest_grain, "find_databar": find_databar, "scale": scale, "bar_um": bar_um}
-            options |= {"timeout": timeout}
-            failed = _analyze_each(
-                client,
-                inputs.images,
-                out,
-                to=to,
-                csv_dialect=csv_dialect,
-                percentiles=told,
-                edge_correction=edge_correction,
-                timeout=timeout,
-                options=options,
-            )
-        inputs.say_passed_over()
-    if failed:
-        errors.print(f"{len(failed)} of {len(inputs.images)} images failed: {escape(', '.join(map(str, failed)))}")
-        raise typer.Exit(FAILURE)
-
-
-def _analyze_each(
-    client: Client,
-    images: list[Path],
-    out: Path,
-    *,
-    to: To,
-    csv_dialect: CsvDialect,
-    percentiles: Sequence[float],
-    edge_correction: bool,
-    timeout: float | None,
-    options: dict[str, Any],
-) -> list[Path]:
-    """Submits all images, then waits for each result; returns the images that failed."""
-    check_emulator()
-    client.check()
-    names = unique_names(images)
-    failed: list[Path] = []
-    begun: list[tuple[Path, str, Submission]] = []
-    with _bar() as progress:
-        task = progress.add_task("submitting", total=len(images), note="")
-        for image, name in zip(images, names, strict=True):
-            try:
-                begun.append((image, name, client.begin(image, **options)))
-            except InvalidOption:
-                raise
-            except StorageError as error:
-                if not begun:
-                    raise  # storage is away: every other image would wait as long, and in vain
-                failed.append(image)
-                say_error(error, str(image))
-            except GrainserveError as error:
-                failed.append(image)
-                say_error(error, str(image))
-            progress.advance(task)
-        progress.reset(task, total=sum(len(each.image_ids) for *_, each in begun), description="measuring")
-        ended = 0
-        for image, name, submission in begun:
-            try:
-                result = client.finish(
-                    submission,
-                    timeout,
-                    lambda _, problem: _note(progress, task, problem),
-                    lambda *_: progress.advance(task),
-                )
-                write_files(result, out, name, image, to, csv_dialect=csv_dialect, edge_correction=edge_correction)
-                print_result(result, str(image), progress.console, percentiles, edge_correction=edge_correction)
-            except GrainserveError as error:
-                failed.append(image)
-                say_error(error, str(image))
-            ended += len(submission.image_ids)
-            progress.update(task, completed=ended)
-    if len(failed) < len(images):
-        console.print(f"files are in {escape(str(out))}")
-    return failed
-
-
-@weights_app.command(epilog="Example:  grainserve weights push sam_vit_h_4b8939.pth --name sam_vit_h.pth")
-def push(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint file.")],
-    name: Annotated[str | None, typer.Option(help="Object name; default the file's name.")] = None,
-    bucket: Annotated[str | None, typer.Option(help="Default GRAINSERVE_WEIGHTS_BUCKET.")] = None,
-    create_bucket: Annotated[bool, typer.Option("--create-bucket", help="Create the bucket if it is missing.")] = False,
-) -> None:
-    """Upload a checkpoint, checked by CRC32C; print its gs:// URI and generation."""
-    with reported():
-        to = config.setting(bucket, config.WEIGHTS_BUCKET)
-        if not file.is_file():
-            raise InvalidConfiguration(f"{file} is not a file: give a checkpoint")
-        columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=errors, transient=True) as progress:
-            task = progress.add_task("", total=file.stat().st_size)
-            pushed = weights.push(
-                file,
-                to,
-                name,
-                create_bucket=create_bucket,
-                progress=lambda sent: progress.update(task, completed=sent),
-            )
-        already = "" if pushed.uploaded else "  (the same bytes were there already)"
-        typer.echo(f"{pushed.uri}  generation {pushed.generation}  crc32c {pushed.crc32c}{already}")
+    options = {config.BUCKET: bucket, config.TORCHSERVE: torchserve, config.MANAGEMENT: management, config.MODEL: model}
+    wants_help = not set(ctx.help_option_names).isdisjoint(ctx.obj or ())
+    ctx.with_resource(settled(options, local=ctx.invoked_subcommand in LOCAL and not wants_help))
 
 
 def main() -> None:
     """Runs the command line."""
     readable_anywhere()
     app(prog_name="grainserve")
-
-
-def _bar() -> Progress:
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    note = TextColumn("[yellow]{task.fields[note]}")
-    return Progress(*columns, note, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _note(progress: Progress, task: TaskID, problem: GrainserveError | None) -> None:
-    """Shows beside the bar why the job does not go on; None clears the note."""
-    progress.update(task, note=escape(visible(str(problem))) if problem else "")
-
-
-def _wait_with_bar(client: Client, image_id: str, timeout: float | None) -> Result:
-    with _bar() as progress:
-        task = progress.add_task("measuring", total=1, note="")
-        return client.wait(image_id, timeout, lambda _, problem: _note(progress, task, problem))
-
-
-def _check_files(to: To, out: Path | None) -> None:
-    """Checks, before any image is sent, that the files can be written.
-
-    Raises:
-        InvalidOption: formats are named, but no folder.
-        ExtraMissing: a format needs a library that is not installed.
-    """
-    if to and out is None:
-        raise InvalidOption("--to names files to write: give --out, a folder for them")
-    for name in to or ():
-        FORMATS[name].check_library()
-
-
-def _deliver(
-    result: Result, image_id: str, out: Path | None, to: To, *, csv_dialect: CsvDialect, edge_correction: bool
-) -> None:
-    """Prints a result and writes its files, named by the id that was asked for: the id in a result may be forged."""
-    print_result(result, image_id, edge_correction=edge_correction)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in write_files(
-            result, out, image_id, None, to, csv_dialect=csv_dialect, edge_correction=edge_correction
-        ):
-            typer.echo(path)

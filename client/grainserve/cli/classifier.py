@@ -105,3 +105,8 @@ def _needs_scikit_learn() -> None:
         import skops.io  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise InvalidConfiguration(f"{error.name} is not installed: pip install 'grainserve[classifier]'") from None
+
+
+def add_to(command_line: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    command_line.add_typer(app, name="classifier")

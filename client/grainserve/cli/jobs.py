@@ -154,3 +154,8 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"
+
+
+def add_to(command_line: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    command_line.add_typer(app, name="jobs")

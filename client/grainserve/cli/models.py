@@ -241,3 +241,8 @@ def _text(file: Path) -> str:
 
 def _say(words: str) -> None:
     errors.print(escape(words), soft_wrap=True)
+
+
+def add_to(command_line: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    command_line.add_typer(app, name="models")

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from grainserve import config
+from grainserve.cli.references import Readable
 from grainserve.cli.stopping import stop_signals
 from grainserve.cli.terminal import reported
 from grainserve.dispatch.dispatcher import Dispatcher
@@ -56,14 +57,6 @@ LeaseSeconds = Annotated[
 ]
 
 
-Readable = Annotated[
-    str | None,
-    typer.Option(
-        metavar="BUCKET,…",
-        help="Buckets, or folders as BUCKET/FOLDER, whose objects may be submitted by their gs:// URI; default "
-        "GRAINSERVE_READABLE, else none.",
-    ),
-]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 MetricsPort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port for Prometheus, at --metrics-host; default: no port.")

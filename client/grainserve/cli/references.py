@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +16,15 @@ from grainserve.cli.terminal import errors, say_error
 from grainserve.errors import GrainserveError, IdempotencyConflict, ImageRejected, InvalidJob, ObjectNotFound
 from grainserve.escaping import visible
 from grainserve.jobs.references import Reference
+
+Readable = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BUCKET,…",
+        help="Buckets, or folders as BUCKET/FOLDER, whose objects may be submitted by their gs:// URI; default "
+        "GRAINSERVE_READABLE, else none.",
+    ),
+]
 
 AT_ONCE = 16
 """Objects submitted at the same time: each costs six calls to storage."""

@@ -97,3 +97,8 @@ def say_error(error: Exception, about: str = "") -> None:
     """
     start = f"{about}: " if about and about not in str(error) else ""
     errors.print(f"[bold red]error:[/] {escape(visible(start + str(error)))}", soft_wrap=True)
+
+
+def say_note(text: str) -> None:
+    """Prints one line on standard error that is no error."""
+    errors.print(escape(visible(text)), soft_wrap=True)

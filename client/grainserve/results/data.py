@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.contract import check_image_id, schema
-from grainserve.errors import GrainserveError, InvalidImage, InvalidResult
+from grainserve.errors import GrainNotFound, GrainserveError, InvalidImage, InvalidResult
+from grainserve.escaping import visible
 from grainserve.images import ImageSource, display_pixels
 from grainserve.results import edge_correction as correction
 from grainserve.results.frame import Box
@@ -24,6 +25,8 @@ from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
 # Imported where they are used: a dispatcher makes no tables or pictures, and starts twice as fast without them.
 if TYPE_CHECKING:
     import pandas as pd
+
+    from grainserve.results.size_figure import SizeFigure
 
 
 _PARTS = {
@@ -85,6 +88,9 @@ class Grain:
         """True where the frame cuts the grain, so that its size is a lower bound."""
         return bool(self.properties["touchesEdge"])
 
+    def __repr__(self) -> str:
+        return f"<Grain {self.id}: {visible(self.label)}, {self.area} px², score {self.score:.2f}>"
+
     def row(self) -> dict[str, Any]:
         """Returns the grain as one flat row: `boundingBox_x`, `centroid_y`, `meanIntensity_r`, …"""
         row: dict[str, Any] = {
@@ -106,6 +112,9 @@ class Grain:
 
 class ResultData:
     """The data of one image's result; `grainserve.Result` adds statistics and exports.
+
+    `len(result)` is the number of grains, a loop goes through them, and `result[58]` is the grain whose id is 58. A
+    notebook shows outlines, sizes and the largest grains.
 
     Args:
         data: result as TorchServe answered it.
@@ -163,6 +172,36 @@ class ResultData:
     def __repr__(self) -> str:
         size = f"{self.width} × {self.height} px"
         return f"<{type(self).__name__} of image {self.image_id}: {len(self.grains)} grains, {size}>"
+
+    def __len__(self) -> int:
+        """Returns the number of grains."""
+        return len(self.grains)
+
+    def __bool__(self) -> bool:
+        """Returns True, also without grains: a result is not the None that `poll` returns for a job in work."""
+        return True
+
+    def __iter__(self) -> Iterator[Grain]:
+        """Goes through the grains, in the order of the result."""
+        return iter(self.grains)
+
+    def __getitem__(self, number: int) -> Grain:
+        """Returns a grain by its id, as in the label map and the table; this is not its place in `grains`.
+
+        Args:
+            number: the grain's id, such as 58.
+
+        Raises:
+            GrainNotFound: the result has no such grain.
+        """
+        try:
+            return self._by_id[number]
+        except KeyError:
+            raise GrainNotFound(number, self.image_id) from None
+
+    @cached_property
+    def _by_id(self) -> dict[int, Grain]:
+        return {grain.id: grain for grain in self.grains}
 
     @property
     def scale_source(self) -> str | None:
@@ -257,9 +296,8 @@ class ResultData:
         Raises:
             InvalidResult: a prompt names a grain that the result does not have.
         """
-        by_id = {grain.id: grain for grain in self.grains}
         try:
-            return [[by_id[number] for number in answer["objectIds"]] for answer in self._data.get("prompts", ())]
+            return [[self._by_id[number] for number in answer["objectIds"]] for answer in self._data.get("prompts", ())]
         except (KeyError, TypeError) as error:
             raise InvalidResult(f"the answers to the prompts cannot be read: {error!r}") from error
 
@@ -370,16 +408,29 @@ class ResultData:
             path: file to write.
             edge_correction: whether to correct for the frame, as in `stands_for`.
         """
-        from grainserve.results import size_figure as plots  # noqa: PLC0415
+        Path(path).write_bytes(self.plot(edge_correction=edge_correction).png(dpi=300))
 
-        plots.save_size_figure(
-            path,
+    def plot(self, *, edge_correction: bool = True) -> SizeFigure:
+        """Returns the figure of the grain sizes, histogram and cumulative curves, for a notebook or to change it.
+
+        Args:
+            edge_correction: whether to correct for the frame, as in `stands_for`.
+        """
+        from grainserve.results.size_figure import size_figure  # noqa: PLC0415
+
+        return size_figure(
             number=self.size_curve("number", edge_correction=edge_correction),
             area=self.size_curve("area", edge_correction=edge_correction),
             unit=self.size_unit,
             edge_grains=sum(grain.touches_edge for grain in self.grains),
             edge_correction=edge_correction,
         )
+
+    def _repr_html_(self) -> str:
+        """Shows the result in a notebook."""
+        from grainserve.results.notebook import to_html  # noqa: PLC0415
+
+        return to_html(self)
 
 
 def _grain(data: Mapping[str, Any]) -> Grain:

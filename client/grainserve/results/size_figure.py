@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike
 from types import MappingProxyType
 from typing import Any
 
@@ -52,19 +52,30 @@ def styled(more: Mapping[Any, Any] = MappingProxyType({})) -> Iterator[None]:
         yield
 
 
-def save_size_figure(
-    path: str | PathLike[str],
-    *,
-    number: SizeCurve,
-    area: SizeCurve,
-    unit: str,
-    edge_grains: int,
-    edge_correction: bool,
-) -> None:
-    """Writes the figure as PNG, 300 dpi, 180 mm wide.
+class SizeFigure(Figure):
+    """A Matplotlib figure that a notebook shows, whether or not Matplotlib was set up for it."""
+
+    def png(self, dpi: float = 150) -> bytes:
+        """Returns the figure as PNG.
+
+        Args:
+            dpi: dots per inch; the figure is 180 mm wide.
+        """
+        buffer = io.BytesIO()
+        with styled():
+            self.savefig(buffer, format="png", dpi=dpi)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def size_figure(
+    *, number: SizeCurve, area: SizeCurve, unit: str, edge_grains: int, edge_correction: bool
+) -> SizeFigure:
+    """Draws the figure, 180 mm wide.
 
     Args:
-        path: file to write.
         number: number-weighted curve.
         area: area-weighted curve of the same grains.
         unit: unit of the sizes.
@@ -72,7 +83,7 @@ def save_size_figure(
         edge_correction: whether the curves are corrected for the frame: the figure says so.
     """
     with styled():
-        figure = Figure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
+        figure = SizeFigure(figsize=(7.09, 3.0), dpi=300, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
         left.set_title(
@@ -85,7 +96,7 @@ def save_size_figure(
             for axes in (left, right):
                 axes.text(0.5, 0.5, "no sizes", transform=axes.transAxes, ha="center", va="center", color="0.4")
                 axes.set(xticks=[], yticks=[], xlabel=f"Equivalent diameter ({unit})")
-        figure.savefig(path, format="png")
+    return figure
 
 
 def _said(used: int, edge_grains: int, edge_correction: bool) -> str:

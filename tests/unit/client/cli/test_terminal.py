@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from rich.table import Table
 
 import grainserve
-from grainserve.cli.application import app
+from grainserve.cli.application import Commands, app
 from grainserve.cli.output import class_counts, print_result
 from grainserve.cli.terminal import console, plain_letter, readable_anywhere, say_error
 from grainserve.errors import GrainserveError
@@ -45,13 +44,16 @@ def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     yield path
     for name, each in getattr(command, "commands", {}).items():
         yield from leaves(each, (*path, name))
 
 
-@pytest.mark.parametrize("path", list(leaves(typer.main.get_command(app))), ids=lambda path: " ".join(path) or "all")
+PATHS = [(), *(path for name, each in Commands.listed.items() for path in leaves(each.load(name), (name,)))]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: " ".join(path) or "all")
 def test_the_help_of_every_command_shows_on_any_terminal(run: Run, path: tuple[str, ...]) -> None:
     code, text = run(*path, "--help")
     assert code == 0

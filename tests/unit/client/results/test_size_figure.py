@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from grainserve import Result
 from grainserve.results.size_curve import size_curve
-from grainserve.results.size_figure import save_size_figure, styled
+from grainserve.results.size_figure import size_figure, styled
 from tests.unit.client.made import make_result
 
 
@@ -38,7 +38,8 @@ def test_threads_that_draw_at_once_change_no_setting_for_good_and_see_their_own(
 def test_a_figure_is_the_same_beside_others(tmp_path: Path) -> None:
     def draw(name: str) -> bytes:
         number, area = (size_curve([3.0, 4.0, 9.0], [1.0, 2.0, 3.0], weighting) for weighting in ("number", "area"))
-        save_size_figure(tmp_path / name, number=number, area=area, unit="µm", edge_grains=1, edge_correction=True)
+        figure = size_figure(number=number, area=area, unit="µm", edge_grains=1, edge_correction=True)
+        (tmp_path / name).write_bytes(figure.png(dpi=300))
         return (tmp_path / name).read_bytes()
 
     alone = draw("alone.png")
