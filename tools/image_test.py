@@ -36,7 +36,7 @@ from tools.image_build import BASE, DEBIAN, Builder, Image
 from tools.image_run import Container
 from tools.mar import ROOT
 from tools.problem import Problem, main_exit
-from tools.stack import weights_file
+from tools.stack import prompt_decoders, weights_file
 from training.synthetic import synthesize
 
 OUT = ROOT / "benchmarks" / "results" / "image.json"
@@ -325,7 +325,8 @@ def main() -> int:
         run = Path(tempfile.mkdtemp(dir=folder))
         with Emulator(run / "gcs", port=ports.choose_free(1)[0], log=run / "gcs.log") as emulator:
             emulator.create_bucket("grainserve")
-            emulator.upload("grainserve-weights", weights_file(MODEL))
+            for file in (weights_file(MODEL), *prompt_decoders(MODEL)):
+                emulator.upload("grainserve-weights", file)
             found = serve(built["torchserve"], built["client"], emulator, run, checks)
     finally:
         if not arguments.keep:

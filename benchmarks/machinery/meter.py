@@ -109,7 +109,10 @@ class IndexedMeter(Meter):
                 page = [name for name in self.names[place : place + most + 1] if name.startswith(prefix)]
                 more = {"nextPageToken": page.pop()} if len(page) > most else {}
                 written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                return {"items": [{"name": name, "generation": "1", "timeCreated": written} for name in page], **more}
+                return {
+                    "items": [{"name": name, "generation": "1", "timeCreated": written, "size": "0"} for name in page],
+                    **more,
+                }
             folders: list[str] = []
             while place < len(self.names) and self.names[place].startswith(prefix):
                 folders.append(prefix + self.names[place].removeprefix(prefix).partition("/")[0] + "/")

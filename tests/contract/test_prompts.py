@@ -63,8 +63,8 @@ def test_an_image_that_was_seen_is_asked_by_its_digest(stack: Stack) -> None:
     assert_error(ask(stack, image=BASE64, imageDigest="0" * 64, prompts=[POINT]), 422, "digest_mismatch")
 
 
-def test_the_interactive_model_answers_the_same_and_prompts_alone(stack: Stack) -> None:
-    """Requests that come together are one batch, and each has its own answer."""
+def test_the_interactive_model_answers_prompts_alone(stack: Stack) -> None:
+    """Requests that come together are one batch, and each has its own answer, by the decoder that has learnt clicks."""
     points = [[100, 80], [60, 50], [30, 90], [101, 81]]
     bodies = [
         {"image": BASE64, "imageId": f"click-{i}", "prompts": [{"points": [point]}]} for i, point in enumerate(points)
@@ -75,12 +75,15 @@ def test_the_interactive_model_answers_the_same_and_prompts_alone(stack: Stack) 
     assert_error(answers.pop(2), 422, "prompts_required")
     del bodies[2]
     for answer, body in zip(answers, bodies, strict=True):
-        mine, other = result(answer), result(ask(stack, **body))
+        mine, alone, other = result(answer), result(ask_interactive(stack, **body)), result(ask(stack, **body))
         assert mine["metadata"]["imageId"] == body["imageId"]
         assert mine["metadata"]["model"] == "sam_tiny-prompt"
-        assert mine["prompts"] == other["prompts"]
+        assert mine["metadata"]["promptDecoder"]["uri"].endswith("/sam_tiny_prompt_decoder.pth")
+        assert mine["metadata"]["checkpoint"] == other["metadata"]["checkpoint"]
+        assert mine["prompts"] == alone["prompts"]
         # Which prompts are decoded together changes rounding.
-        assert scores(mine) == pytest.approx(scores(other), abs=1e-4)
+        assert scores(mine) == pytest.approx(scores(alone), abs=1e-4)
+        assert scores(mine) != pytest.approx(scores(other), abs=1e-2)
 
 
 @pytest.mark.parametrize(

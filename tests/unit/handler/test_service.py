@@ -153,10 +153,10 @@ def test_each_row_of_a_batch_has_its_own_answer(ask: Ask, caplog: pytest.LogCapt
 
 def test_a_fault_in_reading_one_row_does_not_touch_the_rest(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def faulty(row: dict[str, Any], *rest: Any) -> Any:
+    def faulty(row: dict[str, Any], *rest: Any, **named: Any) -> Any:
         if "body" in row:
             raise ZeroDivisionError("a fault of ours")
-        return parse(row, *rest)
+        return parse(row, *rest, **named)
 
     monkeypatch.setattr(service, "parse", faulty)
     answers, context = ask([{"image": PNG}, {"body": b"x"}, {"image": PNG}])

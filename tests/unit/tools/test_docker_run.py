@@ -37,7 +37,7 @@ def test_a_root_that_may_be_written_to_is_no_container_of_ours() -> None:
 
 def test_a_vms_containers_have_its_settings() -> None:
     worker = docker_run.parse(docker_run.on_vm("worker", Path("/root"), MODEL="sam_tiny", GPU="none"))
-    assert worker.environment["GRAINSERVE_MODELS"] == "sam_tiny"
+    assert worker.environment["GRAINSERVE_MODELS"] == "sam_tiny sam_tiny-prompt"
     assert worker.environment["GRAINSERVE_WEIGHTS_BUCKET"] == "my-project-grainserve-weights"
     gateway = docker_run.parse(docker_run.on_vm("gateway", Path("/folder"), BUCKET="grains"))
     assert gateway.environment["GRAINSERVE_BUCKET"] == "grains"
