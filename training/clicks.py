@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from grain_handler.sam import prompt_decoder
-from tools.problem import main_exit
+from tools.problem import Problem, main_exit
 from training import real
 from training.checkpoints import STATE, fetch, load, save
 from training.clicking import Chooser, asked, rounds
@@ -144,7 +144,7 @@ class Run:
             rate: learning rate.
 
         Raises:
-            Problem: the file is no checkpoint of sam_tiny.
+            Problem: the file is no checkpoint of sam_tiny, or not the one that the run was begun with.
         """
         checkpoint = fetch(str(start))
         sam = load("sam_tiny", checkpoint, torch.device("cpu"))
@@ -153,6 +153,8 @@ class Run:
         run = cls(folder, checkpoint.crc32c, sam, learning, copy.deepcopy(sam), optimizer)
         if (folder / STATE).exists():
             state = torch.load(folder / STATE, weights_only=True)
+            if state["checkpoint"] != checkpoint.crc32c:
+                raise Problem(f"{folder} was begun with another checkpoint than {start}: choose another --run")
             for name, part in run.parts().items():
                 part.load_state_dict(state[name])
             run.step, run.best = state["step"], state["best"]
@@ -187,7 +189,7 @@ class Run:
     def save(self) -> None:
         """Writes the state from which the run is resumed."""
         states = {name: part.state_dict() for name, part in self.parts().items()}
-        save(self.folder / STATE, {"step": self.step, "best": self.best} | states)
+        save(self.folder / STATE, {"step": self.step, "best": self.best, "checkpoint": self.checkpoint} | states)
 
 
 def batches_of(args: argparse.Namespace, step: int) -> tuple[Iterator[Batch], list[Batch]]:

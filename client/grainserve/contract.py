@@ -51,7 +51,9 @@ def check_image_id(image_id: object) -> str:
             gets through.
     """
     if not isinstance(image_id, str) or not IMAGE_ID.fullmatch(image_id):
-        raise InvalidImageId(f"{image_id!r} is no image id: 1 to 128 letters, digits, '-' or '_', as `submit` returned")
+        raise InvalidImageId(
+            f"{_shown(image_id)} is no image id: 1 to 128 letters, digits, '-' or '_', as `submit` returned"
+        )
     return image_id
 
 

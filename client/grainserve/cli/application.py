@@ -119,7 +119,7 @@ app = typer.Typer(
     help="Measures the grains in microscope images with Segment Anything on TorchServe.\n\n"
     "Addresses come from the options below, else from the environment: GRAINSERVE_TORCHSERVE, GRAINSERVE_MANAGEMENT, "
     "GRAINSERVE_BUCKET, GRAINSERVE_WEIGHTS_BUCKET, GRAINSERVE_MODEL, and STORAGE_EMULATOR_HOST for an emulator of GCS. "
-    "Where none of them is set, commands use the service that `make serve` runs on this machine.",
+    "Where no bucket and no address is set, commands use the service that `make serve` runs on this machine.",
     epilog="Start with:  grainserve analyze sand.png --out results --um-per-px 2.5",
 )
 

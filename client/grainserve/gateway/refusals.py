@@ -63,6 +63,7 @@ STATUS: dict[type[GrainserveError], int] = {
 answers 500."""
 
 WORDS: dict[type[GrainserveError], str] = {
+    NotReadable: "this gateway may not read that object: ask its operator which buckets it reads",
     StorageError: "storage does not answer: send the request again later",
     TorchServeBusy: "no worker is free: send the request again in a second",
     TorchServeUnreachable: "the workers cannot be reached: send the request again later",

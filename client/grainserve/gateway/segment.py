@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
 from grainserve.admission import MAX_MIB
-from grainserve.errors import GrainserveError, InvalidOption
+from grainserve.errors import GrainserveError, ImageRejected, InvalidOption
 from grainserve.gateway import bodies, segment_requests
 from grainserve.gateway.access import Access
 from grainserve.gateway.keys import MIB, Caller
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Most items of a batch at once."""
+HELD = 32 * 2**20
+"""Bytes of answers that a batch may hold which is answered by one JSON."""
 WHOLE = 8
 """Most items of a batch that is answered by one JSON unless lines are asked for."""
 
@@ -78,7 +80,7 @@ def routes(service: Service, access: Access, variants: Variants, metrics: Metric
         "/segment",
         response_description="The masks of what the prompts point at, or with `format=measured` the result.",
         openapi_extra=SEGMENT,
-        responses=failures(400, 401, 403, 404, 408, 413, 415, 422, 429, 501, 503),
+        responses=failures(400, 401, 403, 404, 408, 413, 415, 422, 429, 501, 502, 503),
     )
     async def segment(request: Request, who: Known, holder: Owner, wanted: Said) -> Response:
         """The masks of what prompts point at in an image, at once. Nothing is stored.
@@ -141,7 +143,7 @@ def routes(service: Service, access: Access, variants: Variants, metrics: Metric
             ended: dict[int, bytes] = {}
             async with aclosing(outcomes) as each:
                 async for index, line in each:
-                    ended[index] = line
+                    _hold(ended, index, line)
                     if await request.is_disconnected():
                         raise ClientDisconnect
             whole = b'{"items":[' + b",".join(ended[index] for index in sorted(ended)) + b"]}"
@@ -164,6 +166,14 @@ def _form(request: Request, wanted: Wanted, asked: Asked) -> Form:
         raise InvalidOption("format: in the query and in the body; give it once")
     accepted = Form.MEASURED if RESULT in request.headers.get("accept", "") else None
     return wanted.format or asked.form or accepted or asked.usual
+
+
+def _hold(ended: dict[int, bytes], index: int, line: bytes) -> None:
+    """Keeps an item's answer for the whole, as far as memory allows."""
+    ended[index] = line
+    if sum(map(len, ended.values())) > HELD:
+        message = f"the answers are over {HELD // 2**20} MiB: ask for lines (Accept: {LINES}), or for less"
+        raise ImageRejected(422, "answer_too_large", message)
 
 
 def _written(outcome: dict[str, Any]) -> bytes:

@@ -18,9 +18,9 @@ from grainserve.gateway.bodies import Body
 from grainserve.gateway.uploads import check_size
 
 PROMPT_BYTES = 4 * 2**20
-"""Bytes that a request may hold beside its images: 64 of the longest mask tokens, or 1,000 prompts of 100 points."""
+"""Bytes that a request may hold beside its images: 64 of the longest mask tokens."""
 PARTS = 100_000
-"""Values that the JSON of a request may hold: 1,000 prompts of 25 points with labels."""
+"""Values that the JSON of a request may hold: 1,000 prompts of 24 points with labels."""
 MOST_ITEMS = 64
 """Most items of a batch."""
 FILES = ("file", "image")

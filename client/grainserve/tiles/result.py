@@ -16,7 +16,7 @@ from grainserve.results.masks import Window, encode_rle
 from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 
-MAKERS = ("model", "version", "checkpoint", "precision", "classifier")
+MAKERS = ("model", "version", "checkpoint", "precision", "classifier", "promptDecoder")
 """Metadata fields that say who measured; the tiles of one image have them in common."""
 
 

@@ -58,8 +58,9 @@ class EmbeddingCache:
         found |= {key: kept.embedding for key, kept in shared.items()}
         if missing := [key for key in missing if key not in found]:
             for key, embedding in zip(missing, compute([by_key[key] for key in missing]), strict=True):
-                found[key] = embedding
-                self._keep(key, by_key[key], embedding)
+                copy = self._keep(key, by_key[key], embedding)
+                # On a CPU the kept copy, so that it is the same tensor from the first request on.
+                found[key] = copy if self.device.type == "cpu" else embedding
             self._tell("computed", len(missing))
         return [_placed(found[key], self.device) for key in keys]
 
@@ -70,7 +71,8 @@ class EmbeddingCache:
             self.process.put(key, kept)
         return found
 
-    def _keep(self, key: str, request: Request, embedding: Embedding) -> None:
+    def _keep(self, key: str, request: Request, embedding: Embedding) -> Embedding:
+        """Keeps an embedding, and returns what is kept."""
         # A copy, because an embedding may be a view of the whole batch's array.
         tokens, maps = (part if part is None else part.cpu().clone() for part in (embedding.tokens, embedding.maps))
         assert tokens is not None
@@ -78,6 +80,7 @@ class EmbeddingCache:
         self.process.put(key, kept)
         if self.shared:
             self.shared.put(key, kept)
+        return kept.embedding
 
     def _tell(self, source: str, count: int) -> None:
         if count:

@@ -58,13 +58,14 @@ def load(file: Checkpoint, model: str, checkpoint: Checkpoint, sam: Sam) -> None
         ) from error
     if not isinstance(held, Mapping) or held.get("format") != FORMAT:
         raise CheckpointError(f"prompt_decoder: {file.uri} is no prompt decoder: {remedy}")
-    if (held["model"], held["checkpoint"]) != (model, checkpoint.crc32c):
+    if (held.get("model"), held.get("checkpoint")) != (model, checkpoint.crc32c):
         raise CheckpointError(
-            f"prompt_decoder: {file.uri} was made for {held['model']} with checkpoint {held['checkpoint']}, and the "
-            f"model is {model} with {checkpoint.crc32c} ({checkpoint.uri}): {remedy}"
+            f"prompt_decoder: {file.uri} was made for {held.get('model')} with checkpoint {held.get('checkpoint')}, "
+            f"and the model is {model} with {checkpoint.crc32c} ({checkpoint.uri}): {remedy}"
         )
-    state = sam.state_dict()
+    state, tensors = sam.state_dict(), held.get("tensors")
     own = {name: value.shape for name, value in state.items() if name.startswith(PARTS)}
-    if {name: value.shape for name, value in held["tensors"].items()} != own:
+    given = tensors if isinstance(tensors, Mapping) else {}
+    if {name: getattr(value, "shape", None) for name, value in given.items()} != own:
         raise CheckpointError(f"prompt_decoder: {file.uri} has other tensors than {model}: {remedy}")
-    sam.load_state_dict(state | {name: value.to(state[name]) for name, value in held["tensors"].items()})
+    sam.load_state_dict(state | {name: value.to(state[name]) for name, value in given.items()})

@@ -31,7 +31,8 @@ SURE = 7.0
 """Logit of a pixel in a given mask, a probability of 0.999; a pixel outside it has the negative."""
 
 PREPARED = 16
-"""Number of embeddings whose prepared image tokens are kept, those that were asked about last; 5 to 10 MiB each."""
+"""Number of embeddings whose prepared image tokens are kept on a CPU, those that were asked about last; 5 to 10 MiB
+each."""
 
 STABILITY_OFFSET = MaskSettings().stability_score_offset
 """Shift of the threshold that the stability score compares masks at, as for automatic masks."""
@@ -79,8 +80,10 @@ class MaskPredictor:
     def __init__(self, generator: MaskGenerator) -> None:
         self.decoder, self.framing, self.budget = generator.decoder, generator.framing, generator.budget
         self.upsampler: Callable[[tuple[int, int]], Upsampler] = lru_cache(maxsize=32)(self._upsampler)
-        # By the tensor's identity: a kept embedding is the same tensor at every click.
-        self.prepared: Callable[[Tensor], ImageTokens] = lru_cache(maxsize=PREPARED)(self.decoder.prepare)
+        # By the tensor's identity: on a CPU a kept embedding is the same tensor at every click. A GPU gets a copy of it
+        # for each request, and prepares it in no time.
+        keep = lru_cache(maxsize=PREPARED) if self.framing.device.type == "cpu" else _keep_nothing
+        self.prepared: Callable[[Tensor], ImageTokens] = keep(self.decoder.prepare)
 
     @torch.inference_mode()
     def predict(self, asked: Sequence[Asked]) -> list[list[list[Answered]]]:
@@ -242,6 +245,10 @@ class MaskPredictor:
         masks = found.render(upsampler, self.budget, 0, 0)
         for n, order in enumerate(iou.argsort(dim=1, descending=True, stable=True).tolist()):
             yield [Answered(masks[n * count + number], number) for number in order]
+
+
+def _keep_nothing(prepare: Callable[[Tensor], ImageTokens]) -> Callable[[Tensor], ImageTokens]:
+    return prepare
 
 
 def _whole(size: tuple[int, int]) -> Crop:

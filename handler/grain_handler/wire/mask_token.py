@@ -3,9 +3,9 @@
 The mask's logits would be more direct but are too large: in half precision they have 130 kB, and quantised to 20 kB
 they give another mask (docs/prompts.md has the measurement).
 
-A token is base64url of: version (1 byte), the image's digest (its first 16), the checkpoint's CRC32C (4), seconds since
-1970 (4), the deflated JSON, and the CRC32C of all this (4). The checksum protects from accidents, not from a
-forger, who could send the same prompts anyway.
+A token is base64url of: version (1 byte), the image's digest (its first 16), the CRC32C of the file that the decoder
+comes from (4; the prompt decoder, else the checkpoint), seconds since 1970 (4), the deflated JSON, and the CRC32C of
+all this (4). The checksum protects from accidents, not from a forger, who could send the same prompts anyway.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def read_token(token: str, image: bytes, checkpoint: str, now: float) -> Any:
     if of_image != image[:16]:
         raise MaskTokenMismatch("the token is of another image, or of another part of it: ask this image first")
     if of_checkpoint != base64.b64decode(checkpoint):
-        raise MaskTokenExpired("the token is of another checkpoint than this model has now: ask again")
+        raise MaskTokenExpired(
+            "the token is of another checkpoint or prompt decoder than this model has now: ask again"
+        )
     if abs(now - written) > SECONDS:
         raise MaskTokenExpired(f"the token is older than {SECONDS // 3600} hours: ask again")
     try:

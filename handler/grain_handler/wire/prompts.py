@@ -55,7 +55,7 @@ class Subject:
         width: width of the whole image, px.
         height: height of the whole image, px.
         digest: SHA-256 of the frame's pixels.
-        checkpoint: CRC32C of the model's checkpoint.
+        checkpoint: CRC32C of the file that the decoder comes from: the prompt decoder, else the checkpoint.
     """
 
     frame: Frame
@@ -103,7 +103,7 @@ def write_mask_token(prompt: Prompt, number: int, digest: bytes, checkpoint: str
         prompt: prompt that the mask answers.
         number: index of the mask among the decoder's masks for that prompt, from 0.
         digest: SHA-256 of the frame's pixels.
-        checkpoint: CRC32C of the model's checkpoint.
+        checkpoint: CRC32C of the file that the decoder comes from: the prompt decoder, else the checkpoint.
     """
     return write_token(_written(Earlier(prompt, number)), digest, checkpoint, time.time())
 

@@ -115,7 +115,8 @@ def parse(  # noqa: PLR0917 - each is one thing
         headers: headers of the request; names in any case.
         request_id: TorchServe's id of the request.
         defaults: default options of the model config.
-        checkpoint: CRC32C of the model's checkpoint, which mask tokens must be of.
+        checkpoint: CRC32C of the file that the decoder comes from (the prompt decoder, else the checkpoint), which mask
+            tokens must be of.
         find: finds a kept image by its digest; None if none is kept.
         prompts_only: whether a request without prompts is refused.
 

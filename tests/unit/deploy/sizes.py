@@ -57,16 +57,17 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
         for container in pod(each)["containers"]:
             where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
             places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
+            segments = option(container, "--segments")
             reads = READS_MIB if container.get("args", [""])[0] == "gateway" else 0
-            needed = IDLE_MIB + places * PLACE_MIB + (uploads or 0) * LARGEST_MIB + reads
+            needed = IDLE_MIB + places * PLACE_MIB + ((uploads or 0) + (segments or 0)) * LARGEST_MIB + reads
             if mib(limits["memory"]) < needed:
                 yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
             if container.get("args", [""])[0] == "gateway":
-                if uploads is None:
-                    yield f"{where}: nobody says how many uploads fit"
+                if uploads is None or segments is None:
+                    yield f"{where}: nobody says how many uploads and requests with prompts fit"
                 # A form lies in /tmp while it arrives.
-                elif mib(disk["tmp"]) < uploads * MAX_MIB:
-                    yield f"{where}: {uploads} forms do not fit into /tmp"
+                elif mib(disk["tmp"]) < (uploads + segments) * MAX_MIB:
+                    yield f"{where}: {uploads + segments} forms do not fit into /tmp"
             written = [disk[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
             if any(mib(size) > mib(limits["ephemeral-storage"]) for size in written):
                 yield f"{where}: killed before its /tmp is full"

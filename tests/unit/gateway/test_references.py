@@ -71,6 +71,8 @@ def test_refusals(gateway: Gateway, scans: storage.Bucket, names: Names) -> None
     assert ask(gateway, f"{base}/lab/a.png", nonsense=1) == (422, "invalid_option")
     assert ask(gateway, f"{base}/lab/a.png", image="aGk=") == (422, "invalid_option")
     assert names() == set()
+    told = gateway.ask("POST", "/upload", json={"uri": f"{base}/b.png"})
+    assert scans.name not in told.text  # what is readable is the operator's to tell
 
 
 def test_nothing_is_readable_unless_listed(start: Start, scans: storage.Bucket) -> None:

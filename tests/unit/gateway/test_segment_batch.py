@@ -183,3 +183,21 @@ def test_work_begins_as_its_results_are_taken() -> None:
         assert begun == [0, 1, 2, 3]
 
     asyncio.run(scene())
+
+
+def test_answers_too_large_to_hold_are_to_be_asked_for_as_lines(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grainserve.gateway.segment.HELD", 1500)
+    body = {"items": [ITEM, ITEM, ITEM]}
+    answer = gateway.ask("POST", "/segment_batch", json=body)
+    assert failure(answer, 422) == "answer_too_large"
+    lines = gateway.ask("POST", "/segment_batch", json=body, headers={"Accept": LINES})
+    assert len(lines.text.splitlines()) == 3
+
+
+@pytest.mark.parametrize("image_id", ["x" * 1_000_000, "\U000e0001" * 100_000, ["x" * 1_000_000]])
+def test_a_refused_image_id_is_not_repeated(gateway: Gateway, image_id: object) -> None:
+    answer = gateway.ask("POST", "/segment", json={"imageId": image_id, "prompts": [POINT]})
+    assert answer.status_code in (404, 422)
+    assert len(answer.content) < 1500

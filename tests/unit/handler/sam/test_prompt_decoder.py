@@ -44,6 +44,8 @@ def test_it_takes_the_place_of_the_checkpoint_s_own_and_leaves_the_image_encoder
         ({"model": "sam_vit_b"}, "was made for sam_vit_b with checkpoint AAAAAA=="),
         ({"checkpoint": "CCCCCC=="}, "was made for sam_tiny with checkpoint CCCCCC=="),
         ({"tensors": {}}, "has other tensors than sam_tiny"),
+        ({"tensors": ["none"]}, "has other tensors than sam_tiny"),
+        ({"tensors": {"mask_decoder.iou_token.weight": 7}}, "has other tensors than sam_tiny"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(sam: Sam, tmp_path: Path, change: dict[str, Any], said: str) -> None:
