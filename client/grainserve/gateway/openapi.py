@@ -26,6 +26,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         422: "A parameter, an option or a prompt is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
         501: "Not to be had here: a library that the format needs, or the variant's model.",
+        502: "What answers is no worker of this version.",
         503: "GCS or TorchServe does not answer, or too many requests are under way.",
     }
     content = {"application/json": {"schema": _plain("error")}}
