@@ -52,9 +52,9 @@ demo: setup ## Measure grains on two images through the whole path, and show tab
 serve: setup ## Serve MODEL with a GCS emulator until Ctrl-C
 	@exec $(RUN) -m tools.stack --model $(MODEL)
 
-test: setup ## Run all tests in three processes: unit, with a real TorchServe and emulator, end to end
-	@# One thread each: processes whose models use all cores would wait for each other. The third works while one waits.
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder --durations=15 \
+test: setup ## Run all tests in two processes: unit, with a real TorchServe and emulator, end to end
+	@# One thread each: two processes whose models use all cores would wait for each other.
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15 \
 		--hypothesis-profile=quick
 
 test-random: setup ## Run the property tests on new random examples, and print the seed (SEED=… repeats a run)
