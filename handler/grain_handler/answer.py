@@ -20,7 +20,7 @@ from grain_handler.worker.model_config import ModelConfig
 
 @dataclass(frozen=True)
 class Sources:
-    """What the answers of a worker come from.
+    """Files that the answers of a worker come from.
 
     Attributes:
         checkpoint: checkpoint of the model.

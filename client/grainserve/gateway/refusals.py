@@ -71,7 +71,7 @@ WORDS: dict[type[GrainserveError], str] = {
     AnswerLost: "the worker's answer was lost or did not come in time: send the request again",
     HandlerFailed: "the worker failed on this request: its log has the cause",
 }
-"""What callers are told where an error's own words are for the operator. The log has those."""
+"""Words for callers, by error, where the error's own words are for the operator. The log has those."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a notebook shows a result: its picture, its size figure and its largest grains, as HTML."""
+"""HTML of a result for notebooks: its picture, its size figure and its largest grains."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class ObjectUri:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether the name has a wildcard."""
+        """True where the name has a wildcard."""
         return self.prefix != self.name
 
     def matches(self, name: str) -> bool:
