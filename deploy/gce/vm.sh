@@ -77,9 +77,11 @@ read_settings() {
     [ "$TORCHSERVE_TAG" != latest ] && [ "$CLIENT_TAG" != latest ] ||
         die "$SETTINGS: latest is whatever was pushed last; name a version"
     [ -f "config/$MODEL.yaml" ] || die "$SETTINGS: there is no config/$MODEL.yaml"
-    # The file in the weights bucket that the model config names.
+    [ -f "config/$MODEL-prompt.yaml" ] || die "$SETTINGS: there is no config/$MODEL-prompt.yaml, for prompts"
+    # The files in the weights bucket that the models need. The one for prompts names the checkpoint of both.
     # shellcheck disable=SC2016
-    CHECKPOINT=$(sed -n 's|^ *checkpoint: gs://${GRAINSERVE_WEIGHTS_BUCKET}/||p' "config/$MODEL.yaml")
+    WEIGHTS=$(sed -nE 's#^ *(checkpoint|prompt_decoder): gs://[$]\{GRAINSERVE_WEIGHTS_BUCKET\}/##p' \
+        "config/$MODEL-prompt.yaml")
 }
 
 require_keys() {
@@ -251,7 +253,7 @@ files() {
 
 # Images and weights come by hand between the first `up` and the VM, so that no GPU waits for them.
 see_contents() {
-    local missing='' image tags names
+    local missing='' image tags names file
     if [ "$YES" = yes ]; then
         for image in "torchserve:$TORCHSERVE_TAG" "client:$CLIENT_TAG"; do
             tags=$(gcloud artifacts docker images list "$REPOSITORY" --include-tags \
@@ -259,7 +261,9 @@ see_contents() {
             case ",$(tr -s '; \n' , <<< "$tags")" in *",${image#*:},"*) ;; *) missing="$missing, $image" ;; esac
         done
         names=$(gcloud storage objects list "gs://$WEIGHTS_BUCKET/**" '--format=value(name)' --project "$PROJECT")
-        grep -qxF "$CHECKPOINT" <<< "$names" || missing="$missing, $CHECKPOINT"
+        for file in $WEIGHTS; do
+            grep -qxF "$file" <<< "$names" || missing="$missing, $file"
+        done
         [ -n "$missing" ] || return 0
     fi
     cat << END
@@ -269,7 +273,7 @@ see_contents() {
 #   gcloud auth configure-docker $REGION-docker.pkg.dev
 #   docker push $REPOSITORY/torchserve:$TORCHSERVE_TAG
 #   docker push $REPOSITORY/client:$CLIENT_TAG
-#   grainserve weights push $CHECKPOINT --bucket $WEIGHTS_BUCKET
+$(for file in $WEIGHTS; do echo "#   grainserve weights push $file --bucket $WEIGHTS_BUCKET"; done)
 #   an A record for $DOMAIN, with the address of: gcloud compute addresses list --project $PROJECT
 END
     [ "$YES" = no ] || die "the VM waits for what is missing: ${missing#, }; then the same command again"

@@ -188,6 +188,18 @@ def test_no_gpu_waits_for_images_and_weights(cloud: Cloud) -> None:
     assert kinds(cloud.lines("made"))[-1] == "compute instances"
 
 
+def test_a_small_model_s_vm_waits_for_its_prompt_decoder(cloud: Cloud) -> None:
+    """Its worker for prompts does not start without it, and the container would never be ready."""
+    cloud.sign_in()
+    write_settings(cloud.settings, KEYS=str(cloud.state / "keys.toml"), MODEL="sam_tiny")
+    cloud.bring()
+    (cloud.state / "weights").write_text("sam_tiny.pth\n")
+    done = cloud.vm("up", "--yes")
+    assert done.returncode == 1
+    assert "waits for what is missing: sam_tiny_prompt_decoder.pth;" in done.stderr
+    assert "grainserve weights push sam_tiny_prompt_decoder.pth --bucket my-project-grainserve-weights" in done.stdout
+
+
 def test_only_caddy_and_ssh_through_googles_proxy_are_let_in(cloud: Cloud) -> None:
     rules = [line for line in commands(cloud.does("up")) if "firewall-rules create" in line]
     assert [re.findall(r"--allow=(\S+) --source-ranges=(\S+)", rule) for rule in rules] == [
