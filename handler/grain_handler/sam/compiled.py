@@ -21,7 +21,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,7 @@ from torch import Tensor, nn
 from grain_handler.errors import PackageError
 from grain_handler.sam.compile_target import Target, allowed_instructions
 from grain_handler.sam.precision import dtype_of, image_encoder
-
-if TYPE_CHECKING:
-    from grain_handler.storage.weights import Checkpoint
+from grain_handler.storage.weights import Checkpoint
 
 BATCH = 8
 """Most images that a package encodes at once; more are encoded in parts."""
@@ -125,6 +123,7 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
         ValueError: the precision is unknown, or the encoder has nothing to quantise.
     """
     from torch._inductor import aoti_compile_and_package  # noqa: PLC0415 - seconds that a worker need not spend
+    from torch._inductor.utils import fresh_cache  # noqa: PLC0415
 
     compiler()
     encoder = copy.deepcopy(image_encoder(stock, precision))
@@ -154,8 +153,12 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
         batch = torch.export.Dim("batch", min=1, max=BATCH)
         exported = torch.export.export(encoder, (images,), dynamic_shapes=({0: batch},))
         made = Path(scratch) / path.with_suffix(".pt2").name
-        aoti_compile_and_package(exported, package_path=str(made), inductor_configs=options)
+        # Processes share the compiler's cache and rewrite its files in place: two that compile one encoder at the same
+        # time would package each other's half-written files.
+        with fresh_cache(dir=scratch):
+            aoti_compile_and_package(exported, package_path=str(made), inductor_configs=options)
         _check_constants(made, encoder)
+        target.check(str(path), Target.read(Checkpoint(made, str(path), "", "")))
         made.replace(path)
 
 

@@ -47,8 +47,15 @@ def checkpoint(path: Path) -> Checkpoint:
 def package(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package in single precision, compiled with other weights than any test has."""
     path = tmp_path_factory.mktemp("packages") / "small_vit.pt2"
-    compiled.build(vit(0), MODEL, "fp32", path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(path.parent / "shared"))
+        compiled.build(vit(0), MODEL, "fp32", path)
     return path
+
+
+def test_building_uses_no_cache_that_other_processes_write(package: Path) -> None:
+    """The compiler rewrites the cache's files in place; a package once got another process's half-written file."""
+    assert list(package.parent.iterdir()) == [package]
 
 
 def test_a_worker_without_a_compiler_runs_any_checkpoint(package: Path, tmp_path: Path) -> None:
