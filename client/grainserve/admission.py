@@ -29,8 +29,8 @@ def check_header(image: bytes) -> str:
         raise ImageRejected(400, "empty_body", "the image has no bytes: send an image file")
     try:
         header = read_header(image)
-    except Refused as refused:
-        raise ImageRejected(STATUS[refused.code], refused.code, str(refused)) from None
+    except Refused as fault:
+        raise refused(fault) from None
     width, height = header.width, header.height
     if max(width, height) > MAX_SIDE:
         raise ImageRejected(
@@ -40,6 +40,11 @@ def check_header(image: bytes) -> str:
             "measure it with `grainserve analyze`, which cuts it into tiles",
         )
     return header.content_type
+
+
+def refused(fault: Refused) -> ImageRejected:
+    """Returns the refusal of a file that is not read, with the handler's status."""
+    return ImageRejected(STATUS[fault.code], fault.code, str(fault))
 
 
 def too_many_bytes(limit: int) -> ImageRejected:

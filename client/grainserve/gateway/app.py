@@ -4,6 +4,8 @@
     GET    /image-analysis?imageId=    200 the result; 202 the job goes on; 404; 410 it failed, and why
     DELETE /image-analysis?imageId=    image, job and result are gone
     GET    /images/{imageId}           the image as it was submitted
+    GET    /images/{imageId}/preview   a picture of it that browsers show
+    GET    /images/{imageId}/tiles     the tiles of its deep zoom, and /tiles/{level}/{column}/{row}
     POST   /segment                    an image and prompts → the masks of what they point at, at once
     POST   /segment_batch              several of these
     GET    /variants                   the models that may be asked for
@@ -32,7 +34,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import GrainserveError
-from grainserve.gateway import docs, jobs, segment
+from grainserve.gateway import docs, jobs, pictures, segment
 from grainserve.gateway.access import Access
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
@@ -92,6 +94,7 @@ def create_app(service: Service) -> ASGIApp:
     metrics = Metrics(service.store, service.dispatcher)
     access = Access(service)
     app.include_router(jobs.routes(service, access))
+    app.include_router(pictures.routes(service, access))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)
