@@ -10,15 +10,15 @@ from enum import StrEnum
 
 from PIL import Image
 
+from grainserve import admission
 from grainserve.errors import GrainserveError
-from grainserve.images import MAX_SIDE
 from grainserve.pictures import pyramid
 from grainserve.pictures.cache import Cache
 from grainserve.pictures.pyramid import Pyramid
 
 FILES = 64 * 2**20
 """Most bytes of finished files that are kept."""
-PIXELS = 272 * 2**20
+PIXELS = 160 * 2**20
 """Most bytes of decoded pixels of large images that are kept: those of the largest one, with all its levels."""
 QUALITY = {"quality": 85, "method": 2}
 """How WebP is written: twice as fast as Pillow's own method, and a little larger."""
@@ -141,8 +141,8 @@ class Album:
         if (known := self._pyramids.get(image.key)) is not None:
             return known
         data = image.read()
-        header = pyramid.checked(data)
-        if max(header.width, header.height) <= MAX_SIDE:  # decoded in milliseconds
+        header = admission.check_any(data)
+        if not admission.is_large(header):  # decoded in milliseconds
             return Pyramid.of(pyramid.decoded(data, header).pixels)
         with self._large:
             if (known := self._pyramids.get(image.key)) is None:  # else another request was first

@@ -9,15 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from grainserve.admission import refused
-from grainserve.errors import ImageRejected
-from grainserve.reading.picture import Header, Picture, read_header, read_picture
+from grainserve.reading.picture import Header, Picture, read_picture
 from grainserve.reading.refusal import Refused
 
 TILE = 512
 """Side of a tile, px."""
-MAX_MEGAPIXELS = 64
-"""Largest image that is decoded for viewers, megapixels: 192 MB of pixels, and several times that while a file of deep
-levels is read."""
 ROWS = 1024
 """Rows that are halved at once."""
 
@@ -70,26 +66,6 @@ class Pyramid:
             return None
         part = self.levels[level][row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
         return Image.fromarray(part) if part.size else None
-
-
-def checked(data: bytes) -> Header:
-    """Reads the header of an image file of any sender.
-
-    Raises:
-        ImageRejected: 413 or 415: the file is no image that is read, or is over `MAX_MEGAPIXELS`.
-    """
-    try:
-        header = read_header(data)
-    except Refused as fault:
-        raise refused(fault) from None
-    if header.width * header.height > MAX_MEGAPIXELS * 10**6:
-        raise ImageRejected(
-            413,
-            "image_too_large",
-            f"the image is {header.width} × {header.height} px; up to {MAX_MEGAPIXELS} megapixels are taken: scale it "
-            "down",
-        )
-    return header
 
 
 def decoded(data: bytes, header: Header) -> Picture:

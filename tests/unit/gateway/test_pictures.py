@@ -14,11 +14,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from grainserve import admission
 from grainserve.gateway import pictures
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.service import Limits
 from grainserve.images import display_pixels
-from grainserve.pictures import pyramid
 from grainserve.pictures.album import Album, File, Form
 from tests.unit.gateway.conftest import Gateway, Start, png
 from tests.unit.gateway.test_jobs import failure, keys
@@ -66,7 +66,7 @@ def test_what_a_browser_has_is_not_sent_again(gateway: Gateway, path: str, monke
     url = f"/images/{gateway.upload(png())}/{path}"
     first = gateway.ask("GET", url)
     assert first.headers["Cache-Control"] == "private, no-cache"
-    monkeypatch.setattr(pyramid, "checked", None)  # nothing is decoded
+    monkeypatch.setattr(admission, "check_any", None)  # nothing is decoded
     again = gateway.ask("GET", url, headers={"If-None-Match": f'"other", {first.headers["ETag"]}'})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
 
@@ -136,7 +136,7 @@ class Held:
         self.go = threading.Event()
         self.at_once = self.most = 0
         self._lock = threading.Lock()
-        checked = pyramid.checked
+        checked = admission.check_any
 
         def held(data: bytes) -> Any:
             with self._lock:
@@ -148,7 +148,7 @@ class Held:
                 self.at_once -= 1
             return checked(data)
 
-        monkeypatch.setattr(pyramid, "checked", held)
+        monkeypatch.setattr(admission, "check_any", held)
 
 
 @pytest.fixture

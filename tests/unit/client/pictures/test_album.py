@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from grainserve import admission
 from grainserve.errors import ImageRejected
 from grainserve.images import display_pixels
 from grainserve.pictures import pyramid
@@ -84,8 +85,8 @@ def test_all_tiles_of_a_large_image_need_one_decoding(monkeypatch: pytest.Monkey
 
 def test_requests_at_the_same_time_decode_a_large_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
     source, album, times = Source(image_file(1500, 100)), Album(), counted(monkeypatch)
-    both, checked = threading.Barrier(2), pyramid.checked
-    monkeypatch.setattr(pyramid, "checked", lambda data: (both.wait(60), checked(data))[1])
+    both, checked = threading.Barrier(2), admission.check_any
+    monkeypatch.setattr(admission, "check_any", lambda data: (both.wait(60), checked(data))[1])
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda column: album.tile(source.original, 2, column, 0), range(2)))
     assert len(times) == 1

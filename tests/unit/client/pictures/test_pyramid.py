@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from grainserve.errors import ImageRejected
-from grainserve.pictures import pyramid
-from grainserve.pictures.pyramid import TILE, Pyramid, checked
+from grainserve.pictures.pyramid import TILE, Pyramid
 
 
 def noise(width: int, height: int) -> NDArray[np.uint8]:
@@ -69,12 +64,3 @@ def test_a_picture_fits_and_is_never_enlarged(side: int, size: tuple[int, int]) 
 
 def test_a_line_of_pixels_keeps_its_pixel() -> None:
     assert Pyramid.of(noise(3000, 1)).fitted(100).size == (100, 1)
-
-
-def test_an_image_of_more_megapixels_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyramid, "MAX_MEGAPIXELS", 1)
-    file = io.BytesIO()
-    Image.fromarray(noise(1001, 1000)).save(file, "PNG")
-    with pytest.raises(ImageRejected, match="up to 1 megapixels") as refused:
-        checked(file.getvalue())
-    assert (refused.value.status, refused.value.code) == (413, "image_too_large")
