@@ -148,7 +148,7 @@ class History:
         if known is None:
             try:
                 with self._results:
-                    result = self._store.result(job.image_id)
+                    result = self._store.stored_result(job.image_id)
             except GrainserveError:
                 return {}  # deleted, or damaged: whoever asks for the result itself is told
             image = result["metadata"]["image"]

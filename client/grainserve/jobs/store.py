@@ -49,6 +49,7 @@ from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
 from grainserve.jobs.references import Reference
 from grainserve.library.entries import Entries, Entry, checked_name
+from grainserve.library.rescaled import rescaled
 from grainserve.library.scales import Scales, scale_name
 from grainserve.storage.bucket import Bucket, Found, Opened, PreconditionFailed
 from grainserve.storage.retries import Retries
@@ -290,7 +291,18 @@ class JobStore:
         return self.result(image_id) if job.state is State.DONE else None
 
     def result(self, image_id: str) -> dict[str, Any]:
-        """Returns the result of a job that is done.
+        """Returns the result of a job that is done, with the image's current scale.
+
+        Everybody who shows or writes a result takes it from here.
+
+        Raises:
+            The errors of `stored_result`.
+            StorageError: the image's scale cannot be read.
+        """
+        return rescaled(self.stored_result(image_id), self.scales.revisions(image_id))
+
+    def stored_result(self, image_id: str) -> dict[str, Any]:
+        """Returns the result of a job that is done, as it was stored, with the scale of its submission.
 
         Raises:
             ResultNotFound: there is no result.

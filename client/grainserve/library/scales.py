@@ -43,7 +43,7 @@ class Line:
 
     def said(self, um_per_px: float) -> str:
         """Returns the line's two lengths in words."""
-        return f"line, {self.length:.1f} px = {length_text(self.length * um_per_px)}"
+        return f"{self.length:.1f} px = {length_text(self.length * um_per_px)}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Revision:
             "umPerPx": self.um_per_px,
             "source": self.source,
             "by": self.by,
-            "at": self.at.isoformat(timespec="milliseconds"),
+            "at": self.at.isoformat(),
             "text": self.text,
         }
         return said | ({"line": vars(self.line)} if self.line else {})

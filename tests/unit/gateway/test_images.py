@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from typing import Any
 
 import pytest
@@ -305,3 +307,27 @@ def test_a_failure_keeps_its_place_in_the_history(gateway: Gateway, service: Ser
         "code": "not_an_image",
         "message": "it is none",
     }
+
+
+def test_every_format_has_the_current_scale(start: Start, service: Service) -> None:
+    gateway = start(dispatch=True)
+    image_id = gateway.upload(png(), params={"um_per_px": 2})
+    before = gateway.until_done(image_id).json()
+    table = gateway.ask("GET", f"/image-analysis?imageId={image_id}&format=csv&csvDialect=raw").text
+    page = gateway.ask("GET", "/images").json()["images"][0]["umPerPx"]
+
+    gateway.ask("PUT", f"/images/{image_id}/scale", json={"text": "0,25 px/µm"})
+
+    after = gateway.ask("GET", f"/image-analysis?imageId={image_id}").json()
+    told = after["metadata"]["scale"]
+    assert (told["umPerPx"], told["source"], told["by"], told["revision"]) == (4.0, "typed", "web", 1)
+    assert "scale" not in before["metadata"]
+    for old, new in zip(before["segmentedObjects"], after["segmentedObjects"], strict=True):
+        assert new["properties"]["area_um2"] == 4 * old["properties"]["area_um2"]
+        assert new["properties"]["feretMax_um"] == new["properties"]["feretMax"] * 4.0
+    changed = gateway.ask("GET", f"/image-analysis?imageId={image_id}&format=csv&csvDialect=raw").text
+    first, second = (list(csv.DictReader(io.StringIO(text)))[0] for text in (table, changed))
+    assert float(second["area_um2"]) == 4 * float(first["area_um2"])
+    assert (page, gateway.ask("GET", "/images").json()["images"][0]["umPerPx"]) == (2.0, 4.0)
+    assert service.store.poll(image_id) == after
+    assert service.store.stored_result(image_id) == before

@@ -16,7 +16,7 @@ from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, WaitTimeout
 from grainserve.jobs.job import State
 from grainserve.jobs.markers import Ticket
-from grainserve.jobs.store import Claim, JobStore
+from grainserve.jobs.store import Claim, JobStore, entry_of
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.cli.test_application import run, words
@@ -32,8 +32,9 @@ def noise(width: int) -> NDArray[np.uint8]:
 
 
 SMALL, LARGE = noise(60), noise(1400)
-WRITES = {"small": (SMALL, 3), "large": (LARGE, 8)}
-"""Images, and the number of objects that their submission writes: image, record, marker, and for each tile a key."""
+WRITES = {"small": (SMALL, 4), "large": (LARGE, 8)}
+"""Images, and the number of objects that their submission writes: image, record, entry, marker; of a tile a key and no
+entry."""
 
 
 def interrupted_at(bucket: Bucket, number: int, *, after: bool, interrupt: Callable[[], None]) -> None:
