@@ -28,7 +28,7 @@ from grainserve.errors import (
     TorchServeUnreachable,
     WorkerDied,
 )
-from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.gateway.keys import ReadOnly, TooManyRequests, Unauthorized
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import UnknownVariant, VariantUnavailable
 
@@ -45,6 +45,7 @@ STATUS: dict[type[GrainserveError], int] = {
     JobFailed: 410,
     MasksMissing: 409,
     NoGrains: 409,
+    ReadOnly: 403,
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,
