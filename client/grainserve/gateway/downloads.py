@@ -67,7 +67,9 @@ class Downloads:
             body = bytes(answer.body)
             shares.enter_context(self._bytes.hold(owner, len(body)))
             parts = (body[start : start + PART] for start in range(0, len(body), PART))
-            return Sent(parts, len(body), answer.media_type, shares.pop_all())
+            sent = Sent(parts, len(body), answer.media_type, shares.pop_all())
+            sent.headers.update(answer.headers)
+            return sent
 
 
 class Sent(Response):

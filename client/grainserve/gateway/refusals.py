@@ -31,6 +31,7 @@ from grainserve.errors import (
 from grainserve.gateway.keys import ReadOnly, TooManyRequests, Unauthorized
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import UnknownVariant, VariantUnavailable
+from grainserve.pictures.album import TileNotFound
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidUri: 422,
     NotReadable: 403,
     ObjectNotFound: 404,
+    TileNotFound: 404,
 }
 """HTTP status by error. `ImageRejected` and `HandlerFailed` have their own. Every other error is a fault of ours and
 answers 500."""
