@@ -32,7 +32,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import GrainserveError
-from grainserve.gateway import docs, jobs, segment
+from grainserve.gateway import analyses, docs, jobs, samples, segment
 from grainserve.gateway.access import Access
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
@@ -92,6 +92,8 @@ def create_app(service: Service) -> ASGIApp:
     metrics = Metrics(service.store, service.dispatcher)
     access = Access(service)
     app.include_router(jobs.routes(service, access))
+    app.include_router(samples.routes(service, access))
+    app.include_router(analyses.routes(service, access))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)

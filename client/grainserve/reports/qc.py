@@ -53,9 +53,7 @@ def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
     return worst_first(found)
 
 
-def sample_flags(
-    results: Sequence[Result], summary: Summary | NoGrains, more: Iterable[Flag] = ()
-) -> tuple[Flag, ...]:
+def sample_flags(results: Sequence[Result], summary: Summary | NoGrains, more: Iterable[Flag] = ()) -> tuple[Flag, ...]:
     """Checks the results of a sample together with its statistics.
 
     Args:

@@ -136,7 +136,9 @@ def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     if missing:
         caption += f" Without the image where {'; '.join(sorted(missing))}."
     alone = len(shown) == 1
-    yield Figure(tuple(pictures), caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
+    yield Figure(
+        tuple(pictures), caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit)
+    )
 
 
 def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[Block]:
