@@ -64,7 +64,7 @@ class Images:
         said = ", ".join(f"{count} {_WORDS[why]}" for why, count in counts.items() if count)
         total = len(self.left_out) + len(self.measured)
         words = f"{len(self.left_out)} of {total} images of the sample are not in these numbers: {said}."
-        numbers: dict[str, float] = {"images": total, **counts}
+        numbers = {"images": float(total)} | {str(why): float(count) for why, count in counts.items()}
         return (Flag("images_left_out", "warning", words, numbers),)
 
 

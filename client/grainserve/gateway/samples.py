@@ -116,4 +116,6 @@ async def _body(request: Request, model: type[Model], slowest: int) -> Model:
     try:
         return model.model_validate(bodies.parse(read.content, BODY_PARTS))
     except ValidationError as error:
-        raise RequestValidationError(error.errors()) from None
+        # The first few, and names as they are sent only at their beginnings: a refusal is short.
+        faults = [{**each, "loc": ("body", *(str(part)[:60] for part in each["loc"]))} for each in error.errors()[:3]]
+        raise RequestValidationError(faults) from None

@@ -107,14 +107,16 @@ class Samples:
             InvalidSample: the name is empty, too long or holds control characters, or there are too many images.
             InvalidImageId: an id is no image id.
         """
+        name, once = check_name(name), _images(image_ids)
+        next(self._bucket.names(f"samples/{submitter}/", limit=1), None)  # GCS's clock is known once GCS has answered
         now = self._now()
         sample_id = f"{_LATEST - int(now.timestamp() * 1000):013d}-{secrets.token_hex(6)}"
-        made = SampleRecord(sample_id, check_name(name), _images(image_ids), now, now)
-        name, data = _object(submitter, sample_id), _bytes(made)
+        made = SampleRecord(sample_id, name, once, now, now)
+        where, data = _object(submitter, sample_id), _bytes(made)
         try:
-            self._bucket.create(name, data, _JSON)
+            self._bucket.create(where, data, _JSON)
         except PreconditionFailed:  # the id is random: this is our own write, whose first answer was lost
-            if (stored := self._bucket.read(name)) is None or stored.data != data:
+            if (stored := self._bucket.read(where)) is None or stored.data != data:
                 raise
         return made
 
