@@ -21,7 +21,7 @@ from grainserve.gateway.downloads import disposition
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import failures
 from grainserve.gateway.sample_answers import ComparisonKind, ReportKind, Ways
-from grainserve.gateway.sample_images import MOST_GRAINS, Images, Shelf
+from grainserve.gateway.sample_images import Shelf
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import State
 from grainserve.library.samples import SampleRecord, Samples
@@ -83,6 +83,9 @@ def routes(service: Service, access: Access) -> APIRouter:
     Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
 
+    def shelf(who: Caller) -> Shelf:
+        return Shelf(store, who.name, service.limits.grains)
+
     def send(holder: str, make: Callable[[], Response]) -> Response:
         def made() -> Response:
             with access.analyses.hold(holder):
@@ -99,27 +102,27 @@ def routes(service: Service, access: Access) -> APIRouter:
         `flags` are those of the report. Images that are not measured are in `leftOut`, each with its reason.
         """
         sample = samples.read(who.name, sample_id)
-        return send(holder, lambda: _statistics(Shelf(store, who.name), sample, asked))
+        return send(holder, lambda: _statistics(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/report", response_class=Response, responses=figures)
     def report(sample_id: Sample, asked: Annotated[Report, Query()], who: Known, holder: Owner) -> Response:
         """The report of a sample, as HTML or PDF."""
         sample = samples.read(who.name, sample_id)
-        return send(holder, lambda: _report(Shelf(store, who.name), sample, asked))
+        return send(holder, lambda: _report(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/export", response_class=Response, responses=figures)
     def export(sample_id: Sample, asked: Annotated[Export, Query()], who: Known, holder: Owner) -> Response:
         """The sample as files: one of a format, or an archive."""
         sample = samples.read(who.name, sample_id)
-        shelf, form = Shelf(store, who.name), asked.format
+        own, form = shelf(who), asked.format
         headers = {"Content-Disposition": disposition(sample.name + sample_files.ending_of(form))}
 
         def begin(places: ExitStack) -> Iterator[bytes]:
             places.enter_context(access.analyses.hold(holder))
-            return sample_files.archive(shelf, sample, form, asked.ways, places)
+            return sample_files.archive(own, sample, form, asked.ways, places)
 
         if sample_files.is_one_file(form):
-            return send(holder, lambda: _file(shelf, sample, asked, headers))
+            return send(holder, lambda: _file(own, sample, asked, headers))
         return access.downloads.send_stream(holder, "application/zip", headers, begin)
 
     @router.get("/comparison", response_class=Response, responses=figures)
@@ -129,7 +132,7 @@ def routes(service: Service, access: Access) -> APIRouter:
             raise InvalidOption(f"sample: give 2 to {MOST_COMPARED} different ids of samples")
 
         found = [samples.read(who.name, each) for each in asked.sample]
-        return send(holder, lambda: _compared(Shelf(store, who.name), found, asked))
+        return send(holder, lambda: _compared(shelf(who), found, asked))
 
     @router.get("/images/{image_id}/report", response_class=Response, responses=failures(410) | figures)
     def image_report(
@@ -145,7 +148,7 @@ def routes(service: Service, access: Access) -> APIRouter:
         if job.state is not State.DONE:
             return JSONResponse({"imageId": image_id, "state": job.state.value}, 202, {"Retry-After": "1"})
 
-        return send(holder, lambda: _image_report(Shelf(store, who.name), image_id, asked))
+        return send(holder, lambda: _image_report(shelf(who), image_id, asked))
 
     return router
 
@@ -177,11 +180,7 @@ def _file(shelf: Shelf, sample: SampleRecord, asked: Export, headers: dict[str, 
 
 
 def _compared(shelf: Shelf, samples: Sequence[SampleRecord], asked: Comparison) -> Response:
-    images: list[Images] = []
-    left = MOST_GRAINS
-    for sample in samples:
-        images.append(shelf.read(sample.image_ids, masks=bool(asked.astm), most=left))
-        left -= sum(len(each.result.grains) for each in images[-1].measured)
+    images = [shelf.read(sample.image_ids, masks=bool(asked.astm)) for sample in samples]
     if asked.format == ComparisonKind.JSON:
         pairs = zip(samples, images, strict=True)
         return JSONResponse({"samples": [sample_answers.statistics(*pair, asked.ways) for pair in pairs]})

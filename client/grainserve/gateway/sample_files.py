@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from grainserve.errors import GrainserveError, NoResults, StorageError
 from grainserve.exports import formats
@@ -26,8 +27,13 @@ ZIP, XLSX = "zip", "xlsx"
 comes in an archive, too."""
 
 _XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+Made = TypeVar("Made")
 REPORT, LEFT_OUT = "report.html", "left_out.txt"
 """The report in an archive, and the file that says what it lacks, and why."""
+
+
+_OF_ALL = {"statistics.json": FormatName.STATISTICS, "sample.xlsx": XLSX, REPORT: REPORT}
+"""Files of all images together in an archive, and the format of each."""
 
 
 def is_one_file(form: str) -> bool:
@@ -93,7 +99,6 @@ def archive(shelf: Shelf, sample: SampleRecord, form: str, ways: Ways, places: E
     Raises:
         NoResults: no image is measured.
         ExtraMissing: the library of the format is not installed.
-        SampleTooLarge: the images have more grains than are measured at once.
     """
     if form != ZIP:
         FORMATS[FormatName(form)].check_library()
@@ -104,7 +109,8 @@ def archive(shelf: Shelf, sample: SampleRecord, form: str, ways: Ways, places: E
     making = _Archive(shelf, sample, ways, Path(places.enter_context(tempfile.TemporaryDirectory())), lacks)
     if form != ZIP:
         return zip_parts(making.of_each(there, [FormatName(form)]))
-    return zip_parts(chain(making.of_all(), making.of_each(there, list(FORMATS))))
+    of_all = list(making.of_all())  # before the first part, so that errors of storage are told as such
+    return zip_parts(chain(of_all, making.of_each(there, list(FORMATS))))
 
 
 @dataclass(frozen=True)
@@ -125,53 +131,56 @@ class _Archive:
     folder: Path
     lacks: list[str]
 
-    def of_all(self) -> Sequence[tuple[str, Path]]:
-        """Makes the files of all images together; returns the name and the path of each."""
-        images = self.shelf.read(self.sample.image_ids, masks=True)
-        made = []
-        for name, form in (("statistics.json", FormatName.STATISTICS), ("sample.xlsx", XLSX), (REPORT, "html")):
-            path = self.folder / name
-            with self._noting(name) as lacking:
-                if name == REPORT:
-                    report = sample_answers.report(self.sample.name, images, self.ways)
-                    path.write_bytes(bytes(sample_answers.rendered(report, self.sample.name, form).body))
-                else:
-                    write_one(self.sample, images, form, path, self.ways)
-            if not lacking:
-                made.append((name, path))
-        return made
+    def of_all(self) -> Iterator[tuple[str, Path]]:
+        """Makes the files of all images together; yields the name and the path of each."""
+        images = self._tried("files of all images", lambda: self.shelf.read(self.sample.image_ids, masks=True))
+        if images is None:
+            return
+        for name in _OF_ALL:
+            if path := self._tried(name, partial(self._of_all, images, name)):
+                yield name, path
 
     def of_each(self, there: Sequence[tuple[str, str]], forms: Sequence[FormatName]) -> Iterator[tuple[str, Path]]:
         """Yields the files of each image, and at the end the one that says what is lacking."""
-        path = self.folder / "file"
         for (image_id, name), stem in zip(there, unique_stems([name for _, name in there]), strict=True):
-            result: Result | None = None
-            with self._noting(stem):
-                result = Result(self.shelf.result(image_id), partial(self.shelf.image, image_id))
-            for form in forms if result else ():
+            result = self._tried(stem, partial(self._read, image_id))
+            if result is None:
+                continue
+            for form in forms:
                 file = f"{stem}{FORMATS[form].ending}"
-                with self._noting(file) as lacking:
-                    self._write(result, name, form, path)
-                if not lacking:
+                if path := self._tried(file, partial(self._of_one, result, name, form)):
                     yield f"results/{file}", path
         if self.lacks:
+            path = self.folder / LEFT_OUT
             path.write_text("\n".join((*self.lacks, "")), encoding="utf-8")
             yield LEFT_OUT, path
 
-    def _write(self, result: Result, name: str, form: FormatName, path: Path) -> None:
+    def _of_all(self, images: Images, name: str) -> Path:
+        path = self.folder / name
+        if name == REPORT:
+            report = sample_answers.report(self.sample.name, images, self.ways)
+            path.write_bytes(bytes(sample_answers.rendered(report, self.sample.name, "html").body))
+        else:
+            write_one(self.sample, images, _OF_ALL[name], path, self.ways)
+        return path
+
+    def _read(self, image_id: str) -> Result:
+        return Result(self.shelf.result(image_id), partial(self.shelf.image, image_id))
+
+    def _of_one(self, result: Result, name: str, form: FormatName) -> Path:
+        path = self.folder / "file"
         if form == FormatName.COCO:  # it names its image, which is no file here
             formats.write_together([result], [name], path, form, self.ways.csv_dialect)
         else:
             formats.write(result, path, form, Choices(None, self.ways.csv_dialect, self.ways.edge_correction))
+        return path
 
-    @contextmanager
-    def _noting(self, what: str) -> Iterator[list[str]]:
-        """Notes why something cannot be made; yields a list that then holds the reason. Storage's errors go on."""
-        lacking: list[str] = []
+    def _tried(self, what: str, make: Callable[[], Made]) -> Made | None:
+        """Returns what is made; None, and a note, where it cannot be. Storage's errors go on."""
         try:
-            yield lacking
+            return make()
         except StorageError:
             raise
         except GrainserveError as error:
-            lacking.append(refusal(error).message)
-            self.lacks.append(f"{what}: {lacking[0]}")
+            self.lacks.append(f"{what}: {refusal(error).message}")
+            return None

@@ -17,9 +17,6 @@ from grainserve.reports.document import Flag
 from grainserve.reports.sources import Measured
 from grainserve.result import Result
 
-MOST_GRAINS = 100_000
-"""Grains that one request measures: about 400 MiB of memory."""
-
 READERS = 8
 """Records, or results, that one request reads at once."""
 
@@ -81,11 +78,13 @@ class Shelf:
     Args:
         store: job store.
         submitter: the caller's name. Other people's images count as missing.
+        most: largest number of grains that are read for one answer.
     """
 
-    def __init__(self, store: JobStore, submitter: str) -> None:
+    def __init__(self, store: JobStore, submitter: str, most: int) -> None:
         self._store = store
         self._submitter = submitter
+        self._left = self._most = most
 
     def jobs(self, image_ids: Sequence[str]) -> list[Job | None]:
         """Returns the job of each image; None where there is none of this caller."""
@@ -127,27 +126,28 @@ class Shelf:
                 left_out.append(LeftOut(image_id, name, "waiting"))
         return measured, left_out
 
-    def read(self, image_ids: Sequence[str], *, masks: bool, most: int = MOST_GRAINS) -> Images:
-        """Reads the results of images.
+    def read(self, image_ids: Sequence[str], *, masks: bool) -> Images:
+        """Reads the results of images. All reads together may have as many grains as the shelf allows.
 
         Args:
             image_ids: ids of the images.
             masks: whether masks are needed; without them results take less memory.
-            most: largest number of grains.
 
         Raises:
             SampleTooLarge: the images have more grains.
         """
         there, left_out = self.sort(image_ids)
         measured: list[Measured] = []
-        grains = 0
         for (image_id, name), data in zip(there, _in_order(self._result, [each for each, _ in there]), strict=True):
             if data is None:
                 left_out.append(LeftOut(image_id, name, "missing"))
                 continue
-            grains += len(data["segmentedObjects"])
-            if grains > most:
-                raise SampleTooLarge(f"the images have more than {most} grains, which are not measured at once")
+            self._left -= len(data["segmentedObjects"])
+            if self._left < 0:
+                raise SampleTooLarge(
+                    f"the images have more than {self._most} grains, which is as many as are measured at once: make "
+                    "smaller samples"
+                )
             if not masks:
                 for each in data["segmentedObjects"]:
                     each["mask"] = None
