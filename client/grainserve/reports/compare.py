@@ -16,9 +16,10 @@ from grainserve.reports.sample import footer, methods
 from grainserve.reports.shapes import DESCRIPTORS, shapes_of
 from grainserve.reports.sources import Measured
 from grainserve.results.edge_correction import name_of
+from grainserve.results.rounding import number_text
 from grainserve.results.size_curve import Weighting
 from grainserve.stats import Sample, Summary, summarise
-from grainserve.stats.rounding import number_text, p_value_text
+from grainserve.stats.rounding import p_value_text
 
 
 def comparison(

@@ -16,10 +16,11 @@ from grainserve.reports.shapes import shapes_of
 from grainserve.reports.sources import Measured
 from grainserve.result import Result
 from grainserve.results.edge_correction import name_of
+from grainserve.results.rounding import number_text
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.astm.gaps import GAP_PX
 from grainserve.stats.population import PERCENTS
-from grainserve.stats.rounding import number_text, p_value_text
+from grainserve.stats.rounding import p_value_text
 from grainserve.stats.summary import checked_percents
 
 MOST_OVERLAYS = 12
