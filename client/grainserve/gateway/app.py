@@ -41,7 +41,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import GrainserveError
-from grainserve.gateway import docs, images, jobs, pictures, segment
+from grainserve.gateway import analyses, docs, images, jobs, pictures, samples, segment
 from grainserve.gateway.access import Access
 from grainserve.gateway.history import History
 from grainserve.gateway.metrics import Metrics
@@ -106,6 +106,8 @@ def create_app(service: Service) -> ASGIApp:
     app.include_router(jobs.routes(service, access, history))
     app.include_router(images.routes(service, access, history))
     app.include_router(pictures.routes(service, access))
+    app.include_router(samples.routes(service, access))
+    app.include_router(analyses.routes(service, access))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)
