@@ -205,7 +205,7 @@ export const changeSample = (id, changes) => json(sample(id), send("PATCH", chan
 export const removeSample = (id) => call(sample(id), { method: "DELETE" });
 
 /** Returns the statistics of a sample, as `grainserve stats --json` writes them, with curves and flags. */
-export const sampleStatistics = (id) => json(`${sample(id)}/statistics`);
+export const sampleStatistics = (id, more = {}) => json(`${sample(id)}/statistics${query(more)}`);
 
 /** Returns the report of a sample: html or pdf. */
 export const sampleReport = (id, format) => blob(`${sample(id)}/report${query({ format })}`);

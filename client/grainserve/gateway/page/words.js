@@ -55,15 +55,19 @@ export const has = (key) => entry(key) !== undefined;
  * Returns a text of the dictionary.
  *
  * @param {string} key group and name, such as `uploads.failed`
- * @param {Object<string, *>} values values of the places `{name}` in the text; numbers are written in the reader's way,
- *     and `n` chooses between the forms of one and of several
+ * @param {Object<string, *>} values values of the places `{name}` in the text, and of `{name%}`, which writes a share as
+ *     percents; numbers are written in the reader's way, and `n` chooses between the forms of one and of several
  * @returns {string}
  */
 export function t(key, values = {}) {
   const found = entry(key);
   const text = typeof found === "object" ? found[new Intl.PluralRules(chosen).select(values.n ?? 0)] ?? found.other : found;
   if (text === undefined) return key;
-  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name], 4) : values[name] ?? ""));
+  return text.replace(/\{(\w+)(%?)\}/g, (_, name, share) => {
+    const value = values[name];
+    if (share) return percent(value);
+    return typeof value === "number" ? number(value, 4) : value ?? "";
+  });
 }
 
 /** Fills the elements with `data-t` (text), and `data-t-label`, `-title` and `-placeholder` (attributes). */
