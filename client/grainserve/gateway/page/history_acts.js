@@ -3,14 +3,13 @@
 import * as api from "./api.js";
 import { ask, confirmed } from "./dialogs.js";
 import { save } from "./dom.js";
+import { changed } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt } from "./messages.js";
 import { go, toSample } from "./router.js";
 import { commonName } from "./uploads_list.js";
 import * as uploads from "./uploads.js";
 import { t } from "./words.js";
-
-const changed = () => document.dispatchEvent(new Event("library"));
 
 /** Opens the menu of one image. */
 export function openFor(button, image) {
