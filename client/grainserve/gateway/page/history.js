@@ -12,6 +12,7 @@ import * as uploads from "./uploads.js";
 import { fault, number, shortMoment, t } from "./words.js";
 
 const PAGE = 50;
+const ROUNDS = 20; // questions for one look at most: where a search finds little, pages come with few images or none
 
 /** @type {Map<string, HTMLElement>} rows by image id */
 const rows = new Map();
@@ -62,7 +63,7 @@ export async function load(wanted = pages) {
   try {
     const found = [];
     let after = null;
-    for (let page = 0; page < wanted; page++) {
+    for (let round = 0; round < ROUNDS && found.length < wanted * PAGE; round++) {
       const answer = await api.patiently(() => api.images({ limit: PAGE, after, ...what }), () => mine === asked);
       if (mine !== asked) return; // a later question is under way: its answer counts
       found.push(...answer.images);
