@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { ask, confirmed } from "./dialogs.js";
 import { save } from "./dom.js";
+import { me } from "./keys.js";
 import { changed } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt } from "./messages.js";
@@ -13,10 +14,12 @@ import { t } from "./words.js";
 
 /** Opens the menu of one image. */
 export function openFor(button, image) {
+  const original = { label: t("history.original"), run: () => attempt(async () => save(await api.original(image.imageId), image.name), image.name) };
+  if (me()?.readOnly) return openMenu(button, [original]);
   openMenu(button, [
     { label: t("history.rename"), run: () => rename(image) },
     { label: t("history.tag"), run: () => tag([image]) },
-    { label: t("history.original"), run: () => attempt(async () => save(await api.original(image.imageId), image.name), image.name) },
+    original,
     { label: t("history.delete"), run: () => remove([image]), danger: true },
   ]);
 }

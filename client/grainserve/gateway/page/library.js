@@ -11,8 +11,11 @@ export function changed() {
   tell();
 }
 
-/** Calls back whenever images or samples may have changed, here or elsewhere. */
-export const onChange = (callback) => document.addEventListener("library", callback);
+/** Calls back whenever images or samples may have changed, here or elsewhere; returns a function that ends it. */
+export function onChange(callback) {
+  document.addEventListener("library", callback);
+  return () => document.removeEventListener("library", callback);
+}
 
 /** Starts to look for changes of other tabs and of other people with the same key. */
 export function start() {

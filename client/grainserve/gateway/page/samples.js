@@ -6,7 +6,7 @@ import { ask, confirmed } from "./dialogs.js";
 import { el, onDo } from "./dom.js";
 import { flagList } from "./flags.js";
 import { me } from "./keys.js";
-import { changed } from "./library.js";
+import { changed, onChange } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt, say } from "./messages.js";
 import { watch } from "./progress.js";
@@ -154,6 +154,16 @@ export async function showSample(root, sampleId) {
     go("#/");
   }
 
+  /** Follows what other tabs, and the history beside this view, do to the sample. */
+  async function refresh() {
+    const now = await api.patiently(() => api.sampleOf(sampleId), () => open).catch(() => null);
+    if (!open || !now || JSON.stringify(now) === JSON.stringify(sample)) return;
+    sample = now;
+    heading();
+    fill();
+  }
+
+  ends.push(onChange(refresh));
   fill();
   return {
     close() {
