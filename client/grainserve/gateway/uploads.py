@@ -16,6 +16,8 @@ from grainserve.gateway.service import Limits
 from grainserve.library.entries import checked_name
 from grainserve.reading.picture import READ
 
+OURS = {"name", "scale"}
+"""Query parameters that are no options of the request."""
 JSON_PARTS = 1000
 """Values that the JSON of an upload may hold."""
 LARGEST_MIB = 120
@@ -45,7 +47,7 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
     Args:
         request: JSON (`{"image": base64, …options}`, or `{"uri": "gs://…", …options}` for an object of a bucket), a
             form (`image` and a field per option), or the image's bytes. Options may also be query parameters. `name` is
-            one.
+            one; `scale`, which is read elsewhere, too.
         max_bytes: size of the largest image, bytes.
         slowest: lowest speed, bytes/s.
 
@@ -64,7 +66,7 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
         image, options = _from_json(body.content) if body.kind == bodies.JSON else _from_other(body)
         if isinstance(image, bytes):
             check_size(image, max_bytes)
-        options = _merged(_from_text([each for each in query if each[0] != "name"]), options)
+        options = _merged(_from_text([each for each in query if each[0] not in OURS]), options)
         return Upload(image, check_header(image) if isinstance(image, bytes) else "", options, name)
 
     # 32 MB of JSON take a few hundred ms to parse. In the event loop they would hold up every other request.
