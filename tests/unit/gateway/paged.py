@@ -67,7 +67,7 @@ class Held:
         self._page = page
         self._url = url
         self.routes: list[Route] = []
-        page.route(url, self.routes.append)
+        page.route(url, lambda route: self.routes.append(route))
 
     def wait_for(self, count: int) -> None:
         """Waits until so many requests are held."""
