@@ -44,7 +44,8 @@ def act(page: Page, name: str, label: str) -> None:
 
 def expect_accessible(page: Page) -> None:
     """Checks that axe-core finds nothing in the state that is shown."""
-    assert violations(page) == []
+    found = violations(page)
+    assert not found, found
 
 
 def copies(picture: Path, *names: str) -> list[Path]:

@@ -46,7 +46,7 @@ function whole(field) {
 
 /** Returns the options of an upload, or null where a field holds no number; the first such field gets the focus. */
 export function given({ focus = false } = {}) {
-  const { um_per_px: scale, min_area: smallest, ignore_bottom: rows, fill } = form().elements;
+  const { um_per_px: scale, min_area: smallest, ignore_bottom: rows, fill, find: auto } = form().elements;
   const understood = readScale(scale.value);
   const wrong = [
     [scale, understood === null && scale.value.trim() !== ""],
@@ -60,6 +60,7 @@ export function given({ focus = false } = {}) {
   }
   return {
     um_per_px: understood ?? "",
+    scale: understood === null && auto.checked ? "auto" : "",
     min_area: whole(smallest),
     ignore_bottom: whole(rows),
     fill: fill.checked ? "true" : "",
