@@ -2,6 +2,7 @@
 
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -14,11 +15,11 @@ from grainserve.exports.formats import Choices, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.access import Access
+from grainserve.gateway.found_scale import Finder
 from grainserve.gateway.history import History
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
 from grainserve.gateway.service import Service
-from grainserve.gateway.upload_scale import ScaleSearch, Search
 from grainserve.gateway.uploads import Upload
 from grainserve.jobs import trace
 from grainserve.jobs.job import State
@@ -56,8 +57,8 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         access: callers and their limits.
         history: what is told of jobs.
     """
-    references = References(service.readable)
-    router, limits, search = APIRouter(), service.limits, ScaleSearch()
+    references, finder = References(service.readable), Finder()
+    router, limits = APIRouter(), service.limits
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
     Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
     Key = Annotated[  # noqa: N806
@@ -71,13 +72,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         openapi_extra=UPLOAD,
         responses=failures(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
     )
-    async def upload(
-        request: Request,
-        who: Known,
-        holder: Owner,
-        key: Key = None,
-        scale: Annotated[Search | None, Query(description="where to look for the scale")] = None,
-    ) -> JSONResponse:
+    async def upload(request: Request, who: Known, holder: Owner, key: Key = None) -> JSONResponse:
         """Store an image and its job, and answer at once. The image is measured afterwards.
 
         Send the image's bytes, a form with a file `image`, or JSON with a base64 `image`. An image that lies in a
@@ -85,22 +80,25 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         form, the JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job;
         of a `uri`, it makes none without that header. The trace of a `traceparent` header (W3C) goes on in the job and
         ends up in the result's metadata. `name`, in the query, is the image's name in your history.
-
-        `scale`, in the query, has the gateway find the scale: `file` in the file's metadata, `auto` there, else from
-        the scale bar. `if-found` is `auto`, but an image whose scale is not found, or not clear, is measured in px, and
-        the answer's `scaleProblem` says why.
+        `scale`, in the query, is `file` or `auto`: the scale is taken from the file, or else from the scale bar in the
+        picture. The answer has it as `scale`; where none is found, it says why, and the image is measured without.
         """
         with access.uploads.hold(holder):
-            searched = await search.search(await uploads.read(request, who.max_bytes, limits.slowest), scale)
-            given = searched.upload
+            given = await uploads.read(request, who.max_bytes, limits.slowest)
+            answer: dict[str, Any] = {}
+            if given.find_scale and isinstance(given.image, bytes):
+                found = await finder.find(given.image, given.find_scale)
+                answer = {"scale": found.to_dict()}
+                if found.scale:
+                    taken = {"um_per_px": found.scale.um_per_px, "scale_source": found.scale.source}
+                    given = replace(given, options=given.options | taken)
             of = {"submitter": who.submitter, "key": key, "traceparent": request.headers.get(trace.HEADER)}
             image_id = await run_in_threadpool(_store, service, references, given, who.max_bytes, **of)
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.submitter, image_id))
         where = f"/image-analysis?imageId={image_id}"
-        return JSONResponse(
-            {"imageId": image_id, "state": State.QUEUED.value} | searched.said, 202, {"Location": where}
-        )
+        answer |= {"imageId": image_id, "state": State.QUEUED.value}
+        return JSONResponse(answer, 202, {"Location": where})
 
     @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known, holder: Owner) -> Response:
