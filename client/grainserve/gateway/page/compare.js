@@ -23,7 +23,7 @@ export async function showComparison(root, ids) {
   let open = true;
   const report = el("button", { type: "button", class: "primary", "data-do": "report", "aria-haspopup": "menu" }, t("sample.report"), " ▾");
   const head = el("header", { class: "head" }, el("div", {}, el("h1", {}, t("compare.title", { n: ids.length }))), el("div", { class: "actions" }, report));
-  const body = el("div", {}, el("p", { class: "soft", role: "status" }, t("sample.pooling")));
+  const body = el("div", { class: "comparison" }, el("p", { class: "soft", role: "status" }, t("sample.pooling")));
   const article = el("article", { class: "sample" }, head, body);
   root.replaceChildren(article);
   onDo(article, { report: (button) => openMenu(button, comparisonItems(ids)) });
@@ -34,6 +34,7 @@ export async function showComparison(root, ids) {
       const { samples } = await api.patiently(() => api.comparison(ids), () => open);
       if (open) body.replaceChildren(...figures(samples));
     } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
       if (open) body.replaceChildren(el("p", { class: "flag error", role: "status" }, fault(error)));
     }
   }

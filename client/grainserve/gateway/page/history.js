@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { arrange, el, find, onDo } from "./dom.js";
 import * as acts from "./history_acts.js";
+import { onChange } from "./library.js";
 import { sayFault } from "./messages.js";
 import { watch } from "./progress.js";
 import { read, toImage } from "./router.js";
@@ -11,8 +12,7 @@ import * as uploads from "./uploads.js";
 import { fault, number, shortMoment, t } from "./words.js";
 
 const PAGE = 50;
-const EVERY = 15000; // ms between two looks at the list, while the page is seen
-const tabs = "BroadcastChannel" in self ? new BroadcastChannel("grainserve-library") : null;
+const ROUNDS = 20; // questions for one look at most: where a search finds little, pages come with few images or none
 
 /** @type {Map<string, HTMLElement>} rows by image id */
 const rows = new Map();
@@ -46,13 +46,7 @@ export function start() {
   });
   find("#search").addEventListener("search", () => load(1));
   for (const event of ["language", "caller"]) document.addEventListener(event, render);
-  document.addEventListener("library", () => {
-    tabs?.postMessage("changed");
-    load(pages);
-  });
-  tabs?.addEventListener("message", () => load(pages));
-  document.addEventListener("visibilitychange", () => document.hidden || load(pages));
-  setInterval(() => document.hidden || load(pages), EVERY);
+  onChange(() => load(pages));
 }
 
 /** Searches the list for a text, or for a tag written as #tag. */
@@ -69,7 +63,7 @@ export async function load(wanted = pages) {
   try {
     const found = [];
     let after = null;
-    for (let page = 0; page < wanted; page++) {
+    for (let round = 0; round < ROUNDS && found.length < wanted * PAGE; round++) {
       const answer = await api.patiently(() => api.images({ limit: PAGE, after, ...what }), () => mine === asked);
       if (mine !== asked) return; // a later question is under way: its answer counts
       found.push(...answer.images);

@@ -3,6 +3,8 @@
 import * as api from "./api.js";
 import { ask, confirmed } from "./dialogs.js";
 import { save } from "./dom.js";
+import { me } from "./keys.js";
+import { changed } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt } from "./messages.js";
 import { go, toSample } from "./router.js";
@@ -10,14 +12,14 @@ import { commonName } from "./uploads_list.js";
 import * as uploads from "./uploads.js";
 import { t } from "./words.js";
 
-const changed = () => document.dispatchEvent(new Event("library"));
-
 /** Opens the menu of one image. */
 export function openFor(button, image) {
+  const original = { label: t("history.original"), run: () => attempt(async () => save(await api.original(image.imageId), image.name), image.name) };
+  if (me()?.readOnly) return openMenu(button, [original]);
   openMenu(button, [
     { label: t("history.rename"), run: () => rename(image) },
     { label: t("history.tag"), run: () => tag([image]) },
-    { label: t("history.original"), run: () => attempt(async () => save(await api.original(image.imageId), image.name), image.name) },
+    original,
     { label: t("history.delete"), run: () => remove([image]), danger: true },
   ]);
 }

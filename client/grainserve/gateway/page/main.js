@@ -6,6 +6,7 @@ import { find } from "./dom.js";
 import * as files from "./files.js";
 import * as history from "./history.js";
 import * as keys from "./keys.js";
+import * as library from "./library.js";
 import { attempt, say, sayFault } from "./messages.js";
 import * as options from "./options.js";
 import { unfinished } from "./progress.js";
@@ -84,12 +85,12 @@ uploads.start({
   },
   stored(upload) {
     uploadsList.stored(upload);
-    document.dispatchEvent(new Event("library"));
+    library.changed();
     // Who reads nothing yet sees the picture of the first file; nobody else's view is taken.
     if (route.view === "start") router.go(router.toImage(upload.imageId));
   },
   done(upload) {
-    document.dispatchEvent(new Event("library"));
+    library.changed();
     tellDone(upload);
   },
 });
@@ -146,7 +147,7 @@ document.addEventListener("deleted", ({ detail }) => {
 });
 
 find("#language").append(...Object.entries(words.LANGUAGES).map(([code, name]) => new Option(name, code)));
-for (const part of [keys, options, uploadsList, history, samplesList]) part.start();
+for (const part of [keys, library, options, uploadsList, history, samplesList]) part.start();
 await words.start();
 document.addEventListener("language", () => {
   theme.show();

@@ -59,19 +59,13 @@ async function round() {
   // Those that are not among the newest are asked one by one, a few in each round.
   const older = ids.filter((id) => !seen.has(id)).slice(0, FEW);
   for (const id of older) seen.set(id, await one(id));
-  const first = ids.find((id) => ["queued", "processing"].includes(seen.get(id)?.state));
-  const expectedSeconds = first && (await api.analysis(first)).expectedSeconds;
-  for (const id of ids) if (seen.has(id)) told(id, { expectedSeconds, ...seen.get(id) });
+  for (const id of ids) if (seen.has(id)) told(id, seen.get(id));
 }
 
 async function one(id) {
   try {
-    const about = await api.about(id);
-    if (["done", "failed"].includes(about.state)) return about;
-    const { expectedSeconds } = await api.analysis(id);
-    return { ...about, expectedSeconds };
+    return await api.about(id);
   } catch (error) {
-    if (error.status === 410) return { state: "failed", error: { code: error.code, message: error.message } };
     if (error.status === 404) return { state: "failed", error };
     throw error;
   }

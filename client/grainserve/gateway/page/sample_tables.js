@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { toImage } from "./router.js";
-import { fixed, has, number, t } from "./words.js";
+import { fixed, has, measured, number, t } from "./words.js";
 
 /** Makes a table with a caption; cells that are arrays are a value and a note below it. */
 export function table(caption, head, rows) {
@@ -22,7 +22,7 @@ export function table(caption, head, rows) {
 }
 
 /** Writes a value; its interval, or the reason why there is none, goes below it. */
-export function interval({ value, low, high, reason }, write = number) {
+export function interval({ value, low, high, reason }, write = measured) {
   if (low !== null && high !== null) return [write(value), t("sample.from_to", { low: write(low), high: write(high) })];
   return reason ? [write(value), t(`reasons.${reason}`)] : write(value);
 }
@@ -73,7 +73,7 @@ export function astm(numbers) {
   const rows = numbers.map(({ method, g, meanSize, densityUnit, fields, count }) => [
     t(`astm.${method.replaceAll("-", "_")}`),
     interval(g, (value) => fixed(value, 2)),
-    `${number(1000 ** (densityUnit === "mm⁻²" ? 2 : 1) * meanSize)} ${densityUnit === "mm⁻²" ? "µm²" : "µm"}`,
+    `${measured(1000 ** (densityUnit === "mm⁻²" ? 2 : 1) * meanSize)} ${densityUnit === "mm⁻²" ? "µm²" : "µm"}`,
     number(count, 4),
     number(fields),
   ]);
@@ -89,8 +89,8 @@ export function images({ images: figures, imageIds, unit }, removable) {
       el("a", { href: toImage(imageIds[index]) }, each.image),
       number(each.grains),
       number(each.atEdge),
-      number(each.d50Number),
-      number(each.d50Area),
+      measured(each.d50Number),
+      measured(each.d50Area),
       ...(removable ? [el("button", { type: "button", class: "quiet", "data-do": "remove", "data-id": imageIds[index], "aria-label": t("sample.take_out", { name: each.image }) }, "×")] : []),
     ]),
   );

@@ -6,6 +6,7 @@ import { ask, confirmed } from "./dialogs.js";
 import { el, onDo } from "./dom.js";
 import { flagList } from "./flags.js";
 import { me } from "./keys.js";
+import { changed, onChange } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt, say } from "./messages.js";
 import { watch } from "./progress.js";
@@ -14,8 +15,6 @@ import { exportItems, reportItems } from "./sample_files.js";
 import * as tables from "./sample_tables.js";
 import { known } from "./samples_list.js";
 import { fault, fixed, number, percent, t } from "./words.js";
-
-const changed = () => document.dispatchEvent(new Event("library"));
 
 /**
  * Shows a sample.
@@ -51,10 +50,11 @@ export async function showSample(root, sampleId) {
       waitFor(statistics.leftOut);
       if (statistics.unit === "µm") grainSizeNumbers(statistics);
     } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
       if (!open) return;
       // No result yet, no grains, or scales that differ: the images say which of them it is.
       const rows = el("ul", { class: "left-out" });
-      body.replaceChildren(el("p", { class: "flag error", role: "status" }, fault(error)), rows);
+      body.replaceChildren(el("p", { class: error.code === "no_results" ? "flag" : "flag error", role: "status" }, fault(error)), rows);
       await attempt(async () => listImages(rows));
     } finally {
       body.removeAttribute("aria-busy");
@@ -91,11 +91,15 @@ export async function showSample(root, sampleId) {
       leftOutList(statistics.leftOut),
       keyFigures(statistics),
       section(t("sample.curve"), sizeChart(series, statistics.unit, t("chart.label", { name: sample.name })), el("p", { class: "soft" }, intervalNote(statistics))),
-      section(t("sample.percentiles"), tables.percentiles(statistics)),
-      ...optional(t("folk.heading"), tables.folkWard(statistics)),
-      ...optional(t("classes.heading"), tables.wentworth(statistics)),
-      el("section", { class: "astm", hidden: true }),
-      section(t("orientation.title"), rose(orientation.rose, significant(orientation) ? orientation.mean : null, t("orientation.label")), el("p", {}, orientationText(orientation))),
+      el(
+        "div",
+        { class: "pairs" },
+        section(t("sample.percentiles"), tables.percentiles(statistics)),
+        ...optional(t("folk.heading"), tables.folkWard(statistics)),
+        ...optional(t("classes.heading"), tables.wentworth(statistics)),
+        el("section", { class: "astm", hidden: true }),
+        section(t("orientation.title"), rose(orientation.rose, significant(orientation) ? orientation.mean : null, t("orientation.label")), el("p", {}, orientationText(orientation))),
+      ),
       section(t("sample.images_title"), tables.images(statistics, !me()?.readOnly)),
     ];
   }
@@ -107,6 +111,7 @@ export async function showSample(root, sampleId) {
       const { grainSizeNumbers: numbers } = await api.sampleStatistics(sampleId, { astm: "all" });
       place.replaceChildren(el("h2", {}, t("astm.heading")), tables.astm(numbers));
     } catch (error) {
+      if (!(error instanceof api.ApiError)) throw error;
       place.replaceChildren(el("h2", {}, t("astm.heading")), el("p", { class: "soft" }, fault(error)));
     }
     place.hidden = unit !== "µm";
@@ -149,6 +154,16 @@ export async function showSample(root, sampleId) {
     go("#/");
   }
 
+  /** Follows what other tabs, and the history beside this view, do to the sample. */
+  async function refresh() {
+    const now = await api.patiently(() => api.sampleOf(sampleId), () => open).catch(() => null);
+    if (!open || !now || JSON.stringify(now) === JSON.stringify(sample)) return;
+    sample = now;
+    heading();
+    fill();
+  }
+
+  ends.push(onChange(refresh));
   fill();
   return {
     close() {

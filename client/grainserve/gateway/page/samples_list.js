@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { arrange, el, find, onDo } from "./dom.js";
+import { onChange } from "./library.js";
 import { sayFault } from "./messages.js";
 import { go, read, toComparison, toSample } from "./router.js";
 import { t } from "./words.js";
@@ -22,7 +23,7 @@ export function start() {
     else compared.delete(id);
     render();
   });
-  document.addEventListener("library", () => load());
+  onChange(() => load());
   document.addEventListener("language", render);
 }
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { arrange, el, find, onDo } from "./dom.js";
+import { changed } from "./library.js";
 import { attempt } from "./messages.js";
 import { go, toImage, toSample } from "./router.js";
 import * as uploads from "./uploads.js";
@@ -39,7 +40,9 @@ export function stored({ batch, imageId, name }) {
 /** Shows the uploads as they are now. */
 export function render() {
   const all = uploads.all();
-  const offered = (together?.ids.length ?? 0) > 1;
+  // Offered once all files of the drop are with the gateway, or failed: a sample should have all of them.
+  const sending = all.some(({ batch, imageId, state }) => batch === together?.batch && !imageId && state !== "failed");
+  const offered = (together?.ids.length ?? 0) > 1 && !sending;
   find("#uploads").hidden = !all.length && !offered;
   find("#uploads-title").hidden = !all.length;
   find("#uploads-count").textContent = all.length ? t("uploads.count", { n: all.length }) : "";
@@ -109,7 +112,7 @@ async function makeSample() {
     const { sampleId } = await api.makeSample(commonName(names), ids);
     together = null;
     render();
-    document.dispatchEvent(new Event("library"));
+    changed();
     go(toSample(sampleId));
   });
 }

@@ -89,6 +89,12 @@ export function number(value, digits = 3) {
   return new Intl.NumberFormat(chosen, { maximumSignificantDigits: digits }).format(value);
 }
 
+/** Writes a measured value with three significant digits, zeros at the end included. */
+export function measured(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  return new Intl.NumberFormat(chosen, { minimumSignificantDigits: 3, maximumSignificantDigits: 3 }).format(value);
+}
+
 /** Writes a number with so many decimal places, so that the numbers of a column line up. */
 export function fixed(value, places) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
