@@ -44,6 +44,19 @@ export function titleOf(which, scaled) {
   return unit ? `${name} (${unit})` : name;
 }
 
+/**
+ * Returns how many decimal places the values of a measure need, so that they line up: three digits of a middling one.
+ *
+ * @param {Measure} which
+ * @param {Object[]} grains
+ * @param {boolean} scaled
+ */
+export function placesOf(which, grains, scaled) {
+  const found = grains.map((grain) => which.of(grain, scaled)).filter((value) => Number.isFinite(value) && value !== 0);
+  const middle = Math.abs(found.sort((a, b) => a - b)[Math.floor(found.length / 2)] ?? 1);
+  return Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(middle))));
+}
+
 /** Writes a grain's value of a measure in the reader's way. */
 export function textOf(which, grain, scaled) {
   const value = which.of(grain, scaled);

@@ -26,16 +26,19 @@ export function lengthText(um) {
  */
 export function drawScaleBar(context, umPerPx, camera) {
   const length = barLength(umPerPx, camera.scale, camera.wide), width = (length / umPerPx) * camera.scale;
-  const right = camera.wide - 24, bottom = camera.high - 20, left = right - width;
+  // Inside the picture where that ends before the window does.
+  const end = (size, at, seen) => Math.min(seen, (size - at) * camera.scale);
+  const edge = Math.max(width + 40, end(camera.width, camera.x, camera.wide)), right = edge - 24, left = right - width;
+  const bottom = Math.max(50, end(camera.height, camera.y, camera.high)) - 20;
   context.font = "600 13px system-ui, 'DejaVu Sans', sans-serif";
   const text = lengthText(length), wide = Math.max(width, context.measureText(text).width) + 20, middle = (left + right) / 2;
   context.fillStyle = "rgb(10 15 22 / 78%)";
   context.beginPath();
-  context.roundRect(Math.min(middle - wide / 2, camera.wide - 12 - wide), bottom - 30, wide, 42, 6);
+  context.roundRect(Math.min(middle - wide / 2, edge - 12 - wide), bottom - 30, wide, 42, 6);
   context.fill();
   context.fillStyle = "#fff";
   context.textAlign = "center";
-  context.fillText(text, Math.min(middle, camera.wide - 12 - wide / 2), bottom - 12);
+  context.fillText(text, Math.min(middle, edge - 12 - wide / 2), bottom - 12);
   context.fillRect(left, bottom - 3, width, 4);
   context.fillRect(left, bottom - 6, 1.5, 10);
   context.fillRect(right - 1.5, bottom - 6, 1.5, 10);

@@ -26,8 +26,8 @@ const TOLD = ["diameter", "area", "major", "minor", "orientation", "circularity"
  * @returns {Promise<{close: function(): void}>}
  */
 export async function showImage(root, imageId, { grain: first, onGrain }) {
-  const [analysis, about, scale, statistics] = await Promise.all([api.analysis(imageId), api.about(imageId), api.scale(imageId), statisticsOf(imageId)]);
-  let { result } = analysis, open = true;
+  const [analysis, about, scale] = await Promise.all([api.analysis(imageId), api.about(imageId), api.scale(imageId)]);
+  let { result } = analysis, open = true, turn = 0;
   let byId = new Map(), colours = { of: () => null }, left = null, outlines = true;
   const { image: size, model, version, timestamp, processTime } = result.metadata;
   const frame = frameOf(result), name = about.name || imageId;
@@ -80,26 +80,41 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
       sizes,
     ),
   );
-  fill(statistics);
+  fill();
   loadPicture();
   if (first && byId.has(first)) pin(first, true, false);
 
-  /** Shows what depends on the result, its scale and its statistics. */
-  function fill({ statistics: found, reason }) {
+  /** Shows what depends on the result and its scale; statistics, which take longer, follow. */
+  function fill() {
     byId = new Map(result.segmentedObjects.map((each) => [each.id, each]));
-    figures.replaceChildren(...keyFigures(found, reason, result));
-    sizes.replaceChildren(...curve(found, name));
+    count();
     table.update(result.segmentedObjects, scaled());
     legend.update(result.segmentedObjects, scaled(), marks());
     viewer.scale(result.metadata.units.umPerPx);
   }
 
+  async function count() {
+    const mine = ++turn, shown = result;
+    figures.setAttribute("aria-busy", "true");
+    if (!figures.children.length) figures.append(el("p", { class: "soft" }, t("view.counting")));
+    let statistics = null, reason = null;
+    try {
+      if (shown.segmentedObjects.length) statistics = await api.patiently(() => api.statistics(imageId), () => open && mine === turn);
+    } catch (error) {
+      reason = error; // such as: the frame cuts all grains
+    }
+    if (!open || mine !== turn) return;
+    figures.replaceChildren(...keyFigures(statistics, reason, shown));
+    figures.removeAttribute("aria-busy");
+    sizes.replaceChildren(...curve(statistics, name));
+  }
+
   /** Asks for everything that depends on the scale again. */
   async function refresh() {
-    const [{ result: next }, found] = await Promise.all([api.analysis(imageId), statisticsOf(imageId)]);
+    const { result: next } = await api.analysis(imageId);
     if (!open) return;
     result = next;
-    fill(found);
+    fill();
     document.dispatchEvent(new Event("library"));
   }
 
@@ -146,14 +161,4 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
       table.close();
     },
   };
-}
-
-/** Returns the statistics, or the reason why there are none, such as an image without grains. */
-async function statisticsOf(imageId) {
-  try {
-    return { statistics: await api.statistics(imageId), reason: null };
-  } catch (error) {
-    if (!["no_grains", "nothing_counted"].includes(error.code)) throw error;
-    return { statistics: null, reason: error };
-  }
 }
