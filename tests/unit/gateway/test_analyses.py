@@ -229,6 +229,7 @@ def test_a_sample_with_too_many_grains_is_refused(start: Start) -> None:
         f"/comparison?sample={one}&sample={other}",
     ):
         assert failure(gateway.ask("GET", path), 413) == "sample_too_large"
+    assert failure(gateway.ask("GET", f"/samples/{one}/export?format=csv"), 413) == "sample_too_large", "all columns"
     files = unzipped(gateway.ask("GET", f"/samples/{both}/export"))
     assert {"statistics.json", "left_out.txt"} & set(files) == {"left_out.txt"}
     assert {f"results/{image}.csv" for image in images} <= set(files), "images are exported one by one"
