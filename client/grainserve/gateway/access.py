@@ -7,10 +7,15 @@ from starlette.requests import Request
 from grainserve.errors import ImageNotFound
 from grainserve.gateway.connections import network
 from grainserve.gateway.downloads import Downloads
-from grainserve.gateway.keys import Caller, Rates
+from grainserve.gateway.keys import Caller, Rates, ReadOnly
 from grainserve.gateway.service import Service
 from grainserve.gateway.shares import Shares
 from grainserve.jobs.job import Job
+
+READING = frozenset({"GET", "HEAD"})
+"""Methods that a key may use that only reads."""
+ASKING = frozenset({"/segment", "/segment_batch"})
+"""Paths that such a key may also POST to: they store nothing in the bucket."""
 
 
 class Access:
@@ -43,9 +48,13 @@ class Access:
         Raises:
             Unauthorized: keys are asked for, and this one is missing or unknown.
             TooManyRequests: the caller has no request left.
+            ReadOnly: the key only reads, and the request may write. Every route counts as one that may, except those
+                of `ASKING`, so that a new one is not forgotten.
         """
         found = self._known(request)
         self.rates.take(found)
+        if found.read_only and request.method not in READING and request.url.path not in ASKING:
+            raise ReadOnly(found.name)
         return found
 
     async def owner(self, request: Request) -> str:
@@ -59,7 +68,7 @@ class Access:
             ImageNotFound: there is no such job, or it is somebody else's.
         """
         job = self._store.job(image_id)
-        if job.submitter != caller.name:
+        if job.submitter != caller.submitter:
             raise ImageNotFound(image_id, self._store.bucket.name)
         return job
 

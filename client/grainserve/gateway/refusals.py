@@ -35,9 +35,10 @@ from grainserve.errors import (
     TorchServeUnreachable,
     WorkerDied,
 )
-from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.gateway.keys import ReadOnly, TooManyRequests, Unauthorized
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import UnknownVariant, VariantUnavailable
+from grainserve.pictures.album import TileNotFound
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ STATUS: dict[type[GrainserveError], int] = {
     NothingCounted: 409,
     SampleNotFound: 404,
     SampleTooLarge: 413,
+    ReadOnly: 403,
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,
@@ -72,6 +74,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidUri: 422,
     NotReadable: 403,
     ObjectNotFound: 404,
+    TileNotFound: 404,
 }
 """HTTP status by error. `ImageRejected` and `HandlerFailed` have their own. Every other error is a fault of ours and
 answers 500."""

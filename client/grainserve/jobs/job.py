@@ -90,6 +90,8 @@ class Job:
         traceparent: W3C trace that the job belongs to; jobs from before 2026-11-22 have none.
         source: URI and generation of the object that the image was copied from, `gs://BUCKET/NAME#GENERATION`; None
             for an image that was sent.
+        name: name of the image in the history of its submitter, as it was submitted; empty where it has none; None:
+            the job, such as one of a tile, is not in the history.
     """
 
     image_id: str
@@ -106,6 +108,7 @@ class Job:
     modelless_since: datetime | None = None
     traceparent: str | None = None
     source: str | None = None
+    name: str | None = None
 
     @property
     def about(self) -> str:
@@ -215,6 +218,7 @@ class Job:
             "modellessSince": self.modelless_since.isoformat() if self.modelless_since else None,
             "traceparent": self.traceparent,
             "source": self.source,
+            "name": self.name,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -244,6 +248,7 @@ class Job:
                 modelless_since=_time(modelless_since) if modelless_since else None,
                 traceparent=record.get("traceparent"),
                 source=record.get("source"),  # records from before 2026-12 have none
+                name=record.get("name", ""),  # those from before 2026-12-02 have none, and are in the history
             )
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault

@@ -1,0 +1,161 @@
+"""Routes of a caller's images: list them, name and tag them, delete them, set their scale."""
+
+# Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, Field, StrictStr
+
+from grainserve.errors import InvalidOption
+from grainserve.gateway.access import Access
+from grainserve.gateway.history import History, Wanted
+from grainserve.gateway.keys import Caller
+from grainserve.gateway.openapi import failures
+from grainserve.gateway.service import Service
+from grainserve.images import MAX_SIDE
+from grainserve.jobs.job import Job, State
+from grainserve.jobs.store import entry_of
+from grainserve.library.scales import Asked, Line, current_scale, revision
+
+PLACE = re.compile(r"\d{13}-[A-Za-z0-9_-]{1,128}")
+MOST_COPIES = 1000
+"""Most images that a scale is copied to at once."""
+
+
+class Page(BaseModel, extra="forbid"):
+    """A query for a page of images."""
+
+    limit: int = Field(50, ge=1, le=200, description="most images on the page")
+    after: str = Field("", max_length=200, description="`next` of the page before")
+    search: str = Field("", max_length=200, description="text in the name or in a tag, in any case")
+    tag: str | None = Field(None, max_length=50, description="a tag, in any case")
+    state: State | None = Field(None, description="state of the job")
+
+
+class Changes(BaseModel, extra="forbid"):
+    """What is to be another; what is left out stays."""
+
+    name: StrictStr | None = Field(None, description="up to 200 characters")
+    tags: list[StrictStr] | None = Field(None, description="up to 20 tags of up to 50 characters")
+
+
+class LineGiven(BaseModel, extra="forbid"):
+    """A line on the picture, px from its top left corner."""
+
+    x1: float = Field(allow_inf_nan=False)
+    y1: float = Field(allow_inf_nan=False)
+    x2: float = Field(allow_inf_nan=False)
+    y2: float = Field(allow_inf_nan=False)
+
+
+class ScaleGiven(BaseModel, extra="forbid"):
+    """A scale: `text`, `umPerPx`, or `line` with `length`."""
+
+    text: StrictStr | None = Field(None, max_length=100, description="such as `2.5 µm/px` or `1 mm = 412 px`")
+    umPerPx: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False, description="null: no scale")  # noqa: N815
+    line: LineGiven | None = Field(None, description="a line on the picture")
+    length: StrictStr | None = Field(None, max_length=100, description="how long the line is, such as `500 µm`")
+    source: StrictStr | None = Field(None, description="typed, line, copied, metadata, bar or request")
+    images: list[StrictStr] = Field([], max_length=MOST_COPIES, description="ids of more images to set it for")
+
+
+def routes(service: Service, access: Access, history: History) -> APIRouter:
+    """Makes the routes of a caller's images.
+
+    Args:
+        service: parts of the gateway.
+        access: callers and their limits.
+        history: what is told of images.
+    """
+    router, store = APIRouter(), service.store
+    Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
+    Id = Annotated[str, Path(description="as `/upload` returned it")]  # noqa: N806
+
+    @router.get("/me", response_description="Whose key it is.", responses=failures(401, 429))
+    def me(who: Known) -> dict[str, Any]:
+        """The name of the key, whether it only reads, whether this gateway asks for keys, and the largest image."""
+        return {
+            "name": who.name,
+            "readOnly": who.read_only,
+            "keys": not service.keys.open,
+            "maxBytes": who.max_bytes,
+            "maxSide": MAX_SIDE,
+        }
+
+    @router.get("/images", response_description="A page of images.", responses=failures(401, 422, 429, 503))
+    def listed(page: Annotated[Page, Query()], who: Known) -> dict[str, Any]:
+        """Your images, newest first: name, tags, state, and of those measured size, number of grains and scale.
+
+        `next`, if it is not null, is the `after` of the next page. A page may hold fewer images than `limit`, or none,
+        although there is a next one.
+        """
+        if page.after and not PLACE.fullmatch(page.after):
+            raise InvalidOption(f"after is {page.after!r}, which is no `next` of a page before: leave it out")
+        wanted = Wanted(page.limit, page.after, page.search, page.tag, page.state)
+        images, following = history.page(who.submitter, wanted)
+        return {"images": images, "next": following}
+
+    @router.get(
+        "/images/{image_id}/about", response_description="The image.", responses=failures(401, 404, 422, 429, 503)
+    )
+    def about(image_id: Id, who: Known) -> dict[str, Any]:
+        """What is known of an image: as in `/images`, with its scale."""
+        job = access.own_job(image_id, who)
+        return history.image(job) | {"scale": scale_of(job)}
+
+    @router.patch(
+        "/images/{image_id}",
+        response_description="The image as it is now.",
+        responses=failures(401, 403, 404, 422, 429, 503),
+    )
+    def change(image_id: Id, changes: Changes, who: Known) -> dict[str, Any]:
+        """Give an image another name or other tags."""
+        job = access.own_job(image_id, who)
+        store.entries.change(entry_of(job), changes.name, changes.tags)
+        return history.image(job)
+
+    @router.delete(
+        "/images/{image_id}",
+        status_code=204,
+        response_description="It is gone.",
+        responses=failures(401, 403, 404, 422, 429, 503),
+    )
+    def delete(image_id: Id, who: Known) -> None:
+        """Delete image, job and result, its entry in the history and its scale."""
+        access.own_job(image_id, who)
+        store.delete(image_id)
+
+    @router.get(
+        "/images/{image_id}/scale", response_description="The scale.", responses=failures(401, 404, 422, 429, 503)
+    )
+    def scale(image_id: Id, who: Known) -> dict[str, Any]:
+        """The scale of an image, its source, who set it and when, and all revisions."""
+        return scale_of(access.own_job(image_id, who))
+
+    @router.put(
+        "/images/{image_id}/scale",
+        response_description="The scale as it is now.",
+        responses=failures(401, 403, 404, 422, 429, 503),
+    )
+    def set_scale(image_id: Id, given: ScaleGiven, who: Known) -> dict[str, Any]:
+        """Set the scale of an image, and of others. Their results have it from now on, in every format.
+
+        Nothing is measured again: sizes in µm are those in px times the scale. `text` takes `2.5 µm/px`, `2,5`,
+        `0.4 px/µm`, `2500 nm/px` and `1 mm = 412 px`.
+        """
+        line = Line(**given.line.model_dump()) if given.line else None
+        asked = Asked(given.text, given.umPerPx, "umPerPx" in given.model_fields_set, line, given.length, given.source)
+        job = access.own_job(image_id, who)
+        others = [access.own_job(other, who) for other in dict.fromkeys(given.images) if other != image_id]
+        make = revision(asked, who.name)
+        store.scales.revise(job.image_id, make)
+        for other in others:
+            store.scales.revise(other.image_id, lambda now: make(now).copied())
+        return scale_of(job)
+
+    def scale_of(job: Job) -> dict[str, Any]:
+        return current_scale(job.options, job.submitter, job.created, store.scales.revisions(job.image_id))
+
+    return router
