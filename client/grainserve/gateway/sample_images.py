@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grainserve.errors import ImageNotFound, ResultNotFound, SampleTooLarge
 from grainserve.jobs.job import Job, State
-from grainserve.jobs.store import JobStore
+from grainserve.jobs.store import JobStore, entry_of
 from grainserve.reports.document import Flag
 from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.result import Result
@@ -102,15 +102,6 @@ class Shelf:
         self._submitter = submitter
         self._most = most
 
-    def jobs(self, image_ids: Sequence[str]) -> list[Job | None]:
-        """Returns the job of each image; None where there is none of this caller."""
-        with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(self._job, image_ids))
-
-    def names(self, image_ids: Sequence[str]) -> list[str]:
-        """Returns the name of each image."""
-        return list(image_ids)
-
     def result(self, image_id: str) -> dict[str, Any]:
         """Returns a result with its current scale.
 
@@ -131,7 +122,9 @@ class Shelf:
         """Sorts images into measured ones, each id with its name, and all others."""
         measured: list[tuple[str, str]] = []
         left_out: list[LeftOut] = []
-        for image_id, name, job in zip(image_ids, self.names(image_ids), self.jobs(image_ids), strict=True):
+        with ThreadPoolExecutor(READERS) as pool:
+            known = list(pool.map(self._known, image_ids))
+        for image_id, (job, name) in zip(image_ids, known, strict=True):
             if job is None:
                 left_out.append(LeftOut(image_id, name, "missing"))
             elif job.state is State.DONE:
@@ -177,12 +170,15 @@ class Shelf:
             measured.append(self._measured(image_id, name, data))
         return Images(measured, left_out, taken)
 
-    def _job(self, image_id: str) -> Job | None:
+    def _known(self, image_id: str) -> tuple[Job | None, str]:
+        """Returns an image's job and its name in the history; no job where there is none of this caller."""
         try:
             job = self._store.job(image_id)
         except ImageNotFound:
-            return None
-        return job if job.submitter == self._submitter else None
+            return None, image_id
+        if job.submitter != self._submitter:
+            return None, image_id
+        return job, self._store.entries.find(entry_of(job)).name or image_id
 
     def _result(self, image_id: str) -> dict[str, Any] | None:
         try:
