@@ -28,6 +28,7 @@ class Access:
         rates: requests that each caller has left.
         uploads: places of uploads.
         segments: places of segmentations.
+        analyses: places of statistics, reports and archives of samples.
         downloads: answers under way.
     """
 
@@ -36,6 +37,7 @@ class Access:
         self.rates = Rates()
         self.uploads = Shares(f"{service.uploads} uploads", service.uploads, share)
         self.segments = Shares(f"{service.segments} segmentations", service.segments, share)
+        self.analyses = Shares(f"{service.limits.analyses} analyses of samples", service.limits.analyses, share)
         self.downloads = Downloads(service.limits)
         self._keys = service.keys
         self._store = service.store

@@ -11,6 +11,8 @@
     GET    /images/{imageId}/scale     its scale and who set it
     PUT    /images/{imageId}/scale     another scale
     GET    /me                         whose key this is
+    GET    /images/{imageId}/preview   a picture of it that browsers show
+    GET    /images/{imageId}/tiles     the tiles of its deep zoom, and /tiles/{level}/{column}/{row}
     POST   /segment                    an image and prompts → the masks of what they point at, at once
     POST   /segment_batch              several of these
     GET    /variants                   the models that may be asked for
@@ -39,7 +41,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import GrainserveError
-from grainserve.gateway import docs, images, jobs, segment
+from grainserve.gateway import analyses, docs, images, jobs, pictures, samples, segment
 from grainserve.gateway.access import Access
 from grainserve.gateway.history import History
 from grainserve.gateway.metrics import Metrics
@@ -103,6 +105,9 @@ def create_app(service: Service) -> ASGIApp:
     access = Access(service)
     app.include_router(jobs.routes(service, access, history))
     app.include_router(images.routes(service, access, history))
+    app.include_router(pictures.routes(service, access))
+    app.include_router(samples.routes(service, access))
+    app.include_router(analyses.routes(service, access))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)

@@ -16,13 +16,20 @@ from grainserve.errors import (
     ImageRejected,
     InvalidImageId,
     InvalidOption,
+    InvalidSample,
     InvalidUri,
     JobFailed,
     MasksMissing,
+    MixedScales,
     NoGrains,
+    NoResults,
+    NoScale,
+    NothingCounted,
     NotReadable,
     ObjectNotFound,
     ResultNotFound,
+    SampleNotFound,
+    SampleTooLarge,
     StorageError,
     TorchServeBusy,
     TorchServeUnreachable,
@@ -31,11 +38,13 @@ from grainserve.errors import (
 from grainserve.gateway.keys import ReadOnly, TooManyRequests, Unauthorized
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import UnknownVariant, VariantUnavailable
+from grainserve.pictures.album import TileNotFound
 
 log = logging.getLogger(__name__)
 
 STATUS: dict[type[GrainserveError], int] = {
     InvalidOption: 422,
+    InvalidSample: 422,
     InvalidImageId: 404,
     ImageNotFound: 404,
     Busy: 503,
@@ -44,7 +53,13 @@ STATUS: dict[type[GrainserveError], int] = {
     IdempotencyConflict: 409,
     JobFailed: 410,
     MasksMissing: 409,
+    MixedScales: 409,
     NoGrains: 409,
+    NoResults: 409,
+    NoScale: 409,
+    NothingCounted: 409,
+    SampleNotFound: 404,
+    SampleTooLarge: 413,
     ReadOnly: 403,
     ResultNotFound: 410,
     TooManyRequests: 429,
@@ -59,6 +74,7 @@ STATUS: dict[type[GrainserveError], int] = {
     InvalidUri: 422,
     NotReadable: 403,
     ObjectNotFound: 404,
+    TileNotFound: 404,
 }
 """HTTP status by error. `ImageRejected` and `HandlerFailed` have their own. Every other error is a fault of ours and
 answers 500."""

@@ -339,6 +339,10 @@ class JobStore:
             raise ImageNotFound(image_id, self.bucket.name)
         return stored.data
 
+    def find_image(self, image_id: str) -> Found | None:
+        """Looks the image up, without reading it; returns None where there is none."""
+        return self.bucket.find(f"images/{check_image_id(image_id)}")
+
     def open_image(self, image_id: str) -> Opened:
         """Opens the image as submitted, to be read in parts.
 

@@ -1,1 +1,1 @@
-"""What people keep of their images, in the bucket: the history of a submitter, and the scale as it is set later."""
+"""What people keep about images in the bucket: names and tags, scales, samples."""
