@@ -84,7 +84,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
 
     def shelf(who: Caller) -> Shelf:
-        return Shelf(store, who.name, service.limits.grains)
+        return Shelf(store, who.submitter, service.limits.grains)
 
     def send(holder: str, make: Callable[[], Response]) -> Response:
         def made() -> Response:
@@ -101,19 +101,19 @@ def routes(service: Service, access: Access) -> APIRouter:
 
         `flags` are those of the report. Images that are not measured are in `leftOut`, each with its reason.
         """
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         return send(holder, lambda: _statistics(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/report", response_class=Response, responses=figures)
     def report(sample_id: Sample, asked: Annotated[Report, Query()], who: Known, holder: Owner) -> Response:
         """The report of a sample, as HTML or PDF."""
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         return send(holder, lambda: _report(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/export", response_class=Response, responses=figures)
     def export(sample_id: Sample, asked: Annotated[Export, Query()], who: Known, holder: Owner) -> Response:
         """The sample as files: one of a format, or an archive."""
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         own, form = shelf(who), asked.format
         headers = {"Content-Disposition": disposition(sample.name + sample_files.ending_of(form))}
 
@@ -131,7 +131,7 @@ def routes(service: Service, access: Access) -> APIRouter:
         if not 2 <= len(asked.sample) <= MOST_COMPARED or len(set(asked.sample)) < len(asked.sample):
             raise InvalidOption(f"sample: give 2 to {MOST_COMPARED} different ids of samples")
 
-        found = [samples.read(who.name, each) for each in asked.sample]
+        found = [samples.read(who.submitter, each) for each in asked.sample]
         return send(holder, lambda: _compared(shelf(who), found, asked))
 
     @router.get("/images/{image_id}/report", response_class=Response, responses=failures(410) | figures)

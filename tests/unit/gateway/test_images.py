@@ -265,6 +265,11 @@ def test_a_scale_is_copied(gateway: Gateway) -> None:
         {"line": {"x1": 0, "y1": 0, "x2": 30, "y2": 40}, "length": "5"},
         {"text": "2", "source": "guessed"},
         {"text": "2", "colour": "red"},
+        {"umPerPx": "2"},
+        {"umPerPx": True},
+        {"umPerPx": 10**400},
+        {"line": {"x1": 0, "y1": 0, "x2": 1e308, "y2": 1e308}, "length": "5 mm"},
+        {"text": "2", "images": ["../a"] * 1001},
     ],
 )
 def test_what_is_no_scale_is_refused(gateway: Gateway, body: dict[str, Any]) -> None:
@@ -331,3 +336,17 @@ def test_every_format_has_the_current_scale(start: Start, service: Service) -> N
     assert (page, gateway.ask("GET", "/images").json()["images"][0]["umPerPx"]) == (2.0, 4.0)
     assert service.store.poll(image_id) == after
     assert service.store.stored_result(image_id) == before
+
+
+def test_a_long_body_is_refused(gateway: Gateway) -> None:
+    (image_id,) = named(gateway, "a")
+    for method, path in (("PATCH", ""), ("PUT", "/scale")):
+        answer = gateway.ask(method, f"/images/{image_id}{path}", data=b" " * 2**20)
+        assert answer.status_code == 413
+
+
+def test_a_scale_is_copied_to_no_image_that_is_none(gateway: Gateway) -> None:
+    (image_id,) = named(gateway, "a")
+    answer = gateway.ask("PUT", f"/images/{image_id}/scale", json={"text": "2", "images": ["../jobs/a"]})
+    assert answer.status_code == 404
+    assert gateway.ask("GET", f"/images/{image_id}/scale").json()["revisions"] == []
