@@ -21,7 +21,7 @@ from grainserve.gateway.downloads import disposition
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import failures
 from grainserve.gateway.sample_answers import ComparisonKind, ReportKind, Ways
-from grainserve.gateway.sample_images import Shelf
+from grainserve.gateway.sample_images import Images, Shelf
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import State
 from grainserve.library.samples import SampleRecord, Samples
@@ -154,17 +154,17 @@ def routes(service: Service, access: Access) -> APIRouter:
 
 
 def _statistics(shelf: Shelf, sample: SampleRecord, asked: Sized) -> Response:
-    images = shelf.read(sample.image_ids, masks=bool(asked.astm))
+    images = shelf.read(sample.image_ids, asked.ways.keep("figures"))
     return JSONResponse(sample_answers.statistics(sample, images, asked.ways))
 
 
 def _report(shelf: Shelf, sample: SampleRecord, asked: Report) -> Response:
-    images = shelf.read(sample.image_ids, masks=True)
+    images = shelf.read(sample.image_ids, asked.ways.keep("pictures"))
     return sample_answers.rendered(sample_answers.report(sample.name, images, asked.ways), sample.name, asked.format)
 
 
 def _image_report(shelf: Shelf, image_id: str, asked: Report) -> Response:
-    images = shelf.read([image_id], masks=True)
+    images = shelf.read([image_id], "all")
     if not images.measured:
         raise ResultNotFound(image_id)  # deleted since its record was read
     name = images.measured[0].name
@@ -172,15 +172,16 @@ def _image_report(shelf: Shelf, image_id: str, asked: Report) -> Response:
 
 
 def _file(shelf: Shelf, sample: SampleRecord, asked: Export, headers: dict[str, str]) -> Response:
-    images = shelf.read(sample.image_ids, masks=asked.format == FormatName.COCO)
     with tempfile.TemporaryDirectory() as folder:
         path = FilePath(folder) / "file"
-        kind = sample_files.write_one(sample, images, asked.format, path, asked.ways)
+        kind = sample_files.write_one(shelf, sample, asked.format, path, asked.ways)
         return Response(path.read_bytes(), media_type=kind, headers=headers)
 
 
 def _compared(shelf: Shelf, samples: Sequence[SampleRecord], asked: Comparison) -> Response:
-    images = [shelf.read(sample.image_ids, masks=bool(asked.astm)) for sample in samples]
+    images: list[Images] = []
+    for sample in samples:
+        images.append(shelf.read(sample.image_ids, asked.ways.keep("figures"), sum(each.taken for each in images)))
     if asked.format == ComparisonKind.JSON:
         pairs = zip(samples, images, strict=True)
         return JSONResponse({"samples": [sample_answers.statistics(*pair, asked.ways) for pair in pairs]})

@@ -49,11 +49,15 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
+    written = failures(400, 401, 403, 404, 408, 413, 422, 429, 503)
+
     def check_own(image_ids: list[str], who: Caller) -> None:
         with ThreadPoolExecutor(READERS) as pool:
             list(pool.map(lambda image_id: access.own_job(image_id, who), image_ids))
 
-    @router.post("/samples", status_code=201, openapi_extra=body, responses=failures(401, 403, 404, 422, 429, 503))
+    @router.post(
+        "/samples", status_code=201, openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
+    )
     async def create(request: Request, who: Known) -> JSONResponse:
         """Make a sample of images of yours: `{"name": …, "imageIds": […]}`."""
         given = await read_model(request, New, slowest)
@@ -80,7 +84,9 @@ def routes(service: Service, access: Access) -> APIRouter:
         """A sample: its name and its images."""
         return JSONResponse(samples.read(who.submitter, sample_id).to_dict())
 
-    @router.patch("/samples/{sample_id}", openapi_extra=body, responses=failures(401, 403, 404, 422, 429, 503))
+    @router.patch(
+        "/samples/{sample_id}", openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
+    )
     async def change(sample_id: Sample, request: Request, who: Known) -> JSONResponse:
         """Rename a sample, add images of yours, take images out: `{"name": …, "add": […], "remove": […]}`."""
         given = await read_model(request, Change, slowest)
