@@ -20,6 +20,7 @@ from grainserve.gateway.service import Service
 from grainserve.images import MAX_SIDE
 from grainserve.jobs.job import Job, State
 from grainserve.jobs.store import entry_of
+from grainserve.library.samples import Samples
 from grainserve.library.scales import Asked, Line, current_scale, revision
 
 PLACE = re.compile(r"\d{13}-[A-Za-z0-9_-]{1,128}")
@@ -37,6 +38,7 @@ class Page(BaseModel, extra="forbid"):
     search: str = Field("", max_length=200, description="text in the name or in a tag, in any case")
     tag: str | None = Field(None, max_length=50, description="a tag, in any case")
     state: State | None = Field(None, description="state of the job")
+    sample: str | None = Field(None, description="a sample that the images belong to")
 
 
 class Changes(BaseModel, extra="forbid"):
@@ -75,6 +77,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         history: what is told of images.
     """
     router, store, slowest = APIRouter(), service.store, service.limits.slowest
+    samples = Samples(store.bucket, store.now)
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
     Id = Annotated[str, Path(description="as `/upload` returned it")]  # noqa: N806
@@ -90,7 +93,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
             "maxSide": MAX_SIDE,
         }
 
-    @router.get("/images", response_description="A page of images.", responses=failures(401, 422, 429, 503))
+    @router.get("/images", response_description="A page of images.", responses=failures(401, 404, 422, 429, 503))
     def listed(page: Annotated[Page, Query()], who: Known) -> dict[str, Any]:
         """Your images, newest first: name, tags, state, and of those measured size, number of grains and scale.
 
@@ -99,7 +102,8 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         """
         if page.after and not PLACE.fullmatch(page.after):
             raise InvalidOption(f"after is {page.after!r}, which is no `next` of a page before: leave it out")
-        wanted = Wanted(page.limit, page.after, page.search, page.tag, page.state)
+        sample = None if page.sample is None else frozenset(samples.read(who.submitter, page.sample).image_ids)
+        wanted = Wanted(page.limit, page.after, page.search, page.tag, page.state, sample)
         images, following = history.page(who.submitter, wanted)
         return {"images": images, "next": following}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from grainserve.gateway import history
 from grainserve.gateway.keys import Caller, Keys
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import Failure
@@ -350,3 +351,30 @@ def test_a_scale_is_copied_to_no_image_that_is_none(gateway: Gateway) -> None:
     answer = gateway.ask("PUT", f"/images/{image_id}/scale", json={"text": "2", "images": ["../jobs/a"]})
     assert answer.status_code == 404
     assert gateway.ask("GET", f"/images/{image_id}/scale").json()["revisions"] == []
+
+
+def test_images_of_a_sample_are_found(shared: Gateway) -> None:
+    first, _, third = named(shared, "a", "b", "c", key="ann")
+    made = shared.ask("POST", "/samples", "ann", json={"name": "s", "imageIds": [first, third]}).json()
+
+    assert (
+        listed(shared, "ann", sample=made["sampleId"])
+        == listed(shared, "visitor", sample=made["sampleId"])
+        == ["c", "a"]
+    )
+    assert listed(shared, "ann", sample=made["sampleId"], search="c") == ["c"]
+    assert shared.ask("GET", "/images", "bob", params={"sample": made["sampleId"]}).status_code == 404
+    assert shared.ask("GET", "/images", "ann", params={"sample": "none"}).status_code == 404
+
+
+def test_a_search_that_finds_little_goes_on_with_the_next_page(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "SEARCHED", 3)
+    named(gateway, "wanted", *(f"{number}" for number in range(5)))
+
+    first = gateway.ask("GET", "/images", params={"search": "wanted"}).json()
+    second = gateway.ask("GET", "/images", params={"search": "wanted", "after": first["next"]}).json()
+
+    assert first["images"] == []
+    assert ([image["name"] for image in second["images"]], second["next"]) == (["wanted"], None)
