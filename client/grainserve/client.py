@@ -27,6 +27,8 @@ from grainserve.jobs.references import Reference, References
 from grainserve.jobs.store import JobStore, check_submitter
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.large_images import fetched, submit_tiles
+from grainserve.library.entries import name_of
+from grainserve.library.scales import Asked, revision
 from grainserve.prompts.image import PATIENCE, PromptedImage
 from grainserve.prompts.prompt import MaskPrompt, Points, make_prompts
 from grainserve.prompts.session import Session
@@ -126,7 +128,8 @@ class Client:
     ) -> str:
         """Stores an image and its job and returns the image id; the work is done in the background.
 
-        Ctrl-C before the return withdraws the job, unless it has an idempotency key.
+        Ctrl-C before the return withdraws the job, unless it has an idempotency key. The file's name becomes the
+        image's name in the submitter's history.
 
         An image that lies in a readable bucket is submitted by reference (`gs://BUCKET/NAME`): only its header comes
         here, and GCS copies the object. Submitting the same object, generation, model and options again returns the
@@ -166,14 +169,16 @@ class Client:
                     "scale, bar_um and find_databar look into an image, which stays in its bucket: give um_per_px and "
                     "ignore_bottom"
                 )
+            there = image if isinstance(image, Reference) else self.references.find(str(image))
             image_id = self.store.submit_reference(
-                image if isinstance(image, Reference) else self.references.find(str(image)),
+                there,
                 model=self.model,
                 version=version or self.version,
                 options=validate_options(options),
                 submitter=self.submitter,
                 key=idempotency_key,
                 traceparent=traceparent,
+                name=there.file_name,
                 on_id=on_id,
             )
             self._hand_in(self.submitter, image_id)
@@ -182,6 +187,7 @@ class Client:
         return self.submit_checked(
             read,
             _completed(read, options, scale, bar_um, find_databar),
+            name=_name_of(read),
             idempotency_key=idempotency_key,
             traceparent=traceparent,
             version=version,
@@ -196,6 +202,7 @@ class Client:
         idempotency_key: str | None = None,
         traceparent: str | None = None,
         version: str | None = None,
+        name: str | None = None,
         on_id: Callable[[str], None] | None = None,
     ) -> str:
         """Submits an image as `submit` does, with options that are complete and checked.
@@ -206,6 +213,7 @@ class Client:
             idempotency_key: your own name for this submission; see `submit`.
             traceparent: W3C trace that the submission belongs to; None makes a new one.
             version: model version; None for the client's.
+            name: name of the image in the submitter's history; None, as for tiles: it is not in the history.
             on_id: called with the image id before the job is stored; an error that it raises ends the submission.
 
         Raises:
@@ -231,6 +239,7 @@ class Client:
                 content_type=image.content_type,
                 key=idempotency_key,
                 traceparent=traceparent,
+                name=name,
                 on_id=noted,
             )
         # If the client was closed meanwhile, the stored job is left to the next dispatcher.
@@ -263,6 +272,25 @@ class Client:
         """
         data = self.store.poll(image_id)
         return None if data is None else self._result(data)
+
+    def set_scale(self, image_id: str, scale: str | float | None) -> float | None:
+        """Sets the scale of an image, whether it is measured yet or not; returns it, µm per px.
+
+        Results that are fetched from now on have it; nothing is measured again. The bucket keeps all scales that an
+        image had, with who set them and when.
+
+        Args:
+            image_id: id from `submit`.
+            scale: µm per px; or a text: `2.5 µm/px`, `2,5`, `0.4 px/µm`, `2500 nm/px`, `1 mm = 412 px`; None: the image
+                has no scale.
+
+        Raises:
+            ImageNotFound: no job is known under this id.
+            InvalidOption: the scale cannot be read, or is none.
+        """
+        asked = Asked(text=scale) if isinstance(scale, str) else Asked(um_per_px=scale, has_number=True)
+        self.store.job(image_id)
+        return self.store.scales.revise(image_id, revision(asked, self.submitter))[-1].um_per_px
 
     def state(self, image_id: str) -> State:
         """Returns the job's state.
@@ -507,7 +535,7 @@ class Client:
         self.check()
         if large:
             return submit_tiles(self, read, largest_grain, checked, deadline=deadline, on_id=noted)
-        return Submission.of_one(self.submit_checked(read, checked, on_id=noted))
+        return Submission.of_one(self.submit_checked(read, checked, name=_name_of(read), on_id=noted))
 
     def finish(
         self,
@@ -663,6 +691,11 @@ def _completed(
 ) -> dict[str, Any]:
     """Adds what is to be found in the image, scale and databar, to the options, and checks them all."""
     return validate_options(with_databar(image, with_scale(image, options, scale, bar_um), find_databar))
+
+
+def _name_of(image: ImageFile) -> str:
+    """Returns the name of an image in the history: its file's; empty for bytes and arrays."""
+    return name_of(image.path.name) if image.path else ""
 
 
 def _awaited(looks: Iterator[float | Result]) -> Result:

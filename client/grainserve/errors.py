@@ -382,6 +382,36 @@ class NothingCounted(GrainserveError, ValueError):
         super().__init__(f"{field} has no grains that {method} could count: leave it out, or use another method")
 
 
+# Samples in the bucket -----------------------------------------------------------------------------------------------
+
+
+class InvalidSample(GrainserveError, ValueError):
+    """A sample's name, or its number of images, is not allowed."""
+
+    code = "invalid_sample"
+
+
+class SampleNotFound(GrainserveError, LookupError):
+    """A submitter has no sample under this id."""
+
+    code = "sample_not_found"
+
+    def __init__(self, sample_id: str) -> None:
+        super().__init__(f"there is no sample {sample_id[:60]!r} of yours: check its id")
+
+
+class SampleDamaged(GrainserveError, ValueError):
+    """The object that should hold a sample holds something else."""
+
+    code = "sample_damaged"
+
+
+class SampleTooLarge(GrainserveError, ValueError):
+    """A sample has more grains than are measured at once."""
+
+    code = "sample_too_large"
+
+
 # Scale ---------------------------------------------------------------------------------------------------------------
 
 

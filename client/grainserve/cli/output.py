@@ -19,8 +19,8 @@ from grainserve.escaping import visible
 from grainserve.exports.formats import FORMATS, USUAL, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.result import Result
+from grainserve.results import rounding
 from grainserve.results.edge_correction import said_of
-from grainserve.results.size_curve import Weighting
 
 SHOWN = 8
 SUMMARY_PERCENTS = (10, 50, 90)
@@ -134,14 +134,16 @@ def _summary(result: Result, unit: str, percentiles: Sequence[float], edge_corre
     table = Table("equivalent diameter", *names, "mean", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    weightings: tuple[Weighting, ...] = ("number", "area")
-    for weighting in weightings:
-        curve = result.size_curve(weighting, edge_correction=edge_correction)
-        values = [*(curve.percentile(percent) for percent in percentiles), float((curve.sizes * curve.shares).sum())]
-        table.add_row(f"{weighting}-weighted ({unit})", *(number_text(value) for value in values))
+    summary = result.statistics(edge_correction=edge_correction, percentiles=percentiles, resamples=0)
+    for each in (summary.number, summary.area):
+        values = (*each.percentiles.values(), each.mean)
+        table.add_row(f"{each.weighting}-weighted ({unit})", *(rounding.number_text(found.value) for found in values))
     suffix = "" if result.um_per_px is None else "_um"
     frame, counts = result.to_dataframe(), result.stands_for(edge_correction=edge_correction)
-    axes = [number_text(_mean(frame[f"{axis}AxisLength{suffix}"].to_numpy(), counts)) for axis in ("major", "minor")]
+    axes = [
+        rounding.number_text(_mean(frame[f"{axis}AxisLength{suffix}"].to_numpy(), counts))
+        for axis in ("major", "minor")
+    ]
     table.caption = f"mean axes {axes[0]} × {axes[1]} {unit}"
     table.caption_justify = "left"
     return table

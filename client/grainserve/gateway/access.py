@@ -7,10 +7,15 @@ from starlette.requests import Request
 from grainserve.errors import ImageNotFound
 from grainserve.gateway.connections import network
 from grainserve.gateway.downloads import Downloads
-from grainserve.gateway.keys import Caller, Rates
+from grainserve.gateway.keys import Caller, Rates, ReadOnly
 from grainserve.gateway.service import Service
 from grainserve.gateway.shares import Shares
 from grainserve.jobs.job import Job
+
+READING = frozenset({"GET", "HEAD"})
+"""Methods that a key may use that only reads."""
+ASKING = frozenset({"/segment", "/segment_batch"})
+"""Paths that such a key may also POST to: they store nothing in the bucket."""
 
 
 class Access:
@@ -23,6 +28,7 @@ class Access:
         rates: requests that each caller has left.
         uploads: places of uploads.
         segments: places of segmentations.
+        analyses: places of statistics, reports and archives of samples.
         downloads: answers under way.
     """
 
@@ -31,6 +37,7 @@ class Access:
         self.rates = Rates()
         self.uploads = Shares(f"{service.uploads} uploads", service.uploads, share)
         self.segments = Shares(f"{service.segments} segmentations", service.segments, share)
+        self.analyses = Shares(f"{service.limits.analyses} analyses of samples", service.limits.analyses, share)
         self.downloads = Downloads(service.limits)
         self._keys = service.keys
         self._store = service.store
@@ -41,9 +48,13 @@ class Access:
         Raises:
             Unauthorized: keys are asked for, and this one is missing or unknown.
             TooManyRequests: the caller has no request left.
+            ReadOnly: the key only reads, and the request may write. Every route counts as one that may, except those
+                of `ASKING`, so that a new one is not forgotten.
         """
         found = self._known(request)
         self.rates.take(found)
+        if found.read_only and request.method not in READING and request.url.path not in ASKING:
+            raise ReadOnly(found.name)
         return found
 
     async def owner(self, request: Request) -> str:
@@ -57,7 +68,7 @@ class Access:
             ImageNotFound: there is no such job, or it is somebody else's.
         """
         job = self._store.job(image_id)
-        if job.submitter != caller.name:
+        if job.submitter != caller.submitter:
             raise ImageNotFound(image_id, self._store.bucket.name)
         return job
 

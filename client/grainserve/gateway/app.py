@@ -3,7 +3,14 @@
     POST   /upload                     an image and its options → 202 and an image id
     GET    /image-analysis?imageId=    200 the result; 202 the job goes on; 404; 410 it failed, and why
     DELETE /image-analysis?imageId=    image, job and result are gone
+    GET    /images                     the caller's images, newest first
     GET    /images/{imageId}           the image as it was submitted
+    PATCH  /images/{imageId}           another name, other tags
+    DELETE /images/{imageId}           as DELETE /image-analysis
+    GET    /images/{imageId}/about     what is known of the image
+    GET    /images/{imageId}/scale     its scale and who set it
+    PUT    /images/{imageId}/scale     another scale
+    GET    /me                         whose key this is
     GET    /images/{imageId}/preview   a picture of it that browsers show
     GET    /images/{imageId}/tiles     the tiles of its deep zoom, and /tiles/{level}/{column}/{row}
     POST   /segment                    an image and prompts → the masks of what they point at, at once
@@ -34,8 +41,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grainserve.errors import GrainserveError
-from grainserve.gateway import docs, jobs, pictures, segment
+from grainserve.gateway import analyses, docs, images, jobs, pictures, samples, segment
 from grainserve.gateway.access import Access
+from grainserve.gateway.history import History
 from grainserve.gateway.metrics import Metrics
 from grainserve.gateway.readiness import Readiness
 from grainserve.gateway.refusals import refusal
@@ -65,6 +73,7 @@ def create_app(service: Service) -> ASGIApp:
     """
     management = service.torchserve.management if service.torchserve else None
     variants = Variants(service.variants, management)
+    history = History(service.store)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -74,6 +83,7 @@ def create_app(service: Service) -> ASGIApp:
         yield
         if service.dispatcher:
             await run_in_threadpool(service.dispatcher.stop, service.grace)
+        history.close()
 
     cors = [Middleware(CORSMiddleware, allow_origins=service.origins, allow_methods=["*"], allow_headers=["*"])]
     app = FastAPI(
@@ -93,8 +103,11 @@ def create_app(service: Service) -> ASGIApp:
     )
     metrics = Metrics(service.store, service.dispatcher)
     access = Access(service)
-    app.include_router(jobs.routes(service, access))
+    app.include_router(jobs.routes(service, access, history))
+    app.include_router(images.routes(service, access, history))
     app.include_router(pictures.routes(service, access))
+    app.include_router(samples.routes(service, access))
+    app.include_router(analyses.routes(service, access))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)

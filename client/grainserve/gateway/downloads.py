@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
+from types import MappingProxyType
+from urllib.parse import quote
 
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
@@ -67,9 +70,41 @@ class Downloads:
             body = bytes(answer.body)
             shares.enter_context(self._bytes.hold(owner, len(body)))
             parts = (body[start : start + PART] for start in range(0, len(body), PART))
-            sent = Sent(parts, len(body), answer.media_type, shares.pop_all())
-            sent.headers.update(answer.headers)
-            return sent
+            kept = {name: value for name, value in answer.headers.items() if not name.startswith("content-length")}
+            return Sent(parts, len(body), answer.media_type, shares.pop_all(), kept)
+
+    def send_stream(
+        self, owner: str, media_type: str, headers: Mapping[str, str], begin: Callable[[ExitStack], Iterator[bytes]]
+    ) -> Response:
+        """Sends an answer of unknown length while it is made.
+
+        Args:
+            owner: holder of the place that the download takes.
+            media_type: content type.
+            headers: headers of the answer.
+            begin: begins the answer and returns its parts; called once there is a place. What it puts on the stack is
+                given back when the answer ends.
+
+        Raises:
+            Busy: there is no place left, or none for this owner.
+        """
+        with ExitStack() as shares:
+            shares.enter_context(self._reads.hold(owner))
+            parts = begin(shares)
+            first = next(parts, b"")  # so that an error at the beginning is told as one
+            return Sent(chain([first], parts), None, media_type, shares.pop_all(), headers)
+
+
+def disposition(name: str, *, shown: bool = False) -> str:
+    """Returns the header that names a file (RFC 6266), in any script (RFC 5987), whatever the name holds.
+
+    Args:
+        name: name of the file.
+        shown: whether a browser shows the file; otherwise it stores it.
+    """
+    safe = re.sub(r'[\x00-\x1f\x7f"/\\]', "_", name)
+    plain = safe.encode("ascii", "replace").decode().replace("?", "_")
+    return f"{'inline' if shown else 'attachment'}; filename=\"{plain}\"; filename*=UTF-8''{quote(safe, safe='')}"
 
 
 class Sent(Response):
@@ -77,13 +112,23 @@ class Sent(Response):
 
     Args:
         parts: parts of the body, in order. Each is fetched in a thread once the one before is sent.
-        size: length of the body, bytes.
+        size: length of the body, bytes; None where it is not known.
         media_type: content type of the body.
         shares: shares to give back at the end, also when the download fails.
+        headers: further headers.
     """
 
-    def __init__(self, parts: Iterator[bytes], size: int, media_type: str | None, shares: ExitStack) -> None:
-        super().__init__(media_type=media_type, headers={"Content-Length": str(size)})
+    def __init__(
+        self,
+        parts: Iterator[bytes],
+        size: int | None,
+        media_type: str | None,
+        shares: ExitStack,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(media_type=media_type, headers={**headers, "Content-Length": str(size)})
+        if size is None:
+            del self.headers["Content-Length"]
         self._parts = parts
         self._places = shares
 

@@ -2,6 +2,7 @@
 
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -14,6 +15,8 @@ from grainserve.exports.formats import Choices, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.access import Access
+from grainserve.gateway.found_scale import Finder
+from grainserve.gateway.history import History
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
 from grainserve.gateway.service import Service
@@ -23,9 +26,6 @@ from grainserve.jobs.job import State
 from grainserve.jobs.markers import Ticket
 from grainserve.jobs.references import References
 from grainserve.storage.bucket import Opened
-
-POSITIONS = 1000
-"""Positions in the queue are counted up to this number: one listing call."""
 
 
 class Which(BaseModel, extra="forbid"):
@@ -49,14 +49,15 @@ class Wanted(Which):
     )
 
 
-def routes(service: Service, access: Access) -> APIRouter:
+def routes(service: Service, access: Access, history: History) -> APIRouter:
     """Makes the routes of jobs.
 
     Args:
         service: parts of the gateway.
         access: callers and their limits.
+        history: what is told of jobs.
     """
-    references = References(service.readable)
+    references, finder = References(service.readable), Finder()
     router, limits = APIRouter(), service.limits
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
     Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
@@ -78,25 +79,38 @@ def routes(service: Service, access: Access) -> APIRouter:
         bucket which the gateway may read needs no upload: send JSON with its `uri` (`gs://…`). Options go into the
         form, the JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job;
         of a `uri`, it makes none without that header. The trace of a `traceparent` header (W3C) goes on in the job and
-        ends up in the result's metadata.
+        ends up in the result's metadata. `name`, in the query, is the image's name in your history.
+        `scale`, in the query, is `file` or `auto`: the scale is taken from the file, or else from the scale bar in the
+        picture. The answer has it as `scale`; where none is found, it says why, and the image is measured without.
         """
         with access.uploads.hold(holder):
             given = await uploads.read(request, who.max_bytes, limits.slowest)
-            of = {"submitter": who.name, "key": key, "traceparent": request.headers.get(trace.HEADER)}
+            answer: dict[str, Any] = {}
+            if given.find_scale and isinstance(given.image, bytes):
+                found = await finder.find(given.image, given.find_scale)
+                answer = {"scale": found.to_dict()}
+                if found.scale:
+                    taken = {"um_per_px": found.scale.um_per_px, "scale_source": found.scale.source}
+                    given = replace(given, options=given.options | taken)
+            of = {"submitter": who.submitter, "key": key, "traceparent": request.headers.get(trace.HEADER)}
             image_id = await run_in_threadpool(_store, service, references, given, who.max_bytes, **of)
         if service.dispatcher:
-            service.dispatcher.hand_in(Ticket(who.name, image_id))
+            service.dispatcher.hand_in(Ticket(who.submitter, image_id))
         where = f"/image-analysis?imageId={image_id}"
-        return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
+        answer |= {"imageId": image_id, "state": State.QUEUED.value}
+        return JSONResponse(answer, 202, {"Location": where})
 
     @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known, holder: Owner) -> Response:
         """The result (200), or how far the job is (202): its state, the attempts begun, and its position.
 
         The position is the number of your unfinished images, this one included. Jobs are not done in order.
+        `expectedSeconds` counts from `created`, and is null until this gateway has seen jobs end.
         """
         image_id = wanted.image_id
         job = access.own_job(image_id, who)
+        if job.ended:
+            history.pace.ended(image_id, service.store.now())
         if job.state is State.FAILED and job.error:
             raise JobFailed(image_id, job.error.code, job.error.message, job.attempts, job.error.status)
         if job.state is State.DONE:
@@ -105,8 +119,15 @@ def routes(service: Service, access: Access) -> APIRouter:
             return access.downloads.send_result(
                 holder, lambda: files.render(store.result(image_id), form, lambda: store.image(image_id), choices)
             )
-        position = service.store.pending.count(POSITIONS, who.name) if job.state is State.QUEUED else 0
-        where = {"imageId": image_id, "state": job.state.value, "attempts": job.attempts, "position": position}
+        position = history.position(job)
+        where = {
+            "imageId": image_id,
+            "state": job.state.value,
+            "attempts": job.attempts,
+            "position": position,
+            "created": job.created.isoformat(),
+            "expectedSeconds": history.pace.expected(job, position, service.store.now()),
+        }
         return JSONResponse(where, 202, {"Retry-After": "1"})
 
     @router.delete(
@@ -116,7 +137,7 @@ def routes(service: Service, access: Access) -> APIRouter:
         responses=failures(401, 403, 404, 422, 429, 503),
     )
     def delete(which: Annotated[Which, Query()], who: Known) -> None:
-        """Delete image, job and result."""
+        """Delete image, job and result, its entry in the history and its scale."""
         access.own_job(which.image_id, who)
         service.store.delete(which.image_id)
 
@@ -150,7 +171,10 @@ def _store(service: Service, references: References, given: Upload, max_bytes: i
         max_bytes: size of the largest image, bytes.
         **of: submitter, key and traceparent of the submission.
     """
-    of |= {"model": service.model, "version": service.version, "options": given.options}
+    of |= {"model": service.model, "version": service.version, "options": given.options, "name": given.name}
     if isinstance(given.image, str):
-        return service.store.submit_reference(references.find(given.image), max_bytes=max_bytes, **of)
+        there = references.find(given.image)
+        return service.store.submit_reference(
+            there, max_bytes=max_bytes, **of | {"name": given.name or there.file_name}
+        )
     return service.store.submit(given.image, content_type=given.content_type, **of)

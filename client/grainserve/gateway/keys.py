@@ -27,6 +27,15 @@ class Unauthorized(GrainserveError):
     code = "unauthorized"
 
 
+class ReadOnly(GrainserveError):
+    """The key only reads."""
+
+    code = "read_only"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the key {name!r} only reads: it submits, changes and deletes nothing")
+
+
 class TooManyRequests(GrainserveError):
     """The caller's requests are used up for now.
 
@@ -46,16 +55,21 @@ class Caller:
     """The owner of a key, with its limits.
 
     Attributes:
-        name: submitter of the caller's jobs.
+        name: name of the key, which holds its shares and signs its changes.
         requests_per_minute: average rate at one gateway, 1 or more; twice as many requests may come at once.
         max_bytes: size of the largest image, bytes.
+        submitter: submitter of the caller's jobs; empty for the key's name.
+        read_only: whether the key only reads the submitter's jobs.
     """
 
     name: str
     requests_per_minute: float = 600
     max_bytes: int = MAX_MIB * MIB
+    submitter: str = ""
+    read_only: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "submitter", self.submitter or self.name)
         if not 1 <= self.requests_per_minute < math.inf:  # below 0.5, the burst of twice the rate is less than one
             raise ValueError(f"{self.name}: requests_per_minute is {self.requests_per_minute:g}, it must be 1 or more")
 
@@ -124,27 +138,43 @@ class Keys:
 
 
 def _caller(name: str, table: Mapping[str, Any]) -> Caller:
-    unknown = set(table) - {"sha256", "requests_per_minute", "max_mib"}
+    unknown = set(table) - {"sha256", "requests_per_minute", "max_mib", "submitter", "read_only"}
     if unknown:
         raise ValueError(f"{name}: unknown setting {', '.join(sorted(unknown))}")
     rate, mib = float(table.get("requests_per_minute", 600)), float(table.get("max_mib", MAX_MIB))
     if not 0 < mib <= MAX_MIB:
         raise ValueError(f"{name}: max_mib is {mib:g}, it must be over 0 and up to {MAX_MIB}")
-    return Caller(check_submitter(name), rate, int(mib * MIB))
+    read_only, submitter = table.get("read_only", False), table.get("submitter", name)
+    if not isinstance(read_only, bool):
+        raise TypeError(f"{name}: read_only is {read_only!r}, it must be true or false")
+    if submitter != name and not read_only:
+        raise ValueError(f"{name}: only a key with read_only = true is for another submitter's images")
+    return Caller(check_submitter(name), rate, int(mib * MIB), check_submitter(submitter), read_only)
 
 
-def make_key(name: str) -> tuple[str, str]:
+def make_key(name: str, *, read_only: bool = False, submitter: str | None = None) -> tuple[str, str]:
     """Makes a key.
 
     Args:
-        name: submitter of the caller's jobs.
+        name: name of the key, and submitter of the caller's jobs.
+        read_only: whether the key only reads.
+        submitter: whose jobs a key reads that only reads; None for those of `name`.
 
     Returns:
         The key, for the caller, and the TOML table for the file of keys.
+
+    Raises:
+        InvalidConfiguration: a name is not allowed, or `submitter` is given for a key that writes.
     """
+    if submitter is not None and not read_only:
+        raise InvalidConfiguration(
+            "only a key that only reads is for another submitter's images: give --read-only, too"
+        )
     key = secrets.token_urlsafe(32)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    return key, f'[{check_submitter(name)}]\nsha256 = "{digest}"\nrequests_per_minute = 600\nmax_mib = {MAX_MIB}\n'
+    rights = f'read_only = true\nsubmitter = "{check_submitter(submitter or name)}"\n' if read_only else ""
+    table = f'[{check_submitter(name)}]\nsha256 = "{digest}"\nrequests_per_minute = 600\nmax_mib = {MAX_MIB}\n{rights}'
+    return key, table
 
 
 class Rates:

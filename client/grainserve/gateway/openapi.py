@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from grainserve.contract import describe_option, schema
+from grainserve.library.entries import LONGEST_NAME
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -16,7 +17,8 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     said = {
         400: "The body cannot be read.",
         401: "No valid API key.",
-        403: "Without keys: a page of another origin asks. Of a URI: the gateway may not read that bucket.",
+        403: "The key only reads. Without keys: a page of another origin asks. Of a URI: the gateway may not read that "
+        "bucket.",
         404: "No such image of yours; of a URI: no such object; of an imageDigest: no worker keeps it, send the image.",
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
@@ -55,6 +57,20 @@ UPLOAD = {
             "description": f"{rule['description']}; {describe_option(name)}",
         }
         for name, rule in _OPTIONS.items()
+    ]
+    + [
+        {
+            "name": "name",
+            "in": "query",
+            "schema": {"type": "string", "maxLength": LONGEST_NAME},
+            "description": "name of the image in your history, as a rule that of its file",
+        },
+        {
+            "name": "scale",
+            "in": "query",
+            "schema": {"enum": ["file", "auto"]},
+            "description": "where the scale is found: in the file, or else (auto) from the scale bar in the picture",
+        },
     ],
     "requestBody": {
         "required": True,
@@ -141,5 +157,5 @@ BATCH = {
 }
 ANALYSIS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The result: client/grainserve/schemas/result.schema.json."},
-    202: {"description": "The job goes on: imageId, state, attempts, position."},
+    202: {"description": "The job goes on: imageId, state, attempts, position, created, expectedSeconds."},
 }

@@ -14,21 +14,30 @@ from grainserve.errors import (
     IdempotencyConflict,
     ImageNotFound,
     ImageRejected,
+    InvalidImage,
     InvalidImageId,
     InvalidOption,
+    InvalidSample,
     InvalidUri,
     JobFailed,
     MasksMissing,
+    MixedScales,
     NoGrains,
+    NoResults,
+    NoScale,
+    NothingCounted,
     NotReadable,
     ObjectNotFound,
     ResultNotFound,
+    SampleNotFound,
+    SampleTooLarge,
+    ScaleError,
     StorageError,
     TorchServeBusy,
     TorchServeUnreachable,
     WorkerDied,
 )
-from grainserve.gateway.keys import TooManyRequests, Unauthorized
+from grainserve.gateway.keys import ReadOnly, TooManyRequests, Unauthorized
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import UnknownVariant, VariantUnavailable
 from grainserve.pictures.album import TileNotFound
@@ -37,6 +46,8 @@ log = logging.getLogger(__name__)
 
 STATUS: dict[type[GrainserveError], int] = {
     InvalidOption: 422,
+    InvalidSample: 422,
+    InvalidImage: 415,
     InvalidImageId: 404,
     ImageNotFound: 404,
     Busy: 503,
@@ -45,7 +56,15 @@ STATUS: dict[type[GrainserveError], int] = {
     IdempotencyConflict: 409,
     JobFailed: 410,
     MasksMissing: 409,
+    MixedScales: 409,
     NoGrains: 409,
+    NoResults: 409,
+    NoScale: 409,
+    NothingCounted: 409,
+    ScaleError: 422,
+    SampleNotFound: 404,
+    SampleTooLarge: 413,
+    ReadOnly: 403,
     ResultNotFound: 410,
     TooManyRequests: 429,
     StorageError: 503,

@@ -116,6 +116,8 @@ class Job:
             for an image that was sent.
         parent: image id of the large image that this job measures a part of; None for an image of its own.
         tiles: tiles of a large image; None until they are laid.
+        name: name of the image in the history of its submitter, as it was submitted; empty where it has none; None:
+            the job, such as one of a tile, is not in the history.
     """
 
     image_id: str
@@ -134,6 +136,7 @@ class Job:
     source: str | None = None
     parent: str | None = None
     tiles: Tiles | None = None
+    name: str | None = None
 
     @property
     def is_large(self) -> bool:
@@ -254,6 +257,7 @@ class Job:
             "source": self.source,
             "parent": self.parent,
             "tiles": _tiles_as_json(self.tiles) if self.tiles else None,
+            "name": self.name,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
 
@@ -282,7 +286,8 @@ class Job:
                 error=Failure(**error) if error else None,
                 modelless_since=_time(modelless_since) if modelless_since else None,
                 traceparent=record.get("traceparent"),
-                source=record.get("source"),  # records from before 2026-12 have none of these
+                source=record.get("source"),  # records from before 2026-12 have none
+                name=record.get("name", ""),  # those from before 2026-12-02 have none, and are in the history
                 parent=record.get("parent"),
                 tiles=_tiles(record["tiles"]) if record.get("tiles") else None,
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from grainserve.admission import MAX_MIB, check_header, too_many_bytes
 from grainserve.errors import ImageRejected, ObjectNotFound
+from grainserve.library.entries import name_of
 from grainserve.storage.bucket import Bucket, Found
 from grainserve.storage.uris import ObjectUri, Readable
 
@@ -42,6 +43,11 @@ class Reference:
     def source(self) -> str:
         """The object's URI with its generation."""
         return f"{self.uri}#{self.found.generation}"
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the object's name, as a name of the image in a history."""
+        return name_of(self.found.name.rpartition("/")[2])
 
     def key(self, model: str, version: str | None, options: Mapping[str, Any]) -> str:
         """Returns the idempotency key of a submission: the same for the same object, generation, model and options."""

@@ -4,6 +4,7 @@
 |---|---|---|
 | `images/{imageId}` | the bytes as submitted, or a copy of the object submitted by reference | once |
 | `jobs/{imageId}.json` | the job record | compare-and-swap on its generation |
+| `library/{submitter}/{stamp}-{imageId}` | entry in the submitter's history, with name and tags | compare-and-swap |
 | `pending/{submitter}/{imageId}` | empty marker of an unfinished job | last; deleted when the job has ended |
 | `results/{imageId}.json` | the result | once |
 | `keys/{digest}.json` | the image id given for a submitter's idempotency key | once, before the others |
@@ -48,6 +49,9 @@ from grainserve.jobs.parts import Part
 from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
 from grainserve.jobs.references import Reference
+from grainserve.library.entries import Entries, Entry, checked_name
+from grainserve.library.rescaled import rescaled
+from grainserve.library.scales import Scales, scale_name
 from grainserve.storage.bucket import Bucket, Found, Opened, PreconditionFailed
 from grainserve.storage.retries import Retries
 
@@ -127,6 +131,8 @@ class JobStore:
         self.pending = Markers(bucket)
         self.lease = lease
         self.now = now or bucket.clock.now
+        self.entries = Entries(bucket)
+        self.scales = Scales(bucket, self.now)
         self._records = Records(bucket, self.now)
         self.notifications = notifications
 
@@ -143,13 +149,14 @@ class JobStore:
         content_type: str = "application/octet-stream",
         key: str | None = None,
         traceparent: str | None = None,
+        name: str | None = None,
         on_id: Callable[[str], None] | None = None,
         part: Part | None = None,
     ) -> str:
-        """Stores image, job and marker, in this order, and returns the image id.
+        """Stores image, job, entry and marker, in this order, and returns the image id.
 
-        A crash in between leaves an image, or an image and a job, that nothing points to. It never leaves a marker
-        whose image or job is missing.
+        A crash in between leaves an image, or an image and a job, that nothing points to. It never leaves an entry or
+        a marker whose image or job is missing. The sweep makes the entry and the marker that are missing.
 
         Args:
             image: bytes of an image file, or a checked object of another bucket, which is copied within GCS.
@@ -161,6 +168,7 @@ class JobStore:
             key: the submitter's own name for this submission. Submitting the image again under the same key returns the
                 same id and makes no second job; what a crash had left out is stored then.
             traceparent: W3C trace that the submission belongs to; None makes a new one.
+            name: name of the image in the submitter's history, which may be empty; None: it is not in the history.
             on_id: called with the image id before the job is stored, so that an interrupted caller can cancel it; an
                 error that it raises ends the submission.
             part: part of a large image that the image is, with an id that follows from it: submitted again, it makes no
@@ -168,11 +176,13 @@ class JobStore:
 
         Raises:
             InvalidConfiguration: the submitter's name is not allowed.
+            InvalidOption: the name is not allowed.
             IdempotencyConflict: another image, or other options, were submitted under this key.
             ObjectNotFound: the object was deleted or replaced.
         """
         image_id = part.image_id if part else uuid.uuid4().hex
         check_submitter(submitter)
+        name = name if name is None else checked_name(name)
         if key is not None:
             fingerprint = _fingerprint(image, model, version, options)
             image_id = self._id_for_key(submitter, key, image_id, fingerprint)
@@ -181,13 +191,24 @@ class JobStore:
         new = self._store_image(image_id, image, content_type)
         parent = trace.traceparent(traceparent)
         source = image.source if isinstance(image, Reference) else None
-        job = Job(image_id, submitter, model, version, options, created=self.now(), traceparent=parent, source=source)
-        job = replace(job, parent=part.parent) if part else job
+        job = Job(
+            image_id,
+            submitter,
+            model,
+            version,
+            options,
+            created=self.now(),
+            traceparent=parent,
+            source=source,
+            name=name,
+            parent=part.parent if part else None,
+        )
         if self._create(record_name(image_id), job.to_json(), JSON):
             if not new:  # a deletion under way may have taken the image that was there
                 self._store_image(image_id, image, content_type)
-        elif (key is not None or part) and self.job(image_id).ended:
+        elif (key is not None or part) and (job := self.job(image_id)).ended:
             return image_id
+        self.note(job)
         self.mark(Ticket(submitter, image_id))
         return image_id
 
@@ -202,6 +223,7 @@ class JobStore:
         max_bytes: int = MAX_MIB * 2**20,
         key: str | None = None,
         traceparent: str | None = None,
+        name: str | None = None,
         on_id: Callable[[str], None] | None = None,
     ) -> str:
         """Submits an object of another bucket, of which only the header is read here.
@@ -219,6 +241,7 @@ class JobStore:
             max_bytes: size of the largest object, bytes.
             key: the submitter's own name for this submission; None for one made of object, model and options.
             traceparent: W3C trace that the submission belongs to; None makes a new one.
+            name: name of the image in the submitter's history; see `submit`.
             on_id: called with the image id before the job is stored; see `submit`.
 
         Raises:
@@ -243,8 +266,13 @@ class JobStore:
             content_type=image.check(max_bytes),
             key=own,
             traceparent=traceparent,
+            name=name,
             on_id=on_id,
         )
+
+    def note(self, job: Job) -> bool:
+        """Makes the entry of a job in its submitter's history; returns whether it was missing."""
+        return job.name is not None and self.entries.add(replace(entry_of(job), name=job.name))
 
     def mark(self, ticket: Ticket) -> bool:
         """Tells dispatchers of a job, by its marker and by Pub/Sub; returns whether it had no marker."""
@@ -268,7 +296,18 @@ class JobStore:
         return self.result(image_id) if job.state is State.DONE else None
 
     def result(self, image_id: str) -> dict[str, Any]:
-        """Returns the result of a job that is done.
+        """Returns the result of a job that is done, with the image's current scale.
+
+        Everybody who shows or writes a result takes it from here.
+
+        Raises:
+            The errors of `stored_result`.
+            StorageError: the image's scale cannot be read.
+        """
+        return rescaled(self.stored_result(image_id), self.scales.revisions(image_id))
+
+    def stored_result(self, image_id: str) -> dict[str, Any]:
+        """Returns the result of a job that is done, as it was stored, with the scale of its submission.
 
         Raises:
             ResultNotFound: there is no result.
@@ -321,7 +360,9 @@ class JobStore:
         return opened
 
     def delete(self, image_id: str) -> None:
-        """Deletes image, job and result. A dispatcher that works on the job finds its record gone and drops the result.
+        """Deletes image, job, result, entry and scale.
+
+        A dispatcher that works on the job finds its record gone and drops the result.
 
         The record first says that the job failed, as `deleted`, so that nobody ends the job in another way. The record
         goes last, so that an interrupted deletion can be asked for again.
@@ -333,7 +374,13 @@ class JobStore:
         tries = Retries(f"deleting the job of image {image_id}")
         while True:
             job, generation = self._records.read(image_id)
-            names = Ticket(job.submitter, image_id).marker, f"images/{image_id}", _result_name(image_id)
+            names = (
+                Ticket(job.submitter, image_id).marker,
+                f"images/{image_id}",
+                _result_name(image_id),
+                entry_of(job).object_name,
+                scale_name(image_id),
+            )
             there = [found for name in names if (found := self.bucket.find(name))]
             try:
                 generation = self._records.swap(job.failed(DELETED), generation)
@@ -633,6 +680,11 @@ class JobStore:
         """Deletes the marker that was seen, if any was, and no later one under its name."""
         if ticket.generation is not None:
             self.bucket.delete(ticket.marker, ticket.generation)
+
+
+def entry_of(job: Job) -> Entry:
+    """Returns the entry of a job in its submitter's history, as its record tells it: without name and tags."""
+    return Entry(job.submitter, job.image_id, job.created)
 
 
 def _ticket(claim: Claim) -> Ticket:

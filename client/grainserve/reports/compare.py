@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from grainserve.errors import MixedScales
 from grainserve.reports import tables
-from grainserve.reports.document import Block, Code, Figure, Flags, Report, Section, Table, Text
+from grainserve.reports.document import Block, Code, Figure, Flag, Flags, Report, Section, Table, Text
 from grainserve.reports.figures import Drawn, comparison_figure
 from grainserve.reports.provenance import commands, image_ids, parameters
-from grainserve.reports.qc import quality_flags
+from grainserve.reports.qc import quality_flags, worst_first
 from grainserve.reports.sample import footer, methods
 from grainserve.reports.shapes import DESCRIPTORS, shapes_of
 from grainserve.reports.sources import Measured
 from grainserve.results.edge_correction import name_of
+from grainserve.results.rounding import number_text
 from grainserve.results.size_curve import Weighting
 from grainserve.stats import Sample, Summary, summarise
-from grainserve.stats.rounding import number_text, p_value_text
+from grainserve.stats.rounding import p_value_text
 
 
 def comparison(
@@ -25,6 +27,7 @@ def comparison(
     *,
     title: str = "Comparison of samples",
     edge_correction: bool = True,
+    flags: Mapping[str, Sequence[Flag]] = MappingProxyType({}),
     made: datetime | None = None,
 ) -> Report:
     """Makes the report that compares samples.
@@ -33,6 +36,7 @@ def comparison(
         samples: name of each sample → its images, which are pooled.
         title: title of the page.
         edge_correction: whether to correct sizes for the frame, as in `grainserve.stats.summarise`.
+        flags: name of a sample → flags that the caller has found, beside those of its results.
         made: time of the report, UTC; None takes the present time.
 
     Raises:
@@ -46,7 +50,7 @@ def comparison(
     summaries = {name: summarise(sample, edge_correction=edge_correction) for name, sample in pooled.items()}
     images = [image for each in samples.values() for image in each]
     sections = (
-        Section("Quality", tuple(_quality(samples))),
+        Section("Quality", tuple(_quality(samples, flags))),
         Section("Grain size by number", tuple(_sizes(pooled, summaries, "number"))),
         Section("Grain size by area", tuple(_sizes(pooled, summaries, "area"))),
         Section("Orientation and shape", (_shapes(pooled, summaries),)),
@@ -57,10 +61,10 @@ def comparison(
     return Report(title, subtitle, sections, footer(made))
 
 
-def _quality(samples: Mapping[str, Sequence[Measured]]) -> Iterator[Block]:
+def _quality(samples: Mapping[str, Sequence[Measured]], flags: Mapping[str, Sequence[Flag]]) -> Iterator[Block]:
     for name, images in samples.items():
         yield Text(name)
-        yield Flags(quality_flags([image.result for image in images]))
+        yield Flags(worst_first((*quality_flags([image.result for image in images]), *flags.get(name, ()))))
 
 
 def _sizes(pooled: Mapping[str, Sample], summaries: Mapping[str, Summary], weighting: Weighting) -> Iterator[Block]:

@@ -16,12 +16,13 @@ from grainserve.reports.document import Picture
 from grainserve.reports.overlays import SizeColours
 from grainserve.reports.qc import FEW_GRAINS
 from grainserve.reports.shapes import Shapes
+from grainserve.results.rounding import number_text
 from grainserve.results.size_curve import SizeCurve, Weighting, size_curve
 from grainserve.results.size_figure import AREA, MARKED, NUMBER, log_sizes, styled
 from grainserve.stats import Interval, Sample, Summary
 from grainserve.stats.orientation import Orientation
 from grainserve.stats.population import PERCENTS
-from grainserve.stats.rounding import interval_decimals, number_text
+from grainserve.stats.rounding import interval_decimals
 
 Floats = NDArray[np.float64]
 

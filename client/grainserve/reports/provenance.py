@@ -9,7 +9,7 @@ from typing import Any
 
 from grainserve.reports.document import Block, Code, Table, Text
 from grainserve.reports.sources import Measured
-from grainserve.stats.rounding import ABSENT
+from grainserve.results.rounding import ABSENT
 
 SCALE = frozenset({"um_per_px", "scale_source"})
 """Options that belong to an image, not to the way it was measured."""

@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from grainserve.errors import NoGrains
 from grainserve.reports.document import Flag
 from grainserve.result import Result
+from grainserve.stats import Summary
+from grainserve.stats.astm.words import LEAST_FILLED, not_filled
 from grainserve.stats.bootstrap import ENOUGH_IMAGES
 
 FEW_GRAINS = 50
@@ -50,6 +53,25 @@ def quality_flags(results: Sequence[Result]) -> tuple[Flag, ...]:
     return worst_first(found)
 
 
+def sample_flags(results: Sequence[Result], summary: Summary | NoGrains, more: Iterable[Flag] = ()) -> tuple[Flag, ...]:
+    """Checks the results of a sample together with its statistics.
+
+    Args:
+        results: results of the sample's images.
+        summary: statistics of the sample, or the error that there is no grain that sizes can be taken from.
+        more: flags that the caller has found.
+
+    Returns:
+        Flags, the worst first.
+    """
+    grains = sum(len(result.grains) for result in results)
+    if not isinstance(summary, NoGrains):
+        own = [flag for flag in (_not_filled(summary), _wide(summary)) if flag]
+    else:
+        own = [Flag("no_sizes", "error", f"{summary}.", {"grains": grains})] if grains else []
+    return worst_first((*quality_flags(results), *more, *own))
+
+
 def worst_first(flags: Iterable[Flag]) -> tuple[Flag, ...]:
     """Sorts flags: errors, then warnings, then notes, each in the given order."""
     return tuple(sorted(flags, key=lambda flag: ("error", "warning", "note").index(flag.level)))
@@ -69,6 +91,22 @@ def wide_interval_flag(name: str, value: float, low: float, high: float) -> Flag
         return None
     words = f"{name} is known to ±{half:.0%} only: measure more images of the sample to narrow it."
     return Flag("wide_interval", "note", words, {"value": value, "low": low, "high": high, "relative_accuracy": half})
+
+
+def _not_filled(summary: Summary) -> Flag | None:
+    words = not_filled(summary.grain_size_numbers)
+    if words is None:
+        return None
+    found = summary.grain_size_numbers[0]
+    numbers = {"coverage": found.coverage, "gaps_closed_px": found.gaps_closed_px, "threshold": LEAST_FILLED}
+    return Flag("not_filled", "warning", f"{words[0].upper()}{words[1:]}.", numbers)
+
+
+def _wide(summary: Summary) -> Flag | None:
+    d50 = summary.number.percentiles[50]
+    if d50.low is None or d50.high is None:
+        return None
+    return wide_interval_flag("D50 by number", d50.value, d50.low, d50.high)
 
 
 def coverage(result: Result) -> float:

@@ -11,18 +11,18 @@ from grainserve.reports.document import Block, Figure, Flag, Flags, Report, Sect
 from grainserve.reports.figures import MOST_POINTS, Drawn, colour_bar, shape_figure, size_figure
 from grainserve.reports.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, size_overlay
 from grainserve.reports.provenance import provenance
-from grainserve.reports.qc import quality_flags, wide_interval_flag, worst_first
+from grainserve.reports.qc import sample_flags
 from grainserve.reports.shapes import shapes_of
-from grainserve.reports.sources import Measured
+from grainserve.reports.sources import MOST_OVERLAYS, Measured
+from grainserve.result import Result
 from grainserve.results.edge_correction import name_of
+from grainserve.results.rounding import number_text
 from grainserve.stats import Sample, Summary, summarise
 from grainserve.stats.astm.gaps import GAP_PX
-from grainserve.stats.astm.words import LEAST_FILLED, not_filled
 from grainserve.stats.population import PERCENTS
-from grainserve.stats.rounding import number_text, p_value_text
+from grainserve.stats.rounding import p_value_text
 from grainserve.stats.summary import checked_percents
 
-MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
 """Width of a single overlay, as a share of the page's: its table then fits on the same page."""
 
@@ -37,6 +37,7 @@ def sample_report(
     astm_gaps: int = GAP_PX,
     scale_error: float | None = None,
     outline_error: float = 0.0,
+    flags: Sequence[Flag] = (),
     made: datetime | None = None,
 ) -> Report:
     """Makes the report of one sample.
@@ -50,6 +51,7 @@ def sample_report(
         astm_gaps: width of the widest gap between grains that is closed before these methods count, px.
         scale_error: error of the scale, as in `grainserve.stats.summarise`.
         outline_error: error of the outlines, px, as there.
+        flags: flags that the caller has found, beside those of the results.
         made: time of the report, UTC; None takes the present time.
 
     Raises:
@@ -60,7 +62,6 @@ def sample_report(
     told = checked_percents(percentiles)
     results = [image.result for image in images]
     sample = Sample.of(results, title)
-    flags = list(quality_flags(results))
     summary: Summary | None = None
     try:
         # The figure needs the usual percentiles in any case.
@@ -74,13 +75,11 @@ def sample_report(
             scale_error=scale_error,
             outline_error=outline_error,
         )
+        found = sample_flags(results, summary, flags)
     except NoGrains as error:
-        if len(sample):
-            flags.append(Flag("no_sizes", "error", f"{error}.", {"grains": len(sample)}))
-    else:
-        flags += filter(None, [_not_filled(summary), _wide(summary)])
+        found = sample_flags(results, error, flags)
     sections = [
-        Section("Quality", (Flags(worst_first(flags)),)),
+        Section("Quality", (Flags(found),)),
         Section("Grains", (*_overlays(images, sample), tables.image_table(images, summary))),
     ]
     if summary:
@@ -101,22 +100,6 @@ def footer(made: datetime | None) -> str:
     return f"Made by grainserve {__version__}, {made or datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
 
 
-def _not_filled(summary: Summary) -> Flag | None:
-    words = not_filled(summary.grain_size_numbers)
-    if words is None:
-        return None
-    found = summary.grain_size_numbers[0]
-    numbers = {"coverage": found.coverage, "gaps_closed_px": found.gaps_closed_px, "threshold": LEAST_FILLED}
-    return Flag("not_filled", "warning", f"{words[0].upper()}{words[1:]}.", numbers)
-
-
-def _wide(summary: Summary) -> Flag | None:
-    d50 = summary.number.percentiles[50]
-    if d50.low is None or d50.high is None:
-        return None
-    return wide_interval_flag("D50 by number", d50.value, d50.low, d50.high)
-
-
 def _subtitle(images: Sequence[Measured], summary: Summary | None) -> str:
     metadata = images[0].result.metadata
     grains = sum(len(image.result.grains) for image in images)
@@ -135,24 +118,27 @@ def _count(number: int, noun: str) -> str:
 
 def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     shown = [image for image in images if image.result.has_masks and image.result.grains][:MOST_OVERLAYS]
-    if without := sum(not image.result.has_masks for image in images):
+    if without := sum(image.result.metadata["options"]["mask_format"] == "none" for image in images):
         yield Text(f"{_count(without, 'result')} without masks (mask_format none): there is nothing to draw of them.")
     if not shown:
         return
     colours = SizeColours.of(sample.diameter)
     side = SIDE_ALONE if len(shown) == 1 else SIDE_BESIDE
-    pictures = tuple(
-        size_overlay(image.result, image.pixels, colours, side=side, title=image.name if len(shown) > 1 else "")
-        for image in shown
-    )
+    pictures, missing = [], set[str]()
+    for image in shown:
+        pixels, why = image.picture()
+        missing |= {why} if pixels is None else set()
+        own = Result(image.result.to_dict())  # its masks as arrays are in memory no longer than they are drawn
+        pictures.append(size_overlay(own, pixels, colours, side=side, title=image.name if len(shown) > 1 else ""))
     caption = "Grains, coloured by equivalent diameter on a logarithmic scale, over the image in grey."
     if len(shown) < len(images):
         caption += f" {len(shown)} of {len(images)} images are shown."
-    missing = {image.missing for image in shown if image.pixels is None}
     if missing:
         caption += f" Without the image where {'; '.join(sorted(missing))}."
     alone = len(shown) == 1
-    yield Figure(pictures, caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit))
+    yield Figure(
+        tuple(pictures), caption, 1 if alone else 2, ALONE_WIDTH if alone else 1.0, colour_bar(colours, sample.unit)
+    )
 
 
 def _sizes(sample: Sample, summary: Summary, told: Sequence[float]) -> Iterator[Block]:

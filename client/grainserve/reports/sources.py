@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from grainserve.errors import ImageNotFound, InvalidConfiguration, StorageError
 from grainserve.images import image_of
 from grainserve.result import Result
 
+MOST_OVERLAYS = 12
+"""Largest number of images that a report shows: the first that have masks and grains."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -26,12 +29,19 @@ class Measured:
         result: result of the image.
         pixels: H × W × 3, uint8; None without a picture.
         missing: reason why there is no picture; empty where there is one, or none is wanted.
+        fetch: brings the picture when it is drawn, or None and the reason why there is none; None where `pixels` and
+            `missing` tell.
     """
 
     name: str
     result: Result
     pixels: NDArray[np.uint8] | None = None
     missing: str = ""
+    fetch: Callable[[], tuple[NDArray[np.uint8] | None, str]] | None = None
+
+    def picture(self) -> tuple[NDArray[np.uint8] | None, str]:
+        """Returns the pixels, or None and the reason why there are none."""
+        return self.fetch() if self.fetch else (self.pixels, self.missing)
 
 
 def without_pictures(files: Sequence[Path]) -> list[Measured]:

@@ -8,12 +8,13 @@ from grainserve.reports.document import Table
 from grainserve.reports.qc import coverage
 from grainserve.reports.shapes import DESCRIPTORS, Shapes
 from grainserve.reports.sources import Measured
+from grainserve.results.rounding import ABSENT, number_text
 from grainserve.stats import Interval, Summary
 from grainserve.stats.astm.words import fields_wanted, gaps_closed, more_fields_text
 from grainserve.stats.bootstrap import ENOUGH_IMAGES
 from grainserve.stats.interval import PARTS
 from grainserve.stats.population import PERCENTS, FolkWard, Population
-from grainserve.stats.rounding import ABSENT, interval_text, number_text, parts_text
+from grainserve.stats.rounding import interval_text, parts_text
 
 Rows = tuple[tuple[str, ...], ...]
 

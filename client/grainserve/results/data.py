@@ -320,8 +320,14 @@ class ResultData:
     @property
     def sizes(self) -> NDArray[np.float64]:
         """Equivalent diameters of the n grains, float64, in `size_unit`; NaN where a grain has none."""
-        name = "equivalentDiameter" if self.um_per_px is None else "equivalentDiameter_um"
-        return np.array([grain.properties[name] for grain in self.grains], dtype=np.float64)
+        sizes = np.array([grain.properties["equivalentDiameter"] for grain in self.grains], dtype=np.float64)
+        return sizes * (1.0 if self.um_per_px is None else self.um_per_px)
+
+    @property
+    def areas(self) -> NDArray[np.float64]:
+        """Areas of the n grains, float64, in the square of `size_unit`."""
+        areas = np.array([grain.area for grain in self.grains], dtype=np.float64)
+        return areas * (1.0 if self.um_per_px is None else self.um_per_px) ** 2
 
     def stands_for(self, *, edge_correction: bool = True) -> NDArray[np.float64]:
         """Returns how many grains of the population each of the n grains stands for; 0 leaves a grain out.
@@ -347,7 +353,7 @@ class ResultData:
             edge_correction: whether to correct for the frame, as in `stands_for`.
         """
         counts = self.stands_for(edge_correction=edge_correction)
-        return size_curve(self.sizes, [grain.area for grain in self.grains], weighting, counts)
+        return size_curve(self.sizes, self.areas, weighting, counts)
 
     def percentile(self, percent: float, weighting: Weighting = "number", *, edge_correction: bool = True) -> float:
         """Returns D_p in `size_unit`: the equivalent diameter that p % of the grains are finer than.

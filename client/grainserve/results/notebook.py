@@ -11,6 +11,7 @@ from PIL import Image
 
 from grainserve.errors import GrainserveError, MasksMissing
 from grainserve.results.overlay import draw_overlay
+from grainserve.results.rounding import number_text
 
 if TYPE_CHECKING:
     from grainserve.results.data import Grain, ResultData
@@ -59,7 +60,7 @@ def to_html(result: ResultData) -> str:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = lambda value: "" if value is None else f"{value:.3g}"
+    environment.filters["number"] = lambda value: "" if value is None else number_text(value)
     picture, note = _picture(result)
     return environment.from_string(PAGE).render(
         result=result, picture=picture, note=note, figure=_data_uri(result.plot().png(), "png"), rows=_largest(result)

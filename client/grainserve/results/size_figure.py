@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from grainserve.results.edge_correction import name_of
+from grainserve.results.rounding import number_text
 from grainserve.results.size_curve import SizeCurve
 
 STYLE: dict[Any, Any] = {
@@ -140,7 +141,7 @@ def _curves(axes: Axes, number: SizeCurve, area: SizeCurve, unit: str) -> None:
     steps = np.linspace(0, 100, 401)  # sampled, so that the marks lie on the line however few the grains
     for curve, colour, name, style in ((number, NUMBER, "number-weighted", "-"), (area, AREA, "area-weighted", "--")):
         marks = [curve.percentile(percent) for percent in MARKED]
-        values = " / ".join(f"{mark:.3g}" for mark in marks)
+        values = " / ".join(map(number_text, marks))
         label = f"{name}: $D_{{10}}$ / $D_{{50}}$ / $D_{{90}}$ = {values} {unit}"
         sizes = [curve.percentile(percent) for percent in steps]
         axes.plot(sizes, steps, style, color=colour, linewidth=1.4, label=label, zorder=3)

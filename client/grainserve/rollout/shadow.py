@@ -54,7 +54,7 @@ def sample(store: JobStore, model: str, share: float, chance: random.Random | No
             break
         image_id = name.removeprefix("results/").removesuffix(".json")
         try:
-            job, result = store.job(image_id), Result(store.result(image_id))
+            job, result = store.job(image_id), Result(store.stored_result(image_id))
             if job.model == model and result.has_masks:
                 found.append(Answered(image_id, store.image(image_id), job.options, result))
         except (ImageNotFound, ResultNotFound, InvalidJob, InvalidResult):

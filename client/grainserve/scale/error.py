@@ -11,7 +11,7 @@ END_PX = 1.0
 """Error of either end of a scale bar, px: half the width of a 95 % interval."""
 
 _SAID = re.compile(rf"±\s*({NUMBER})\s*%")
-_BAR = re.compile(rf"scale bar\b[^,]*, ({NUMBER}) px = ")
+_BAR = re.compile(rf"(?:scale bar\b[^,]*|line), ({NUMBER}) px = ")
 
 
 def scale_error(source: str | None) -> float | None:

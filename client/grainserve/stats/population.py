@@ -30,6 +30,9 @@ LEAST_COARSER = 10
 many: 53 for D84, 90 for D90. The largest grains weigh the most there, and a sample without them does not know what it
 lacks. The grains beyond D_p itself are too few to judge by: just such a sample has many beyond its too small D_p."""
 
+CURVE = tuple(range(101))
+"""Percents at which the cumulative curve is given, to be drawn."""
+
 MEAN_AS, SD_AS = 90, 95
 """D_p whose condition means by area, and their standard deviation, have to meet as well."""
 
@@ -85,6 +88,7 @@ class Population:
         wentworth: share of each class of Wentworth (1922), fine to coarse; None without a scale.
         log_normal: log-normal fit.
         gradistat: what GRADISTAT tells: moments, modes, ratios, its size classes, textural group.
+        curve: percent → D_p at every percent from 0 to 100, the cumulative curve to be drawn.
     """
 
     weighting: Weighting
@@ -95,6 +99,7 @@ class Population:
     wentworth: dict[str, float] | None
     log_normal: LogNormal
     gradistat: Gradistat
+    curve: dict[int, float]
 
     @property
     def sizes(self) -> dict[str, Interval]:
@@ -142,8 +147,10 @@ def population(
         image=sample.image[order],
         images=len(sample.images),
     )
+    drawn = cumulative(sizes, weights, weighting).percentiles(CURVE)
+    curve = {percent: float(size) for percent, size in zip(CURVE, drawn, strict=True)}
     if graphic is None:
-        return Population(weighting, mean, by_percent, None, None, None, log_normal, described)
+        return Population(weighting, mean, by_percent, None, None, None, log_normal, described, curve)
     mz, sorting, skewness, kurtosis = graphic
     return Population(
         weighting,
@@ -162,6 +169,7 @@ def population(
         wentworth_shares(sizes / 1000, weights),
         log_normal,
         described,
+        curve,
     )
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grainserve.results import edge_correction
+from grainserve.results.rounding import number_text
 from grainserve.results.size_curve import Weighting
 from grainserve.stats.astm.table import print_grain_sizes
 from grainserve.stats.bootstrap import ENOUGH_IMAGES
@@ -19,7 +20,7 @@ from grainserve.stats.gradistat.measures import Measures
 from grainserve.stats.interval import PARTS, Interval
 from grainserve.stats.piezometers import Stress
 from grainserve.stats.population import FolkWard
-from grainserve.stats.rounding import interval_text, number_text, p_value_text, parts_text
+from grainserve.stats.rounding import interval_text, p_value_text, parts_text
 from grainserve.stats.stereology import Unfolding
 from grainserve.stats.summary import Summary
 
@@ -273,7 +274,8 @@ def _table(*titles: str) -> Table:
 
 
 def _interval(interval: Interval) -> str:
-    return interval_text(interval.value, interval.low, interval.high, interval.reason)
+    # Rich would take a reason in brackets for a style, and print nothing of it.
+    return escape(interval_text(interval.value, interval.low, interval.high, interval.reason))
 
 
 def _grains(count: int) -> str:

@@ -10,9 +10,9 @@ import base64
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -81,12 +81,14 @@ class Found:
         generation: current generation of the object.
         written: when this generation was written, GCS's time.
         size: size of this generation, bytes.
+        metadata: what the writer said of this generation, by name.
     """
 
     name: str
     generation: int
     written: datetime
     size: int
+    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -146,21 +148,29 @@ class Bucket:
         retry = DEFAULT_RETRY.with_predicate(_is_worth_another).with_timeout(patience)
         self._call = {"retry": retry, "timeout": (5.0, 60.0)}
 
-    def create(self, name: str, data: bytes, content_type: str) -> int:
+    def create(self, name: str, data: bytes, content_type: str, metadata: Mapping[str, str] | None = None) -> int:
         """Writes an object that must not exist yet; returns its generation.
+
+        Args:
+            name: name of the object.
+            data: its bytes.
+            content_type: its MIME type.
+            metadata: what listings say of it, by name, a few KB in all.
 
         Raises:
             PreconditionFailed: the object exists. A retried write whose first answer was lost ends here too.
         """
-        return self._write(name, data, content_type, 0)
+        return self._write(name, data, content_type, 0, metadata)
 
-    def replace(self, name: str, data: bytes, content_type: str, generation: int) -> int:
-        """Writes an object that must still be at `generation`; returns its new generation.
+    def replace(
+        self, name: str, data: bytes, content_type: str, generation: int, metadata: Mapping[str, str] | None = None
+    ) -> int:
+        """Writes an object that must still be at `generation`; returns its new generation. See `create`.
 
         Raises:
             PreconditionFailed: another writer was first, or a retried write's first answer was lost.
         """
-        return self._write(name, data, content_type, generation)
+        return self._write(name, data, content_type, generation, metadata)
 
     def read(self, name: str) -> Stored | None:
         """Returns the object, or None where GCS says that there is none.
@@ -305,7 +315,7 @@ class Bucket:
                 start_offset=start or None,
                 end_offset=end or None,
                 max_results=limit,
-                fields="items(name,generation,timeCreated,size),nextPageToken",
+                fields="items(name,generation,timeCreated,size,metadata),nextPageToken",
                 **self._call,
             )
             for blob in found:
@@ -332,8 +342,11 @@ class Bucket:
         self.clock.hear(response)
         self._heard.written = written_at(response)
 
-    def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
+    def _write(
+        self, name: str, data: bytes, content_type: str, generation: int, metadata: Mapping[str, str] | None = None
+    ) -> int:
         blob = self._bucket.blob(name)
+        blob.metadata = dict(metadata) if metadata else None
         with self._translated(f"writing {name}"):
             try:
                 blob.upload_from_string(
@@ -404,7 +417,7 @@ def translated(action: str, bucket: str) -> Iterator[None]:
 
 
 def _found(blob: storage.Blob) -> Found:
-    return Found(str(blob.name), int(blob.generation), blob.time_created, int(blob.size))
+    return Found(str(blob.name), int(blob.generation), blob.time_created, int(blob.size), blob.metadata or {})
 
 
 def _answers(success: requests.Response) -> bool:

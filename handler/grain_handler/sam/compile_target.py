@@ -11,15 +11,12 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from grain_handler.errors import PackageError
-
-if TYPE_CHECKING:
-    from grain_handler.storage.weights import Checkpoint
 
 KEY = "grainserve"
 """Key of a package's metadata that holds the target, as JSON."""
@@ -83,20 +80,24 @@ class Target:
         )
 
     @classmethod
-    def read(cls, package: Checkpoint) -> Target:
+    def read(cls, package: Path, uri: str) -> Target:
         """Reads a package's target without running any of its code.
+
+        Args:
+            package: file of the package.
+            uri: URI of the package, for the message.
 
         Raises:
             PackageError: the file is no package of ours, or another version of grainserve made it.
         """
         try:
-            with zipfile.ZipFile(package.path) as archive:
+            with zipfile.ZipFile(package) as archive:
                 texts = [archive.read(name) for name in archive.namelist() if name.endswith("_metadata.json")]
             found = json.loads(json.loads(texts[0])[KEY])
         except (zipfile.BadZipFile, IndexError, KeyError, ValueError) as error:
-            raise PackageError(f"{package.uri} is not an encoder package: make package makes them") from error
+            raise PackageError(f"{uri} is not an encoder package: make package makes them") from error
         if found.keys() != {field.name for field in fields(cls)}:
-            raise PackageError(f"{package.uri} was made by another version of grainserve: make it again")
+            raise PackageError(f"{uri} was made by another version of grainserve: make it again")
         return cls(**{**found, "features": tuple(found["features"])})
 
     def metadata(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,9 @@ from torch import Tensor, nn
 from grain_handler.errors import PackageError
 from grain_handler.sam.compile_target import Target, allowed_instructions
 from grain_handler.sam.precision import dtype_of, image_encoder
-from grain_handler.storage.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from grain_handler.storage.weights import Checkpoint
 
 BATCH = 8
 """Most images that a package encodes at once; more are encoded in parts."""
@@ -96,7 +98,7 @@ def load(package: Checkpoint, stock: nn.Module, model: str, precision: str) -> C
     tensors = _tensors(encoder)
     side = cast(int, stock.img_size)
     ours = Target.here(encoder, model, precision, side)
-    Target.read(package).check(package.uri, ours)
+    Target.read(package.path, package.uri).check(package.uri, ours)
     try:
         runner = _open(package.path, next(iter(tensors.values())).device)
     except RuntimeError as error:
@@ -158,7 +160,7 @@ def build(stock: nn.Module, model: str, precision: str, path: Path) -> None:
         with fresh_cache(dir=scratch):
             aoti_compile_and_package(exported, package_path=str(made), inductor_configs=options)
         _check_constants(made, encoder)
-        target.check(str(path), Target.read(Checkpoint(made, str(path), "", "")))
+        target.check(str(path), Target.read(made, str(path)))
         made.replace(path)
 
 

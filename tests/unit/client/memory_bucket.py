@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from grainserve.errors import StorageError
@@ -18,9 +18,10 @@ class _Object:
     data: bytes
     generation: int
     written: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def found(self, name: str) -> Found:
-        return Found(name, self.generation, self.written, len(self.data))
+        return Found(name, self.generation, self.written, len(self.data), self.metadata)
 
 
 class _OwnClock(ServerClock):
@@ -92,11 +93,13 @@ class MemoryBucket(Bucket):
     def check_room(self) -> None:
         """Does nothing, since there is always room."""
 
-    def _write(self, name: str, data: bytes, content_type: str, generation: int) -> int:
+    def _write(
+        self, name: str, data: bytes, content_type: str, generation: int, metadata: Mapping[str, str] | None = None
+    ) -> int:
         with self._lock:
             there = self._objects.get(name)
             if (there.generation if there else 0) != generation:
                 raise PreconditionFailed(f"{name} is not at generation {generation}")
-            made = _Object(bytes(data), next(self._generations), datetime.now(UTC))
+            made = _Object(bytes(data), next(self._generations), datetime.now(UTC), dict(metadata or {}))
             self._objects[name] = made
             return made.generation

@@ -1,78 +1,204 @@
-"""The page, in a real browser."""
+"""The page's frame, in a real browser: views and their addresses, languages, themes, size."""
 
 from __future__ import annotations
 
-import csv
+import json
+import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from grainserve import Result
 from tests.browser import browsing, needs_chromium
-from tests.unit.client.fake_torchserve import BUSY, TOO_LARGE, FakeTorchServe
-from tests.unit.client.made import DISCS, WIDTH, make_result
+from tests.unit.client.made import make_result
 from tests.unit.gateway.conftest import Start
-from tests.unit.gateway.test_jobs import keys
+from tests.unit.gateway.paged import choose, expect_accessible, expect_measured, history
 
 pytestmark = needs_chromium
+PAGE = Path(str(resources.files("grainserve.gateway").joinpath("page")))
+LARGEST = 400 * 1024
+"""Most bytes that the page may weigh."""
 
 
-def drop(page: Page, picture: Path) -> None:
-    page.set_input_files("#file", picture)
-
-
-def test_an_image_is_dropped_and_its_grains_are_seen(start: Start, picture: Path, tmp_path: Path) -> None:
-    with browsing(start(dispatch=True).url) as page:
-        page.fill("[name=um_per_px]", "2")
-        drop(page, picture)
-        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
-        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
-        expect(page.locator("#grains th").nth(2)).to_have_text("diameter (µm)")
-        d50 = f"{Result(make_result(um_per_px=2.0)).percentile(50):.3g}"
-        expect(page.locator("#percentiles")).to_contain_text("By number, corrected for the frame (3 whole grains of 4")
-        expect(page.locator("#percentiles")).to_contain_text(f"D50 {d50} µm")
-        assert page.locator("#curve polyline.number").get_attribute("points")
-
-        x, y, radius = DISCS[1]
-        box = page.locator("#marked").bounding_box()
-        assert box is not None
-        scale = box["width"] / WIDTH
-        page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
-        tip = page.locator("#tip")
-        expect(tip).to_be_visible()
-        marked = page.locator("#grains tr.marked td")
-        assert float(marked.nth(2).inner_text()) == pytest.approx(2 * 2 * radius, rel=0.03), "µm, at 2 µm per px"
-        expect(tip).to_contain_text(f"grain {marked.nth(0).inner_text()}")
-        colour = page.evaluate(
-            """([x, y]) => { const canvas = document.querySelector("#marked");
-            return [...canvas.getContext("2d").getImageData(x * canvas.width, y * canvas.height, 1, 1).data]; }""",
-            [x / WIDTH, y * scale / box["height"]],
-        )
-        assert colour[3] > 0, "the grain under the pointer is filled"
-        page.mouse.move(box["x"] + 1, box["y"] + 1)
-        expect(tip).to_be_hidden()
-
-        with page.expect_download() as download:
-            page.click("[data-format=csv]")
-        assert download.value.suggested_filename == "sand.csv"
-        download.value.save_as(tmp_path / "sand.csv")
-        with (tmp_path / "sand.csv").open() as file:
-            assert len(list(csv.DictReader(file))) == len(DISCS)
-        for name, kind in (("json", "sand.json"), ("overlay", "sand.overlay.png"), ("sizes", "sand.sizes.png")):
-            with page.expect_download() as download:
-                page.click(f"[data-format={name}]")
-            assert download.value.suggested_filename == kind
-
-        page.reload()
-        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
-        page.click("#images li")
-        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
-
-        page.click("header a")
+def test_the_first_view_says_what_to_do(start: Start) -> None:
+    with browsing(start().url) as page:
+        expect(page.locator("main h1")).to_have_text("Measure the grains of your images")
+        expect(page.locator("main .welcome li")).to_have_count(3)
+        expect(page.locator("#history-empty")).to_have_text("No images yet.")
+        expect_accessible(page)
+        page.get_by_role("link", name="REST API").click()
         expect(page.locator("h2").first).to_have_text("POST /upload")
+
+
+def test_a_dropped_image_is_shown_and_has_an_address(start: Start, picture: Path) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        choose(page, picture)
+        expect(page.locator("main h1")).to_have_text("sand.png")
+        expect_measured(page, 1)
+        expect(history(page).locator("[aria-current=page]")).to_have_count(1)
+        address = page.url
+        assert re.search(r"#/image/[\w-]+$", address)
+        page.reload()
+        expect(page.locator("main h1")).to_have_text("sand.png")
+        page.get_by_role("link", name="grainserve").click()
+        expect(page.locator("main h1")).to_have_text("Measure the grains of your images")
+        page.go_back()
+        expect(page.locator("main h1")).to_have_text("sand.png")
+
+
+@pytest.mark.parametrize(
+    "address", ["#/image/none", "#/sample/none", "#/compare/none,other", "#/image/%E0%A4%A", "#/x"]
+)
+def test_an_address_that_leads_nowhere_is_said(start: Start, address: str) -> None:
+    gateway = start()
+    with browsing(f"{gateway.url}/{address}") as page:
+        nowhere = address.count("none") > 0
+        words = re.compile("There is no|no image|no sample", re.IGNORECASE) if nowhere else "Measure the grains"
+        expect(page.locator("main, #alerts").filter(has_text=words).first).to_be_visible()
+        expect(page.locator("#drop")).to_be_visible()
+
+
+def test_the_keyboard_reaches_the_content_first(start: Start) -> None:
+    with browsing(start().url) as page:
+        expect(page.locator(".welcome")).to_be_visible()
+        page.keyboard.press("Tab")
+        expect(page.locator(".skip")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+
+
+def test_a_language_is_chosen_and_kept(start: Start, picture: Path) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        choose(page, picture)
+        expect_measured(page, 1)
+        page.get_by_label("Language").select_option("de")
+        expect(page.locator("#history-title")).to_have_text("Bilder")
+        expect(history(page).locator(".state")).to_contain_text("4 Körner")
+        expect(page.locator("html")).to_have_attribute("lang", "de")
+        page.fill("#um_per_px", "2.5")
+        expect(page.locator("#um_per_px-echo")).to_contain_text("1 px entspricht 2,5 µm")
+        expect_accessible(page)
+        page.reload()
+        expect(page.locator("#history-title")).to_have_text("Bilder")
+
+
+def test_the_theme_is_the_systems_or_the_readers(start: Start) -> None:
+    with browsing(start().url) as page:
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(paper)
+        page.emulate_media(color_scheme="dark")
+        dark = page.evaluate(paper)
+        assert dark != light
+        expect_accessible(page)
+        page.get_by_role("button", name="Auto").click()
+        assert page.evaluate(paper) == light
+        page.reload()
+        expect(page.get_by_role("button", name="Light")).to_be_visible()
+        assert page.evaluate(paper) == light
+
+
+@pytest.mark.parametrize("kept", ["{", "null", "xx", "<img src=x onerror=alert(1)>"])
+def test_choices_that_are_none_do_no_harm(start: Start, kept: str) -> None:
+    with browsing(start().url) as page:
+        page.evaluate(
+            "kept => ['language', 'theme'].forEach(name => localStorage.setItem(`grainserve-${name}`, kept))", kept
+        )
+        page.reload()
+        expect(page.locator(".welcome")).to_be_visible()
+        expect(page.get_by_role("button", name="Auto")).to_be_visible()
+
+
+def test_a_phone_shows_the_rail_or_a_view(start: Start, picture: Path) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        page.set_viewport_size({"width": 400, "height": 800})
+        expect(page.locator("#drop")).to_be_visible()
+        expect_accessible(page)
+        choose(page, picture)
+        expect(page.locator("main h1")).to_have_text("sand.png")
+        expect(page.locator("#rail")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the phone"
+        page.get_by_role("link", name="grainserve").click()
+        expect_measured(page, 1)
+
+
+def test_print_has_the_view_alone(start: Start, picture: Path) -> None:
+    with browsing(start(dispatch=True).url) as page:
+        choose(page, picture)
+        expect(page.locator("main h1")).to_have_text("sand.png")
+        page.emulate_media(media="print")
+        expect(page.locator("#rail")).to_be_hidden()
+        expect(page.locator("main h1")).to_be_visible()
+
+
+def test_the_page_is_light(start: Start) -> None:
+    """All files of the page, as they are sent."""
+    gateway = start()
+    files = [path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*") if path.is_file()]
+    weights = [len(gateway.ask("GET", f"/page/{name}").content) for name in files]
+    assert sum(weights) <= LARGEST
+
+
+# Dictionaries --------------------------------------------------------------------------------------------------------
+
+
+def flat(texts: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Returns the texts by key, group.name; forms for one and several count as one text."""
+    found: dict[str, Any] = {}
+    for name, value in texts.items():
+        if isinstance(value, dict) and "other" not in value:
+            found |= flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found
+
+
+def dictionary(code: str) -> dict[str, Any]:
+    return flat(json.loads((PAGE / f"words/{code}.json").read_text(encoding="utf-8")))
+
+
+def places(text: Any) -> set[str]:
+    """Returns the places of values in a text, of all its forms."""
+    return set(re.findall(r"{(\w+%?)}", json.dumps(text)))
+
+
+def test_both_languages_have_the_same_texts() -> None:
+    english, german = dictionary("en"), dictionary("de")
+    assert set(english) == set(german)
+    assert all(english.values())
+    assert all(german.values())
+    assert {key: places(text) for key, text in english.items()} == {key: places(text) for key, text in german.items()}
+    same = {key for key, text in english.items() if isinstance(text, str) and len(text) > 24 and text == german[key]}
+    assert same == set(), "sentences that nobody has translated"
+
+
+def test_every_text_that_the_modules_use_exists() -> None:
+    english = dictionary("en")
+    sources = [path.read_text(encoding="utf-8") for path in PAGE.rglob("*") if path.suffix in {".js", ".html"}]
+    used = {key for text in sources for key in re.findall(r"""\bt\(\s*["']([\w.]+)["']""", text)}
+    used |= {key for text in sources for key in re.findall(r"""data-t(?:-\w+)?="([\w.]+)\"""", text)}
+    groups = {group for text in sources for group in re.findall(r"`(\w+)\.\$\{", text)}
+    assert used
+    assert used <= set(english)
+    assert {key.split(".")[0] for key in english} >= groups
+
+
+def test_the_readers_browser_chooses_the_language(start: Start) -> None:
+    with browsing(start().url) as page:
+        context = page.context.browser
+        assert context is not None
+        german = context.new_context(locale="de-AT").new_page()
+        german.goto(page.url)
+        expect(german.locator("#history-title")).to_have_text("Bilder")
+        french = context.new_context(locale="fr-FR").new_page()
+        french.goto(page.url)
+        expect(french.locator("#history-title")).to_have_text("Images")
+
+
+# Sizes ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_pages_sizes_are_pythons(start: Start) -> None:
@@ -118,84 +244,3 @@ def random_result(rng: np.random.Generator) -> dict[str, Any]:
             ends = box["x"] + box["width"], box["y"] + box["height"]
             grain["properties"]["touchesEdge"] |= ends[0] == 40 or ends[1] == 30
     return data
-
-
-def test_what_is_wrong_is_said(start: Start, picture: Path, tmp_path: Path, torchserve: FakeTorchServe) -> None:
-    torchserve.script = [BUSY, TOO_LARGE]
-    text = tmp_path / "notes.png"
-    text.write_text("no image")
-    with browsing(start(dispatch=True).url) as page:
-        drop(page, text)
-        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image")
-        drop(page, picture)
-        expect(page.locator("#message")).to_contain_text("sand.png: the image is 4000 px wide")
-        expect(page.locator("#images em").first).to_have_text("failed")
-
-
-def test_a_key_is_asked_for_where_one_is_needed(start: Start, picture: Path) -> None:
-    known, (key,) = keys()
-    with browsing(start(dispatch=True, keys=known).url) as page:
-        expect(page.locator("#key")).to_be_hidden()
-        drop(page, picture)
-        expect(page.locator("#message")).to_contain_text("no valid API key")
-        page.fill("[name=key]", key)
-        drop(page, picture)
-        expect(page.locator("#grains tbody tr")).to_have_count(len(DISCS))
-
-
-def test_a_decimal_comma_is_one_and_what_is_no_number_is_told(
-    start: Start, picture: Path, torchserve: FakeTorchServe
-) -> None:
-    with browsing(start(dispatch=True).url) as page:
-        page.fill("[name=um_per_px]", "2,5")
-        drop(page, picture)
-        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
-        assert torchserve.requests[0][1]["um_per_px"] == 2.5
-        page.fill("[name=um_per_px]", "2,5 µm")
-        drop(page, picture)
-        expect(page.locator("#message")).to_contain_text("the scale is “2,5 µm”")
-        assert len(torchserve.requests) == 1
-
-
-def test_two_tabs_share_one_list(start: Start, picture: Path, tmp_path: Path) -> None:
-    other = tmp_path / "gravel.png"
-    other.write_bytes(picture.read_bytes())
-    with browsing(start(dispatch=True).url) as page:
-        with page.expect_popup() as opened:
-            page.evaluate("window.open(location.href)")
-        second = opened.value
-        drop(page, picture)
-        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")
-        expect(second.locator("#images li")).to_have_count(1)
-        drop(second, other)
-        for tab in (second, page):
-            expect(tab.locator("#images em")).to_have_text([f"{len(DISCS)} grains"] * 2)
-        page.reload()
-        expect(page.locator("#images span")).to_have_text(["gravel.png", "sand.png"])
-
-
-def test_the_reason_of_a_failure_stays_while_others_are_polled(
-    start: Start, picture: Path, tmp_path: Path, torchserve: FakeTorchServe
-) -> None:
-    text = tmp_path / "notes.png"
-    text.write_text("no image")
-    running = start(dispatch=False)
-    with browsing(running.url) as page:
-        drop(page, picture)
-        expect(page.locator("#images em").first).to_contain_text("queued")
-        drop(page, text)
-        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image")
-        with page.expect_response("**/image-analysis*"):
-            pass
-        with page.expect_response("**/image-analysis*"):
-            pass
-        expect(page.locator("#message")).to_contain_text("notes.png: this is not an image")
-
-
-@pytest.mark.parametrize("kept", ["{", "null", "3", '{"a": 1}', '[null, 3, {"imageId": 5}]'])
-def test_a_list_that_is_none_does_no_harm(start: Start, picture: Path, kept: str) -> None:
-    with browsing(start(dispatch=True).url) as page:
-        page.evaluate("kept => localStorage.setItem('grainserve-images', kept)", kept)
-        page.reload()
-        drop(page, picture)
-        expect(page.locator("#images em")).to_have_text(f"{len(DISCS)} grains")

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from grainserve.results.rounding import ABSENT, number_text
 from grainserve.stats.astm.number import GrainSizeNumber, LargestGrain
 from grainserve.stats.astm.words import fields_wanted, gaps_closed, more_fields_text, not_filled
-from grainserve.stats.rounding import ABSENT, interval_text, number_text
+from grainserve.stats.rounding import interval_text
 
 
 def print_grain_sizes(numbers: Sequence[GrainSizeNumber], largest: LargestGrain | None, console: Console) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from grainserve.results.rounding import ABSENT
 from grainserve.stats.astm.number import ACCEPTED_ACCURACY, GrainSizeNumber
-from grainserve.stats.rounding import ABSENT
 
 LEAST_FILLED = 0.8
 """Least share of the frame that grains must cover: ASTM E112 assumes that they fill it."""

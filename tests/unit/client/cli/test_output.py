@@ -9,6 +9,7 @@ from rich.console import Console
 
 from grainserve import Result
 from grainserve.cli.output import print_result
+from grainserve.results.rounding import number_text
 from tests.unit.client.made import make_result
 
 
@@ -26,7 +27,7 @@ def test_the_table_has_the_statistics_of_the_image_and_says_how_they_count_the_f
         row = re.search(rf"{each.weighting}-weighted.*", text)
         assert row is not None
         values = [*(each.percentiles[percent].value for percent in (10, 50, 90)), each.mean.value]
-        assert row.group().split()[-4:] == [f"{value:.4g}" for value in values]
+        assert row.group().split()[-4:] == [number_text(value) for value in values]
     assert ("weighted by 1/P (Miles–Lantuéjoul)" in text) == corrected
     assert ("no edge correction" in text) != corrected
     grains = [grain for grain in result.grains if not (corrected and grain.touches_edge)]
@@ -35,7 +36,7 @@ def test_the_table_has_the_statistics_of_the_image_and_says_how_they_count_the_f
         np.average([grain.properties[f"{name}AxisLength_um"] for grain in grains], weights=counts)
         for name in ("major", "minor")
     )
-    assert "mean axes {:.4g} × {:.4g} µm".format(*axes) in text
+    assert f"mean axes {' × '.join(map(number_text, axes))} µm" in text
 
 
 def test_where_the_frame_cuts_every_grain_no_size_is_told_but_why() -> None:

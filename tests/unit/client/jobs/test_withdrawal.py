@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import JobFailed, StorageUnreachable, WaitTimeout
 from grainserve.jobs.job import State
 from grainserve.jobs.markers import Ticket
-from grainserve.jobs.store import Claim, JobStore
+from grainserve.jobs.store import Claim, JobStore, entry_of
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.cli.test_application import run, words
@@ -32,20 +32,21 @@ def noise(width: int) -> NDArray[np.uint8]:
 
 
 SMALL, LARGE = noise(60), noise(1400)
-WRITES = {"small": (SMALL, 3), "large": (LARGE, 8)}
-"""Images, and the number of objects that their submission writes: image, record, marker, and for each tile a key."""
+WRITES = {"small": (SMALL, 4), "large": (LARGE, 8)}
+"""Images, and the number of objects that their submission writes: image, record, entry, marker; of a tile a key and no
+entry."""
 
 
 def interrupted_at(bucket: Bucket, number: int, *, after: bool, interrupt: Callable[[], None]) -> None:
     """Interrupts at the n-th object that is created, before the request reaches storage or when storage has done it."""
     create, count = bucket.create, 0
 
-    def counted(name: str, data: bytes, content_type: str) -> int:
+    def counted(name: str, data: bytes, content_type: str, metadata: Mapping[str, str] | None = None) -> int:
         nonlocal count
         count += 1
         if count == number and not after:
             interrupt()
-        generation = create(name, data, content_type)
+        generation = create(name, data, content_type, metadata)
         if count == number and after:
             interrupt()
         return generation
@@ -136,7 +137,8 @@ def test_the_result_of_a_withdrawn_job_is_dropped_by_whoever_works_on_it(
         go_on.set()
     job = store.job(image_id)
     assert (job.state, job.error and job.error.code) == (State.FAILED, "cancelled")
-    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json"}
+    entry = entry_of(job).object_name
+    assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", entry}
     assert client.cancel([image_id]) == []
 
 
@@ -175,7 +177,7 @@ def test_a_submission_under_a_key_stays_for_the_next_one(
     bucket_name: str, torchserve: FakeTorchServe, names: Names
 ) -> None:
     with Client(dispatch=False) as client:
-        interrupted_at(client.store.bucket, 4, after=True, interrupt=stop)
+        interrupted_at(client.store.bucket, 5, after=True, interrupt=stop)
         with pytest.raises(KeyboardInterrupt):
             client.submit(SMALL, idempotency_key="A17")
         assert left(names) == {f"pending/lab/{client.submit(SMALL, idempotency_key='A17')}"}

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grainserve.stats.rounding import ABSENT, interval_decimals, interval_text, number_text
+from grainserve.results.rounding import ABSENT, number_text
+from grainserve.stats.rounding import interval_decimals, interval_text
 
 
 @pytest.mark.parametrize(
