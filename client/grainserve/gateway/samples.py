@@ -3,26 +3,20 @@
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from grainserve.gateway import bodies
 from grainserve.gateway.access import Access
+from grainserve.gateway.bodies import read_model
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import failures
 from grainserve.gateway.sample_images import READERS
 from grainserve.gateway.service import Service
 from grainserve.library.samples import MOST_IMAGES, SampleRecord, Samples
-
-Model = TypeVar("Model", bound=BaseModel)
-
-BODY_BYTES, BODY_PARTS = 512 * 1024, 2 * MOST_IMAGES + 100
-"""Largest body: ids to add and to remove, as many as a sample may have, each of 131 bytes at most."""
 
 Ids = Annotated[list[str], Field(max_length=MOST_IMAGES)]
 
@@ -64,7 +58,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     )
     async def create(request: Request, who: Known) -> JSONResponse:
         """Make a sample of images of yours: `{"name": …, "imageIds": […]}`."""
-        given = await _body(request, New, slowest)
+        given = await read_model(request, New, slowest)
 
         def make() -> SampleRecord:
             check_own(given.image_ids, who)
@@ -93,7 +87,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     )
     async def change(sample_id: Sample, request: Request, who: Known) -> JSONResponse:
         """Rename a sample, add images of yours, take images out: `{"name": …, "add": […], "remove": […]}`."""
-        given = await _body(request, Change, slowest)
+        given = await read_model(request, Change, slowest)
 
         def make() -> SampleRecord:
             check_own(given.add, who)
@@ -107,19 +101,3 @@ def routes(service: Service, access: Access) -> APIRouter:
         samples.delete(who.submitter, sample_id)
 
     return router
-
-
-async def _body(request: Request, model: type[Model], slowest: int) -> Model:
-    """Reads the JSON of a request.
-
-    Raises:
-        ImageRejected: it is too long, too slow, or no JSON.
-        RequestValidationError: it does not hold what is asked for.
-    """
-    read = await bodies.read(request, bodies.Bounds(BODY_BYTES, 0, files=0, slowest=slowest))
-    try:
-        return model.model_validate(bodies.parse(read.content, BODY_PARTS))
-    except ValidationError as error:
-        # The first few, and names as they are sent only at their beginnings: a refusal is short.
-        faults = [{**each, "loc": ("body", *(str(part)[:60] for part in each["loc"]))} for each in error.errors()[:3]]
-        raise RequestValidationError(faults) from None
