@@ -1,115 +1,164 @@
-// The view of one image: its picture with outlines, its table and its curve.
+// The view of one image: its picture with outlines, its numbers, its table and its curve, which all follow its scale.
 
-import { drawCurve, percentile, sizeCurve, standsFor } from "./curve.js";
-import { el, save, svg } from "./dom.js";
-import { area, labelMap, outlines } from "./masks.js";
+import * as api from "./api.js";
+import { el } from "./dom.js";
+import { makeDownloads } from "./downloads.js";
+import { curve, keyFigures } from "./figures.js";
+import { makeLegend } from "./legend.js";
+import { shapesOf } from "./masks.js";
+import { frameOf, leftOut, measure, textOf, unitOf } from "./measures.js";
+import { Picture } from "./picture.js";
+import { makeScalePanel } from "./scale_panel.js";
+import { makeTable } from "./table.js";
+import { makeViewer } from "./viewer.js";
+import { fault, moment, number, t } from "./words.js";
 
-const COLUMNS = [
-  ["id", (g) => g.id],
-  ["area", (g, u) => g.properties[u ? "area_um2" : "area"]],
-  ["diameter", (g, u) => g.properties[u ? "equivalentDiameter_um" : "equivalentDiameter"]],
-  ["major axis", (g, u) => g.properties[u ? "majorAxisLength_um" : "majorAxisLength"]],
-  ["minor axis", (g, u) => g.properties[u ? "minorAxisLength_um" : "minorAxisLength"]],
-  ["orientation", (g) => g.properties.orientationFromX],
-  ["circularity", (g) => g.properties.circularity],
-];
-const FORMATS = { csv: ["Table (CSV)", "csv"], json: ["Result (JSON)", "json"], overlay: ["Outlines (PNG)", "overlay.png"], sizes: ["Grain sizes (PNG)", "sizes.png"] };
+const TOLD = ["diameter", "area", "major", "minor", "orientation", "circularity", "score"];
 
-/** Shows an image that is measured. */
-export async function showImage(root, imageId, { grain, api, onGrain }) {
-  const [{ result }, { blob }, about] = await Promise.all([api.analysis(imageId), api.preview(imageId, 1024, "png"), api.about(imageId)]);
-  const scale = Math.max(1, Math.round(1100 / Math.max(result.metadata.image.width, result.metadata.image.height)));
-  const map = labelMap(result), unit = result.metadata.units.umPerPx ? "µm" : "px", scaled = unit === "µm";
-  const grains = result.segmentedObjects;
-  const size = { width: map.width * scale, height: map.height * scale };
-  const picture = el("canvas", { id: "picture", ...size }), marked = el("canvas", { id: "marked", ...size });
-  const tip = el("div", { id: "tip", role: "status", hidden: true });
-  const head = el("tr", {}, ...COLUMNS.map(([title]) => el("th", {}, heading(title, unit))));
-  const rows = grains.map((each) => el("tr", { "data-id": each.id }, ...COLUMNS.map(([, value]) => el("td", {}, short(value(each, scaled))))));
-  const table = el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "grains" }, el("table", { id: "grains" }, el("thead", {}, head), el("tbody", {}, ...rows)));
-  const curve = svg("svg", { id: "curve", viewBox: "0 0 640 300", role: "img", "aria-label": "Cumulative grain-size curve, corrected for the frame" });
-  const { model, version, processTime, warnings } = result.metadata;
-  const buttons = Object.entries(FORMATS).map(([format, [label]]) => el("button", { type: "button", "data-format": format }, label));
-  const measure = (each) => COLUMNS[2][1](each, scaled), frame = result.metadata.frame ?? result.metadata.image;
-  const count = (each) => standsFor(each.properties, frame);
-  const number = sizeCurve(grains, measure, count);
+/**
+ * Shows an image that is measured.
+ *
+ * @param {HTMLElement} root where to show it
+ * @param {string} imageId
+ * @param {Object} given
+ * @param {number} [given.grain] id of the grain that is chosen from the beginning
+ * @param {function(number): void} given.onGrain called when another grain is chosen; 0: none
+ * @returns {Promise<{close: function(): void}>}
+ */
+export async function showImage(root, imageId, { grain: first, onGrain }) {
+  const [analysis, about, scale] = await Promise.all([api.analysis(imageId), api.about(imageId), api.scale(imageId)]);
+  let { result } = analysis, open = true, turn = 0;
+  let byId = new Map(), colours = { of: () => null }, left = null, outlines = true;
+  const { image: size, model, version, timestamp, processTime } = result.metadata;
+  const frame = frameOf(result), name = about.name || imageId;
+  const isLeftOut = ({ properties }) => leftOut({ properties }, frame);
+  const scaled = () => Boolean(result.metadata.units.umPerPx);
+  const shapes = await shapesOf(result);
+
+  const picture = new Picture(api, imageId, size, () => viewer.change());
+  const viewer = makeViewer({
+    name,
+    size,
+    shapes,
+    picture,
+    frame,
+    tell,
+    onHover: (id) => table.hover(id),
+    onPin: (id) => pin(id),
+    next: (step) => table.next(step),
+  });
+  const table = makeTable({
+    grains: result.segmentedObjects,
+    scaled: scaled(),
+    isLeftOut,
+    onHover: (id) => viewer.hover(id),
+    onPin: (id) => pin(id, true),
+    onFilter(ids) {
+      left = ids;
+      restyle();
+    },
+  });
+  const legend = makeLegend({
+    classes: new Set(result.segmentedObjects.map((each) => each.class)).size > 1,
+    onChange(colouring, lines) {
+      [colours, outlines] = [colouring, lines];
+      restyle();
+    },
+  });
+  const panel = makeScalePanel(imageId, scale, { askLine: viewer.askLine, clearLine: viewer.clearLine, change: refresh });
+  const figures = el("div", { class: "figures", "aria-live": "polite" }), sizes = el("section", { class: "curve-of", "aria-label": t("sample.curve") });
+  const missing = el("p", { class: "flag note", role: "status", hidden: true });
+  const info = [t("view.size", { width: size.width, height: size.height }), `${model} ${version}`, t("view.took", { seconds: number(processTime, 2) }), moment(timestamp)];
   root.replaceChildren(
-    el("h1", { id: "name" }, about.name),
-    el("p", { id: "summary" }, [`${grains.length} grains`, `${model} ${version}`, `${processTime.toFixed(1)} s`, ...warnings].join(" · ")),
-    el("div", { id: "stage" }, picture, marked, tip),
-    el("nav", { id: "downloads", "aria-label": "Downloads" }, ...buttons),
-    el("figure", {}, curve, el("figcaption", { id: "percentiles" }, sizes(number, grains, unit))),
-    table,
+    el(
+      "article",
+      { class: "image" },
+      el("header", { class: "head" }, el("div", {}, el("h1", { id: "name" }, name), el("p", { class: "soft", id: "summary" }, info.filter(Boolean).join(" · "))), makeDownloads(imageId, name)),
+      figures,
+      panel.element,
+      el("div", { class: "picture-and-table" }, el("section", { class: "picture-of", "aria-label": t("view.picture") }, missing, viewer.stage, legend.element, viewer.help), table.element),
+      sizes,
+    ),
   );
-  drawCurve(curve, number, sizeCurve(grains, measure, (each) => count(each) * each.properties.area), unit);
-  picture.getContext("2d").drawImage(await createImageBitmap(blob), 0, 0, size.width, size.height);
-  const lines = outlines(map, scale);
-  let now = null;
+  fill();
+  loadPicture();
+  if (first && byId.has(first)) pin(first, true, false);
 
-  function mark(id) {
-    if (now === id) return;
-    now = id;
-    const context = marked.getContext("2d");
-    context.clearRect(0, 0, size.width, size.height);
-    stroke(context, lines, "rgb(255 255 255 / 75%)", 3.5);
-    stroke(context, lines, "#0a4dff", 1.5);
-    const found = grains.find((each) => each.id === id);
-    if (found) {
-      context.fillStyle = "rgb(255 200 60 / 50%)";
-      context.fill(area(map, scale, id, found.properties.boundingBox));
-      stroke(context, outlines(map, scale, id, found.properties.boundingBox), "#ff9500", 3);
-    }
-    rows.forEach((row) => row.classList.toggle("marked", row.dataset.id === String(id)));
+  /** Shows what depends on the result and its scale; statistics, which take longer, follow. */
+  function fill() {
+    byId = new Map(result.segmentedObjects.map((each) => [each.id, each]));
+    count();
+    table.update(result.segmentedObjects, scaled());
+    legend.update(result.segmentedObjects, scaled(), marks());
+    viewer.scale(result.metadata.units.umPerPx);
   }
 
-  marked.addEventListener("mousemove", (event) => {
-    const box = marked.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * map.width);
-    const y = Math.floor(((event.clientY - box.top) / box.height) * map.height);
-    const id = map.labels[y * map.width + x] ?? 0;
-    mark(id);
-    tip.hidden = !id;
-    if (!id) return;
-    const found = grains.find((each) => each.id === id);
-    const value = (index) => short(COLUMNS[index][1](found, scaled));
-    table.scrollTop = rows.find((row) => row.dataset.id === String(id)).offsetTop - table.clientHeight / 2;
-    tip.textContent = `grain ${id}\n${value(2)} ${unit} across, ${value(1)} ${unit}²\naxes ${value(3)} × ${value(4)} ${unit}, ${value(5)}°`;
-    tip.style.left = `${Math.min(event.clientX - box.left + 14, box.width - 190)}px`;
-    tip.style.top = `${event.clientY - box.top + 14}px`;
-  });
-  marked.addEventListener("click", () => onGrain(now));
-  marked.addEventListener("mouseleave", () => {
-    mark(0);
-    tip.hidden = true;
-  });
-  root.querySelector("#downloads").addEventListener("click", async ({ target }) => {
-    const { format } = target.dataset;
-    if (format) save(await api.file(imageId, format), `${about.name.replace(/\.[^.]+$/, "")}.${FORMATS[format][1]}`);
-  });
-  mark(grain ?? 0);
-  return { close() {} };
-}
+  async function count() {
+    const mine = ++turn, shown = result;
+    figures.setAttribute("aria-busy", "true");
+    if (!figures.children.length) figures.append(el("p", { class: "soft" }, t("view.counting")));
+    let statistics = null, reason = null;
+    try {
+      if (shown.segmentedObjects.length) statistics = await api.patiently(() => api.statistics(imageId), () => open && mine === turn);
+    } catch (error) {
+      reason = error; // such as: the frame cuts all grains
+    }
+    if (!open || mine !== turn) return;
+    figures.replaceChildren(...keyFigures(statistics, reason, shown));
+    figures.removeAttribute("aria-busy");
+    sizes.replaceChildren(...curve(statistics, name));
+  }
 
-function heading(title, unit) {
-  const units = { area: `${unit}²`, diameter: unit, "major axis": unit, "minor axis": unit, orientation: "°" }[title];
-  return units ? `${title} (${units})` : title;
-}
+  /** Asks for everything that depends on the scale again. */
+  async function refresh() {
+    const { result: next } = await api.analysis(imageId);
+    if (!open) return;
+    result = next;
+    fill();
+    document.dispatchEvent(new Event("library"));
+  }
 
-/** Returns D-values by number, and that they are corrected for the frame. */
-function sizes(curve, grains, unit) {
-  if (!grains.length) return "No grains were found.";
-  if (!curve.length) return `The frame cuts all ${grains.length} grains: no size can be corrected for it.`;
-  const values = [10, 50, 90].map((p) => `D${p} ${short(percentile(curve, p / 100))} ${unit}`).join(", ");
-  return `By number, corrected for the frame (${curve.length} whole grains of ${grains.length}, weighted by 1/P): ${values}`;
-}
+  async function loadPicture() {
+    try {
+      await picture.load();
+    } catch (error) {
+      if (!open) return;
+      missing.textContent = `${t("view.no_picture")} ${fault(error)}`;
+      missing.hidden = false;
+    }
+    if (open) viewer.change();
+  }
 
-/** Returns a number with three significant digits; a dash for a missing value. */
-function short(value) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(3)));
-}
+  function marks() {
+    const found = [];
+    if (result.segmentedObjects.some(isLeftOut)) found.push("cut");
+    if (shapes.some(({ exact }) => !exact)) found.push("boxes");
+    if (frame.width < size.width || frame.height < size.height) found.push("frame");
+    return found;
+  }
 
-function stroke(context, path, colour, width) {
-  Object.assign(context, { strokeStyle: colour, lineWidth: width });
-  context.stroke(path);
+  function restyle() {
+    viewer.style((id) => ({ fill: colours.of(byId.get(id)), dashed: isLeftOut(byId.get(id)), faded: Boolean(left && !left.has(id)) }), outlines);
+  }
+
+  function pin(id, seek = false, tellRouter = true) {
+    viewer.pin(id, seek);
+    table.pin(id);
+    if (tellRouter) onGrain(id);
+  }
+
+  /** Returns what the tip says of a grain. */
+  function tell(id) {
+    const grain = byId.get(id);
+    const lines = TOLD.map((key) => measure(key)).map((which) => `${t(`table.${which.name}`)} ${textOf(which, grain, scaled())}${unitOf(which, scaled()) === "°" ? "°" : ` ${unitOf(which, scaled())}`}`);
+    return [t("view.grain", { id, class: grain.class }), ...lines, ...(isLeftOut(grain) ? [t("legend.cut")] : [])].join("\n");
+  }
+
+  return {
+    close() {
+      open = false;
+      viewer.close();
+      table.close();
+    },
+  };
 }
