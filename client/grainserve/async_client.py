@@ -52,6 +52,10 @@ class AsyncClient:
         """See `Client.poll`."""
         return await asyncio.to_thread(self.client.poll, image_id)
 
+    async def set_scale(self, image_id: str, scale: str | float | None) -> float | None:
+        """See `Client.set_scale`."""
+        return await asyncio.to_thread(self.client.set_scale, image_id, scale)
+
     async def state(self, image_id: str) -> State:
         """See `Client.state`."""
         return await asyncio.to_thread(self.client.state, image_id)

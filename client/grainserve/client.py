@@ -28,6 +28,7 @@ from grainserve.jobs.store import JobStore, check_submitter
 from grainserve.jobs.withdrawal import withdraw
 from grainserve.large_images import fetched, submit_tiles
 from grainserve.library.entries import name_of
+from grainserve.library.scales import Asked, revision
 from grainserve.prompts.image import PATIENCE, PromptedImage
 from grainserve.prompts.prompt import MaskPrompt, Points, make_prompts
 from grainserve.prompts.session import Session
@@ -271,6 +272,25 @@ class Client:
         """
         data = self.store.poll(image_id)
         return None if data is None else self._result(data)
+
+    def set_scale(self, image_id: str, scale: str | float | None) -> float | None:
+        """Sets the scale of an image, whether it is measured yet or not; returns it, µm per px.
+
+        Results that are fetched from now on have it; nothing is measured again. The bucket keeps all scales that an
+        image had, with who set them and when.
+
+        Args:
+            image_id: id from `submit`.
+            scale: µm per px; or a text: `2.5 µm/px`, `2,5`, `0.4 px/µm`, `2500 nm/px`, `1 mm = 412 px`; None: the image
+                has no scale.
+
+        Raises:
+            ImageNotFound: no job is known under this id.
+            InvalidOption: the scale cannot be read, or is none.
+        """
+        asked = Asked(text=scale) if isinstance(scale, str) else Asked(um_per_px=scale, has_number=True)
+        self.store.job(image_id)
+        return self.store.scales.revise(image_id, revision(asked, self.submitter))[-1].um_per_px
 
     def state(self, image_id: str) -> State:
         """Returns the job's state.

@@ -78,6 +78,10 @@ class Commands(LazyGroup):
             "List unfinished jobs, the oldest first: image id, state, age, attempts begun, submitter, and the last "
             "problem.",
         ),
+        "images": Listed(
+            "grainserve.cli.images",
+            "List images, the newest first: image id, state, age, grains, scale, name and tags, as the page does.",
+        ),
         "dispatch": Listed(
             "grainserve.cli.operations",
             "Work on the pending jobs of all submitters until SIGTERM or Ctrl-C. Any number of dispatchers may run.",

@@ -64,7 +64,7 @@ def list_jobs(
         if rows:
             typer.echo(_line("image id", "state", "age", "attempts", "submitter", "last problem"))
         for row in rows:
-            age = _age((store.now() - row.created).total_seconds())
+            age = age_text((store.now() - row.created).total_seconds())
             typer.echo(_line(row.ticket.image_id, row.state, age, row.attempts, row.ticket.submitter, row.problem))
         if len(found) > limit:
             errors.print(f"there are more than {limit}: --limit shows more of them")
@@ -148,7 +148,7 @@ def _line(*parts: str) -> str:
     return visible("  ".join([*columns, parts[-1]]).rstrip())
 
 
-def _age(seconds: float) -> str:
+def age_text(seconds: float) -> str:
     """Returns a time as text, in the largest unit of which it holds at least two."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:

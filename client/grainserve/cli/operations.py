@@ -19,6 +19,7 @@ from grainserve.dispatch.dispatcher import Dispatcher
 from grainserve.errors import InvalidConfiguration
 from grainserve.escaping import LineFormatter
 from grainserve.gateway.service import AT_ONCE, LOOPBACK, Limits, Service
+from grainserve.jobs.histories import mend_histories
 from grainserve.jobs.job import LONGEST_LEASE
 from grainserve.jobs.pubsub import from_environment
 from grainserve.jobs.store import JobStore
@@ -261,10 +262,13 @@ def reconcile(
 ) -> None:
     """Repair the bucket: mark unfinished jobs that lack a marker; delete markers and results that belong to no job.
 
+    It also enters images into their submitters' histories that lack an entry, such as those that were submitted before
+    there were histories, and deletes entries of images that are gone.
+
     With Pub/Sub (GRAINSERVE_PUBSUB) every pending job is announced again, in case its first message was lost.
 
-    Safe at any time: a second message does no harm. Dispatchers also repair the bucket little by little, every few
-    minutes.
+    Safe at any time: a second message does no harm. Dispatchers also repair all but the histories little by little,
+    every few minutes.
     """
     with reported():
         log_to_terminal()
@@ -278,6 +282,7 @@ def reconcile(
         cleared = sweep.clear_markers()
         while not sweep.step():
             pass
+        histories = mend_histories(store)
         for count, what in (
             (cleared, "markers without an unfinished job deleted"),
             (sweep.marked, "unfinished jobs without a marker marked"),
@@ -285,12 +290,20 @@ def reconcile(
         ):
             if count or not notifications:
                 typer.echo(f"{count} {what}")
+        if histories.made or histories.dropped:
+            typer.echo(f"{histories.made} images entered into histories, {histories.dropped} entries of none deleted")
         if notifications:
             typer.echo(f"{notifications.announce_all(store.pending.all())} pending jobs announced")
 
 
 def keygen(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key: lower-case letters, digits, '-' or '_'.")],
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="A key that submits, changes and deletes nothing.")
+    ] = False,
+    submitter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose images a key with --read-only reads; default NAME's.")
+    ] = None,
 ) -> None:
     """Make an API key: print a table for the gateway's file to standard output, the key itself to standard error.
 
@@ -300,7 +313,7 @@ def keygen(
     from grainserve.gateway.keys import make_key  # noqa: PLC0415
 
     with reported():
-        key, entry = make_key(name)
+        key, entry = make_key(name, read_only=read_only, submitter=submitter)
         typer.echo(entry)
         typer.echo(f"the key, for {name} alone: {key}", err=True)
 
@@ -345,7 +358,8 @@ def add_to(app: typer.Typer) -> None:
         "'Authorization: Bearer KEY' 'http://127.0.0.1:8000/upload?um_per_px=2.5' -X POST",
         exporter: "Example:  GRAINSERVE_BUCKET=grains grainserve exporter --port 9105",
         reconcile: "Example:  grainserve reconcile --create",
-        keygen: "Example:  grainserve keygen lab-a >> keys.toml",
+        keygen: "Examples:\n\ngrainserve keygen lab-a >> keys.toml\n\n"
+        "grainserve keygen visitor --read-only --submitter lab-a >> keys.toml",
     }
     for command, example in examples.items():
         app.command(epilog=example, rich_help_panel="Running the service")(command)

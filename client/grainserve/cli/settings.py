@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from grainserve import config, local_service
 from grainserve.cli.terminal import reported, say_note
 
-LOCAL = frozenset({"analyze", "export", "jobs", "models", "poll", "report", "segment", "submit", "wait", "weights"})
+LOCAL = frozenset(
+    {"analyze", "export", "images", "jobs", "models", "poll", "report", "segment", "submit", "wait", "weights"}
+)
 """Commands that use a local `make serve`: those that reach a service or fetch images. The service's own processes use
 only what they are given."""
 

@@ -21,7 +21,7 @@ from grainserve.gateway.downloads import disposition
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import failures
 from grainserve.gateway.sample_answers import ComparisonKind, ReportKind, Ways
-from grainserve.gateway.sample_images import Shelf
+from grainserve.gateway.sample_images import Images, Shelf
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import State
 from grainserve.library.samples import SampleRecord, Samples
@@ -84,7 +84,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
 
     def shelf(who: Caller) -> Shelf:
-        return Shelf(store, who.name, service.limits.grains)
+        return Shelf(store, who.submitter, service.limits.grains)
 
     def send(holder: str, make: Callable[[], Response]) -> Response:
         def made() -> Response:
@@ -101,19 +101,19 @@ def routes(service: Service, access: Access) -> APIRouter:
 
         `flags` are those of the report. Images that are not measured are in `leftOut`, each with its reason.
         """
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         return send(holder, lambda: _statistics(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/report", response_class=Response, responses=figures)
     def report(sample_id: Sample, asked: Annotated[Report, Query()], who: Known, holder: Owner) -> Response:
         """The report of a sample, as HTML or PDF."""
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         return send(holder, lambda: _report(shelf(who), sample, asked))
 
     @router.get("/samples/{sample_id}/export", response_class=Response, responses=figures)
     def export(sample_id: Sample, asked: Annotated[Export, Query()], who: Known, holder: Owner) -> Response:
         """The sample as files: one of a format, or an archive."""
-        sample = samples.read(who.name, sample_id)
+        sample = samples.read(who.submitter, sample_id)
         own, form = shelf(who), asked.format
         headers = {"Content-Disposition": disposition(sample.name + sample_files.ending_of(form))}
 
@@ -131,7 +131,7 @@ def routes(service: Service, access: Access) -> APIRouter:
         if not 2 <= len(asked.sample) <= MOST_COMPARED or len(set(asked.sample)) < len(asked.sample):
             raise InvalidOption(f"sample: give 2 to {MOST_COMPARED} different ids of samples")
 
-        found = [samples.read(who.name, each) for each in asked.sample]
+        found = [samples.read(who.submitter, each) for each in asked.sample]
         return send(holder, lambda: _compared(shelf(who), found, asked))
 
     @router.get("/images/{image_id}/report", response_class=Response, responses=failures(410) | figures)
@@ -154,17 +154,17 @@ def routes(service: Service, access: Access) -> APIRouter:
 
 
 def _statistics(shelf: Shelf, sample: SampleRecord, asked: Sized) -> Response:
-    images = shelf.read(sample.image_ids, masks=bool(asked.astm))
+    images = shelf.read(sample.image_ids, asked.ways.keep("figures"))
     return JSONResponse(sample_answers.statistics(sample, images, asked.ways))
 
 
 def _report(shelf: Shelf, sample: SampleRecord, asked: Report) -> Response:
-    images = shelf.read(sample.image_ids, masks=True)
+    images = shelf.read(sample.image_ids, asked.ways.keep("pictures"))
     return sample_answers.rendered(sample_answers.report(sample.name, images, asked.ways), sample.name, asked.format)
 
 
 def _image_report(shelf: Shelf, image_id: str, asked: Report) -> Response:
-    images = shelf.read([image_id], masks=True)
+    images = shelf.read([image_id], "all")
     if not images.measured:
         raise ResultNotFound(image_id)  # deleted since its record was read
     name = images.measured[0].name
@@ -172,15 +172,16 @@ def _image_report(shelf: Shelf, image_id: str, asked: Report) -> Response:
 
 
 def _file(shelf: Shelf, sample: SampleRecord, asked: Export, headers: dict[str, str]) -> Response:
-    images = shelf.read(sample.image_ids, masks=asked.format == FormatName.COCO)
     with tempfile.TemporaryDirectory() as folder:
         path = FilePath(folder) / "file"
-        kind = sample_files.write_one(sample, images, asked.format, path, asked.ways)
+        kind = sample_files.write_one(shelf, sample, asked.format, path, asked.ways)
         return Response(path.read_bytes(), media_type=kind, headers=headers)
 
 
 def _compared(shelf: Shelf, samples: Sequence[SampleRecord], asked: Comparison) -> Response:
-    images = [shelf.read(sample.image_ids, masks=bool(asked.astm)) for sample in samples]
+    images: list[Images] = []
+    for sample in samples:
+        images.append(shelf.read(sample.image_ids, asked.ways.keep("figures"), sum(each.taken for each in images)))
     if asked.format == ComparisonKind.JSON:
         pairs = zip(samples, images, strict=True)
         return JSONResponse({"samples": [sample_answers.statistics(*pair, asked.ways) for pair in pairs]})

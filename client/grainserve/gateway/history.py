@@ -40,6 +40,7 @@ class Wanted:
         search: text in name or tags.
         tag: tag; None for any.
         state: state of the job; None for any.
+        sample: ids of the images of a sample; None for any image.
     """
 
     limit: int
@@ -47,6 +48,11 @@ class Wanted:
     search: str = ""
     tag: str | None = None
     state: State | None = None
+    sample: frozenset[str] | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        """Tells whether an entry is wanted, as far as it tells."""
+        return (self.sample is None or entry.image_id in self.sample) and entry.matches(self.search, self.tag)
 
 
 class History:
@@ -91,7 +97,7 @@ class History:
         """Yields entries, newest first, with what is known of the image where the entry matches."""
         entries = self._store.entries.listed(submitter, wanted.after)
         while some := list(islice(entries, wanted.limit + 1)):  # one more tells whether there is a next page
-            matching = [entry for entry in some if entry.matches(wanted.search, wanted.tag)]
+            matching = [entry for entry in some if wanted.matches(entry)]
             images = dict(zip(matching, self.images(matching), strict=True))
             for entry in some:
                 yield entry, images.get(entry)

@@ -2,6 +2,7 @@
 
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -14,6 +15,7 @@ from grainserve.exports.formats import Choices, FormatName
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway import files, uploads
 from grainserve.gateway.access import Access
+from grainserve.gateway.found_scale import Finder
 from grainserve.gateway.history import History
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import ANALYSIS, UPLOAD, failures
@@ -55,7 +57,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         access: callers and their limits.
         history: what is told of jobs.
     """
-    references = References(service.readable)
+    references, finder = References(service.readable), Finder()
     router, limits = APIRouter(), service.limits
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
     Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
@@ -78,15 +80,25 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         form, the JSON or the query. With an `Idempotency-Key` header, a request that is sent again makes no second job;
         of a `uri`, it makes none without that header. The trace of a `traceparent` header (W3C) goes on in the job and
         ends up in the result's metadata. `name`, in the query, is the image's name in your history.
+        `scale`, in the query, is `file` or `auto`: the scale is taken from the file, or else from the scale bar in the
+        picture. The answer has it as `scale`; where none is found, it says why, and the image is measured without.
         """
         with access.uploads.hold(holder):
             given = await uploads.read(request, who.max_bytes, limits.slowest)
+            answer: dict[str, Any] = {}
+            if given.find_scale and isinstance(given.image, bytes):
+                found = await finder.find(given.image, given.find_scale)
+                answer = {"scale": found.to_dict()}
+                if found.scale:
+                    taken = {"um_per_px": found.scale.um_per_px, "scale_source": found.scale.source}
+                    given = replace(given, options=given.options | taken)
             of = {"submitter": who.submitter, "key": key, "traceparent": request.headers.get(trace.HEADER)}
             image_id = await run_in_threadpool(_store, service, references, given, who.max_bytes, **of)
         if service.dispatcher:
             service.dispatcher.hand_in(Ticket(who.submitter, image_id))
         where = f"/image-analysis?imageId={image_id}"
-        return JSONResponse({"imageId": image_id, "state": State.QUEUED.value}, 202, {"Location": where})
+        answer |= {"imageId": image_id, "state": State.QUEUED.value}
+        return JSONResponse(answer, 202, {"Location": where})
 
     @router.get("/image-analysis", responses=ANALYSIS | failures(401, 404, 410, 422, 429, 501, 503))
     def image_analysis(wanted: Annotated[Wanted, Query()], who: Known, holder: Owner) -> Response:

@@ -64,7 +64,13 @@ UPLOAD = {
             "in": "query",
             "schema": {"type": "string", "maxLength": LONGEST_NAME},
             "description": "name of the image in your history, as a rule that of its file",
-        }
+        },
+        {
+            "name": "scale",
+            "in": "query",
+            "schema": {"enum": ["file", "auto"]},
+            "description": "where the scale is found: in the file, or else (auto) from the scale bar in the picture",
+        },
     ],
     "requestBody": {
         "required": True,

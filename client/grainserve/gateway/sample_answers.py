@@ -11,7 +11,7 @@ from fastapi import Response
 
 from grainserve.exports.table import CsvDialect
 from grainserve.gateway.downloads import disposition
-from grainserve.gateway.sample_images import Images
+from grainserve.gateway.sample_images import Images, Keep
 from grainserve.library.samples import SampleRecord
 
 # Imported where they are used: Matplotlib takes its time, and a gateway that makes no report does without.
@@ -58,6 +58,10 @@ class Ways:
         from grainserve.stats.astm import METHODS  # noqa: PLC0415
 
         return tuple(METHODS) if "all" in self.astm else self.astm
+
+    def keep(self, otherwise: Keep) -> Keep:
+        """Returns what is kept of grains: all of them for ASTM E112, which counts on masks."""
+        return "all" if self.astm else otherwise
 
 
 def summary_of(name: str, images: Images, ways: Ways) -> Summary:

@@ -18,7 +18,7 @@ from grainserve.gateway import sample_answers
 from grainserve.gateway.archive import unique_stems, zip_parts
 from grainserve.gateway.refusals import refusal
 from grainserve.gateway.sample_answers import Ways
-from grainserve.gateway.sample_images import Images, Shelf
+from grainserve.gateway.sample_images import Shelf
 from grainserve.library.samples import SampleRecord
 from grainserve.result import Result
 
@@ -50,12 +50,12 @@ def ending_of(form: str) -> str:
     return ".xlsx" if form == XLSX else FORMATS[FormatName(form)].ending
 
 
-def write_one(sample: SampleRecord, images: Images, form: str, path: Path, ways: Ways) -> str:
+def write_one(shelf: Shelf, sample: SampleRecord, form: str, path: Path, ways: Ways) -> str:
     """Writes all images of a sample as one file; returns its content type.
 
     Args:
+        shelf: jobs and results of the caller.
         sample: the sample.
-        images: its images, with masks for `coco`.
         form: a format that `is_one_file`.
         path: file to write.
         ways: how figures and tables are made.
@@ -63,24 +63,27 @@ def write_one(sample: SampleRecord, images: Images, form: str, path: Path, ways:
     Raises:
         NoResults: no image is measured.
         ExtraMissing: a library is not installed.
+        SampleTooLarge: the images have more grains than are measured at once.
         And the errors of the format.
     """
-    results, names = [each.result for each in images.measured], [each.name for each in images.measured]
-    if not results:
-        raise NoResults()
     if form == XLSX:
         from grainserve.exports.workbook import check_library, write_workbook  # noqa: PLC0415 - imports statistics
 
         check_library()
+    else:
+        FORMATS[FormatName(form)].check_library()
+    images = shelf.read(sample.image_ids, ways.keep("figures") if form == FormatName.STATISTICS else "all")
+    results, names = [each.result for each in images.measured], [each.name for each in images.measured]
+    if not results:
+        raise NoResults()
+    if form == XLSX:
         write_workbook(sample_answers.summary_of(sample.name, images, ways), results, names, path)
         return _XLSX_TYPE
-    kind = FORMATS[FormatName(form)]
-    kind.check_library()
     if form == FormatName.STATISTICS:
         sample_answers.summary_of(sample.name, images, ways).to_json(path)
     else:
         formats.write_together(results, names, path, FormatName(form), ways.csv_dialect)
-    return kind.media_type
+    return FORMATS[FormatName(form)].media_type
 
 
 def archive(shelf: Shelf, sample: SampleRecord, form: str, ways: Ways, places: ExitStack) -> Iterator[bytes]:
@@ -133,11 +136,8 @@ class _Archive:
 
     def of_all(self) -> Iterator[tuple[str, Path]]:
         """Makes the files of all images together; yields the name and the path of each."""
-        images = self._tried("files of all images", lambda: self.shelf.read(self.sample.image_ids, masks=True))
-        if images is None:
-            return
         for name in _OF_ALL:
-            if path := self._tried(name, partial(self._of_all, images, name)):
+            if path := self._tried(name, partial(self._of_all, name)):
                 yield name, path
 
     def of_each(self, there: Sequence[tuple[str, str]], forms: Sequence[FormatName]) -> Iterator[tuple[str, Path]]:
@@ -155,13 +155,14 @@ class _Archive:
             path.write_text("\n".join((*self.lacks, "")), encoding="utf-8")
             yield LEFT_OUT, path
 
-    def _of_all(self, images: Images, name: str) -> Path:
-        path = self.folder / name
-        if name == REPORT:
+    def _of_all(self, name: str) -> Path:
+        path, form = self.folder / name, _OF_ALL[name]
+        if form == REPORT:
+            images = self.shelf.read(self.sample.image_ids, self.ways.keep("pictures"))
             report = sample_answers.report(self.sample.name, images, self.ways)
             path.write_bytes(bytes(sample_answers.rendered(report, self.sample.name, "html").body))
         else:
-            write_one(self.sample, images, _OF_ALL[name], path, self.ways)
+            write_one(self.shelf, self.sample, form, path, self.ways)
         return path
 
     def _read(self, image_id: str) -> Result:

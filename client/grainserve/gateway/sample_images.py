@@ -12,13 +12,27 @@ from numpy.typing import NDArray
 
 from grainserve.errors import ImageNotFound, ResultNotFound, SampleTooLarge
 from grainserve.jobs.job import Job, State
-from grainserve.jobs.store import JobStore
+from grainserve.jobs.store import JobStore, entry_of
 from grainserve.reports.document import Flag
-from grainserve.reports.sources import Measured
+from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.result import Result
+
+WHOLE = 2
+"""What a grain with all its measurements and its mask counts against the limit on grains: it takes 4 KiB of memory, and
+one with the figures of statistics alone half of that."""
+
+FIGURES = frozenset({
+    "boundingBox", "area", "equivalentDiameter", "minorAxisLength", "touchesEdge", "lowPrecision", "orientationFromX",
+    "aspectRatio", "circularity", "roundness", "solidity", "eccentricity",
+})  # fmt: skip
+"""Measurements of a grain that statistics and reports are made of."""
 
 READERS = 8
 """Records, or results, that one request reads at once."""
+
+Keep = Literal["figures", "pictures", "all"]
+"""What is kept of grains: measurements that figures are made of; besides, all of the grains of the images that a report
+shows; or all of all grains, for tables and masks."""
 
 Why = Literal["waiting", "failed", "missing"]
 
@@ -47,10 +61,12 @@ class Images:
     Attributes:
         measured: images with results, in the sample's order.
         left_out: all others.
+        taken: what they count against the limit on grains.
     """
 
     measured: Sequence[Measured]
     left_out: Sequence[LeftOut]
+    taken: int
 
     @property
     def flags(self) -> tuple[Flag, ...]:
@@ -78,22 +94,13 @@ class Shelf:
     Args:
         store: job store.
         submitter: the caller's name. Other people's images count as missing.
-        most: largest number of grains that are read for one answer.
+        most: largest number of grains that are read for one answer; a whole one counts `WHOLE`.
     """
 
     def __init__(self, store: JobStore, submitter: str, most: int) -> None:
         self._store = store
         self._submitter = submitter
-        self._left = self._most = most
-
-    def jobs(self, image_ids: Sequence[str]) -> list[Job | None]:
-        """Returns the job of each image; None where there is none of this caller."""
-        with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(self._job, image_ids))
-
-    def names(self, image_ids: Sequence[str]) -> list[str]:
-        """Returns the name of each image."""
-        return list(image_ids)
+        self._most = most
 
     def result(self, image_id: str) -> dict[str, Any]:
         """Returns a result with its current scale.
@@ -115,7 +122,9 @@ class Shelf:
         """Sorts images into measured ones, each id with its name, and all others."""
         measured: list[tuple[str, str]] = []
         left_out: list[LeftOut] = []
-        for image_id, name, job in zip(image_ids, self.names(image_ids), self.jobs(image_ids), strict=True):
+        with ThreadPoolExecutor(READERS) as pool:
+            known = list(pool.map(self._known, image_ids))
+        for image_id, (job, name) in zip(image_ids, known, strict=True):
             if job is None:
                 left_out.append(LeftOut(image_id, name, "missing"))
             elif job.state is State.DONE:
@@ -126,40 +135,50 @@ class Shelf:
                 left_out.append(LeftOut(image_id, name, "waiting"))
         return measured, left_out
 
-    def read(self, image_ids: Sequence[str], *, masks: bool) -> Images:
-        """Reads the results of images. All reads together may have as many grains as the shelf allows.
+    def read(self, image_ids: Sequence[str], keep: Keep, taken: int = 0) -> Images:
+        """Reads the results of images.
 
         Args:
             image_ids: ids of the images.
-            masks: whether masks are needed; without them results take less memory.
+            keep: what is kept of grains.
+            taken: what the images read before for the same answer count against the limit.
 
         Raises:
-            SampleTooLarge: the images have more grains.
+            SampleTooLarge: the images have more grains than one answer may have.
         """
         there, left_out = self.sort(image_ids)
         measured: list[Measured] = []
+        pictures = MOST_OVERLAYS if keep == "pictures" else 0
         for (image_id, name), data in zip(there, _in_order(self._result, [each for each, _ in there]), strict=True):
             if data is None:
                 left_out.append(LeftOut(image_id, name, "missing"))
                 continue
-            self._left -= len(data["segmentedObjects"])
-            if self._left < 0:
+            grains = data["segmentedObjects"]
+            shown = pictures > 0 and bool(grains) and all(each["mask"] is not None for each in grains)
+            pictures -= shown
+            whole = shown or keep == "all"
+            taken += len(grains) * (WHOLE if whole else 1)
+            if taken > self._most:
                 raise SampleTooLarge(
-                    f"the images have more than {self._most} grains, which is as many as are measured at once: make "
-                    "smaller samples"
+                    f"the images have more grains than are measured at once ({self._most} for statistics, "
+                    f"{self._most // WHOLE} for tables and masks): make smaller samples"
                 )
-            if not masks:
-                for each in data["segmentedObjects"]:
+            if not whole:
+                for each in grains:
                     each["mask"] = None
+                    each["properties"] = {key: value for key, value in each["properties"].items() if key in FIGURES}
             measured.append(self._measured(image_id, name, data))
-        return Images(measured, left_out)
+        return Images(measured, left_out, taken)
 
-    def _job(self, image_id: str) -> Job | None:
+    def _known(self, image_id: str) -> tuple[Job | None, str]:
+        """Returns an image's job and its name in the history; no job where there is none of this caller."""
         try:
             job = self._store.job(image_id)
         except ImageNotFound:
-            return None
-        return job if job.submitter == self._submitter else None
+            return None, image_id
+        if job.submitter != self._submitter:
+            return None, image_id
+        return job, self._store.entries.find(entry_of(job)).name or image_id
 
     def _result(self, image_id: str) -> dict[str, Any] | None:
         try:

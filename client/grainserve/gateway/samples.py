@@ -3,26 +3,20 @@
 # Annotations are not postponed here: FastAPI evaluates them and would not find the types defined inside `routes`.
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from grainserve.gateway import bodies
 from grainserve.gateway.access import Access
+from grainserve.gateway.bodies import read_model
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.openapi import failures
 from grainserve.gateway.sample_images import READERS
 from grainserve.gateway.service import Service
 from grainserve.library.samples import MOST_IMAGES, SampleRecord, Samples
-
-Model = TypeVar("Model", bound=BaseModel)
-
-BODY_BYTES, BODY_PARTS = 512 * 1024, 2 * MOST_IMAGES + 100
-"""Largest body: ids to add and to remove, as many as a sample may have, each of 131 bytes at most."""
 
 Ids = Annotated[list[str], Field(max_length=MOST_IMAGES)]
 
@@ -55,18 +49,22 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
+    written = failures(400, 401, 403, 404, 408, 413, 422, 429, 503)
+
     def check_own(image_ids: list[str], who: Caller) -> None:
         with ThreadPoolExecutor(READERS) as pool:
             list(pool.map(lambda image_id: access.own_job(image_id, who), image_ids))
 
-    @router.post("/samples", status_code=201, openapi_extra=body, responses=failures(401, 404, 422, 429, 503))
+    @router.post(
+        "/samples", status_code=201, openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
+    )
     async def create(request: Request, who: Known) -> JSONResponse:
         """Make a sample of images of yours: `{"name": …, "imageIds": […]}`."""
-        given = await _body(request, New, slowest)
+        given = await read_model(request, New, slowest)
 
         def make() -> SampleRecord:
             check_own(given.image_ids, who)
-            return samples.create(who.name, given.name, given.image_ids)
+            return samples.create(who.submitter, given.name, given.image_ids)
 
         made = await run_in_threadpool(make)
         return JSONResponse(made.to_dict(), 201, {"Location": f"/samples/{made.sample_id}"})
@@ -78,44 +76,30 @@ def routes(service: Service, access: Access) -> APIRouter:
         after: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> JSONResponse:
         """Your samples, the newest first, a page at a time."""
-        found, following = samples.listed(who.name, limit, after)
+        found, following = samples.listed(who.submitter, limit, after)
         return JSONResponse({"samples": [each.to_dict() for each in found], "next": following})
 
     @router.get("/samples/{sample_id}", responses=failures(401, 404, 429, 503))
     def one(sample_id: Sample, who: Known) -> JSONResponse:
         """A sample: its name and its images."""
-        return JSONResponse(samples.read(who.name, sample_id).to_dict())
+        return JSONResponse(samples.read(who.submitter, sample_id).to_dict())
 
-    @router.patch("/samples/{sample_id}", openapi_extra=body, responses=failures(401, 404, 422, 429, 503))
+    @router.patch(
+        "/samples/{sample_id}", openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
+    )
     async def change(sample_id: Sample, request: Request, who: Known) -> JSONResponse:
         """Rename a sample, add images of yours, take images out: `{"name": …, "add": […], "remove": […]}`."""
-        given = await _body(request, Change, slowest)
+        given = await read_model(request, Change, slowest)
 
         def make() -> SampleRecord:
             check_own(given.add, who)
-            return samples.change(who.name, sample_id, name=given.name, add=given.add, remove=given.remove)
+            return samples.change(who.submitter, sample_id, name=given.name, add=given.add, remove=given.remove)
 
         return JSONResponse((await run_in_threadpool(make)).to_dict())
 
-    @router.delete("/samples/{sample_id}", status_code=204, responses=failures(401, 404, 429, 503))
+    @router.delete("/samples/{sample_id}", status_code=204, responses=failures(401, 403, 404, 429, 503))
     def delete(sample_id: Sample, who: Known) -> None:
         """Delete a sample; its images stay."""
-        samples.delete(who.name, sample_id)
+        samples.delete(who.submitter, sample_id)
 
     return router
-
-
-async def _body(request: Request, model: type[Model], slowest: int) -> Model:
-    """Reads the JSON of a request.
-
-    Raises:
-        ImageRejected: it is too long, too slow, or no JSON.
-        RequestValidationError: it does not hold what is asked for.
-    """
-    read = await bodies.read(request, bodies.Bounds(BODY_BYTES, 0, files=0, slowest=slowest))
-    try:
-        return model.model_validate(bodies.parse(read.content, BODY_PARTS))
-    except ValidationError as error:
-        # The first few, and names as they are sent only at their beginnings: a refusal is short.
-        faults = [{**each, "loc": ("body", *(str(part)[:60] for part in each["loc"]))} for each in error.errors()[:3]]
-        raise RequestValidationError(faults) from None

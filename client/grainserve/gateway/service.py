@@ -28,7 +28,7 @@ class Limits:
         reads: most downloads of images and results at once.
         read_bytes: most bytes of results held for readers at once.
         analyses: most statistics, reports and archives of samples at once.
-        grains: most grains of one analysis, which are in memory at once.
+        grains: most grains of one analysis, which are in memory at once; for tables and masks half of them.
         share: largest part of the uploads and of the downloads that one key may have; without keys, one address.
     """
 
@@ -39,7 +39,7 @@ class Limits:
     reads: int = 32
     read_bytes: int = 128 * 2**20
     analyses: int = 4
-    grains: int = 100_000
+    grains: int = 200_000
     share: float = 0.5
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from grainserve.admission import check_header, too_many_bytes
 from grainserve.contract import options_from_text, validate_options
 from grainserve.errors import ImageRejected, InvalidOption
-from grainserve.gateway import bodies
+from grainserve.gateway import bodies, found_scale
 from grainserve.gateway.service import Limits
 from grainserve.library.entries import checked_name
 from grainserve.reading.picture import READ
@@ -31,12 +31,14 @@ class Upload:
         content_type: content type by the file's header; empty for an object.
         options: options of the request.
         name: name of the image in the caller's history; empty where none was given.
+        find_scale: where its scale is to be looked for; empty for nowhere.
     """
 
     image: bytes | str
     content_type: str
     options: dict[str, Any]
     name: str = ""
+    find_scale: found_scale.Asked = ""
 
 
 async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) -> Upload:
@@ -44,28 +46,32 @@ async def read(request: Request, max_bytes: int, slowest: int = Limits.slowest) 
 
     Args:
         request: JSON (`{"image": base64, …options}`, or `{"uri": "gs://…", …options}` for an object of a bucket), a
-            form (`image` and a field per option), or the image's bytes. Options may also be query parameters. `name` is
-            one.
+            form (`image` and a field per option), or the image's bytes. Options may also be query parameters. `name`
+            and `scale` (`file` or `auto`) are some.
         max_bytes: size of the largest image, bytes.
         slowest: lowest speed, bytes/s.
 
     Raises:
         ImageRejected: 400, 408, 413 or 415; the message says what to do.
-        InvalidOption: an option is unknown, out of range or given twice; or the name is not allowed.
+        InvalidOption: an option is unknown, out of range or given twice; the name is not allowed; or a scale is to be
+            found where one is given, or for an object.
     """
     query = request.query_params.multi_items()
     names = [value for key, value in query if key == "name"]
     if len(names) > 1:
         raise InvalidOption("name is given twice: give it once")
     name = checked_name(*names) if names else ""
+    scale = found_scale.asked_for([value for key, value in query if key == "scale"])
     body = await bodies.read(request, bodies.Bounds(max_bytes, bodies.FIELD_BYTES, files=1, slowest=slowest))
 
     def checked() -> Upload:
         image, options = _from_json(body.content) if body.kind == bodies.JSON else _from_other(body)
         if isinstance(image, bytes):
             check_size(image, max_bytes)
-        options = _merged(_from_text([each for each in query if each[0] != "name"]), options)
-        return Upload(image, check_header(image) if isinstance(image, bytes) else "", options, name)
+        options = _merged(_from_text([each for each in query if each[0] not in ("name", "scale")]), options)
+        if scale and (isinstance(image, str) or options.keys() & {"um_per_px", "scale_source"}):
+            raise InvalidOption("scale is for an image that is sent without one: leave scale, or um_per_px, out")
+        return Upload(image, check_header(image) if isinstance(image, bytes) else "", options, name, scale)
 
     # 32 MB of JSON take a few hundred ms to parse. In the event loop they would hold up every other request.
     return await run_in_threadpool(checked)

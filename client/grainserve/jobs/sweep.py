@@ -97,7 +97,10 @@ class Sweep:
             return
         ticket = Ticket(job.submitter, image_id)
         # A submission under way may look like this, too: its marker is then there a moment earlier.
-        if not job.ended and not self._store.bucket.exists(ticket.marker) and self._store.mark(ticket):
+        if not job.ended and not self._store.bucket.exists(ticket.marker):
+            self._store.note(job)
+            if not self._store.mark(ticket):
+                return
             self.marked += 1
             log.warning("%s: %s and without a marker; it has one again", job.about, job.state)
 

@@ -13,7 +13,7 @@ from grainserve.reports.overlays import SIDE_ALONE, SIDE_BESIDE, SizeColours, si
 from grainserve.reports.provenance import provenance
 from grainserve.reports.qc import sample_flags
 from grainserve.reports.shapes import shapes_of
-from grainserve.reports.sources import Measured
+from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.result import Result
 from grainserve.results.edge_correction import name_of
 from grainserve.results.rounding import number_text
@@ -23,7 +23,6 @@ from grainserve.stats.population import PERCENTS
 from grainserve.stats.rounding import p_value_text
 from grainserve.stats.summary import checked_percents
 
-MOST_OVERLAYS = 12
 ALONE_WIDTH = 0.72
 """Width of a single overlay, as a share of the page's: its table then fits on the same page."""
 
@@ -119,7 +118,7 @@ def _count(number: int, noun: str) -> str:
 
 def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     shown = [image for image in images if image.result.has_masks and image.result.grains][:MOST_OVERLAYS]
-    if without := sum(not image.result.has_masks for image in images):
+    if without := sum(image.result.metadata["options"]["mask_format"] == "none" for image in images):
         yield Text(f"{_count(without, 'result')} without masks (mask_format none): there is nothing to draw of them.")
     if not shown:
         return

@@ -16,6 +16,9 @@ from grainserve.errors import ImageNotFound, InvalidConfiguration, StorageError
 from grainserve.images import image_of
 from grainserve.result import Result
 
+MOST_OVERLAYS = 12
+"""Largest number of images that a report shows: the first that have masks and grains."""
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:

@@ -44,7 +44,8 @@ def act(page: Page, name: str, label: str) -> None:
 
 def expect_accessible(page: Page) -> None:
     """Checks that axe-core finds nothing in the state that is shown."""
-    assert violations(page) == []
+    found = violations(page)
+    assert not found, found
 
 
 def copies(picture: Path, *names: str) -> list[Path]:
@@ -67,7 +68,7 @@ class Held:
         self._page = page
         self._url = url
         self.routes: list[Route] = []
-        page.route(url, self.routes.append)
+        page.route(url, lambda route: self.routes.append(route))
 
     def wait_for(self, count: int) -> None:
         """Waits until so many requests are held."""

@@ -56,6 +56,40 @@ def test_statistics_are_those_of_the_command_to_the_last_digit(
             assert each["curve"][percent] == found["value"]
 
 
+def test_images_have_their_names_and_their_current_scales(gateway: Gateway, tmp_path: Path) -> None:
+    images = [measured(gateway, discs(seed, um_per_px=None)) for seed in (1, 2)]
+    for image, name in zip(images, ("Düne 1.png", "<i>2</i>.tif"), strict=True):
+        assert gateway.ask("PATCH", f"/images/{image}", json={"name": name}).status_code == 200
+    made = sample(gateway, images)
+    assert gateway.ask("GET", f"/samples/{made}/statistics").json()["unit"] == "px"
+    gateway.ask("PUT", f"/images/{images[0]}/scale", json={"text": "2,5", "images": images[1:]})
+    answer = gateway.ask("GET", f"/samples/{made}/statistics").json()
+    assert answer["unit"] == "µm"
+    assert [each["image"] for each in answer["images"]] == ["Düne 1.png", "<i>2</i>.tif"]
+    expected = stats(tmp_path, images, gateway)
+    for name in ("number", "area", "orientation", "coverage"):
+        assert answer[name] == expected[name]
+    page = gateway.ask("GET", f"/samples/{made}/report").text
+    assert {"Düne 1.png", "<i>2</i>.tif"} <= set(Page(page).rows)
+    assert "<i>2" not in page
+    files = unzipped(gateway.ask("GET", f"/samples/{made}/export?format=geojson"))
+    assert set(files) == {"results/Düne 1.geojson", "results/_i_2__i_.geojson"}
+    of_one = gateway.ask("GET", f"/images/{images[0]}/report?format=pdf")
+    assert "filename*=UTF-8''D%C3%BCne%201.png.pdf" in of_one.headers["Content-Disposition"]
+
+
+def test_a_key_that_only_reads_sees_samples_and_changes_none(start: Start) -> None:
+    known, (mine, reader) = keys(Caller("lab"), Caller("student", submitter="lab", read_only=True))
+    gateway = start(keys=known)
+    image = measured(gateway, discs(1), mine)
+    made = sample(gateway, [image], mine)
+    for path in (f"/samples/{made}/statistics", f"/samples/{made}", f"/images/{image}/report"):
+        assert gateway.ask("GET", path, reader).status_code == 200
+    for method, path in (("POST", "/samples"), ("PATCH", f"/samples/{made}"), ("DELETE", f"/samples/{made}")):
+        assert failure(gateway.ask(method, path, reader, json={"name": "x"}), 403) == "read_only"
+    assert gateway.ask("GET", "/samples", reader).json()["samples"][0]["name"] == "sand"
+
+
 def test_what_is_not_measured_is_left_out_and_said(gateway: Gateway) -> None:
     store = gateway.service.store
     done = measured(gateway, discs(1))
@@ -229,6 +263,7 @@ def test_a_sample_with_too_many_grains_is_refused(start: Start) -> None:
         f"/comparison?sample={one}&sample={other}",
     ):
         assert failure(gateway.ask("GET", path), 413) == "sample_too_large"
+    assert failure(gateway.ask("GET", f"/samples/{one}/export?format=csv"), 413) == "sample_too_large", "all columns"
     files = unzipped(gateway.ask("GET", f"/samples/{both}/export"))
     assert {"statistics.json", "left_out.txt"} & set(files) == {"left_out.txt"}
     assert {f"results/{image}.csv" for image in images} <= set(files), "images are exported one by one"

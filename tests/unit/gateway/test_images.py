@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from grainserve.gateway import history
 from grainserve.gateway.keys import Caller, Keys
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import Failure
@@ -265,6 +266,11 @@ def test_a_scale_is_copied(gateway: Gateway) -> None:
         {"line": {"x1": 0, "y1": 0, "x2": 30, "y2": 40}, "length": "5"},
         {"text": "2", "source": "guessed"},
         {"text": "2", "colour": "red"},
+        {"umPerPx": "2"},
+        {"umPerPx": True},
+        {"umPerPx": 10**400},
+        {"line": {"x1": 0, "y1": 0, "x2": 1e308, "y2": 1e308}, "length": "5 mm"},
+        {"text": "2", "images": ["../a"] * 1001},
     ],
 )
 def test_what_is_no_scale_is_refused(gateway: Gateway, body: dict[str, Any]) -> None:
@@ -326,8 +332,49 @@ def test_every_format_has_the_current_scale(start: Start, service: Service) -> N
         assert new["properties"]["area_um2"] == 4 * old["properties"]["area_um2"]
         assert new["properties"]["feretMax_um"] == new["properties"]["feretMax"] * 4.0
     changed = gateway.ask("GET", f"/image-analysis?imageId={image_id}&format=csv&csvDialect=raw").text
-    first, second = (list(csv.DictReader(io.StringIO(text)))[0] for text in (table, changed))
+    first, second = (next(csv.DictReader(io.StringIO(text))) for text in (table, changed))
     assert float(second["area_um2"]) == 4 * float(first["area_um2"])
     assert (page, gateway.ask("GET", "/images").json()["images"][0]["umPerPx"]) == (2.0, 4.0)
     assert service.store.poll(image_id) == after
     assert service.store.stored_result(image_id) == before
+
+
+def test_a_long_body_is_refused(gateway: Gateway) -> None:
+    (image_id,) = named(gateway, "a")
+    for method, path in (("PATCH", ""), ("PUT", "/scale")):
+        answer = gateway.ask(method, f"/images/{image_id}{path}", data=b" " * 2**20)
+        assert answer.status_code == 413
+
+
+def test_a_scale_is_copied_to_no_image_that_is_none(gateway: Gateway) -> None:
+    (image_id,) = named(gateway, "a")
+    answer = gateway.ask("PUT", f"/images/{image_id}/scale", json={"text": "2", "images": ["../jobs/a"]})
+    assert answer.status_code == 404
+    assert gateway.ask("GET", f"/images/{image_id}/scale").json()["revisions"] == []
+
+
+def test_images_of_a_sample_are_found(shared: Gateway) -> None:
+    first, _, third = named(shared, "a", "b", "c", key="ann")
+    made = shared.ask("POST", "/samples", "ann", json={"name": "s", "imageIds": [first, third]}).json()
+
+    assert (
+        listed(shared, "ann", sample=made["sampleId"])
+        == listed(shared, "visitor", sample=made["sampleId"])
+        == ["c", "a"]
+    )
+    assert listed(shared, "ann", sample=made["sampleId"], search="c") == ["c"]
+    assert shared.ask("GET", "/images", "bob", params={"sample": made["sampleId"]}).status_code == 404
+    assert shared.ask("GET", "/images", "ann", params={"sample": "none"}).status_code == 404
+
+
+def test_a_search_that_finds_little_goes_on_with_the_next_page(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "SEARCHED", 3)
+    named(gateway, "wanted", *(f"{number}" for number in range(5)))
+
+    first = gateway.ask("GET", "/images", params={"search": "wanted"}).json()
+    second = gateway.ask("GET", "/images", params={"search": "wanted", "after": first["next"]}).json()
+
+    assert first["images"] == []
+    assert ([image["name"] for image in second["images"]], second["next"]) == (["wanted"], None)

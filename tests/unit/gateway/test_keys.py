@@ -174,3 +174,23 @@ def test_a_refusal_says_how_long_to_wait() -> None:
 def test_callers_have_rates_of_their_own() -> None:
     rates = Rates(Watch())
     assert [used_up(rates, Caller(name, requests_per_minute=2)) for name in ("a", "b")] == [4, 4]
+
+
+def test_a_key_that_only_reads_is_for_its_own_name_or_for_anothers_images(tmp_path: Path) -> None:
+    for given, submitter in ((None, "guest"), ("lab", "lab")):
+        key, table = make_key("guest", read_only=True, submitter=given)
+        caller = read(tmp_path, table).caller(key)
+        assert (caller.name, caller.submitter, caller.read_only) == ("guest", submitter, True)
+
+
+def test_a_key_that_writes_is_for_no_other_submitter(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match="--read-only"):
+        make_key("guest", submitter="lab")
+    with pytest.raises(InvalidConfiguration, match="read_only = true"):
+        read(tmp_path, f'[guest]\nsha256 = "{digest("k")}"\nsubmitter = "lab"\n')
+
+
+@pytest.mark.parametrize("setting", ['read_only = "yes"', "read_only = 1", 'read_only = true\nsubmitter = "A/b"'])
+def test_rights_that_make_no_sense_are_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(InvalidConfiguration):
+        read(tmp_path, f'[guest]\nsha256 = "{digest("k")}"\n{setting}\n')

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from grainserve import Result
 from tests.browser import browsing, needs_chromium
@@ -50,7 +50,9 @@ def test_a_dropped_image_is_shown_and_has_an_address(start: Start, picture: Path
         expect(page.locator("main h1")).to_have_text("sand.png")
 
 
-@pytest.mark.parametrize("address", ["#/image/none", "#/sample/none", "#/compare/none,other", "#/image/%E0%A4%A", "#/x"])
+@pytest.mark.parametrize(
+    "address", ["#/image/none", "#/sample/none", "#/compare/none,other", "#/image/%E0%A4%A", "#/x"]
+)
 def test_an_address_that_leads_nowhere_is_said(start: Start, address: str) -> None:
     gateway = start()
     with browsing(f"{gateway.url}/{address}") as page:
@@ -242,5 +244,3 @@ def random_result(rng: np.random.Generator) -> dict[str, Any]:
             ends = box["x"] + box["width"], box["y"] + box["height"]
             grain["properties"]["touchesEdge"] |= ends[0] == 40 or ends[1] == 30
     return data
-
-

@@ -38,7 +38,7 @@ def make_sample(gateway: Gateway, name: str, ids: list[str]) -> str:
 def figure(page: Page, name: str) -> str:
     """Returns one of the figures that a sample's view begins with."""
     text: str = page.locator(".key-figures div").filter(has_text=name).locator("dd").inner_text()
-    return text.split("\n")[0]
+    return text.split("\n", maxsplit=1)[0]
 
 
 def test_three_tiffs_become_a_report_in_six_clicks(start: Start, tmp_path: Path) -> None:

@@ -83,8 +83,10 @@ uploads.start({
     history.render();
     title();
   },
-  stored(upload) {
+  stored(upload, { scale }) {
     uploadsList.stored(upload);
+    // That there is none is usual; that sources disagree, or a bar cannot be read, is worth a word.
+    if (scale?.error && scale.error.code !== "scale_not_found") sayFault(scale.error, upload.name);
     library.changed();
     // Who reads nothing yet sees the picture of the first file; nobody else's view is taken.
     if (route.view === "start") router.go(router.toImage(upload.imageId));

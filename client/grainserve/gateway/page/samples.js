@@ -8,7 +8,7 @@ import { flagList } from "./flags.js";
 import { me } from "./keys.js";
 import { changed, onChange } from "./library.js";
 import { openMenu } from "./menu.js";
-import { attempt, say } from "./messages.js";
+import { attempt, say, sayFault } from "./messages.js";
 import { watch } from "./progress.js";
 import { go, toComparison, toImage } from "./router.js";
 import { exportItems, reportItems } from "./sample_files.js";
@@ -156,11 +156,16 @@ export async function showSample(root, sampleId) {
 
   /** Follows what other tabs, and the history beside this view, do to the sample. */
   async function refresh() {
-    const now = await api.patiently(() => api.sampleOf(sampleId), () => open).catch(() => null);
-    if (!open || !now || JSON.stringify(now) === JSON.stringify(sample)) return;
-    sample = now;
-    heading();
-    fill();
+    try {
+      const now = await api.patiently(() => api.sampleOf(sampleId), () => open);
+      if (!open || JSON.stringify(now) === JSON.stringify(sample)) return;
+      sample = now;
+      heading();
+      fill();
+    } catch (error) {
+      if (open && error.status === 404) go("#/"); // deleted elsewhere
+      else if (open) sayFault(error);
+    }
   }
 
   ends.push(onChange(refresh));

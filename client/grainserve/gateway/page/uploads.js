@@ -14,7 +14,7 @@ const AT_ONCE = 3;
  * @typedef {Object} Upload
  * @property {File} file
  * @property {string} name
- * @property {string} state waiting, uploading, queued, processing, done or failed
+ * @property {string} state waiting, uploading, queued, running, done or failed
  * @property {string|null} imageId
  * @property {number} batch the files that were chosen together have one number
  */
@@ -41,7 +41,7 @@ export const unsent = () => uploads.some(({ state }) => ["waiting", "uploading"]
  *
  * @param {Object} on
  * @param {function(): void} on.change called whenever an upload has changed
- * @param {function(Upload): void} on.stored called when the gateway has taken a file
+ * @param {function(Upload, Object): void} on.stored called when the gateway has taken a file, with its answer
  * @param {function(Upload): void} on.done called when an image is measured
  */
 export function start({ change, stored, done }) {
@@ -138,7 +138,7 @@ async function transmit(upload) {
     const answer = await api.patiently(send, () => uploads.includes(upload));
     Object.assign(upload, { imageId: answer.imageId, state: "queued", stored: Date.now() });
     if (upload.replaces) await api.remove(upload.replaces);
-    ready.stored(upload);
+    ready.stored(upload, answer);
     follow(upload);
   } catch (error) {
     fail(upload, error);

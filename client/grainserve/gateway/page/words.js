@@ -135,6 +135,7 @@ export function fault(error) {
   if (error.key) return t(error.key, error.values); // the page itself has found it
   const key = `errors.${error.code}`;
   if (!error.code || !has(key)) return error.message;
-  if (!error.status || chosen === "en") return error.status ? error.message : t(key);
+  if (error.status === 0) return t(key);
+  if (chosen === "en") return error.message;
   return `${t(key)} (${error.message})`;
 }

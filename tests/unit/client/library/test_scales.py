@@ -28,7 +28,9 @@ def test_two_at_once_are_both_kept_in_their_order(store: JobStore) -> None:
     assert [each.at for each in kept] == sorted(each.at for each in kept)
 
 
-def test_a_write_whose_answer_was_lost_is_kept_once(store: JobStore, bucket: Bucket) -> None:
+def test_a_write_whose_answer_was_lost_is_kept_once(
+    store: JobStore, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library then writes again and meets its own first write."""
     replace = bucket.replace
     lost = [True]
@@ -39,7 +41,7 @@ def test_a_write_whose_answer_was_lost_is_kept_once(store: JobStore, bucket: Buc
             return replace(*given)
         return generation
 
-    bucket.replace = losing  # type: ignore[method-assign]
+    monkeypatch.setattr(bucket, "replace", losing)
     store.scales.revise("a", revision(Asked("2"), "lab"))
     assert len(store.scales.revisions("a")) == 1
 

@@ -17,8 +17,8 @@ from grainserve.reports.document import Report
 from grainserve.reports.html import to_html
 from grainserve.reports.overlays import MOST_BYTES, SizeColours, size_overlay
 from grainserve.reports.pdf import MOST_COLUMNS, column_parts, to_pdf
-from grainserve.reports.sample import MOST_OVERLAYS, sample_report
-from grainserve.reports.sources import Measured
+from grainserve.reports.sample import sample_report
+from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.reports.tables import text
 from grainserve.result import Result
 from grainserve.stats import Sample, summarise

@@ -1,0 +1,82 @@
+"""Finds the scale of an upload: in its file, or from the scale bar in its picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from anyio import CapacityLimiter, to_thread
+
+from grainserve.errors import InvalidImage, InvalidOption, ScaleError
+from grainserve.reading.picture import read_header
+from grainserve.scale.find import Mode, find_scale
+from grainserve.scale.units import Scale
+
+AT_ONCE = 2
+"""Pictures that are searched at once in a gateway; other uploads wait, without a thread."""
+MOST_PIXELS = 4096**2
+"""Largest picture that is searched for a scale bar. Of a larger one, only what the file says is read."""
+
+Asked = Literal["", Mode]
+"""What an upload asks for: `file`, `auto` or nothing."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes:
+        scale: the scale; None where there is none that could be taken.
+        error: why there is none; None where there is one.
+    """
+
+    scale: Scale | None
+    error: ScaleError | InvalidImage | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content of the answer: `umPerPx` and `source`, or `error` in the form of errors."""
+        if self.scale:
+            return {"umPerPx": self.scale.um_per_px, "source": self.scale.source}
+        error = self.error and {"code": self.error.code, "message": str(self.error)}
+        return {"umPerPx": None, "source": None, "error": error}
+
+
+def asked_for(values: list[str]) -> Asked:
+    """Reads the query parameter `scale`.
+
+    Args:
+        values: its values.
+
+    Raises:
+        InvalidOption: it is given twice, or is neither `file` nor `auto`.
+    """
+    if len(values) > 1:
+        raise InvalidOption("scale is given twice: give it once")
+    for mode in ("", *get_args(Mode)):
+        if [mode] == (values or [""]):
+            return mode
+    raise InvalidOption(f"scale is {values[0][:64]!r}; it must be 'auto' or 'file'")
+
+
+class Finder:
+    """Finds scales within the gateway's memory."""
+
+    def __init__(self) -> None:
+        self._threads = CapacityLimiter(AT_ONCE)
+
+    async def find(self, image: bytes, mode: Mode) -> Found:
+        """Finds the scale of an image. That there is none, or that sources disagree, is no reason to refuse an upload.
+
+        Args:
+            image: checked image file.
+            mode: `file` or `auto`, as of `find_scale`.
+        """
+        return await to_thread.run_sync(_find, image, mode, limiter=self._threads)
+
+
+def _find(image: bytes, mode: Mode) -> Found:
+    header = read_header(image)
+    try:
+        return Found(find_scale(image, "file" if header.width * header.height > MOST_PIXELS else mode))
+    except (ScaleError, InvalidImage) as error:
+        return Found(None, error)
