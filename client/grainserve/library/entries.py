@@ -177,9 +177,9 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def name_of(file_name: str) -> str:
-    """Returns the name of an image by that of its file: too long a one is cut, characters not allowed become `�`."""
+    """Returns the name of an image by that of its file: too long a one is cut, characters that are not allowed are replaced."""
     composed = unicodedata.normalize("NFC", file_name)
-    return "".join("�" if _refused(each) else each for each in composed)[:LONGEST_NAME]
+    return "".join("\N{REPLACEMENT CHARACTER}" if _refused(each) else each for each in composed)[:LONGEST_NAME]
 
 
 def _refused(text: str) -> bool:
