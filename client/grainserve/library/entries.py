@@ -177,7 +177,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def name_of(file_name: str) -> str:
-    """Returns the name of an image by that of its file: too long a one is cut, characters that are not allowed are replaced."""
+    """Returns the name of an image by that of its file: it is cut, and characters are replaced, as needed."""
     composed = unicodedata.normalize("NFC", file_name)
     return "".join("\N{REPLACEMENT CHARACTER}" if _refused(each) else each for each in composed)[:LONGEST_NAME]
 
