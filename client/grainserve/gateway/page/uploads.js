@@ -14,7 +14,7 @@ const AT_ONCE = 3;
  * @typedef {Object} Upload
  * @property {File} file
  * @property {string} name
- * @property {string} state waiting, uploading, queued, processing, done or failed
+ * @property {string} state waiting, uploading, queued, running, done or failed
  * @property {string|null} imageId
  * @property {number} batch the files that were chosen together have one number
  */

@@ -47,7 +47,7 @@ export function render() {
   find("#uploads-title").hidden = !all.length;
   find("#uploads-count").textContent = all.length ? t("uploads.count", { n: all.length }) : "";
   // Failures come first: they want an answer. Then what moves, then what waits.
-  const order = { failed: 0, processing: 1, queued: 2, uploading: 3, checking: 4, waiting: 5 };
+  const order = { failed: 0, running: 1, queued: 2, uploading: 3, checking: 4, waiting: 5 };
   const shown = [...all].sort((a, b) => order[a.state] - order[b.state]).slice(0, MOST);
   for (const upload of rows.keys()) if (!all.includes(upload)) rows.delete(upload);
   arrange(find("#uploads ol"), shown.map(row));
@@ -100,7 +100,7 @@ function actions(upload, kind) {
 function stateText({ state, position, expected, began }) {
   const elapsed = duration((Date.now() - began) / 1000);
   if (state === "queued" && position > 1) return t("uploads.place", { place: position, elapsed });
-  if (["queued", "processing"].includes(state)) {
+  if (["queued", "running"].includes(state)) {
     return expected ? t("uploads.of", { state: t(`states.${state}`), elapsed, expected: duration(expected) }) : t("uploads.since", { state: t(`states.${state}`), elapsed });
   }
   return t(`states.${state}`);
