@@ -18,8 +18,8 @@ from grainserve.library.entries import Entry
 
 AT_ONCE = 16
 """Records that are read at the same time, for all callers."""
-RESULTS_AT_ONCE = 2
-"""Results that are read at the same time, for all callers: some have tens of MB."""
+RESULTS_AT_ONCE = 4
+"""Results that are looked at at the same time, for all callers: old ones are read for it, and may have tens of MB."""
 REMEMBERED = 20_000
 """Results whose summary is remembered, a few hundred bytes each."""
 SEARCHED = 5000
@@ -154,12 +154,9 @@ class History:
         if known is None:
             try:
                 with self._results:
-                    result = self._store.stored_result(job.image_id)
+                    known = self._store.summary(job.image_id)
             except GrainserveError:
                 return {}  # deleted, or damaged: whoever asks for the result itself is told
-            image = result["metadata"]["image"]
-            grains = len(result["segmentedObjects"])
-            known = {"grains": grains, "width": image["width"], "height": image["height"]}
             with self._lock:
                 self._summaries[key] = known
                 if len(self._summaries) > REMEMBERED:
