@@ -168,7 +168,11 @@ export async function showSample(root, sampleId) {
     }
   }
 
-  ends.push(onChange(refresh));
+  /** Shows the statistics anew when images of the sample were deleted in this tab. */
+  const onDeleted = ({ detail }) => detail.ids.some((id) => sample.imageIds.includes(id)) && fill();
+
+  document.addEventListener("deleted", onDeleted);
+  ends.push(onChange(refresh), () => document.removeEventListener("deleted", onDeleted));
   fill();
   return {
     close() {
