@@ -51,6 +51,8 @@ NOT_RUN = [
     ("docs/prompts.md", "grainserve segment ", "wants an image; tests/contract/test_prompts.py points at another one"),
     ("docs/reports.md", "grainserve analyze ", "measures; the README's commands do the same"),
     ("docs/jobs.md", "grainserve jobs", "wants ids of jobs that wait; tests/unit/client/cli/test_jobs.py has some"),
+    ("docs/jobs.md", "grainserve images", "wants ids of images; tests/unit/client/cli/test_images.py has some"),
+    ("docs/scale.md", "grainserve images", "wants ids of images; tests/unit/client/cli/test_images.py has some"),
     ("docs/jobs.md", "grainserve submit", "wants a bucket of images; tests/unit/client/cli/test_references.py has one"),
     ("docs/capacity.md", "python -m benchmarks.automask ", "needs a GPU"),
     ("docs/image.md", "(docker|grainserve) ", "needs a container engine; `make image-test` does without one"),

@@ -42,9 +42,10 @@ from grainserve.errors import (
     JobFailed,
     ResultNotFound,
 )
-from grainserve.jobs import trace
-from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs import parts, trace
+from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State, Tiles
 from grainserve.jobs.markers import Markers, Ticket
+from grainserve.jobs.parts import Part
 from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
 from grainserve.jobs.references import Reference
@@ -150,6 +151,7 @@ class JobStore:
         traceparent: str | None = None,
         name: str | None = None,
         on_id: Callable[[str], None] | None = None,
+        part: Part | None = None,
     ) -> str:
         """Stores image, job, entry and marker, in this order, and returns the image id.
 
@@ -169,6 +171,8 @@ class JobStore:
             name: name of the image in the submitter's history, which may be empty; None: it is not in the history.
             on_id: called with the image id before the job is stored, so that an interrupted caller can cancel it; an
                 error that it raises ends the submission.
+            part: part of a large image that the image is, with an id that follows from it: submitted again, it makes no
+                second job; None for an image of its own.
 
         Raises:
             InvalidConfiguration: the submitter's name is not allowed.
@@ -176,7 +180,7 @@ class JobStore:
             IdempotencyConflict: another image, or other options, were submitted under this key.
             ObjectNotFound: the object was deleted or replaced.
         """
-        image_id = uuid.uuid4().hex
+        image_id = part.image_id if part else uuid.uuid4().hex
         check_submitter(submitter)
         name = name if name is None else checked_name(name)
         if key is not None:
@@ -197,11 +201,12 @@ class JobStore:
             traceparent=parent,
             source=source,
             name=name,
+            parent=part.parent if part else None,
         )
         if self._create(record_name(image_id), job.to_json(), JSON):
             if not new:  # a deletion under way may have taken the image that was there
                 self._store_image(image_id, image, content_type)
-        elif key is not None and (job := self.job(image_id)).ended:
+        elif (key is not None or part) and (job := self.job(image_id)).ended:
             return image_id
         self.note(job)
         self.mark(Ticket(submitter, image_id))
@@ -384,6 +389,8 @@ class JobStore:
                 continue
             for found in there:
                 self.bucket.delete(found.name, found.generation)
+            if job.is_large:
+                parts.delete_all(self, image_id)
             return self.bucket.delete(record_name(image_id), generation)
 
     def cancel(self, image_id: str) -> bool:
@@ -403,9 +410,13 @@ class JobStore:
             if claim.job.ended:
                 return False
             try:
-                return self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
+                cancelled = self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
             except LeaseLost:
                 tries.again()  # its record says what comes next
+                continue
+            if claim.job.is_large:
+                parts.cancel_all(self, image_id)
+            return cancelled
 
     # For dispatchers ------------------------------------------------------------------------------------------------
 
@@ -529,6 +540,17 @@ class JobStore:
     def release(self, claim: Claim) -> Job:
         """Puts the job back without counting the attempt. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.released())
+
+    def put_back(self, claim: Claim, tiles: Tiles | None, seconds: float) -> Job:
+        """Puts a large image's job back until its tiles are worth another look; returns the current record.
+
+        Args:
+            claim: claim on the job.
+            tiles: tiles of the image, once they are laid.
+            seconds: time until then, s.
+        """
+        until = self.now() + timedelta(seconds=seconds)
+        return self._change_unless_lost(claim, claim.job.waiting(tiles, until))
 
     # Inside ---------------------------------------------------------------------------------------------------------
 

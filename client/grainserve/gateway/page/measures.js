@@ -1,6 +1,6 @@
 // What is known of a grain: its measures, as the table lists them and as the picture can be coloured by.
 
-import { number, t } from "./words.js";
+import { fixed, t } from "./words.js";
 
 /**
  * A measure of a grain.
@@ -45,22 +45,25 @@ export function titleOf(which, scaled) {
 }
 
 /**
- * Returns how many decimal places the values of a measure need, so that they line up: three digits of a middling one.
+ * Makes a function that writes a grain's value of a measure in the reader's way. All values of a measure have as many
+ * decimal places, so that they line up: three digits of a middling one.
  *
- * @param {Measure} which
  * @param {Object[]} grains
- * @param {boolean} scaled
+ * @param {boolean} scaled whether lengths and areas are in µm
+ * @returns {function(Measure, Object): string}
  */
-export function placesOf(which, grains, scaled) {
-  const found = grains.map((grain) => which.of(grain, scaled)).filter((value) => Number.isFinite(value) && value !== 0);
-  const middle = Math.abs(found.sort((a, b) => a - b)[Math.floor(found.length / 2)] ?? 1);
-  return Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(middle))));
-}
-
-/** Writes a grain's value of a measure in the reader's way. */
-export function textOf(which, grain, scaled) {
-  const value = which.of(grain, scaled);
-  return which.kind === "text" ? value : number(value);
+export function writer(grains, scaled) {
+  const places = new Map();
+  for (const { name, of } of MEASURES) {
+    const found = grains.map((grain) => of(grain, scaled)).filter((value) => Number.isFinite(value) && value !== 0);
+    const middle = Math.abs(found.sort((a, b) => a - b)[Math.floor(found.length / 2)] ?? 1);
+    places.set(name, Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(middle)))));
+  }
+  return ({ name, kind, of }, grain) => {
+    const value = of(grain, scaled);
+    if (name === "id") return String(value);
+    return kind === "text" ? value : fixed(value, places.get(name));
+  };
 }
 
 /**

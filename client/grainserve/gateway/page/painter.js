@@ -4,7 +4,8 @@
 import { pathOf } from "./masks.js";
 
 const MARGIN = 0.3; // of the window, on each side
-const SLICE = 5; // ms of painting in a frame
+const SLICE = 7; // ms of painting in a frame
+const AT_ONCE = 16; // grains painted between two looks at the clock
 const REST = 120; // ms without zoom, after which the picture is painted at its new scale
 const PIXELS = 6; // device px per px of the picture from which on its pixels are shown as squares
 const HALO = "rgb(255 255 255 / 70%)";
@@ -31,7 +32,7 @@ export class Painter {
     this.shapes = [...shapes].sort((a, b) => b.box.width * b.box.height - a.box.width * a.box.height);
     Object.assign(this, { picture, camera, ratio: 1, outlines: true, style: () => ({ fill: null, dashed: false, faded: false }) });
     this.paths = new Map(); // step → shape → path
-    this.shown = null; // what is painted: {canvas, x, y, scale, wide, high}
+    this.shown = null; // what is painted: {image, x, y, width, height, scale}, px of the picture; `at`: the camera's last scale
     this.making = null; // what is being painted
     this.stale = true;
     this.zoomed = 0; // when the scale changed last
@@ -71,38 +72,56 @@ export class Painter {
     return this.making !== null || this.stale || this.shown.scale !== camera.scale;
   }
 
-  covers({ x, y, scale, wide, high }) {
+  /** Tells whether something painted reaches over all of the picture that is in the window. */
+  covers({ x, y, width, height }) {
     const { camera } = this;
     const left = Math.max(camera.x, 0), top = Math.max(camera.y, 0);
     const right = Math.min(camera.x + camera.wide / camera.scale, camera.width), bottom = Math.min(camera.y + camera.high / camera.scale, camera.height);
-    return left >= x - 0.01 && top >= y - 0.01 && right <= x + wide / scale + 0.01 && bottom <= y + high / scale + 0.01;
+    return left >= x - 0.01 && top >= y - 0.01 && right <= x + width + 0.01 && bottom <= y + height + 0.01;
   }
 
+  /** Begins to paint around the window. What is painted already at this scale is taken over. */
   begin() {
-    const { camera, ratio } = this;
-    const wide = camera.wide * (1 + 2 * MARGIN), high = camera.high * (1 + 2 * MARGIN), { scale } = camera;
-    const canvas = new OffscreenCanvas(Math.max(1, Math.round(wide * ratio)), Math.max(1, Math.round(high * ratio)));
-    const context = canvas.getContext("2d");
-    const x = camera.x - (camera.wide * MARGIN) / scale, y = camera.y - (camera.high * MARGIN) / scale;
-    const view = { x, y, scale: scale * ratio, width: wide / scale, height: high / scale };
-    context.imageSmoothingEnabled = scale * ratio < PIXELS;
+    const { camera, ratio } = this, { scale } = camera, density = scale * ratio;
+    const size = { width: Math.round(camera.wide * (1 + 2 * MARGIN) * ratio), height: Math.round(camera.high * (1 + 2 * MARGIN) * ratio) };
+    // Read back after each slice, so that the browser draws then and not all at the end.
+    const context = new OffscreenCanvas(Math.max(1, size.width), Math.max(1, size.height)).getContext("2d", { willReadFrequently: true });
+    const old = !this.stale && this.shown?.scale === scale ? this.shown : null;
+    let x = camera.x - (camera.wide * MARGIN) / scale, y = camera.y - (camera.high * MARGIN) / scale;
+    if (old) {
+      const left = Math.round((x - old.x) * density), top = Math.round((y - old.y) * density);
+      [x, y] = [old.x + left / density, old.y + top / density];
+      context.drawImage(old.image, -left, -top);
+      context.beginPath();
+      context.rect(0, 0, size.width, size.height);
+      context.rect(-left, -top, old.image.width, old.image.height);
+      context.clip("evenodd");
+    }
+    const view = { x, y, scale: density, width: size.width / density, height: size.height / density };
+    context.imageSmoothingEnabled = density < PIXELS;
     this.picture.draw(context, view);
-    context.setTransform(view.scale, 0, 0, view.scale, -x * view.scale, -y * view.scale);
-    const seen = this.shapes.filter(({ box }) => box.x < x + view.width && box.y < y + view.height && box.x + box.width > x && box.y + box.height > y);
+    context.setTransform(density, 0, 0, density, -x * density, -y * density);
+    const edge = 4 / scale; // of the widest line
+    const within = (box, { x: left, y: top, width, height }, by) => box.x - by >= left && box.y - by >= top && box.x + box.width + by <= left + width && box.y + box.height + by <= top + height;
+    const meets = (box) => box.x - edge < x + view.width && box.y - edge < y + view.height && box.x + box.width + edge > x && box.y + box.height + edge > y;
+    const seen = this.shapes.filter(({ box }) => meets(box) && !(old && within(box, old, edge)));
     // A fill of many small grains hides no picture, and a halo would.
     const halo = scale > 0.35 * Math.sqrt(this.shapes.length / ((camera.width * camera.height) / 900));
-    this.making = { canvas, context, x, y, scale, wide, high, seen, next: 0, halo };
+    this.making = { context, x, y, scale, width: view.width, height: view.height, seen, next: 0, halo };
     this.stale = false;
   }
 
+  /** Paints a slice. */
   go() {
     const { making } = this, end = performance.now() + SLICE;
     const { seen, context, scale } = making;
     while (making.next < seen.length && performance.now() < end) {
-      for (const stop = Math.min(making.next + 20, seen.length); making.next < stop; making.next++) this.grain(context, seen[making.next], scale, making.halo);
+      for (const stop = Math.min(making.next + AT_ONCE, seen.length); making.next < stop; making.next++) this.grain(context, seen[making.next], scale, making.halo);
+      context.getImageData(0, 0, 1, 1);
     }
     if (making.next < seen.length) return;
-    this.shown = { ...making, at: making.scale };
+    this.shown?.image.close();
+    this.shown = { image: context.canvas.transferToImageBitmap(), x: making.x, y: making.y, scale, width: making.width, height: making.height, at: scale };
     this.making = null;
   }
 
@@ -152,8 +171,8 @@ export class Painter {
     if (!shown) return;
     const factor = camera.scale / shown.scale;
     const left = (shown.x - camera.x) * camera.scale * ratio, top = (shown.y - camera.y) * camera.scale * ratio;
-    if (factor === 1) context.drawImage(shown.canvas, Math.round(left), Math.round(top));
-    else context.drawImage(shown.canvas, left, top, shown.canvas.width * factor, shown.canvas.height * factor);
+    if (factor === 1) context.drawImage(shown.image, Math.round(left), Math.round(top));
+    else context.drawImage(shown.image, left, top, shown.image.width * factor, shown.image.height * factor);
   }
 }
 

@@ -34,7 +34,7 @@ export function makeScalePanel(imageId, scale, { askLine, clearLine, change }) {
 
   function show() {
     const from = t(`scale.from_${now.source}`);
-    summary.replaceChildren(el("strong", {}, now.umPerPx ? t("scale.is", { scale: now.umPerPx }) : t("scale.none")), now.umPerPx ? ` · ${from}` : "");
+    summary.replaceChildren(el("strong", {}, now.umPerPx ? t("scale.is", { scale: now.umPerPx }) : t("scale.none")), now.umPerPx ? ` · ${from}` : "", el("span", { class: "writes change" }, t("scale.change")));
     typed.querySelector("[data-act=none]").hidden = !now.umPerPx;
     const rows = [...now.revisions].reverse().map((each) => el("li", {}, said(each)));
     revisions.replaceChildren(...(rows.length ? [el("li", { class: "title" }, t("scale.history")), ...rows] : []));

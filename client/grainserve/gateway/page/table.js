@@ -1,8 +1,8 @@
 // The table of the grains: it sorts, filters, and draws only the rows in sight, so that many thousand stay smooth.
 
 import { el } from "./dom.js";
-import { MEASURES, measure, placesOf, titleOf } from "./measures.js";
-import { fixed, t } from "./words.js";
+import { MEASURES, measure, titleOf, writer } from "./measures.js";
+import { t } from "./words.js";
 
 const ROW = 30; // px, height of a row; view.css has the same
 const MORE = 8; // rows drawn above and below those in sight
@@ -20,7 +20,7 @@ const DIGITS = /^[+-]?\d*[.,]?\d+(e[+-]?\d+)?$/i;
  * @param {function(Set<number>|null): void} given.onFilter ids of the grains that the filters leave; null: all
  */
 export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onHover, onPin, onFilter }) {
-  let grains = given, scaled = inMicrometres, rows = [], places = new Map(), hovered = 0, pinned = 0, focused = 0;
+  let grains = given, scaled = inMicrometres, rows = [], write = writer(grains, scaled), hovered = 0, pinned = 0, focused = 0;
   let sort = { name: "id", down: false };
   const classes = [...new Set(grains.map((grain) => grain.class))].sort();
   const columns = MEASURES.filter(({ name }) => name !== "class" || classes.length > 1);
@@ -93,7 +93,7 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
 
   function row(grain, index) {
     const cells = columns.map((column) => {
-      if (column.name !== "id") return el("td", { class: column.kind === "text" ? "text" : null }, column.kind === "text" ? column.of(grain) : fixed(column.of(grain, scaled), places.get(column.name)));
+      if (column.name !== "id") return el("td", { class: column.kind === "text" ? "text" : null }, write(column, grain));
       const label = t("table.choose", { id: grain.id });
       return el("th", { scope: "row" }, el("button", { type: "button", class: "quiet", tabindex: "-1", "aria-label": label }, String(grain.id)), isLeftOut(grain) ? el("abbr", { title: t("table.left_out") }, "◩") : null);
     });
@@ -114,7 +114,6 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
   }
 
   function header() {
-    places = new Map(filterable.map((column) => [column.name, placesOf(column, grains, scaled)]));
     const cells = columns.map((column) => {
       const sorted = sort.name === column.name ? (sort.down ? "descending" : "ascending") : "none";
       return el("th", { scope: "col", "aria-sort": sorted }, el("button", { type: "button", class: "quiet", "data-sort": column.name }, titleOf(column, scaled), el("span", { "aria-hidden": "true" }, { ascending: " ▲", descending: " ▼", none: "" }[sorted])));
@@ -178,7 +177,7 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
     element: el("div", { class: "grain-table" }, filters, scroller, none),
     /** Shows other values of the same grains. */
     update(nextGrains, nextScaled) {
-      [grains, scaled] = [nextGrains, nextScaled];
+      [grains, scaled, write] = [nextGrains, nextScaled, writer(nextGrains, nextScaled)];
       header();
       arrange();
     },

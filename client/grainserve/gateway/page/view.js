@@ -6,7 +6,7 @@ import { makeDownloads } from "./downloads.js";
 import { curve, keyFigures } from "./figures.js";
 import { makeLegend } from "./legend.js";
 import { shapesOf } from "./masks.js";
-import { frameOf, leftOut, measure, textOf, unitOf } from "./measures.js";
+import { frameOf, leftOut, measure, unitOf, writer } from "./measures.js";
 import { Picture } from "./picture.js";
 import { makeScalePanel } from "./scale_panel.js";
 import { makeTable } from "./table.js";
@@ -28,11 +28,12 @@ const TOLD = ["diameter", "area", "major", "minor", "orientation", "circularity"
 export async function showImage(root, imageId, { grain: first, onGrain }) {
   const [analysis, about, scale] = await Promise.all([api.analysis(imageId), api.about(imageId), api.scale(imageId)]);
   let { result } = analysis, open = true, turn = 0;
-  let byId = new Map(), colours = { of: () => null }, left = null, outlines = true;
+  let byId = new Map(), colours = { of: () => null }, left = null, outlines = true, write = null;
   const { image: size, model, version, timestamp, processTime } = result.metadata;
   const frame = frameOf(result), name = about.name || imageId;
   const isLeftOut = ({ properties }) => leftOut({ properties }, frame);
   const scaled = () => Boolean(result.metadata.units.umPerPx);
+  const classes = new Set(result.segmentedObjects.map((each) => each.class)).size;
   const shapes = await shapesOf(result);
 
   const picture = new Picture(api, imageId, size, () => viewer.change());
@@ -59,7 +60,7 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
     },
   });
   const legend = makeLegend({
-    classes: new Set(result.segmentedObjects.map((each) => each.class)).size > 1,
+    classes: classes > 1,
     onChange(colouring, lines) {
       [colours, outlines] = [colouring, lines];
       restyle();
@@ -87,6 +88,7 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
   /** Shows what depends on the result and its scale; statistics, which take longer, follow. */
   function fill() {
     byId = new Map(result.segmentedObjects.map((each) => [each.id, each]));
+    write = writer(result.segmentedObjects, scaled());
     count();
     table.update(result.segmentedObjects, scaled());
     legend.update(result.segmentedObjects, scaled(), marks());
@@ -150,8 +152,12 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
   /** Returns what the tip says of a grain. */
   function tell(id) {
     const grain = byId.get(id);
-    const lines = TOLD.map((key) => measure(key)).map((which) => `${t(`table.${which.name}`)} ${textOf(which, grain, scaled())}${unitOf(which, scaled()) === "°" ? "°" : ` ${unitOf(which, scaled())}`}`);
-    return [t("view.grain", { id, class: grain.class }), ...lines, ...(isLeftOut(grain) ? [t("legend.cut")] : [])].join("\n");
+    const lines = TOLD.map((key) => {
+      const which = measure(key), unit = unitOf(which, scaled());
+      return `${t(`table.${key}`)} ${write(which, grain)}${unit === "°" ? "" : " "}${unit}`.trim();
+    });
+    const title = t("view.grain", { id: String(id) });
+    return [classes > 1 ? `${title} · ${grain.class}` : title, ...lines, ...(isLeftOut(grain) ? [t("legend.cut")] : [])].join("\n");
   }
 
   return {

@@ -44,6 +44,8 @@ export function makeViewer({ name, size, shapes, picture, frame, tell, onHover, 
     asked = false;
     if (!open) return;
     const again = painter.paint(context);
+    // For tests, and for whoever looks into the page.
+    Object.assign(canvas.dataset, { view: [camera.scale, camera.x, camera.y].map((value) => value.toPrecision(8)).join(" "), painted: !again });
     context.setTransform(painter.ratio, 0, 0, painter.ratio, 0, 0);
     outside();
     for (const [id, colour, alpha] of [[hovered, HOVER, 0.4], [pinned, PIN, 0.3]]) highlight(byId.get(id), colour, alpha);
@@ -53,6 +55,7 @@ export function makeViewer({ name, size, shapes, picture, frame, tell, onHover, 
   }
 
   function request() {
+    canvas.dataset.painted = false;
     if (!asked) requestAnimationFrame(draw);
     asked = true;
   }
