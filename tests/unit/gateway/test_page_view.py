@@ -221,9 +221,7 @@ def test_cut_grains_are_marked_and_explained(start: Start) -> None:
     gateway, result = start(), discs(3)
     with viewing(gateway, measured(gateway, result)) as page:
         expect(page.locator(".meaning")).to_contain_text("cut by the frame: counts in no size")
-        expect(row(page, cut(result)).locator("abbr")).to_have_attribute(
-            "title", "Cut by the frame: sizes are taken without it"
-        )
+        expect(row(page, cut(result)).locator("abbr")).to_have_attribute("title", "Cut by the frame: sizes are taken without it")
         expect(row(page, cut(result, whether=False)).locator("abbr")).to_have_count(0)
         page.mouse.move(*place(page, *middle(result, cut(result))))
         expect(page.locator("#tip")).to_contain_text("counts in no size")
@@ -336,9 +334,7 @@ def test_closer_looks_fetch_sharper_parts(start: Start) -> None:
 
 
 def shown_ids(page: Page) -> list[int]:
-    return [
-        int(each) for each in page.locator("#grains tbody tr").evaluate_all("rows => rows.map(row => row.dataset.id)")
-    ]
+    return [int(each) for each in page.locator("#grains tbody tr").evaluate_all("rows => rows.map(row => row.dataset.id)")]
 
 
 def test_the_table_sorts_by_every_column(start: Start) -> None:
