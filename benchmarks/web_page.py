@@ -87,7 +87,9 @@ def main() -> int:
 
 def weights() -> dict[str, int]:
     """Returns the size of each file of the page, bytes."""
-    return {path.relative_to(PAGE).as_posix(): path.stat().st_size for path in sorted(PAGE.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(PAGE).as_posix(): path.stat().st_size for path in sorted(PAGE.rglob("*")) if path.is_file()
+    }
 
 
 def measured(page: Page) -> dict[str, Any]:

@@ -174,7 +174,7 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
   header();
   arrange();
   return {
-    element: el("section", { class: "grain-table", "aria-label": t("table.title") }, filters, scroller, none),
+    element: el("div", { class: "grain-table" }, filters, scroller, none),
     /** Shows other values of the same grains. */
     update(nextGrains, nextScaled) {
       [grains, scaled, write] = [nextGrains, nextScaled, writer(nextGrains, nextScaled)];
