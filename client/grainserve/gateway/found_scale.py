@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from anyio import CapacityLimiter, to_thread
 
+from grainserve import admission
 from grainserve.errors import InvalidImage, InvalidOption, ScaleError
 from grainserve.reading.picture import read_header
 from grainserve.scale.find import Mode, find_scale
@@ -79,7 +81,9 @@ class Finder:
 
 def _find(image: bytes, mode: Mode) -> Found:
     header = read_header(image)
+    mode = "file" if header.width * header.height > MOST_PIXELS else mode
     try:
-        return Found(find_scale(image, "file" if header.width * header.height > MOST_PIXELS else mode))
+        with admission.DECODING if admission.is_large(header) else nullcontext():
+            return Found(find_scale(image, mode))
     except (ScaleError, InvalidImage) as error:
         return Found(None, error)
