@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from grainserve.dispatch.large import tiles_done
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob
 from grainserve.gateway.pace import Pace
 from grainserve.jobs.job import Job, State
@@ -107,7 +108,7 @@ class History:
         positions: dict[str, int] = {}
         jobs = list(self._pool.map(self._job, entries))
         for job in jobs:
-            if job and job.state is State.QUEUED and job.submitter not in positions:
+            if job and job.told is State.QUEUED and job.submitter not in positions:
                 positions[job.submitter] = self.position(job)
         return list(self._pool.map(lambda entry, job: self._image(entry, job, positions), entries, jobs))
 
@@ -117,7 +118,16 @@ class History:
 
     def position(self, job: Job) -> int:
         """Returns the position of a job in its submitter's queue; 0 if it does not wait."""
-        return self._store.pending.count(POSITIONS, job.submitter) if job.state is State.QUEUED else 0
+        return self._store.pending.count(POSITIONS, job.submitter) if job.told is State.QUEUED else 0
+
+    def expected(self, job: Job, position: int) -> float | None:
+        """Returns the time that a job is expected to take, s; None where none is known, or for a large image."""
+        return None if job.is_large else self.pace.expected(job, position, self._store.now())
+
+    def tiles(self, job: Job) -> dict[str, Any]:
+        """Returns how many tiles of a large image are done, as `tiles`; nothing before they are laid."""
+        done = len(tiles_done(self._store, job))
+        return {"tiles": {"done": done, "total": job.tiles.count}} if job.tiles else {}
 
     def _job(self, entry: Entry) -> Job | None:
         try:
@@ -137,11 +147,10 @@ class History:
             "name": entry.name,
             "tags": list(entry.tags),
             "created": job.created.isoformat(),
-            "state": job.state.value,
+            "state": job.told.value,
         }
         if not job.ended:
-            told |= {"position": position, "expectedSeconds": self.pace.expected(job, position, now)}
-            return told
+            return told | {"position": position, "expectedSeconds": self.expected(job, position)} | self.tiles(job)
         self.pace.ended(job.image_id, now)
         if job.error:
             return told | {"error": {"code": job.error.code, "message": job.error.message}}

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, StrictStr
 
 from grainserve.errors import InvalidOption
+from grainserve.gateway import uploads
 from grainserve.gateway.access import Access
 from grainserve.gateway.bodies import read_model
 from grainserve.gateway.history import History, Wanted
@@ -90,7 +91,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
             "name": who.name,
             "readOnly": who.read_only,
             "keys": not service.keys.open,
-            "maxBytes": who.max_bytes,
+            "maxBytes": uploads.large_bytes(who.max_bytes, access.uploads.each),
             "maxSide": MAX_SIDE,
         }
 

@@ -219,7 +219,7 @@ def test_me_without_keys(gateway: Gateway) -> None:
         "name": "web",
         "readOnly": False,
         "keys": False,
-        "maxBytes": 24 * 2**20,
+        "maxBytes": 96 * 2**20,
         "maxSide": 1024,
     }
 
