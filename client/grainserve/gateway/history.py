@@ -14,7 +14,7 @@ from grainserve.dispatch.large import tiles_done
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob
 from grainserve.gateway.pace import Pace
 from grainserve.jobs.job import Job, State
-from grainserve.jobs.store import JobStore, entry_of
+from grainserve.jobs.store import DELETED, JobStore, entry_of
 from grainserve.library.entries import Entry
 
 AT_ONCE = 16
@@ -134,7 +134,8 @@ class History:
             job = self._store.job(entry.image_id)
         except (ImageNotFound, InvalidJob):
             return None
-        return job if entry_of(job).place == entry.place else None  # submitted anew, it has another entry
+        gone = job.error == DELETED or entry_of(job).place != entry.place  # submitted anew, it has another entry
+        return None if gone else job
 
     def _image(self, entry: Entry, job: Job | None, positions: dict[str, int]) -> dict[str, Any] | None:
         return self._told(entry, job, positions.get(job.submitter, 0)) if job else None
