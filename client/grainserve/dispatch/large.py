@@ -148,7 +148,7 @@ class LargeImages:
         frame, layout = _laid(job, tiles)
         framing = {name: job.options[name] for name in OPTIONS if name in job.options}
         try:
-            results = [ResultData(self._store.result(each)) for each in ids]
+            results = [ResultData(self._store.stored_result(each)) for each in ids]
         except ResultNotFound:
             return Wait(tiles, SOONEST)
         try:
@@ -213,7 +213,7 @@ class LargeImages:
             self._mark(found)
             return False
         try:
-            self._store.result(found.image_id)
+            self._store.stored_result(found.image_id)
         except ResultNotFound:
             self._store.delete(found.image_id)
             return True
@@ -240,7 +240,7 @@ class LargeImages:
         if look.state is State.FAILED and look.error:
             what = f"the first look at the image scaled down failed: {look.error.message}"
             raise _Ended(Failure(look.error.code, what, look.error.status))
-        return self._store.result(look.image_id) if look.state is State.DONE else None
+        return self._store.stored_result(look.image_id) if look.state is State.DONE else None
 
     def _names(self, folder: str, job: Job, tiles: Tiles, ending: str = "") -> set[str]:
         """Returns the ids of the image's tiles that have an object in a folder: one call for 1000."""

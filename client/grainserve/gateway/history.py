@@ -14,13 +14,13 @@ from grainserve.dispatch.large import tiles_done
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob
 from grainserve.gateway.pace import Pace
 from grainserve.jobs.job import Job, State
-from grainserve.jobs.store import JobStore, entry_of
+from grainserve.jobs.store import DELETED, JobStore, entry_of
 from grainserve.library.entries import Entry
 
 AT_ONCE = 16
 """Records that are read at the same time, for all callers."""
-RESULTS_AT_ONCE = 2
-"""Results that are read at the same time, for all callers: some have tens of MB."""
+RESULTS_AT_ONCE = 4
+"""Results that are looked at at the same time, for all callers: old ones are read for it, and may have tens of MB."""
 REMEMBERED = 20_000
 """Results whose summary is remembered, a few hundred bytes each."""
 SEARCHED = 5000
@@ -134,7 +134,8 @@ class History:
             job = self._store.job(entry.image_id)
         except (ImageNotFound, InvalidJob):
             return None
-        return job if entry_of(job).place == entry.place else None  # submitted anew, it has another entry
+        gone = job.error == DELETED or entry_of(job).place != entry.place  # submitted anew, it has another entry
+        return None if gone else job
 
     def _image(self, entry: Entry, job: Job | None, positions: dict[str, int]) -> dict[str, Any] | None:
         return self._told(entry, job, positions.get(job.submitter, 0)) if job else None
@@ -163,12 +164,9 @@ class History:
         if known is None:
             try:
                 with self._results:
-                    result = self._store.stored_result(job.image_id)
+                    known = self._store.summary(job.image_id)
             except GrainserveError:
                 return {}  # deleted, or damaged: whoever asks for the result itself is told
-            image = result["metadata"]["image"]
-            grains = len(result["segmentedObjects"])
-            known = {"grains": grains, "width": image["width"], "height": image["height"]}
             with self._lock:
                 self._summaries[key] = known
                 if len(self._summaries) > REMEMBERED:
