@@ -10,7 +10,6 @@ follow from the image's. So any process may die at any moment.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +36,9 @@ from grainserve.tiles.source import Source
 
 ESTIMATES = (32, MAX_LARGEST_GRAIN)
 """Least and largest extent that a first look may estimate, px."""
-MOST_GRAINS = 99
-"""Percentage of the grains of a first look that are no larger than the estimate: single masks of the ground are."""
+MOST_GRAINS, MARGIN = 99, 1.25
+"""Percentage of the grains of a first look, and how many times their largest extent the estimate is: single masks of
+the ground are larger than all grains, and a look at fewer pixels misses some of an outline."""
 NOT_OF_A_LOOK = {*OPTIONS, LARGEST_GRAIN, "um_per_px", "scale_source", "min_area", "min_mask_region_area"}
 """Options that would mean something else in the image scaled down."""
 SOONEST, FOR_EACH, LATEST = 1.0, 0.25, 10.0
@@ -303,7 +303,7 @@ def _scaled(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.d
 
 def _options_of_look(options: Mapping[str, Any]) -> dict[str, Any]:
     asked = {name: value for name, value in options.items() if name not in NOT_OF_A_LOOK}
-    return {**asked, "mask_format": "none"}
+    return {**asked, "mask_format": "none", "crop_n_layers": 0}  # enlarged crops are for small grains
 
 
 def _estimate(look: Mapping[str, Any] | None, side: int) -> tuple[int, str]:
@@ -326,7 +326,7 @@ def _estimate(look: Mapping[str, Any] | None, side: int) -> tuple[int, str]:
             f"a first look at the image scaled down found no grain: the largest was taken as {USUAL} px; {ways}",
         )
     extents = [max(box["width"], box["height"]) * side / MAX_SIDE for box in boxes]
-    found = math.ceil(np.percentile(extents, MOST_GRAINS))
+    found = round(MARGIN * float(np.percentile(extents, MOST_GRAINS)))
     bounded = min(max(found, ESTIMATES[0]), ESTIMATES[1])
     limited = f", and {found} px were found" if found != bounded else ""
     return bounded, (
