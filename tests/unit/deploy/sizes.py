@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from grainserve.admission import MAX_MIB
+from grainserve.admission import DECODING_MIB, MAX_MIB
 from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import LARGEST_MIB
+from grainserve.pictures.album import FILES, PIXELS
 from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod
 
 IDLE_MIB = 110
@@ -16,6 +17,11 @@ PLACE_MIB = 120
 """Most memory of a dispatcher's place, MiB: the largest image (24 MiB) and three steps to its request (32 MiB each)."""
 READS_MIB = 2 * Limits.reads + Limits.read_bytes // 2**20
 """Most memory of a gateway's readers, MiB: two parts of each image, and results."""
+PICTURES_MIB = DECODING_MIB + (FILES + PIXELS) // 2**20
+"""Most memory of a gateway's previews and tiles, MiB: one large image that is decoded, and what is kept."""
+ANALYSIS_MIB, ARCHIVE_MIB = 100, 160
+"""Memory of an analysis besides its grains, MiB, measured; disk of an archive: an overlay of 40 megapixels, and the
+sample's own files."""
 UNITS = {"Mi": 1, "Gi": 1024}
 
 
@@ -58,16 +64,19 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
             where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
             places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
             segments = option(container, "--segments")
-            reads = READS_MIB if container.get("args", [""])[0] == "gateway" else 0
-            needed = IDLE_MIB + places * PLACE_MIB + ((uploads or 0) + (segments or 0)) * LARGEST_MIB + reads
+            analyses = option(container, "--analyses") or Limits.analyses
+            grains = option(container, "--analysis-grains") or Limits.grains
+            needed = IDLE_MIB + places * PLACE_MIB + ((uploads or 0) + (segments or 0)) * LARGEST_MIB
+            if container.get("args", [""])[0] == "gateway":
+                needed += READS_MIB + PICTURES_MIB + analyses * (ANALYSIS_MIB + grains * 2 // 1024)
             if mib(limits["memory"]) < needed:
                 yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
             if container.get("args", [""])[0] == "gateway":
                 if uploads is None or segments is None:
                     yield f"{where}: nobody says how many uploads and requests with prompts fit"
-                # A form lies in /tmp while it arrives.
-                elif mib(disk["tmp"]) < (uploads + segments) * MAX_MIB:
-                    yield f"{where}: {uploads + segments} forms do not fit into /tmp"
+                # A form lies in /tmp while it arrives, and an archive while it is sent.
+                elif mib(disk["tmp"]) < (uploads + segments) * MAX_MIB + analyses * ARCHIVE_MIB:
+                    yield f"{where}: {uploads + segments} forms and {analyses} archives do not fit into /tmp"
             written = [disk[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
             if any(mib(size) > mib(limits["ephemeral-storage"]) for size in written):
                 yield f"{where}: killed before its /tmp is full"
