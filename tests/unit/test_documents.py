@@ -46,6 +46,7 @@ NOT_RUN = [
     ("docs/fine_tuning.md", "", "trains for minutes to hours; tests/unit/training runs each script for a few steps"),
     ("docs/classes.md", "", "measures, and installs; tests/contract/test_classes.py takes all five steps"),
     ("docs/large_images.md", "grainserve analyze ", "takes minutes; tests/e2e/test_tiles.py measures a small one"),
+    ("docs/large_images.md", "curl ", "takes minutes; tests/unit/gateway/test_large_uploads.py sends a small one"),
     ("docs/frame.md", "grainserve analyze ", "wants micrographs; tests/unit/client/scale/test_databar.py draws some"),
     ("docs/scale.md", "grainserve (scale|analyze) ", "wants a photograph; tests/unit/client/scale draws scale bars"),
     ("docs/prompts.md", "grainserve segment ", "wants an image; tests/contract/test_prompts.py points at another one"),

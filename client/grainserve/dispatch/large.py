@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from grainserve.admission import check_any, refused
+from grainserve.admission import DECODING, check_any, refused
 from grainserve.errors import GrainserveError, ImageNotFound, ImageRejected, ResultNotFound, TilesDisagree
 from grainserve.images import MAX_SIDE, ImageFile
 from grainserve.jobs.job import AUTO, LARGEST_GRAIN, Failure, Job, State, Tiles
@@ -43,8 +43,8 @@ NOT_OF_A_LOOK = {*OPTIONS, LARGEST_GRAIN, "um_per_px", "scale_source", "min_area
 """Options that would mean something else in the image scaled down."""
 SOONEST, FOR_EACH, LATEST = 1.0, 0.25, 10.0
 """Seconds until the next step: at least, for each tile that is not done, at most."""
-DECODING = threading.Lock()
-"""Held while an image is decoded and cut: one at a time in a process, for the memory it takes."""
+CUTTING = threading.Lock()
+"""Held while an image is cut: one at a time in a process, for the memory that its pixels take."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class LargeImages:
             if look is None:
                 self._mark(found)
                 return Wait(None, SOONEST)
-        with DECODING:
+        with CUTTING:
             source = _decoded(self._store.image(job.image_id))
             height, width = source.pixels.shape[:2]
             frame = _checked(lambda: frame_of(job.options, width, height))
@@ -138,7 +138,7 @@ class LargeImages:
             return self._merged(job, tiles, ids)
         gone = [index for index in left if ids[index] not in pending and self._is_gone(job, tiles, index)]
         if gone:
-            with DECODING:
+            with CUTTING:
                 source = _decoded(self._store.image(job.image_id))
                 frame, layout = _laid(job, tiles)
                 self._submit_tiles(job, tiles, layout, source.pixels[frame.slices], gone)
@@ -148,7 +148,7 @@ class LargeImages:
         frame, layout = _laid(job, tiles)
         framing = {name: job.options[name] for name in OPTIONS if name in job.options}
         try:
-            results = [ResultData(self._store.result(each)) for each in ids]
+            results = [ResultData(self._store.stored_result(each)) for each in ids]
         except ResultNotFound:
             return Wait(tiles, SOONEST)
         try:
@@ -213,7 +213,7 @@ class LargeImages:
             self._mark(found)
             return False
         try:
-            self._store.result(found.image_id)
+            self._store.stored_result(found.image_id)
         except ResultNotFound:
             self._store.delete(found.image_id)
             return True
@@ -240,7 +240,7 @@ class LargeImages:
         if look.state is State.FAILED and look.error:
             what = f"the first look at the image scaled down failed: {look.error.message}"
             raise _Ended(Failure(look.error.code, what, look.error.status))
-        return self._store.result(look.image_id) if look.state is State.DONE else None
+        return self._store.stored_result(look.image_id) if look.state is State.DONE else None
 
     def _names(self, folder: str, job: Job, tiles: Tiles, ending: str = "") -> set[str]:
         """Returns the ids of the image's tiles that have an object in a folder: one call for 1000."""
@@ -275,7 +275,8 @@ def _decoded(data: bytes) -> Source:
     """Decodes an image of any sender."""
     try:
         header = check_any(data)
-        picture = read_picture(data, header)
+        with DECODING:
+            picture = read_picture(data, header)
     except Refused as fault:
         raise _rejected(refused(fault)) from None
     except ImageRejected as error:

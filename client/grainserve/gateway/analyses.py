@@ -74,8 +74,8 @@ class Export(Sized):
 
 def prepare() -> None:
     """Imports what statistics and reports need, seconds of work, so that the first sample does not wait for it."""
-    for name in ("html", "pdf", "sample"):
-        import_module(f"grainserve.reports.{name}")
+    for name in ("grainserve.reports.sample", "grainserve.reports.html", "grainserve.reports.pdf", "scipy.special"):
+        import_module(name)
 
 
 def routes(service: Service, access: Access, album: Album) -> APIRouter:

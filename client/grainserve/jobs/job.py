@@ -153,6 +153,11 @@ class Job:
         """True where the job is done or failed; it then stays so."""
         return self.state in (State.DONE, State.FAILED)
 
+    @property
+    def told(self) -> State:
+        """The state as callers are told: a large image is running while its tiles are."""
+        return State.RUNNING if self.tiles and not self.ended else self.state
+
     def stage(self, now: datetime) -> str:
         """Returns the job's stage, for people to read.
 

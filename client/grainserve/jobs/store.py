@@ -25,7 +25,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -59,6 +59,9 @@ log = logging.getLogger(__name__)
 
 CANCELLED = Failure("cancelled", "the job was cancelled before it was done: submit the image again to have it measured")
 
+
+SUMMARY = ("grains", "width", "height")
+"""What the metadata of a result's object say, so that a history need not read the results."""
 
 DELETED = Failure("deleted", "the job is being deleted: delete it again if it is still here")
 
@@ -325,6 +328,20 @@ class JobStore:
             raise InvalidResult(f"what is stored for image {image_id!r} is of another, {found!r:.200}")
         return result
 
+    def summary(self, image_id: str) -> dict[str, int]:
+        """Returns number of grains, width and height (px) of a result, as a rule without reading it.
+
+        Raises:
+            ResultNotFound: there is no result.
+            InvalidResult: the object stored as the result is not this image's result.
+        """
+        found = self.bucket.find(_result_name(check_image_id(image_id)))
+        if found is None:
+            raise ResultNotFound(image_id)
+        said = {name: int(found.metadata[name]) for name in SUMMARY if found.metadata.get(name, "").isdecimal()}
+        # Results from before 2026-12-02 say nothing.
+        return said if len(said) == len(SUMMARY) else _summary(self.stored_result(image_id))
+
     def job(self, image_id: str) -> Job:
         """Returns the job record.
 
@@ -509,7 +526,7 @@ class JobStore:
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
         tries = Retries(f"ending the job of image {claim.job.image_id}")
         while True:
-            stored = self._keep_result(claim.job, data)
+            stored = self._keep_result(claim.job, data, _summary(result))
             try:
                 return self._end(claim)
             except LeaseLost:
@@ -635,19 +652,22 @@ class JobStore:
         except LeaseLost:
             return self.job(job.image_id)  # its new owner decides
 
-    def _keep_result(self, job: Job, data: bytes) -> int:
+    def _keep_result(self, job: Job, data: bytes, summary: Mapping[str, int]) -> int:
         """Stores a result unless the job has one; returns the generation of the result that is then stored."""
+        metadata = {name: str(number) for name, number in summary.items()}
         name, tries = _result_name(job.image_id), Retries(f"storing the result of image {job.image_id}")
         while True:
             try:
-                return self.bucket.create(name, data, JSON)
+                return self.bucket.create(name, data, JSON, metadata)
             except PreconditionFailed:
                 found = self.bucket.find(name)
             try:
                 if found:
                     # A result older than the job is an earlier job's under the same id, and may be about to be deleted.
                     own = found.written >= job.created
-                    return found.generation if own else self.bucket.replace(name, data, JSON, found.generation)
+                    if own:
+                        return found.generation
+                    return self.bucket.replace(name, data, JSON, found.generation, metadata)
             except PreconditionFailed:
                 pass
             tries.again()
@@ -700,6 +720,14 @@ def _fingerprint(image: bytes | Reference, model: str, version: str | None, opti
 
 def _key_name(submitter: str, key: str) -> str:
     return f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
+
+
+def _summary(result: Mapping[str, Any]) -> dict[str, int]:
+    """Returns what listings say of a result; nothing of what is none."""
+    if "segmentedObjects" not in result:
+        return {}
+    image = result["metadata"]["image"]
+    return dict(zip(SUMMARY, (len(result["segmentedObjects"]), image["width"], image["height"]), strict=True))
 
 
 def _result_name(image_id: str) -> str:

@@ -68,7 +68,7 @@ class Held:
         self._page = page
         self._open = False
         self.routes: list[Route] = []
-        page.route(url, lambda route: self._take(route))
+        page.route(url, self._take)
 
     def _take(self, route: Route) -> None:
         if self._open:

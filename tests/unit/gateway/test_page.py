@@ -8,13 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from grainserve import Result
 from tests.browser import browsing, needs_chromium
-from tests.unit.client.made import make_result
 from tests.unit.gateway.conftest import Start
 from tests.unit.gateway.paged import choose, expect_accessible, expect_measured, history
 
@@ -196,51 +193,3 @@ def test_the_readers_browser_chooses_the_language(start: Start) -> None:
         french = context.new_context(locale="fr-FR").new_page()
         french.goto(page.url)
         expect(french.locator("#history-title")).to_have_text("Images")
-
-
-# Sizes ---------------------------------------------------------------------------------------------------------------
-
-
-def test_the_pages_sizes_are_pythons(start: Start) -> None:
-    """A page's D_p of random results, some of a part of their image, and those of `Result`."""
-    rng = np.random.default_rng(20)
-    results = [random_result(rng) for _ in range(100)]
-    percents = [1, 5, 10, 37.5, 50, 84, 90, 99]
-    with browsing(start().url) as page:
-        found = page.evaluate(
-            """async ([results, percents]) => {
-            const { percentile, sizeCurve, standsFor } = await import("/page/curve.js");
-            return results.map(({ metadata, segmentedObjects }) =>
-              [() => 1, (grain) => grain.properties.area].map((weight) => {
-                const frame = metadata.frame ?? metadata.image, size = (grain) => grain.properties.equivalentDiameter;
-                const counts = (grain) => standsFor(grain.properties, frame) * weight(grain);
-                const curve = sizeCurve(segmentedObjects, size, counts);
-                return percents.map((percent) => curve.length ? percentile(curve, percent / 100) : null);
-              }));
-            }""",
-            [results, percents],
-        )
-    assert sum(found[index] == [[None] * len(percents)] * 2 for index in range(100)) > 1, "the frame cuts every grain"
-    for result, (number, area) in zip(map(Result, results), found, strict=True):
-        for weighting, values in (("number", number), ("area", area)):
-            expected = result.size_curve(weighting).percentiles(percents)  # type: ignore[arg-type]
-            assert [np.nan if value is None else value for value in values] == pytest.approx(expected, nan_ok=True)
-
-
-def random_result(rng: np.random.Generator) -> dict[str, Any]:
-    """One to eight rectangles in a frame of 40 × 30 px, which cuts some."""
-    masks = []
-    for x, y, width, height in rng.integers((0, 0, 1, 1), (40, 30, 30, 20), (rng.integers(1, 9), 4)):
-        mask = np.zeros((50, 60), bool)
-        mask[y : min(y + height, 30), x : min(x + width, 40)] = True
-        masks.append(mask)
-    data = make_result(masks=masks)
-    data["metadata"]["frame"] = {"x": 0, "y": 0, "width": 40, "height": 30}
-    if rng.random() < 0.3:
-        del data["metadata"]["frame"]
-    else:
-        for grain in data["segmentedObjects"]:
-            box = grain["properties"]["boundingBox"]
-            ends = box["x"] + box["width"], box["y"] + box["height"]
-            grain["properties"]["touchesEdge"] |= ends[0] == 40 or ends[1] == 30
-    return data

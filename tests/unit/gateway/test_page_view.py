@@ -14,13 +14,25 @@ from playwright.sync_api import Page, expect
 from grainserve import Result
 from grainserve.exports.formats import FORMATS
 from grainserve.gateway.keys import Caller
+from grainserve.jobs.markers import Ticket
+from grainserve.jobs.store import Claim
 from grainserve.results.edge_correction import inclusion, stands_for
 from tests.browser import browsing, needs_chromium
 from tests.unit.client.made import make_result
-from tests.unit.gateway.conftest import Start
+from tests.unit.gateway.conftest import Start, png
 from tests.unit.gateway.paged import expect_accessible, known_keys
 from tests.unit.gateway.sampled import discs, measured, sample
-from tests.unit.gateway.viewed import camera, colour, middle, open_view, place, row, viewing
+from tests.unit.gateway.viewed import (
+    camera,
+    colour,
+    expect_painted,
+    expect_pinned,
+    middle,
+    open_view,
+    place,
+    row,
+    viewing,
+)
 
 pytestmark = needs_chromium
 
@@ -55,21 +67,21 @@ def test_a_click_pins_a_grain_in_picture_table_and_address(start: Start) -> None
     image_id = measured(gateway, result)
     with viewing(gateway, image_id) as page:
         page.mouse.click(*place(page, *middle(result, 23)))
-        expect(row(page, 23)).to_have_class("pinned")
+        expect_pinned(page, 23)
         expect(row(page, 23)).to_be_in_viewport()
         assert page.url.endswith(f"#/image/{image_id}/grain/23")
         page.mouse.click(*place(page, 1, 1))
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
         assert page.url.endswith(f"#/image/{image_id}")
         page.mouse.click(*place(page, *middle(result, 13)))
         page.keyboard.press("Escape")
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
 
 
 def test_an_address_opens_with_its_grain(start: Start) -> None:
     gateway, result = start(), discs(3)
     with viewing(gateway, measured(gateway, result), grain=24) as page:
-        expect(row(page, 24)).to_have_class("pinned")
+        expect_pinned(page, 24)
         expect(row(page, 24).locator("button")).to_be_attached()
 
 
@@ -83,7 +95,7 @@ def test_rows_are_pointed_at_and_chosen_like_grains(start: Start) -> None:
         hovered = colour(page, *middle(result, 8))
         assert list(hovered) != list(plain)
         row(page, 8).locator("td").first.click()
-        expect(row(page, 8)).to_have_class("marked pinned")
+        expect_pinned(page, 8)
         assert page.url.endswith("/grain/8")
 
 
@@ -122,38 +134,43 @@ def test_dragging_moves_the_picture_and_pins_nothing(start: Start) -> None:
         page.mouse.move(left + 40, top + 30, steps=4)
         page.mouse.up()
         assert place(page, *middle(result, 13)) == pytest.approx((left + 40, top + 30), abs=0.5)
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
 
 
-def touch(page: Page, kind: str, *fingers: tuple[float, float]) -> None:
-    points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
-    session = page.context.new_cdp_session(page)
-    session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    session.detach()
+class Fingers:
+    """Fingers on a page."""
+
+    def __init__(self, page: Page) -> None:
+        self._session = page.context.new_cdp_session(page)
+
+    def do(self, kind: str, *places: tuple[float, float]) -> None:
+        """Lets fingers be at these places: `touchStart`, `touchMove` or, with none, `touchEnd`."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        self._session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def test_two_fingers_enlarge_one_moves_and_a_tap_pins(start: Start) -> None:
     gateway, result = start(), discs(3)
     with viewing(gateway, measured(gateway, result)) as page:
-        before, (left, top) = camera(page), place(page, *middle(result, 13))
-        touch(page, "touchStart", (left - 40, top))
-        touch(page, "touchStart", (left - 40, top), (left + 40, top))
+        before, (left, top), fingers = camera(page), place(page, *middle(result, 13)), Fingers(page)
+        fingers.do("touchStart", (left - 40, top))
+        fingers.do("touchStart", (left - 40, top), (left + 40, top))
         for apart in (60, 80, 100):
-            touch(page, "touchMove", (left - apart, top), (left + apart, top))
-        touch(page, "touchEnd")
+            fingers.do("touchMove", (left - apart, top), (left + apart, top))
+        fingers.do("touchEnd")
         assert camera(page).scale == pytest.approx(2.5 * before.scale, rel=0.01)
         assert place(page, *middle(result, 13)) == pytest.approx((left, top), abs=1)
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
 
-        touch(page, "touchStart", (left, top))
+        fingers.do("touchStart", (left, top))
         for far in (10, 20, 30):
-            touch(page, "touchMove", (left + far, top + far))
-        touch(page, "touchEnd")
+            fingers.do("touchMove", (left + far, top + far))
+        fingers.do("touchEnd")
         moved = place(page, *middle(result, 13))
         assert moved == pytest.approx((left + 30, top + 30), abs=1)
-        touch(page, "touchStart", moved)
-        touch(page, "touchEnd")
-        expect(row(page, 13)).to_have_class("pinned")
+        fingers.do("touchStart", moved)
+        fingers.do("touchEnd")
+        expect_pinned(page, 13)
 
 
 def test_keys_do_all_that_the_mouse_does(start: Start) -> None:
@@ -177,13 +194,13 @@ def test_keys_do_all_that_the_mouse_does(start: Start) -> None:
             assert shift == pytest.approx(moved, abs=0.5)
         page.keyboard.press("0")
         page.keyboard.press("Enter")
-        expect(row(page, 13)).to_have_class("pinned")
+        expect_pinned(page, 13)
         for key, grain in (("n", 14), ("n", 15), ("p", 14), ("N", 15)):
             page.keyboard.press(key)
-            expect(row(page, grain)).to_have_class("pinned")
+            expect_pinned(page, grain)
         expect(page.locator("#tip")).to_contain_text("Grain 15")
         page.keyboard.press("Escape")
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
         expect(page.locator("#picture-help")).to_contain_text("Escape lets go")
 
 
@@ -212,8 +229,8 @@ def test_outlines_can_be_hidden(start: Start) -> None:
         box = result["segmentedObjects"][12]["properties"]["boundingBox"]
         edge = box["x"] + box["width"] / 2, box["y"] + 0.02
         outlined = colour(page, *edge)
-        page.get_by_label("outlines").uncheck()
-        page.wait_for_function("() => new Promise(done => setTimeout(() => done(true)))")
+        page.locator("#outlines").uncheck()
+        expect_painted(page)
         assert list(colour(page, *edge)) != list(outlined)
 
 
@@ -221,7 +238,9 @@ def test_cut_grains_are_marked_and_explained(start: Start) -> None:
     gateway, result = start(), discs(3)
     with viewing(gateway, measured(gateway, result)) as page:
         expect(page.locator(".meaning")).to_contain_text("cut by the frame: counts in no size")
-        expect(row(page, cut(result)).locator("abbr")).to_have_attribute("title", "Cut by the frame: sizes are taken without it")
+        expect(row(page, cut(result)).locator("abbr")).to_have_attribute(
+            "title", "Cut by the frame: sizes are taken without it"
+        )
         expect(row(page, cut(result, whether=False)).locator("abbr")).to_have_count(0)
         page.mouse.move(*place(page, *middle(result, cut(result))))
         expect(page.locator("#tip")).to_contain_text("counts in no size")
@@ -234,7 +253,8 @@ def test_the_marks_are_those_of_the_correction(start: Start) -> None:
     with browsing(start().url) as page:
         found = page.evaluate(
             """async (results) => { const { frameOf, leftOut } = await import("/page/measures.js");
-            return results.map((result) => result.segmentedObjects.map((grain) => leftOut(grain, frameOf(result)))); }""",
+            const left = (result) => result.segmentedObjects.map((grain) => leftOut(grain, frameOf(result)));
+            return results.map(left); }""",
             results,
         )
     expected = []
@@ -301,11 +321,6 @@ def test_grains_are_coloured_by_a_measure_with_a_legend(start: Start) -> None:
         expect(page.locator(".meaning")).to_contain_text("0,98")
 
 
-def expect_painted(page: Page) -> None:
-    """Waits until the viewer has no frame left to draw."""
-    page.wait_for_function("() => picture.dataset.painted === 'true'")
-
-
 def test_a_frame_smaller_than_the_image_is_shown(start: Start) -> None:
     gateway, result = start(), discs(3)
     result["metadata"]["frame"] = {"x": 0, "y": 0, "width": 200, "height": 170}
@@ -319,7 +334,13 @@ def test_closer_looks_fetch_sharper_parts(start: Start) -> None:
     gateway = start()
     mask = np.zeros((300, 2600), bool)
     mask[100:200, 2500:2560] = True
-    image_id = measured(gateway, make_result(masks=[mask]))
+    store, result = gateway.service.store, make_result(masks=[mask])
+    submitter = store.job(measured(gateway, discs(3))).submitter
+    image_id = store.submit(png(2600, 300), model="sam_tiny", version=None, options={}, submitter=submitter)
+    claim = store.claim(Ticket(submitter, image_id), "test")
+    assert isinstance(claim, Claim)
+    result["metadata"]["imageId"] = image_id
+    store.finish(claim, result)
     with viewing(gateway, image_id) as page:
         page.wait_for_load_state("networkidle")
         with page.expect_response(lambda answer: "/tiles/" in answer.url) as answer:
@@ -334,7 +355,9 @@ def test_closer_looks_fetch_sharper_parts(start: Start) -> None:
 
 
 def shown_ids(page: Page) -> list[int]:
-    return [int(each) for each in page.locator("#grains tbody tr").evaluate_all("rows => rows.map(row => row.dataset.id)")]
+    return [
+        int(each) for each in page.locator("#grains tbody tr").evaluate_all("rows => rows.map(row => row.dataset.id)")
+    ]
 
 
 def test_the_table_sorts_by_every_column(start: Start) -> None:
@@ -408,9 +431,9 @@ def test_keys_go_through_the_rows(start: Start) -> None:
         page.keyboard.press("End")
         expect(row(page, 25).locator("button")).to_be_focused()
         page.keyboard.press("Enter")
-        expect(row(page, 25)).to_have_class("marked pinned")
+        expect_pinned(page, 25)
         page.keyboard.press("Escape")
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
 
 
 # Numbers -------------------------------------------------------------------------------------------------------------
@@ -444,7 +467,7 @@ def test_a_scale_is_typed_and_everything_follows(start: Start) -> None:
     image_id = measured(gateway, result)
     with viewing(gateway, image_id) as page:
         expect(page.locator("#grains thead th").nth(1)).to_have_text("Diameter (px)")
-        bar = colour(page, 195, 193)
+        bar = colour(page, 191, 192)
         open_scale(page)
         page.get_by_label("Another scale").fill("2,5 µm/px")
         page.keyboard.press("Enter")
@@ -454,7 +477,7 @@ def test_a_scale_is_typed_and_everything_follows(start: Start) -> None:
         size = 2.5 * result["segmentedObjects"][0]["properties"]["equivalentDiameter"]
         expect(row(page, 1).locator("td").first).to_have_text(f"{size:.1f}")
         expect(page.locator("#figures dd").nth(1)).to_contain_text(f"{2.5 * Result(result).percentile(50):.3g} µm")
-        assert list(colour(page, 195, 193)) != list(bar), "the picture has a scale bar"
+        assert list(colour(page, 191, 192)) != list(bar), "the picture has a scale bar"
 
         page.get_by_label("Another scale").fill("much")
         page.keyboard.press("Enter")
@@ -486,7 +509,7 @@ def test_a_known_length_is_drawn(start: Start) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("#grains thead th").nth(1)).to_have_text("Diameter (µm)")
         expect(page.locator(".scale summary")).to_contain_text("from a line of known length")
-        expect(page.locator("#grains tr.pinned")).to_have_count(0)
+        expect_pinned(page, None)
         scale = gateway.ask("GET", f"/images/{image_id}/scale").json()
         assert scale["umPerPx"] == pytest.approx(2.5, rel=0.02)
         assert scale["line"]["x2"] - scale["line"]["x1"] == pytest.approx(100, rel=0.02)

@@ -12,6 +12,9 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser import browsing
 from tests.unit.gateway.conftest import Gateway
 
+LONGEST = 60_000
+"""Longest wait for a view, ms: the first statistics of a process load SciPy."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -39,8 +42,8 @@ def viewing(gateway: Gateway, image_id: str, grain: int | None = None) -> Iterat
 def open_view(page: Page, image_id: str, grain: int | None = None) -> None:
     """Goes to the view of an image, and waits until all of it is shown."""
     page.evaluate("hash => location.hash = hash", f"#/image/{image_id}" + (f"/grain/{grain}" if grain else ""))
-    expect(page.locator("#picture[data-view]")).to_be_visible()
-    expect(page.locator(".figures[aria-busy]")).to_have_count(0)
+    expect(page.locator("#picture[data-view]")).to_be_visible(timeout=LONGEST)
+    expect(page.locator(".figures[aria-busy]")).to_have_count(0, timeout=LONGEST)
 
 
 def camera(page: Page) -> Camera:
@@ -78,3 +81,17 @@ def colour(page: Page, x: float, y: float) -> Sequence[int]:
 def row(page: Page, grain: int) -> Locator:
     """Returns the row of a grain in the table."""
     return page.locator(f"#grains tr[data-id='{grain}']")
+
+
+def expect_pinned(page: Page, grain: int | None) -> None:
+    """Waits until the table has this grain chosen, or none."""
+    chosen = page.locator("#grains tr[aria-current=true]")
+    if grain is None:
+        expect(chosen).to_have_count(0)
+    else:
+        expect(chosen).to_have_attribute("data-id", str(grain))
+
+
+def expect_painted(page: Page) -> None:
+    """Waits until the picture has no frame left to draw."""
+    expect(page.locator("#picture[data-painted=true]")).to_be_visible()

@@ -39,12 +39,12 @@ export class Camera {
     this.hold();
   }
 
-  /** Enlarges by a factor; the point at a place of the window stays there. */
-  zoom(factor, left = this.wide / 2, top = this.high / 2) {
+  /** Enlarges by a factor; the point at a place of the window stays there, or moves to another place. */
+  zoom(factor, left = this.wide / 2, top = this.high / 2, to = [left, top]) {
     const { x, y } = this.point(left, top);
     this.scale = Math.min(MOST, Math.max(this.fitting * 0.5, this.scale * factor));
-    this.x = x - left / this.scale;
-    this.y = y - top / this.scale;
+    this.x = x - to[0] / this.scale;
+    this.y = y - to[1] / this.scale;
     this.hold();
   }
 
@@ -64,9 +64,9 @@ export class Camera {
     if (!inside && !this.fitted) this.centre(x + width / 2, y + height / 2);
   }
 
-  /** Keeps the picture in the window. */
+  /** Keeps a part of the picture in the middle of the window. */
   hold() {
-    const along = (at, size, seen) => (size <= seen ? (size - seen) / 2 : Math.min(size - seen * 0.5, Math.max(-seen * 0.5, at)));
+    const along = (at, size, seen) => Math.min(size - seen / 2, Math.max(-seen / 2, at));
     this.x = along(this.x, this.width, this.wide / this.scale);
     this.y = along(this.y, this.height, this.high / this.scale);
     this.fitted = false;

@@ -50,9 +50,7 @@ export function listen(canvas, camera, on) {
     const [, other] = [...down].find(([each]) => each !== id);
     const apart = ([x, y]) => Math.max(1, Math.hypot(x - other[0], y - other[1]));
     const middle = ([x, y]) => [(x + other[0]) / 2, (y + other[1]) / 2];
-    const [from, to] = [middle(before), middle(now)];
-    camera.pan(to[0] - from[0], to[1] - from[1]);
-    camera.zoom(apart(now) / apart(before), ...to);
+    camera.zoom(apart(now) / apart(before), ...middle(before), middle(now));
   }
 
   const up = (event) => {

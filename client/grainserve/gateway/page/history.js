@@ -127,7 +127,7 @@ export function render() {
 }
 
 function row(image) {
-  const { imageId: id, name, state, tags = [] } = image;
+  const { imageId: id, state, tags = [] } = image, name = image.name || id;
   if (!rows.has(id)) {
     const parts = [
       el("input", { type: "checkbox" }),
