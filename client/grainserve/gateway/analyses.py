@@ -5,6 +5,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
@@ -69,6 +70,12 @@ class Export(Sized):
     def ways(self) -> Ways:
         """How figures and tables are made."""
         return Ways(self.edge_correction, tuple(self.astm), self.csv_dialect)
+
+
+def prepare() -> None:
+    """Imports what statistics and reports need, seconds of work, so that the first sample does not wait for it."""
+    for name in ("grainserve.reports.sample", "grainserve.reports.html", "grainserve.reports.pdf", "scipy.special"):
+        import_module(name)
 
 
 def routes(service: Service, access: Access, album: Album) -> APIRouter:

@@ -24,6 +24,7 @@ and /healthz, /readyz, /metrics, /openapi.json, /docs. Errors have the handler's
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -81,6 +82,7 @@ def create_app(service: Service) -> ASGIApp:
         await variants.listed()  # logs those that TorchServe lacks
         if service.dispatcher:
             service.dispatcher.start()
+        threading.Thread(target=analyses.prepare, name="prepare", daemon=True).start()
         yield
         if service.dispatcher:
             await run_in_threadpool(service.dispatcher.stop, service.grace)

@@ -24,6 +24,9 @@ PICTURES_MIB = (FILES + PIXELS) // 2**20 + DECODING_MIB + pictures.AT_ONCE * LAR
 """Most memory of a gateway's pictures, MiB: those kept, one decoding, and the files of those that are made."""
 CUTTING_MIB = DECODING_MIB + 3 * MAX_MEGAPIXELS * 10**6 // 2**20 + LARGE_FILE_MIB
 """Most memory of a dispatcher's large images, MiB: one decoding, and the pixels and the file of the one that is cut."""
+ANALYSIS_MIB, ARCHIVE_MIB = 100, 160
+"""Memory of an analysis besides its grains, MiB, measured; disk of an archive: an overlay of 40 megapixels, and the
+sample's own files."""
 UNITS = {"Mi": 1, "Gi": 1024}
 
 
@@ -66,17 +69,20 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
             where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
             places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
             segments = option(container, "--segments")
-            reads = READS_MIB + PICTURES_MIB if container.get("args", [""])[0] == "gateway" else 0
+            analyses = option(container, "--analyses") or Limits.analyses
+            grains = option(container, "--analysis-grains") or Limits.grains
             cutting = CUTTING_MIB if places else 0
-            needed = IDLE_MIB + places * PLACE_MIB + cutting + ((uploads or 0) + (segments or 0)) * LARGEST_MIB + reads
+            needed = IDLE_MIB + places * PLACE_MIB + cutting + ((uploads or 0) + (segments or 0)) * LARGEST_MIB
+            if container.get("args", [""])[0] == "gateway":
+                needed += READS_MIB + PICTURES_MIB + analyses * (ANALYSIS_MIB + grains * 2 // 1024)
             if mib(limits["memory"]) < needed:
                 yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
             if container.get("args", [""])[0] == "gateway":
                 if uploads is None or segments is None:
                     yield f"{where}: nobody says how many uploads and requests with prompts fit"
-                # A form lies in /tmp while it arrives.
-                elif mib(disk["tmp"]) < (uploads + segments) * MAX_MIB:
-                    yield f"{where}: {uploads + segments} forms do not fit into /tmp"
+                # A form lies in /tmp while it arrives, and an archive while it is sent.
+                elif mib(disk["tmp"]) < (uploads + segments) * MAX_MIB + analyses * ARCHIVE_MIB:
+                    yield f"{where}: {uploads + segments} forms and {analyses} archives do not fit into /tmp"
             written = [disk[mount["name"]] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
             if any(mib(size) > mib(limits["ephemeral-storage"]) for size in written):
                 yield f"{where}: killed before its /tmp is full"

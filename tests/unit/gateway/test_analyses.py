@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tempfile
 import threading
 import zipfile
@@ -340,3 +342,10 @@ def test_an_archive_that_storage_fails_breaks_off(gateway: Gateway) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         gateway.ask("GET", f"/samples/{made}/export?format=geojson")
     assert failure(gateway.ask("GET", f"/samples/{made}/export"), 503) == "storage_error", "before the first part"
+
+
+def test_a_gateway_starts_without_the_libraries_of_reports_and_fetches_them_afterwards() -> None:
+    said = "import sys; from grainserve.gateway import app, analyses; before = 'matplotlib' in sys.modules; "
+    said += "analyses.prepare(); print(before, 'matplotlib' in sys.modules, 'scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
