@@ -168,7 +168,7 @@ def test_both_languages_have_the_same_texts() -> None:
     assert all(english.values())
     assert all(german.values())
     assert {key: places(text) for key, text in english.items()} == {key: places(text) for key, text in german.items()}
-    same = {key for key, text in english.items() if isinstance(text, str) and len(text) > 24 and text == german[key]}
+    same = {key for key, text in english.items() if len(re.sub(r"{.*?}", "", str(text))) > 24 and text == german[key]}
     assert same == set(), "sentences that nobody has translated"
 
 

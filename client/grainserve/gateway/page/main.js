@@ -34,7 +34,7 @@ async function show(next) {
   shown.close();
   shown = { close() {} };
   // A room of its own: what a view that comes late puts into its room is not seen.
-  const root = el("div", { class: "room" });
+  const root = el("div", { class: "room" }, el("h1", { class: "soft" }, words.t("shell.loading")));
   find("#view").replaceChildren(root);
   document.body.dataset.view = next.view;
   history.render();
@@ -58,7 +58,6 @@ const VIEWS = {
   compare: (root, { ids }) => showComparison(root, ids),
   async image(root, { id, grain }, wanted) {
     if (!(await awaitImage(root, id, wanted)) || !wanted()) return null;
-    root.replaceChildren();
     const onGrain = (number) => wanted() && router.note(router.toImage(id, number));
     return showImage(root, id, { grain, api, words, onGrain });
   },
