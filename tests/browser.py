@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium (.ci/run does)")
+
+PATIENCE = 60_000
+"""Time, ms, after which something that is expected counts as missing: a busy machine takes its time."""
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -23,6 +27,7 @@ def browsing(url: str) -> Iterator[Page]:
         # Chromium's sandbox needs user namespaces, which containers that run as root do not have.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
+        page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: faults.append(request.url) if _foreign(request.url, url) else None)
         page.goto(url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from grainserve.errors import ImageRejected
 from grainserve.images import MAX_SIDE
 from grainserve.reading import png
@@ -16,6 +18,8 @@ MAX_LEVELS_MIB = 240
 """Most bytes of a deep image's unpacked levels, MiB: those of 40 megapixels in colour, of 16 bits."""
 DECODING_MIB = 1100
 """Most memory that decoding such an image takes, MiB, its pixels included; measured."""
+DECODING = threading.Lock()
+"""Held while a large image is decoded: one at a time in a process, for the memory that it takes."""
 STATUS = {"decompression_bomb": 413} | dict.fromkeys(
     ("not_an_image", "unsupported_format", "multiple_pages", "truncated_image"), 415
 )

@@ -19,7 +19,7 @@ from grainserve.result import Result
 from grainserve.results.frame import OPTIONS, frame_of, said_of
 from grainserve.submission import Submission
 from grainserve.tiles.layout import Layout
-from grainserve.tiles.result import assembled, merged_result, odd_ones
+from grainserve.tiles.result import TILES_ONLY, assembled, merged_result, odd_ones
 from grainserve.tiles.source import read
 
 
@@ -109,7 +109,7 @@ def submit_tiles(
 
 
 def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
-    """Fetches the image of a result from the bucket; assembles that of a merged result from its tiles.
+    """Fetches the image of a result from the bucket; assembles one that is there only as tiles.
 
     Args:
         store: store that the image, or its tiles, were submitted to.
@@ -118,7 +118,7 @@ def fetched(store: JobStore, metadata: Mapping[str, Any]) -> ImageSource:
     Raises:
         ImageNotFound: the image, or a tile, was deleted.
     """
-    if tiles := metadata.get("tiles"):
+    if (tiles := metadata.get("tiles")) and str(metadata["imageId"]).startswith(TILES_ONLY):
         size = metadata["image"]["height"], metadata["image"]["width"]
         return assembled(tiles, (display_pixels(store.image(each)) for each in tiles["imageIds"]), size)
     return store.image(str(metadata["imageId"]))

@@ -23,6 +23,7 @@ from grainserve.cli.operations import LOOK_EVERY
 from grainserve.dispatch.dispatcher import SWEEP_EVERY, SWEPT
 from grainserve.errors import InvalidJob
 from grainserve.jobs.job import Job, State
+from grainserve.jobs.store import entry_of
 
 EAGER = 0.8
 """Shortest pause between two looks of an idle dispatcher, as a share of the configured pause."""
@@ -140,6 +141,9 @@ def _audit_job(found: Audit, objects: Mapping[str, storage.Blob], image_id: str)
         "failed, and has a result": job.state is State.FAILED and result is not None,
         "ended, and its marker is left": job.ended and marked,
         "its image is gone": f"images/{image_id}" not in objects and not deleted,
+        "done, and not in its submitter's history": (
+            job.state is State.DONE and job.name is not None and entry_of(job).object_name not in objects
+        ),
         "another's result": result is not None and _whose(result) != image_id,
     }
     found.faults += [f"{image_id}: {rule}" for rule, broken in rules.items() if broken]

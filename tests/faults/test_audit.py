@@ -89,6 +89,7 @@ def _failed(planted: Planted) -> None:
         (lambda planted: planted.change(imageId=OTHER), "another's record"),
         (lambda planted: planted.put(f"jobs/{planted.id}.json", b"{"), "a job record cannot be read"),
         (lambda planted: planted.take("images"), "its image is gone"),
+        (lambda planted: planted.change(name="a.png"), "done, and not in its submitter's history"),
     ],
 )
 def test_it_finds(planted: Planted, plant: Callable[[Planted], None], fault: str) -> None:

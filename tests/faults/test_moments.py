@@ -139,7 +139,7 @@ def _submit(scene: Scene) -> str:
 
 
 @pytest.mark.parametrize("answered", ANSWERED)
-@pytest.mark.parametrize("folder", ["keys", "images", "jobs", "pending"])
+@pytest.mark.parametrize("folder", ["keys", "images", "jobs", "library", "pending"])
 def test_a_client_is_killed_when_it_writes(scene: Scene, folder: str, answered: bool) -> None:
     """The restarted client submits the same image under the same key: there is one job."""
     submitter = scene.submitter(1)

@@ -273,7 +273,7 @@ class Upload:
 
     async def read(self, request: HttpRequest) -> None:
         """Reads the upload, up to what is stored."""
-        upload = await uploads.read(request, MAX_BYTES)
+        upload = await uploads.read(request, uploads.Size.of(request, MAX_BYTES, 1))
         json.dumps(upload.options, allow_nan=False, ensure_ascii=False).encode()
 
 

@@ -124,12 +124,21 @@ def gateway(  # noqa: PLR0917 - one for each option
     read_mib: Annotated[
         int, typer.Option(min=1, metavar="MIB", help="Most MiB of results in downloads at once.")
     ] = Limits.read_bytes // MIB,
+    analyses: Annotated[
+        int, typer.Option(min=1, help="Most statistics, reports and archives of samples at once.")
+    ] = Limits.analyses,
+    analysis_grains: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Most grains of one of them, each with 2 KiB of memory; half of it for tables and masks."
+        ),
+    ] = Limits.grains,
     share: Annotated[
         float,
         typer.Option(
             min=0.01,
             max=1,
-            help="Largest part of uploads, prompts and downloads for one key; without keys, for one address.",
+            help="Largest part of uploads, prompts, downloads and analyses for one key; without keys, for one address.",
         ),
     ] = Limits.share,
     slowest: Annotated[
@@ -195,6 +204,8 @@ def gateway(  # noqa: PLR0917 - one for each option
             slowest=int(slowest * 1024),
             reads=reads,
             read_bytes=read_mib * MIB,
+            analyses=analyses,
+            grains=analysis_grains,
             share=share,
         )
         if keys is None and not no_keys and not _is_loopback(host):

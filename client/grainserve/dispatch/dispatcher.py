@@ -30,13 +30,15 @@ from grainserve.errors import (
     InvalidJob,
     ModelNotFound,
     StorageError,
+    TilesDisagree,
     TorchServeBusy,
     TorchServeError,
     TorchServeUnreachable,
 )
+from grainserve.jobs import parts
 from grainserve.jobs.job import Failure, Job, State
 from grainserve.jobs.markers import Ticket
-from grainserve.jobs.store import Claim, JobStore
+from grainserve.jobs.store import CANCELLED, Claim, JobStore
 from grainserve.jobs.sweep import Sweep
 from grainserve.torchserve.inference import TorchServe
 
@@ -295,6 +297,13 @@ class Dispatcher:
     def _process(self, held: Held) -> float | None:
         """Does a claimed job; returns the seconds until another look, or None if the job needs none."""
         job = held.claim.job
+        if job.parent and self._is_orphan(held, job.parent):
+            return None
+        return self._take_on(held) if job.is_large else self._measure(held)
+
+    def _measure(self, held: Held) -> float | None:
+        """Has TorchServe measure an image; returns as `_process`."""
+        job = held.claim.job
         image_id = job.image_id
         try:
             image = self._store.image(image_id)
@@ -308,15 +317,70 @@ class Dispatcher:
         if held.given_back:
             return None
         if isinstance(outcome, dict):
-            self._finish(held, outcome)
-            self._count(DONE)
-            self.on_done(job, self._age(job))
-            log.info("%s done", job.about)
+            self._done(held, outcome)
             return None
         claim = held.end()
         if held.lost:
             return self._pause(0)  # looks again then: another dispatcher has it, or will
-        job = self._settle(claim, outcome)
+        return self._again(self._settle(claim, outcome))
+
+    def _take_on(self, held: Held) -> float | None:
+        """Takes the job of a large image on by one step; returns as `_process`."""
+        # Imported where it is used: most dispatchers see no large image, and start faster without it.
+        from grainserve.dispatch.large import LargeImages, NotWanted, Wait  # noqa: PLC0415
+
+        job = held.claim.job
+        large = LargeImages(self._store, lambda: not (held.lost or self._stopping.is_set()), self.hand_in)
+        outcome: Wait | Failure | dict[str, Any] | TilesDisagree | None
+        try:
+            outcome = large.step(job)
+        except NotWanted:
+            outcome = None
+        except TilesDisagree as error:
+            outcome = error
+        except ImageNotFound:
+            outcome = Failure("image_deleted", "the image was deleted before its tiles were submitted")
+        except StorageError:
+            self._store.release(held.end())  # no fault of the image: the attempt does not count
+            raise
+        if held.given_back:
+            return None
+        if isinstance(outcome, dict):
+            self._done(held, outcome)
+            return None
+        claim = held.end()
+        if held.lost:
+            return self._pause(0)
+        if isinstance(outcome, Wait):
+            return self._again(self._store.put_back(claim, outcome.tiles, outcome.seconds))
+        if isinstance(outcome, Failure):
+            log.info("%s failed: %s", job.about, outcome.message)
+            self._store.reject(claim, outcome)
+            self._count(FAILED)
+            parts.cancel_all(self._store, job.image_id)
+            return None
+        return self._again(self._settle(claim, outcome))
+
+    def _done(self, held: Held, result: dict[str, Any]) -> None:
+        job = held.claim.job
+        self._finish(held, result)
+        self._count(DONE)
+        self.on_done(job, self._age(job))
+        log.info("%s done", job.about)
+
+    def _is_orphan(self, held: Held, parent: str) -> bool:
+        """Ends a tile whose image is gone or has ended; returns whether it did."""
+        try:
+            if not self._store.job(parent).ended:
+                return False
+        except ImageNotFound:
+            self._store.delete(held.end().job.image_id)
+            return True
+        self._store.reject(held.end(), CANCELLED)
+        return True
+
+    def _again(self, job: Job) -> float | None:
+        """Returns the seconds until another look at a job; None if it has ended."""
         return None if job.ended else job.claimable_in(self._store.now())
 
     def _count(self, what: str) -> None:
@@ -343,7 +407,7 @@ class Dispatcher:
                     raise
                 refusals += 1
 
-    def _settle(self, claim: Claim, outcome: TorchServeError | None) -> Job:
+    def _settle(self, claim: Claim, outcome: TorchServeError | TilesDisagree | None) -> Job:
         """Records why a job has no result; returns the job's current record."""
         if outcome is None:
             return self._store.release(claim)

@@ -14,6 +14,8 @@ from grainserve.jobs.job import Job
 
 READING = frozenset({"GET", "HEAD"})
 """Methods that a key may use that only reads."""
+LISTS = 16
+"""Most requests at once that look through a history."""
 ASKING = frozenset({"/segment", "/segment_batch"})
 """Paths that such a key may also POST to: they store nothing in the bucket."""
 
@@ -28,6 +30,7 @@ class Access:
         rates: requests that each caller has left.
         uploads: places of uploads.
         segments: places of segmentations.
+        lists: places of requests that look through a history, so that these leave threads for others.
         analyses: places of statistics, reports and archives of samples.
         downloads: answers under way.
     """
@@ -37,6 +40,7 @@ class Access:
         self.rates = Rates()
         self.uploads = Shares(f"{service.uploads} uploads", service.uploads, share)
         self.segments = Shares(f"{service.segments} segmentations", service.segments, share)
+        self.lists = Shares(f"{LISTS} lists of images", LISTS, share)
         self.analyses = Shares(f"{service.limits.analyses} analyses of samples", service.limits.analyses, share)
         self.downloads = Downloads(service.limits)
         self._keys = service.keys

@@ -25,6 +25,7 @@ from grainserve.gateway.sample_images import Images, Shelf
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import State
 from grainserve.library.samples import SampleRecord, Samples
+from grainserve.pictures.album import Album
 
 MOST_COMPARED = 20
 """Largest number of samples in a comparison."""
@@ -70,12 +71,13 @@ class Export(Sized):
         return Ways(self.edge_correction, tuple(self.astm), self.csv_dialect)
 
 
-def routes(service: Service, access: Access) -> APIRouter:
+def routes(service: Service, access: Access, album: Album) -> APIRouter:
     """Makes the routes of figures.
 
     Args:
         service: parts of the gateway.
         access: callers and their limits.
+        album: pictures of images.
     """
     router, store = APIRouter(), service.store
     samples = Samples(store.bucket, store.now)
@@ -84,7 +86,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
 
     def shelf(who: Caller) -> Shelf:
-        return Shelf(store, who.submitter, service.limits.grains)
+        return Shelf(store, album, who.submitter, service.limits.grains)
 
     def send(holder: str, make: Callable[[], Response]) -> Response:
         def made() -> Response:

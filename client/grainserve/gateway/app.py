@@ -51,6 +51,7 @@ from grainserve.gateway.same_site import guarded
 from grainserve.gateway.service import Service
 from grainserve.gateway.shares import Busy
 from grainserve.gateway.variants import Variants
+from grainserve.pictures.album import Album
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +103,12 @@ def create_app(service: Service) -> ASGIApp:
         },
     )
     metrics = Metrics(service.store, service.dispatcher)
-    access = Access(service)
+    access, album = Access(service), Album()
     app.include_router(jobs.routes(service, access, history))
     app.include_router(images.routes(service, access, history))
-    app.include_router(pictures.routes(service, access))
+    app.include_router(pictures.routes(service, access, album))
     app.include_router(samples.routes(service, access))
-    app.include_router(analyses.routes(service, access))
+    app.include_router(analyses.routes(service, access, album))
     app.include_router(segment.routes(service, access, variants, metrics))
     needed = service.torchserve if service.needs_torchserve else None
     readiness = Readiness(service.store, needed, service.model, service.version, service.dispatcher)

@@ -40,12 +40,21 @@ class Bounds:
         field_bytes: most bytes beside the files.
         files: most files of a form.
         slowest: lowest speed, bytes/s.
+        json_bytes: most bytes of a file in JSON; None: as many as of any.
+        times: how many times READ_SECONDS the whole body may take to arrive.
     """
 
     file_bytes: int
     field_bytes: int
     files: int
     slowest: int
+    json_bytes: int | None = None
+    times: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Time for the whole body to arrive, s."""
+        return self.times * READ_SECONDS
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,11 @@ class Body:
     fields: tuple[tuple[str, str], ...] = ()
 
 
+def kind_of(request: Request) -> str:
+    """Returns a request's content type, in lower case; empty where it names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read(request: Request, bounds: Bounds) -> Body:
     """Reads a body: a form, JSON, or bytes of any other kind. JSON may have a third more bytes, for base64.
 
@@ -77,20 +91,22 @@ async def read(request: Request, bounds: Bounds) -> Body:
             large.
         HTTPException: 400: the form cannot be parsed.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = kind_of(request)
     try:
-        async with asyncio.timeout(min(READ_SECONDS, STALL_SECONDS)) as patience:
-            request = _timed(request, patience, bounds.slowest)
+        async with asyncio.timeout(min(bounds.seconds, STALL_SECONDS)) as patience:
+            request = _timed(request, patience, bounds)
             if kind == FORM:
                 return await _form(request, bounds)
-            limit = bounds.file_bytes * 4 // 3 + bounds.field_bytes if kind == JSON else bounds.file_bytes
+            limit = bounds.file_bytes
+            if kind == JSON:
+                limit = (bounds.json_bytes or limit) * 4 // 3 + bounds.field_bytes
             return Body(kind, await _content(request, limit))
     except TimeoutError:
         raise ImageRejected(
             408,
             "too_slow",
-            f"the request came with less than {bounds.slowest / 1024:g} KiB/s, or not within {READ_SECONDS:g} s: send "
-            "a smaller file",
+            f"the request came with less than {bounds.slowest / 1024:g} KiB/s, or not within {bounds.seconds:g} s: "
+            "send a smaller file",
         ) from None
 
 
@@ -180,14 +196,14 @@ async def _form(request: Request, bounds: Bounds) -> Body:
     return Body(FORM, b"", tuple(files), tuple(fields))
 
 
-def _timed(request: Request, patience: asyncio.Timeout, slowest: int) -> Request:
+def _timed(request: Request, patience: asyncio.Timeout, bounds: Bounds) -> Request:
     """Wraps the request so that every byte that arrives extends the deadline."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + READ_SECONDS
+    end = loop.time() + bounds.seconds
 
     async def receive() -> Message:
         message = await request.receive()
-        won = (patience.when() or 0.0) + len(message.get("body", b"")) / slowest
+        won = (patience.when() or 0.0) + len(message.get("body", b"")) / bounds.slowest
         patience.reschedule(min(won, loop.time() + STALL_SECONDS, end))
         return message
 

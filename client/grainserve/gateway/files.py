@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from grainserve.exports import formats
+from grainserve.images import MAX_SIDE
 from grainserve.result import Result
+
+_LARGE = threading.Lock()
+"""Held while a large image is decoded and painted at its full size, which takes more than a GiB of memory."""
 
 
 def render(
@@ -34,5 +40,22 @@ def render(
         return JSONResponse(data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / form
-        formats.write(Result(data, fetch_image), path, form, choices)
+        write(Result(data, fetch_image), path, form, choices)
         return Response(path.read_bytes(), media_type=formats.FORMATS[form].media_type)
+
+
+def write(result: Result, path: Path, form: formats.FormatName, choices: formats.Choices) -> None:
+    """Writes a result as a file. Overlays of images over 1024 px are made one after the other.
+
+    Args:
+        result: result to write.
+        path: file to write.
+        form: format of the file.
+        choices: what only some formats ask.
+
+    Raises:
+        The errors of `formats.write`.
+    """
+    large = form == formats.FormatName.OVERLAY and max(result.width, result.height) > MAX_SIDE
+    with _LARGE if large else nullcontext():
+        formats.write(result, path, form, choices)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from anyio import CapacityLimiter, to_thread
 
+from grainserve import admission
 from grainserve.errors import InvalidImage, InvalidOption, ScaleError
 from grainserve.reading.picture import read_header
 from grainserve.scale.find import Mode, find_scale
@@ -16,6 +18,7 @@ AT_ONCE = 2
 """Pictures that are searched at once in a gateway; other uploads wait, without a thread."""
 MOST_PIXELS = 4096**2
 """Largest picture that is searched for a scale bar. Of a larger one, only what the file says is read."""
+MODES: tuple[Mode, ...] = ("file", "auto")
 
 Asked = Literal["", Mode]
 """What an upload asks for: `file`, `auto` or nothing."""
@@ -52,8 +55,10 @@ def asked_for(values: list[str]) -> Asked:
     """
     if len(values) > 1:
         raise InvalidOption("scale is given twice: give it once")
-    for mode in ("", *get_args(Mode)):
-        if [mode] == (values or [""]):
+    if values in ([], [""]):
+        return ""
+    for mode in MODES:
+        if values == [mode]:
             return mode
     raise InvalidOption(f"scale is {values[0][:64]!r}; it must be 'auto' or 'file'")
 
@@ -76,7 +81,9 @@ class Finder:
 
 def _find(image: bytes, mode: Mode) -> Found:
     header = read_header(image)
+    mode = "file" if header.width * header.height > MOST_PIXELS else mode
     try:
-        return Found(find_scale(image, "file" if header.width * header.height > MOST_PIXELS else mode))
+        with admission.DECODING if admission.is_large(header) else nullcontext():
+            return Found(find_scale(image, mode))
     except (ScaleError, InvalidImage) as error:
         return Found(None, error)

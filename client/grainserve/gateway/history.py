@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from grainserve.dispatch.large import tiles_done
 from grainserve.errors import GrainserveError, ImageNotFound, InvalidJob
 from grainserve.gateway.pace import Pace
 from grainserve.jobs.job import Job, State
-from grainserve.jobs.store import JobStore, entry_of
+from grainserve.jobs.store import DELETED, JobStore, entry_of
 from grainserve.library.entries import Entry
 
 AT_ONCE = 16
 """Records that are read at the same time, for all callers."""
-RESULTS_AT_ONCE = 2
-"""Results that are read at the same time, for all callers: some have tens of MB."""
+RESULTS_AT_ONCE = 4
+"""Results that are looked at at the same time, for all callers: old ones are read for it, and may have tens of MB."""
 REMEMBERED = 20_000
 """Results whose summary is remembered, a few hundred bytes each."""
 SEARCHED = 5000
@@ -107,7 +108,7 @@ class History:
         positions: dict[str, int] = {}
         jobs = list(self._pool.map(self._job, entries))
         for job in jobs:
-            if job and job.state is State.QUEUED and job.submitter not in positions:
+            if job and job.told is State.QUEUED and job.submitter not in positions:
                 positions[job.submitter] = self.position(job)
         return list(self._pool.map(lambda entry, job: self._image(entry, job, positions), entries, jobs))
 
@@ -117,14 +118,24 @@ class History:
 
     def position(self, job: Job) -> int:
         """Returns the position of a job in its submitter's queue; 0 if it does not wait."""
-        return self._store.pending.count(POSITIONS, job.submitter) if job.state is State.QUEUED else 0
+        return self._store.pending.count(POSITIONS, job.submitter) if job.told is State.QUEUED else 0
+
+    def expected(self, job: Job, position: int) -> float | None:
+        """Returns the time that a job is expected to take, s; None where none is known, or for a large image."""
+        return None if job.is_large else self.pace.expected(job, position, self._store.now())
+
+    def tiles(self, job: Job) -> dict[str, Any]:
+        """Returns how many tiles of a large image are done, as `tiles`; nothing before they are laid."""
+        done = len(tiles_done(self._store, job))
+        return {"tiles": {"done": done, "total": job.tiles.count}} if job.tiles else {}
 
     def _job(self, entry: Entry) -> Job | None:
         try:
             job = self._store.job(entry.image_id)
         except (ImageNotFound, InvalidJob):
             return None
-        return job if entry_of(job).place == entry.place else None  # submitted anew, it has another entry
+        gone = job.error == DELETED or entry_of(job).place != entry.place  # submitted anew, it has another entry
+        return None if gone else job
 
     def _image(self, entry: Entry, job: Job | None, positions: dict[str, int]) -> dict[str, Any] | None:
         return self._told(entry, job, positions.get(job.submitter, 0)) if job else None
@@ -136,11 +147,10 @@ class History:
             "name": entry.name,
             "tags": list(entry.tags),
             "created": job.created.isoformat(),
-            "state": job.state.value,
+            "state": job.told.value,
         }
         if not job.ended:
-            told |= {"position": position, "expectedSeconds": self.pace.expected(job, position, now)}
-            return told
+            return told | {"position": position, "expectedSeconds": self.expected(job, position)} | self.tiles(job)
         self.pace.ended(job.image_id, now)
         if job.error:
             return told | {"error": {"code": job.error.code, "message": job.error.message}}
@@ -154,12 +164,9 @@ class History:
         if known is None:
             try:
                 with self._results:
-                    result = self._store.stored_result(job.image_id)
+                    known = self._store.summary(job.image_id)
             except GrainserveError:
                 return {}  # deleted, or damaged: whoever asks for the result itself is told
-            image = result["metadata"]["image"]
-            grains = len(result["segmentedObjects"])
-            known = {"grains": grains, "width": image["width"], "height": image["height"]}
             with self._lock:
                 self._summaries[key] = known
                 if len(self._summaries) > REMEMBERED:

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, StrictStr
 
 from grainserve.errors import InvalidOption
+from grainserve.gateway import uploads
 from grainserve.gateway.access import Access
 from grainserve.gateway.bodies import read_model
 from grainserve.gateway.history import History, Wanted
@@ -80,6 +81,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
     samples = Samples(store.bucket, store.now)
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
+    Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
     Id = Annotated[str, Path(description="as `/upload` returned it")]  # noqa: N806
 
     @router.get("/me", response_description="Whose key it is.", responses=failures(401, 429))
@@ -89,12 +91,12 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
             "name": who.name,
             "readOnly": who.read_only,
             "keys": not service.keys.open,
-            "maxBytes": who.max_bytes,
+            "maxBytes": uploads.large_bytes(who.max_bytes, access.uploads.each),
             "maxSide": MAX_SIDE,
         }
 
     @router.get("/images", response_description="A page of images.", responses=failures(401, 404, 422, 429, 503))
-    def listed(page: Annotated[Page, Query()], who: Known) -> dict[str, Any]:
+    def listed(page: Annotated[Page, Query()], who: Known, holder: Owner) -> dict[str, Any]:
         """Your images, newest first: name, tags, state, and of those measured size, number of grains and scale.
 
         `next`, if it is not null, is the `after` of the next page. A page may hold fewer images than `limit`, or none,
@@ -104,7 +106,8 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
             raise InvalidOption(f"after is {page.after!r}, which is no `next` of a page before: leave it out")
         sample = None if page.sample is None else frozenset(samples.read(who.submitter, page.sample).image_ids)
         wanted = Wanted(page.limit, page.after, page.search, page.tag, page.state, sample)
-        images, following = history.page(who.submitter, wanted)
+        with access.lists.hold(holder):
+            images, following = history.page(who.submitter, wanted)
         return {"images": images, "next": following}
 
     @router.get(

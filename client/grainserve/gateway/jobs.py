@@ -82,9 +82,12 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         ends up in the result's metadata. `name`, in the query, is the image's name in your history.
         `scale`, in the query, is `file` or `auto`: the scale is taken from the file, or else from the scale bar in the
         picture. The answer has it as `scale`; where none is found, it says why, and the image is measured without.
+        An image over 1024 px is measured in tiles; `largest_grain` is the largest extent of its grains, px, or `auto`,
+        the default: it is then estimated from a first look at the image scaled down.
         """
-        with access.uploads.hold(holder):
-            given = await uploads.read(request, who.max_bytes, limits.slowest)
+        size = uploads.Size.of(request, who.max_bytes, access.uploads.each)
+        with access.uploads.hold(holder, size.places):
+            given = await uploads.read(request, size, limits.slowest)
             answer: dict[str, Any] = {}
             if given.find_scale and isinstance(given.image, bytes):
                 found = await finder.find(given.image, given.find_scale)
@@ -122,11 +125,12 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         position = history.position(job)
         where = {
             "imageId": image_id,
-            "state": job.state.value,
+            "state": job.told.value,
             "attempts": job.attempts,
             "position": position,
             "created": job.created.isoformat(),
-            "expectedSeconds": history.pace.expected(job, position, service.store.now()),
+            "expectedSeconds": history.expected(job, position),
+            **history.tiles(job),
         }
         return JSONResponse(where, 202, {"Retry-After": "1"})
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from grainserve.contract import describe_option, schema
+from grainserve.jobs.job import AUTO, LARGEST_GRAIN
 from grainserve.library.entries import LONGEST_NAME
+from grainserve.tiles.layout import MAX_LARGEST_GRAIN
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -23,7 +25,7 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
         408: "The body did not arrive in time.",
         409: "The idempotency key was used for another image.",
         410: "The job failed; the message says why.",
-        413: "Over 1024 px, or too many bytes.",
+        413: "Too many pixels, of an object or a request with prompts over 1024 px; or too many bytes.",
         415: "Not an image, or of a kind that is not read.",
         422: "A parameter, an option or a prompt is unknown or out of range.",
         429: "Too many requests; see Retry-After.",
@@ -59,6 +61,12 @@ UPLOAD = {
         for name, rule in _OPTIONS.items()
     ]
     + [
+        {
+            "name": LARGEST_GRAIN,
+            "in": "query",
+            "schema": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_LARGEST_GRAIN}, {"enum": [AUTO]}]},
+            "description": "of an image over 1024 px: largest extent of a grain, px; auto by default",
+        },
         {
             "name": "name",
             "in": "query",
@@ -157,5 +165,8 @@ BATCH = {
 }
 ANALYSIS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The result: client/grainserve/schemas/result.schema.json."},
-    202: {"description": "The job goes on: imageId, state, attempts, position, created, expectedSeconds."},
+    202: {
+        "description": "The job goes on: imageId, state, attempts, position, created, expectedSeconds; of an image "
+        "over 1024 px tiles, once they are laid."
+    },
 }

@@ -58,14 +58,15 @@ class Asked:
     holder: str
 
 
-def routes(service: Service, access: Access) -> APIRouter:
+def routes(service: Service, access: Access, album: Album) -> APIRouter:
     """Makes the routes of pictures.
 
     Args:
         service: parts of the gateway.
         access: callers and their limits.
+        album: pictures of images.
     """
-    router, album, threads = APIRouter(), Album(), CapacityLimiter(AT_ONCE)
+    router, threads = APIRouter(), CapacityLimiter(AT_ONCE)
     places = Shares(f"{WAITING} pictures", WAITING, service.limits.share)
 
     async def asking(

@@ -14,7 +14,7 @@ from typing import TypeVar
 from grainserve.errors import GrainserveError, NoResults, StorageError
 from grainserve.exports import formats
 from grainserve.exports.formats import FORMATS, Choices, FormatName
-from grainserve.gateway import sample_answers
+from grainserve.gateway import files, sample_answers
 from grainserve.gateway.archive import unique_stems, zip_parts
 from grainserve.gateway.refusals import refusal
 from grainserve.gateway.sample_answers import Ways
@@ -173,7 +173,7 @@ class _Archive:
         if form == FormatName.COCO:  # it names its image, which is no file here
             formats.write_together([result], [name], path, form, self.ways.csv_dialect)
         else:
-            formats.write(result, path, form, Choices(None, self.ways.csv_dialect, self.ways.edge_correction))
+            files.write(result, path, form, Choices(None, self.ways.csv_dialect, self.ways.edge_correction))
         return path
 
     def _tried(self, what: str, make: Callable[[], Made]) -> Made | None:

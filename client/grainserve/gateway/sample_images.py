@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from grainserve.errors import ImageNotFound, ResultNotFound, SampleTooLarge
 from grainserve.jobs.job import Job, State
 from grainserve.jobs.store import JobStore, entry_of
+from grainserve.pictures.album import Album, Form, Original
 from grainserve.reports.document import Flag
 from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.result import Result
@@ -26,6 +29,9 @@ FIGURES = frozenset({
     "aspectRatio", "circularity", "roundness", "solidity", "eccentricity",
 })  # fmt: skip
 """Measurements of a grain that statistics and reports are made of."""
+
+SIDE = 1400
+"""Longer side of the pictures that reports get, px: that of a single image in a report."""
 
 READERS = 8
 """Records, or results, that one request reads at once."""
@@ -93,12 +99,14 @@ class Shelf:
 
     Args:
         store: job store.
-        submitter: the caller's name. Other people's images count as missing.
+        album: pictures of images.
+        submitter: owner of the caller's jobs. Other people's images count as missing.
         most: largest number of grains that are read for one answer; a whole one counts `WHOLE`.
     """
 
-    def __init__(self, store: JobStore, submitter: str, most: int) -> None:
+    def __init__(self, store: JobStore, album: Album, submitter: str, most: int) -> None:
         self._store = store
+        self._album = album
         self._submitter = submitter
         self._most = most
 
@@ -187,15 +195,23 @@ class Shelf:
             return None
 
     def _measured(self, image_id: str, name: str, data: dict[str, Any]) -> Measured:
-        result = Result(data, lambda: self.image(image_id))
+        result = Result(data)
+        return Measured(name, result, fetch=lambda: self._picture(result))
 
-        def picture() -> tuple[NDArray[np.uint8] | None, str]:
-            try:
-                return result.pixels(), ""
-            except ImageNotFound:
-                return None, "it was deleted"
-
-        return Measured(name, result, fetch=picture)
+    def _picture(self, result: Result) -> tuple[NDArray[np.uint8] | None, str]:
+        """Returns a picture as large as reports show it, so that none is decoded beside the album."""
+        image_id = result.image_id
+        found = self._store.find_image(image_id)
+        if found is None:
+            return None, "it was deleted"
+        try:
+            image = Original((image_id, found.generation), lambda: self._store.image(image_id))
+            file = self._album.preview(image, SIDE, Form.WEBP)
+        except ImageNotFound:
+            return None, "it was deleted"
+        if file.size != (result.width, result.height):
+            return None, "it does not have the size that was measured"
+        return np.asarray(Image.open(io.BytesIO(file.data)).convert("RGB")), ""
 
 
 def _in_order(read: Callable[[str], Any], image_ids: Sequence[str]) -> Iterable[Any]:

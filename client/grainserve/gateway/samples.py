@@ -49,8 +49,6 @@ def routes(service: Service, access: Access) -> APIRouter:
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
-    written = failures(400, 401, 403, 404, 408, 413, 422, 429, 503)
-
     def check_own(image_ids: list[str], who: Caller) -> None:
         with ThreadPoolExecutor(READERS) as pool:
             list(pool.map(lambda image_id: access.own_job(image_id, who), image_ids))

@@ -32,6 +32,11 @@ class Shares:
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    @property
+    def each(self) -> int:
+        """Largest amount that one owner may hold."""
+        return self._each
+
     @contextmanager
     def hold(self, owner: str, amount: int = 1) -> Iterator[int]:
         """Holds an amount for an owner while the block runs; yields the amount held.

@@ -32,6 +32,13 @@ LONGEST_LEASE = timedelta(hours=1)
 """Longest lease that counts: only a clock gone wrong writes a longer one."""
 
 
+LARGEST_GRAIN = "largest_grain"
+"""Option that says that the image is measured in tiles: the largest extent of a grain expected, px, or AUTO. It is the
+job's own; TorchServe does not know it."""
+AUTO = "auto"
+"""Value of LARGEST_GRAIN: the extent is estimated from a first look at the image scaled down."""
+
+
 class State(StrEnum):
     """The state of a job."""
 
@@ -70,6 +77,23 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """What is known of a large image once its tiles are laid.
+
+    Attributes:
+        largest_grain: largest extent of a grain, px, for which they are laid.
+        count: number of tiles.
+        image: `metadata.image` of the result.
+        warnings: warnings about the whole image.
+    """
+
+    largest_grain: int
+    count: int
+    image: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Job:
     """A job record.
 
@@ -90,6 +114,8 @@ class Job:
         traceparent: W3C trace that the job belongs to; jobs from before 2026-11-22 have none.
         source: URI and generation of the object that the image was copied from, `gs://BUCKET/NAME#GENERATION`; None
             for an image that was sent.
+        parent: image id of the large image that this job measures a part of; None for an image of its own.
+        tiles: tiles of a large image; None until they are laid.
         name: name of the image in the history of its submitter, as it was submitted; empty where it has none; None:
             the job, such as one of a tile, is not in the history.
     """
@@ -108,7 +134,14 @@ class Job:
     modelless_since: datetime | None = None
     traceparent: str | None = None
     source: str | None = None
+    parent: str | None = None
+    tiles: Tiles | None = None
     name: str | None = None
+
+    @property
+    def is_large(self) -> bool:
+        """True where the image is measured in tiles, each of them a job of its own."""
+        return LARGEST_GRAIN in self.options
 
     @property
     def about(self) -> str:
@@ -119,6 +152,11 @@ class Job:
     def ended(self) -> bool:
         """True where the job is done or failed; it then stays so."""
         return self.state in (State.DONE, State.FAILED)
+
+    @property
+    def told(self) -> State:
+        """The state as callers are told: a large image is running while its tiles are."""
+        return State.RUNNING if self.tiles and not self.ended else self.state
 
     def stage(self, now: datetime) -> str:
         """Returns the job's stage, for people to read.
@@ -166,6 +204,10 @@ class Job:
         This happens after backpressure, and when a dispatcher stops.
         """
         return replace(self, state=State.QUEUED, attempts=max(0, self.attempts - 1), lease=None)
+
+    def waiting(self, tiles: Tiles | None, until: datetime) -> Job:
+        """Returns the job put back until its tiles are worth another look, without counting the attempt."""
+        return replace(self.released(), tiles=tiles, not_before=until)
 
     def attempt_failed(self, error: Failure, now: datetime) -> Job:
         """Returns the job put back into the queue for a later attempt, or failed if this was its last one.
@@ -218,6 +260,8 @@ class Job:
             "modellessSince": self.modelless_since.isoformat() if self.modelless_since else None,
             "traceparent": self.traceparent,
             "source": self.source,
+            "parent": self.parent,
+            "tiles": _tiles_as_json(self.tiles) if self.tiles else None,
             "name": self.name,
         }
         return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
@@ -249,6 +293,8 @@ class Job:
                 traceparent=record.get("traceparent"),
                 source=record.get("source"),  # records from before 2026-12 have none
                 name=record.get("name", ""),  # those from before 2026-12-02 have none, and are in the history
+                parent=record.get("parent"),
+                tiles=_tiles(record["tiles"]) if record.get("tiles") else None,
             )
         except (ValueError, KeyError, TypeError, RecursionError) as fault:
             raise InvalidJob(f"a job record cannot be read ({fault!r}): submit the image again") from fault
@@ -258,6 +304,20 @@ def _a(kind: type[Kind], value: object) -> Kind:
     if not isinstance(value, kind):
         raise TypeError(f"{value!r:.100} is no {kind.__name__}")
     return value
+
+
+def _tiles_as_json(tiles: Tiles) -> dict[str, Any]:
+    return {
+        "largestGrain": tiles.largest_grain,
+        "count": tiles.count,
+        "image": tiles.image,
+        "warnings": list(tiles.warnings),
+    }
+
+
+def _tiles(record: Any) -> Tiles:
+    image, warnings = _a(dict, record["image"]), tuple(map(str, record["warnings"]))
+    return Tiles(_a(int, record["largestGrain"]), _a(int, record["count"]), image, warnings)
 
 
 def _time(text: str) -> datetime:

@@ -25,7 +25,7 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,9 +42,10 @@ from grainserve.errors import (
     JobFailed,
     ResultNotFound,
 )
-from grainserve.jobs import trace
-from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State
+from grainserve.jobs import parts, trace
+from grainserve.jobs.job import LONGEST_LEASE, MAX_ATTEMPTS, Failure, Job, Lease, State, Tiles
 from grainserve.jobs.markers import Markers, Ticket
+from grainserve.jobs.parts import Part
 from grainserve.jobs.pubsub import NotificationError, Notifications
 from grainserve.jobs.records import JSON, LeaseLost, Records, read_or_confirm, record_name
 from grainserve.jobs.references import Reference
@@ -58,6 +59,9 @@ log = logging.getLogger(__name__)
 
 CANCELLED = Failure("cancelled", "the job was cancelled before it was done: submit the image again to have it measured")
 
+
+SUMMARY = ("grains", "width", "height")
+"""What the metadata of a result's object say, so that a history need not read the results."""
 
 DELETED = Failure("deleted", "the job is being deleted: delete it again if it is still here")
 
@@ -150,6 +154,7 @@ class JobStore:
         traceparent: str | None = None,
         name: str | None = None,
         on_id: Callable[[str], None] | None = None,
+        part: Part | None = None,
     ) -> str:
         """Stores image, job, entry and marker, in this order, and returns the image id.
 
@@ -169,6 +174,8 @@ class JobStore:
             name: name of the image in the submitter's history, which may be empty; None: it is not in the history.
             on_id: called with the image id before the job is stored, so that an interrupted caller can cancel it; an
                 error that it raises ends the submission.
+            part: part of a large image that the image is, with an id that follows from it: submitted again, it makes no
+                second job; None for an image of its own.
 
         Raises:
             InvalidConfiguration: the submitter's name is not allowed.
@@ -176,7 +183,7 @@ class JobStore:
             IdempotencyConflict: another image, or other options, were submitted under this key.
             ObjectNotFound: the object was deleted or replaced.
         """
-        image_id = uuid.uuid4().hex
+        image_id = part.image_id if part else uuid.uuid4().hex
         check_submitter(submitter)
         name = name if name is None else checked_name(name)
         if key is not None:
@@ -197,11 +204,12 @@ class JobStore:
             traceparent=parent,
             source=source,
             name=name,
+            parent=part.parent if part else None,
         )
         if self._create(record_name(image_id), job.to_json(), JSON):
             if not new:  # a deletion under way may have taken the image that was there
                 self._store_image(image_id, image, content_type)
-        elif key is not None and (job := self.job(image_id)).ended:
+        elif (key is not None or part) and (job := self.job(image_id)).ended:
             return image_id
         self.note(job)
         self.mark(Ticket(submitter, image_id))
@@ -320,6 +328,20 @@ class JobStore:
             raise InvalidResult(f"what is stored for image {image_id!r} is of another, {found!r:.200}")
         return result
 
+    def summary(self, image_id: str) -> dict[str, int]:
+        """Returns number of grains, width and height (px) of a result, as a rule without reading it.
+
+        Raises:
+            ResultNotFound: there is no result.
+            InvalidResult: the object stored as the result is not this image's result.
+        """
+        found = self.bucket.find(_result_name(check_image_id(image_id)))
+        if found is None:
+            raise ResultNotFound(image_id)
+        said = {name: int(found.metadata[name]) for name in SUMMARY if found.metadata.get(name, "").isdecimal()}
+        # Results from before 2026-12-02 say nothing.
+        return said if len(said) == len(SUMMARY) else _summary(self.stored_result(image_id))
+
     def job(self, image_id: str) -> Job:
         """Returns the job record.
 
@@ -384,6 +406,8 @@ class JobStore:
                 continue
             for found in there:
                 self.bucket.delete(found.name, found.generation)
+            if job.is_large:
+                parts.delete_all(self, image_id)
             return self.bucket.delete(record_name(image_id), generation)
 
     def cancel(self, image_id: str) -> bool:
@@ -403,9 +427,13 @@ class JobStore:
             if claim.job.ended:
                 return False
             try:
-                return self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
+                cancelled = self._change(claim, claim.job.failed(CANCELLED)).state is State.FAILED
             except LeaseLost:
                 tries.again()  # its record says what comes next
+                continue
+            if claim.job.is_large:
+                parts.cancel_all(self, image_id)
+            return cancelled
 
     # For dispatchers ------------------------------------------------------------------------------------------------
 
@@ -498,7 +526,7 @@ class JobStore:
         data = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
         tries = Retries(f"ending the job of image {claim.job.image_id}")
         while True:
-            stored = self._keep_result(claim.job, data)
+            stored = self._keep_result(claim.job, data, _summary(result))
             try:
                 return self._end(claim)
             except LeaseLost:
@@ -529,6 +557,17 @@ class JobStore:
     def release(self, claim: Claim) -> Job:
         """Puts the job back without counting the attempt. Returns the current record."""
         return self._change_unless_lost(claim, claim.job.released())
+
+    def put_back(self, claim: Claim, tiles: Tiles | None, seconds: float) -> Job:
+        """Puts a large image's job back until its tiles are worth another look; returns the current record.
+
+        Args:
+            claim: claim on the job.
+            tiles: tiles of the image, once they are laid.
+            seconds: time until then, s.
+        """
+        until = self.now() + timedelta(seconds=seconds)
+        return self._change_unless_lost(claim, claim.job.waiting(tiles, until))
 
     # Inside ---------------------------------------------------------------------------------------------------------
 
@@ -613,19 +652,22 @@ class JobStore:
         except LeaseLost:
             return self.job(job.image_id)  # its new owner decides
 
-    def _keep_result(self, job: Job, data: bytes) -> int:
+    def _keep_result(self, job: Job, data: bytes, summary: Mapping[str, int]) -> int:
         """Stores a result unless the job has one; returns the generation of the result that is then stored."""
+        metadata = {name: str(number) for name, number in summary.items()}
         name, tries = _result_name(job.image_id), Retries(f"storing the result of image {job.image_id}")
         while True:
             try:
-                return self.bucket.create(name, data, JSON)
+                return self.bucket.create(name, data, JSON, metadata)
             except PreconditionFailed:
                 found = self.bucket.find(name)
             try:
                 if found:
                     # A result older than the job is an earlier job's under the same id, and may be about to be deleted.
                     own = found.written >= job.created
-                    return found.generation if own else self.bucket.replace(name, data, JSON, found.generation)
+                    if own:
+                        return found.generation
+                    return self.bucket.replace(name, data, JSON, found.generation, metadata)
             except PreconditionFailed:
                 pass
             tries.again()
@@ -678,6 +720,14 @@ def _fingerprint(image: bytes | Reference, model: str, version: str | None, opti
 
 def _key_name(submitter: str, key: str) -> str:
     return f"keys/{hashlib.sha256(f'{submitter}/{key}'.encode()).hexdigest()}.json"
+
+
+def _summary(result: Mapping[str, Any]) -> dict[str, int]:
+    """Returns what listings say of a result; nothing of what is none."""
+    if "segmentedObjects" not in result:
+        return {}
+    image = result["metadata"]["image"]
+    return dict(zip(SUMMARY, (len(result["segmentedObjects"]), image["width"], image["height"]), strict=True))
 
 
 def _result_name(image_id: str) -> str:

@@ -63,7 +63,7 @@ class Entry:
     def metadata(self) -> dict[str, str]:
         """Name and tags as the object's metadata hold them."""
         tags = {"tags": json.dumps(self.tags, ensure_ascii=False)} if self.tags else {}
-        return ({"name": self.name} if self.name else {}) | tags
+        return ({"imageName": self.name} if self.name else {}) | tags
 
     def matches(self, search: str, tag: str | None) -> bool:
         """Tells whether name or tags contain a text, in any case, and whether the entry has a tag."""
@@ -177,9 +177,9 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
 
 
 def name_of(file_name: str) -> str:
-    """Returns the name of an image by that of its file: too long a one is cut, characters not allowed become `�`."""
+    """Returns the name of an image by that of its file: it is cut, and characters are replaced, as needed."""
     composed = unicodedata.normalize("NFC", file_name)
-    return "".join("�" if _refused(each) else each for each in composed)[:LONGEST_NAME]
+    return "".join("\N{REPLACEMENT CHARACTER}" if _refused(each) else each for each in composed)[:LONGEST_NAME]
 
 
 def _refused(text: str) -> bool:
@@ -198,7 +198,9 @@ def _read(found: Found) -> Entry | None:
     if not (len(stamp) == 13 and stamp.isascii() and stamp.isdigit() and IMAGE_ID.fullmatch(image_id)):
         return None
     created = EPOCH + timedelta(milliseconds=LAST - int(stamp))
-    return Entry(submitter, image_id, created, found.metadata.get("name", ""), _tags(found.metadata), found.generation)
+    return Entry(
+        submitter, image_id, created, found.metadata.get("imageName", ""), _tags(found.metadata), found.generation
+    )
 
 
 def _tags(metadata: Mapping[str, str]) -> tuple[str, ...]:

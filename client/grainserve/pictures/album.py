@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -84,7 +83,6 @@ class Album:
     def __init__(self, files: int = FILES, pixels: int = PIXELS) -> None:
         self._files: Cache[File] = Cache(files)
         self._pyramids: Cache[Pyramid] = Cache(pixels)
-        self._large = threading.Lock()
 
     @property
     def nbytes(self) -> int:
@@ -144,7 +142,7 @@ class Album:
         header = admission.check_any(data)
         if not admission.is_large(header):  # decoded in milliseconds
             return Pyramid.of(pyramid.decoded(data, header).pixels)
-        with self._large:
+        with admission.DECODING:
             if (known := self._pyramids.get(image.key)) is None:  # else another request was first
                 known = Pyramid.of(pyramid.decoded(data, header).pixels)
                 self._pyramids.put(image.key, known)

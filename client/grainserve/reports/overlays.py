@@ -13,6 +13,7 @@ from PIL import Image
 
 from grainserve.reports.document import Picture
 from grainserve.result import Result
+from grainserve.results.masks import Window, decode_window
 from grainserve.results.overlay import draw_scale_bar, outline_of
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,8 @@ def size_overlay(
 
     Args:
         result: result with masks.
-        pixels: H × W × 3, uint8, as from `Result.pixels`; None draws the grains on white.
+        pixels: H × W × 3, uint8, as from `Result.pixels`, or smaller ones of the same image; None draws the grains on
+            white.
         colours: colour scale of the sample, in the result's `size_unit`.
         side: longer side of the picture, px.
         title: line above the picture.
@@ -71,14 +73,14 @@ def size_overlay(
     """
     height, width = result.height, result.width
     if pixels is None:
-        pixels = np.full((height, width, 3), 255, np.uint8)
+        pixels = np.full((1, 1, 3), 255, np.uint8)
     factor = side / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     # The image is grey: its own colours would mix with the colours of sizes.
     grey = Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS).convert("RGB")
     columns = ((np.arange(size[0]) + 0.5) / factor).astype(int).clip(0, width - 1)
     rows = ((np.arange(size[1]) + 0.5) / factor).astype(int).clip(0, height - 1)
-    labels = result.label_map[rows[:, None], columns]
+    labels = _labels(result, rows, columns)
     opacity = np.where(labels > 0, np.where(outline_of(labels, 1), OUTLINE, FILL), 0.0).astype(np.float32)[..., None]
     drawn = Image.fromarray(
         (np.asarray(grey) * (1 - opacity) + _painted(result, colours)[labels] * opacity).astype(np.uint8)
@@ -87,6 +89,24 @@ def size_overlay(
         draw_scale_bar(drawn, result.um_per_px / factor)
     words = f"{len(result.grains)} grains of image {title or result.image_id}, coloured by equivalent diameter"
     return Picture(_jpeg(drawn), "jpeg", drawn.height / drawn.width, words, title)
+
+
+def _labels(result: Result, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Returns the label map at rows and columns of the image; it is never in memory at full size."""
+    ids, areas, windows = [], [], []
+    for grain in result.grains:
+        window = decode_window(grain.mask, result.height, result.width, grain.properties["boundingBox"])
+        height, width = window.patch.shape
+        top, bottom = np.searchsorted(rows, (window.y, window.y + height))
+        left, right = np.searchsorted(columns, (window.x, window.x + width))
+        part = window.patch[rows[top:bottom, None] - window.y, columns[left:right] - window.x]
+        windows.append(Window(int(left), int(top), part))
+        areas.append(window.area)
+        ids.append(grain.id)
+    labels = np.zeros((rows.size, columns.size), np.int32)
+    for index in sorted(range(len(ids)), key=lambda index: -areas[index]):  # the largest first, as in a label map
+        labels[windows[index].slices()][windows[index].patch] = ids[index]
+    return labels
 
 
 def _painted(result: Result, colours: SizeColours) -> NDArray[np.float32]:

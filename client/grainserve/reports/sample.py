@@ -14,7 +14,6 @@ from grainserve.reports.provenance import provenance
 from grainserve.reports.qc import sample_flags
 from grainserve.reports.shapes import shapes_of
 from grainserve.reports.sources import MOST_OVERLAYS, Measured
-from grainserve.result import Result
 from grainserve.results.edge_correction import name_of
 from grainserve.results.rounding import number_text
 from grainserve.stats import Sample, Summary, summarise
@@ -128,8 +127,8 @@ def _overlays(images: Sequence[Measured], sample: Sample) -> Iterator[Block]:
     for image in shown:
         pixels, why = image.picture()
         missing |= {why} if pixels is None else set()
-        own = Result(image.result.to_dict())  # its masks as arrays are in memory no longer than they are drawn
-        pictures.append(size_overlay(own, pixels, colours, side=side, title=image.name if len(shown) > 1 else ""))
+        title = image.name if len(shown) > 1 else ""
+        pictures.append(size_overlay(image.result, pixels, colours, side=side, title=title))
     caption = "Grains, coloured by equivalent diameter on a logarithmic scale, over the image in grey."
     if len(shown) < len(images):
         caption += f" {len(shown)} of {len(images)} images are shown."

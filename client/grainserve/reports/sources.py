@@ -27,7 +27,7 @@ class Measured:
     Attributes:
         name: name of the image in the report.
         result: result of the image.
-        pixels: H × W × 3, uint8; None without a picture.
+        pixels: H × W × 3, uint8, or a smaller picture of the same image; None without a picture.
         missing: reason why there is no picture; empty where there is one, or none is wanted.
         fetch: brings the picture when it is drawn, or None and the reason why there is none; None where `pixels` and
             `missing` tell.

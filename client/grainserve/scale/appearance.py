@@ -67,7 +67,17 @@ def contrast_of(plane: NDArray[np.uint8], stack: Stack, *, ends: bool = True) ->
     ]
     columns = (stack.x0 - 3, stack.x1 + 2) if ends else ()
     at_ends = [float(inside - plane[along, column].max()) for column in columns]
-    return min(*(float(np.percentile(side, 5)) for side in sides), *at_ends)
+    return min(*(_percentile(side, 5) for side in sides), *at_ends)
+
+
+def _percentile(values: NDArray[np.float64], percent: float) -> float:
+    """Returns what np.percentile returns, in a tenth of its time for a few values."""
+    ordered = np.sort(values)
+    place = (ordered.size - 1) * (percent / 100)
+    low = int(place)
+    below, above = float(ordered[low]), float(ordered[min(low + 1, ordered.size - 1)])
+    share = place - low
+    return below + (above - below) * share if share < 0.5 else above - (above - below) * (1 - share)
 
 
 def ends_of(frame: NDArray[np.uint8], stack: Stack) -> tuple[float, float]:

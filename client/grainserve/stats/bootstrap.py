@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,11 @@ from grainserve.stats.interval import Interval, Reason
 
 ENOUGH_IMAGES = 5
 """Least number of images to draw whole images from: grains of one image are more alike than grains of two."""
+
+
+KEPT = 8_000_000
+"""Most numbers that the draws of a sample may have to be kept for its next figures: 16 MB. Drawing takes longer than
+most figures do."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,17 @@ class Resampling:
 
     def draws(self, units: int) -> Iterator[NDArray[np.float64]]:
         """Yields for each resample how often each of the images or grains was drawn."""
-        random = np.random.default_rng(self.seed)
-        for _ in range(self.resamples):
-            yield np.bincount(random.integers(units, size=units), minlength=units).astype(np.float64)
+        kept = self.resamples * units <= KEPT
+        for times in _kept(self.seed, self.resamples, units) if kept else _drawn(self.seed, self.resamples, units):
+            yield times.astype(np.float64)
+
+
+def _drawn(seed: int, resamples: int, units: int) -> Iterator[NDArray[np.uint16]]:
+    random = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(random.integers(units, size=units), minlength=units).astype(np.uint16)
+
+
+@lru_cache(4)
+def _kept(seed: int, resamples: int, units: int) -> NDArray[np.uint16]:
+    return np.fromiter(_drawn(seed, resamples, units), dtype=np.dtype((np.uint16, units)), count=resamples)

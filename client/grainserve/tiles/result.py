@@ -16,6 +16,8 @@ from grainserve.results.masks import Window, encode_rle
 from grainserve.tiles.layout import Layout
 from grainserve.tiles.merge import Merged, Sighting, merge
 
+TILES_ONLY = "tiles-"
+"""Beginning of the image id of a result whose image is in the bucket only as tiles."""
 MAKERS = ("model", "version", "checkpoint", "precision", "classifier", "promptDecoder")
 """Metadata fields that say who measured; the tiles of one image have them in common."""
 
@@ -44,6 +46,7 @@ def merged_result(
     *,
     frame: Box,
     framing: Mapping[str, Any],
+    image_id: str | None = None,
 ) -> dict[str, Any]:
     """Merges the tiles' results into one that follows the schema.
 
@@ -54,6 +57,7 @@ def merged_result(
         warnings: warnings about the whole image.
         frame: part of the image that was cut into tiles.
         framing: options that asked for the frame, if any.
+        image_id: image id of the whole image; None if only its tiles are in the bucket.
 
     Raises:
         TilesDisagree: not all tiles were measured by the same model, version and checkpoint.
@@ -66,7 +70,7 @@ def merged_result(
     every = [*warnings, *(text for each in results for text in each.metadata["warnings"]), *_doubts(layout, merged)]
     ids = [each.image_id for each in results]
     metadata = {
-        "imageId": "tiles-" + hashlib.sha256("/".join(ids).encode()).hexdigest()[:32],
+        "imageId": image_id or TILES_ONLY + hashlib.sha256("/".join(ids).encode()).hexdigest()[:32],
         "timestamp": max(str(each.metadata["timestamp"]) for each in results),
         "processTime": round(sum(float(each.metadata["processTime"]) for each in results), 4),
         **{what: first[what] for what in MAKERS if what in first},

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grainserve.images import ImageFile, ImageSource
+from grainserve.reading.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,19 @@ class Source:
     description: dict[str, Any]
     warnings: tuple[str, ...]
 
+    @classmethod
+    def of(cls, picture: Picture, kind: str, nbytes: int) -> Source:
+        """Describes a decoded picture.
+
+        Args:
+            picture: the picture.
+            kind: format of its file.
+            nbytes: size of the file, bytes.
+        """
+        height, width = picture.pixels.shape[:2]
+        description = {"width": width, "height": height, "format": kind, "mode": picture.mode, "bytes": nbytes}
+        return cls(picture.pixels, description, picture.warnings)
+
 
 def read(image: ImageSource) -> Source:
     """Decodes a large image once for all its tiles, as the handler would; deep levels get one stretch throughout.
@@ -33,7 +47,4 @@ def read(image: ImageSource) -> Source:
         InvalidImage: the image cannot be read, or the file holds several images.
     """
     read = ImageFile.of(image)
-    picture = read.picture
-    height, width = picture.pixels.shape[:2]
-    description = {"width": width, "height": height, "format": read.format, "mode": picture.mode, "bytes": read.nbytes}
-    return Source(picture.pixels, description, picture.warnings)
+    return Source.of(read.picture, read.format, read.nbytes)

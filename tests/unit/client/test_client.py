@@ -93,7 +93,10 @@ def test_submit_returns_before_the_work_is_done(
         image_id = idle.submit(picture)
         assert idle.poll(image_id) is None
         assert idle.state(image_id) is State.QUEUED
-        assert names() == {f"images/{image_id}", f"jobs/{image_id}.json", f"pending/lab/{image_id}"}
+        (entry,) = idle.store.entries.listed("lab")
+        assert (entry.image_id, entry.name) == (image_id, picture.name)
+        record = f"jobs/{image_id}.json"
+        assert names() == {f"images/{image_id}", record, f"pending/lab/{image_id}", entry.object_name}
         assert idle.store.image(image_id) == picture.read_bytes()
     result = client.wait(image_id, timeout=60)  # another client's dispatcher takes it
     assert result.image_id == image_id

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from grainserve.admission import MAX_MIB
+from grainserve.admission import DECODING_MIB, MAX_MEGAPIXELS, MAX_MIB
+from grainserve.gateway import pictures
 from grainserve.gateway.service import Limits
-from grainserve.gateway.uploads import LARGEST_MIB
+from grainserve.gateway.uploads import LARGE_TIMES, LARGEST_MIB
+from grainserve.pictures.album import FILES, PIXELS
 from tests.unit.deploy.promises import WORKLOADS, Check, Object, kind, name, pod
 
 IDLE_MIB = 110
@@ -16,6 +18,12 @@ PLACE_MIB = 120
 """Most memory of a dispatcher's place, MiB: the largest image (24 MiB) and three steps to its request (32 MiB each)."""
 READS_MIB = 2 * Limits.reads + Limits.read_bytes // 2**20
 """Most memory of a gateway's readers, MiB: two parts of each image, and results."""
+LARGE_FILE_MIB = LARGE_TIMES * MAX_MIB
+"""Largest file of an image that is measured in tiles, MiB."""
+PICTURES_MIB = (FILES + PIXELS) // 2**20 + DECODING_MIB + pictures.AT_ONCE * LARGE_FILE_MIB
+"""Most memory of a gateway's pictures, MiB: those kept, one decoding, and the files of those that are made."""
+CUTTING_MIB = DECODING_MIB + 3 * MAX_MEGAPIXELS * 10**6 // 2**20 + LARGE_FILE_MIB
+"""Most memory of a dispatcher's large images, MiB: one decoding, and the pixels and the file of the one that is cut."""
 UNITS = {"Mi": 1, "Gi": 1024}
 
 
@@ -58,8 +66,9 @@ def memory_holds_the_worst(objects: list[Object]) -> Iterator[str]:
             where, limits = f"{name(each)} {container['name']}", container["resources"]["limits"]
             places, uploads = option(container, "--concurrency") or 0, option(container, "--uploads")
             segments = option(container, "--segments")
-            reads = READS_MIB if container.get("args", [""])[0] == "gateway" else 0
-            needed = IDLE_MIB + places * PLACE_MIB + ((uploads or 0) + (segments or 0)) * LARGEST_MIB + reads
+            reads = READS_MIB + PICTURES_MIB if container.get("args", [""])[0] == "gateway" else 0
+            cutting = CUTTING_MIB if places else 0
+            needed = IDLE_MIB + places * PLACE_MIB + cutting + ((uploads or 0) + (segments or 0)) * LARGEST_MIB + reads
             if mib(limits["memory"]) < needed:
                 yield f"{where}: {needed} MiB may be needed, {limits['memory']} are allowed"
             if container.get("args", [""])[0] == "gateway":

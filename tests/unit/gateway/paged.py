@@ -66,9 +66,15 @@ class Held:
 
     def __init__(self, page: Page, url: str) -> None:
         self._page = page
-        self._url = url
+        self._open = False
         self.routes: list[Route] = []
-        page.route(url, lambda route: self.routes.append(route))
+        page.route(url, self._take)
+
+    def _take(self, route: Route) -> None:
+        if self._open:
+            route.continue_()
+        else:
+            self.routes.append(route)
 
     def wait_for(self, count: int) -> None:
         """Waits until so many requests are held."""
@@ -77,9 +83,9 @@ class Held:
 
     def let_go(self) -> None:
         """Lets the held requests and all later ones go on."""
-        self._page.unroute(self._url)
-        while self.routes:
-            self.routes.pop(0).continue_()
+        self._open = True
+        for route in self.routes:
+            route.continue_()
 
 
 def known_keys(*callers: Caller) -> tuple[Keys, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from grainserve.cli.application import app
+from grainserve.errors import StorageError
 from grainserve.exports.formats import FORMATS, FormatName
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.service import Limits
@@ -295,3 +298,45 @@ def test_analyses_leave_places_for_other_keys_and_come_back(start: Start) -> Non
         go_on.set()
         assert first.result().status_code == 200
     assert gateway.ask("GET", f"/samples/{made[mine]}/export?format=csv", mine).status_code == 200
+
+
+def test_an_archive_that_nobody_reads_on_gives_its_place_and_its_folder_back(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gateway = start(limits=Limits(analyses=2))
+    images = [measured(gateway, discs(seed)) for seed in (1, 2)]
+    made, store, go_on = sample(gateway, images), gateway.service.store, threading.Event()
+    read = store.result
+
+    def slow(image_id: str) -> dict[str, Any]:
+        assert image_id == images[0] or go_on.wait(60)
+        return read(image_id)
+
+    object.__setattr__(store, "result", slow)
+    answer = gateway.ask("GET", f"/samples/{made}/export?format=geojson", stream=True)
+    parts = answer.iter_content(4)  # it hangs up when it is forgotten
+    assert next(parts) == b"PK\x03\x04", "it is sent before all of it is made"
+    assert len(list(tmp_path.iterdir())) == 1
+    assert failure(gateway.ask("GET", f"/samples/{made}/export?format=geojson"), 503) == "busy"
+    answer.close()
+    go_on.set()
+    while gateway.ask("GET", f"/samples/{made}/statistics").status_code == 503:
+        pass  # wait until the gateway has noticed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_that_storage_fails_breaks_off(gateway: Gateway) -> None:
+    images = [measured(gateway, discs(seed)) for seed in (1, 2)]
+    made, store = sample(gateway, images), gateway.service.store
+    read = store.result
+
+    def failing(image_id: str) -> dict[str, Any]:
+        if image_id == images[1]:
+            raise StorageError("GCS is gone")
+        return read(image_id)
+
+    object.__setattr__(store, "result", failing)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        gateway.ask("GET", f"/samples/{made}/export?format=geojson")
+    assert failure(gateway.ask("GET", f"/samples/{made}/export"), 503) == "storage_error", "before the first part"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from google.cloud import storage
 from PIL import Image
 
 from grainserve.gateway import downloads as sending
+from grainserve.gateway.downloads import disposition
 from grainserve.gateway.keys import Caller
 from grainserve.gateway.service import Limits
 from grainserve.gateway.uploads import content_type
@@ -133,3 +135,23 @@ def test_an_image_is_called_what_it_is(kind: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"<script>", b"RIFF1234WAVE", b"GIF89a"])
 def test_what_is_no_image_is_not_called_one(data: bytes) -> None:
     assert content_type(data) == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("sand.zip", "sand.zip"),
+        ("Düne “a”.zip", "D_ne _a_.zip"),
+        ('a"; filename="x.exe', "a_; filename=_x.exe"),
+        ("a\r\nSet-Cookie: x", "a__Set-Cookie: x"),
+        ("../a\\b/c\u2028.pdf", ".._a_b_c_.pdf"),
+    ],
+)
+def test_a_name_of_a_file_is_one_header_whatever_it_holds(name: str, plain: str) -> None:
+    header = disposition(name)
+    assert header.startswith(f"attachment; filename=\"{plain}\"; filename*=UTF-8''")
+    assert header.isascii()
+    assert header.isprintable()
+    coded = header.rpartition("''")[2]
+    assert set(coded) <= set(string.ascii_letters + string.digits + "-._~%")
+    assert disposition(name, shown=True) == header.replace("attachment", "inline", 1)

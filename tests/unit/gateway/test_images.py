@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from grainserve.gateway import history
 from grainserve.gateway.keys import Caller, Keys
 from grainserve.gateway.service import Service
 from grainserve.jobs.job import Failure
+from grainserve.jobs.store import DELETED
 from tests.unit.gateway.conftest import Gateway, Start, png
 
 
@@ -216,7 +219,7 @@ def test_me_without_keys(gateway: Gateway) -> None:
         "name": "web",
         "readOnly": False,
         "keys": False,
-        "maxBytes": 24 * 2**20,
+        "maxBytes": 96 * 2**20,
         "maxSide": 1024,
     }
 
@@ -378,3 +381,31 @@ def test_a_search_that_finds_little_goes_on_with_the_next_page(
 
     assert first["images"] == []
     assert ([image["name"] for image in second["images"]], second["next"]) == (["wanted"], None)
+
+
+def test_lists_of_one_key_leave_places_for_others(shared: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each list waits in the bucket until all have been asked for."""
+    go_on = threading.Event()
+    look = shared.service.store.entries.listed
+
+    def slow(submitter: str, *given: Any) -> Any:
+        if submitter == "ann":
+            go_on.wait()
+        return look(submitter, *given)
+
+    monkeypatch.setattr(shared.service.store.entries, "listed", slow)
+    with ThreadPoolExecutor(9) as pool:
+        asked = [pool.submit(shared.ask, "GET", "/images", "ann") for _ in range(9)]
+        refused = next(as_completed(asked)).result()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert listed(shared, "bob") == []
+        go_on.set()
+    assert sorted(each.result().status_code for each in asked) == [200] * 8 + [503]
+
+
+def test_an_image_that_is_being_deleted_is_gone_from_the_history(gateway: Gateway, service: Service) -> None:
+    (image_id,) = named(gateway, "a")
+    records = service.store._records
+    job, generation = records.read(image_id)
+    records.swap(job.failed(DELETED), generation)
+    assert listed(gateway) == []

@@ -51,8 +51,8 @@ def test_a_dropped_image_is_shown_and_has_an_address(start: Start, picture: Path
     "address", ["#/image/none", "#/sample/none", "#/compare/none,other", "#/image/%E0%A4%A", "#/x"]
 )
 def test_an_address_that_leads_nowhere_is_said(start: Start, address: str) -> None:
-    gateway = start()
-    with browsing(f"{gateway.url}/{address}") as page:
+    with browsing(start().url) as page:
+        page.goto(f"{page.url}{address}")
         nowhere = address.count("none") > 0
         words = re.compile("There is no|no image|no sample", re.IGNORECASE) if nowhere else "Measure the grains"
         expect(page.locator("main, #alerts").filter(has_text=words).first).to_be_visible()

@@ -68,7 +68,8 @@ def test_a_samples_figures_are_the_gateways(start: Start, picture: Path) -> None
     gateway = start(dispatch=True)
     sample = make_sample(gateway, "dune", measured(gateway, picture, "a.png", "b.png", um_per_px="2"))
     told = gateway.ask("GET", f"/samples/{sample}/statistics").json()
-    with browsing(f"{gateway.url}/#/sample/{sample}") as page:
+    with browsing(gateway.url) as page:
+        page.goto(f"{page.url}#/sample/{sample}")
         expect(page.locator(".key-figures")).to_be_visible()
         for percent in ("10", "50", "90"):
             size = told["number"]["percentiles"][percent]["value"]
@@ -92,7 +93,8 @@ def test_a_samples_figures_are_the_gateways(start: Start, picture: Path) -> None
 def test_every_file_of_a_sample_is_in_one_menu(start: Start, picture: Path) -> None:
     gateway = start(dispatch=True)
     sample = make_sample(gateway, "dune: <north>", measured(gateway, picture, "a.png", "b.png"))
-    with browsing(f"{gateway.url}/#/sample/{sample}") as page:
+    with browsing(gateway.url) as page:
+        page.goto(f"{page.url}#/sample/{sample}")
         expect(page.locator(".key-figures")).to_be_visible()
         for label, name in (
             ("Everything (ZIP)", "dune_ _north_.zip"),
@@ -146,7 +148,8 @@ def test_a_sample_waits_for_its_images(start: Start, picture: Path) -> None:
     for image_id in ids:
         working.until_done(image_id)
     sample = make_sample(waiting, "dune", ids)
-    with browsing(f"{waiting.url}/#/sample/{sample}") as page:
+    with browsing(waiting.url) as page:
+        page.goto(f"{page.url}#/sample/{sample}")
         expect(page.locator(".key-figures")).to_be_visible()
 
 
@@ -154,7 +157,8 @@ def test_images_of_different_scales_are_told(start: Start, picture: Path) -> Non
     gateway = start(dispatch=True)
     ids = measured(gateway, picture, "a.png") + measured(gateway, picture, "b.png", um_per_px="2")
     sample = make_sample(gateway, "mixed", ids)
-    with browsing(f"{gateway.url}/#/sample/{sample}") as page:
+    with browsing(gateway.url) as page:
+        page.goto(f"{page.url}#/sample/{sample}")
         expect(page.locator("main .flag")).to_contain_text("scale")
         expect(page.locator(".left-out li").filter(has_text="a.png")).to_contain_text("no scale")
         expect(page.locator(".left-out li").filter(has_text="b.png")).to_contain_text("2 µm/px")
@@ -184,7 +188,8 @@ def test_samples_are_compared(start: Start, picture: Path) -> None:
 def test_a_deleted_image_leaves_its_sample(start: Start, picture: Path) -> None:
     gateway = start(dispatch=True)
     sample = make_sample(gateway, "dune", measured(gateway, picture, "a.png", "b.png"))
-    with browsing(f"{gateway.url}/#/sample/{sample}") as page:
+    with browsing(gateway.url) as page:
+        page.goto(f"{page.url}#/sample/{sample}")
         expect(page.locator(".per-image tbody tr")).to_have_count(2)
         act(page, "a.png", "Delete")
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Dialog, Page, Request, Route, expect
 
 from tests.browser import browsing, needs_chromium
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
@@ -232,9 +232,9 @@ def test_an_answer_that_is_lost_makes_no_second_job(start: Start, picture: Path)
     with browsing(gateway.url) as page:
         lost: list[int] = []
 
-        def lose(route: object) -> None:
-            lost.append(route.fetch().status)  # type: ignore[attr-defined]
-            route.abort()  # type: ignore[attr-defined]
+        def lose(route: Route) -> None:
+            lost.append(route.fetch().status)
+            route.abort()
 
         page.route("**/upload?*", lose, times=1)
         choose(page, picture)
@@ -253,9 +253,8 @@ def test_a_gateway_that_restarts_finds_its_page_going_on(start: Start, picture: 
         expect(page.locator("#lost")).to_be_visible()
         page.unroute("**/images**")
 
-        def other(route: object) -> None:
-            request = route.request  # type: ignore[attr-defined]
-            route.continue_(url=request.url.replace(first.url, second.url))  # type: ignore[attr-defined]
+        def other(route: Route) -> None:
+            route.continue_(url=route.request.url.replace(first.url, second.url))
 
         page.route("**/images**", other)
         expect_measured(page, 1)
@@ -284,7 +283,12 @@ def test_a_tab_with_unsent_files_asks_before_it_closes(start: Start, picture: Pa
         choose(page, picture)
         expect(uploads(page).locator(".state")).to_have_text("uploading")
         asked: list[str] = []
-        page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+
+        def accept(dialog: Dialog) -> None:
+            asked.append(dialog.type)
+            dialog.accept()
+
+        page.on("dialog", accept)
         page.click("#search")  # browsers ask only where somebody has done something
         page.close(run_before_unload=True)
         page.wait_for_event("close")

@@ -46,6 +46,7 @@ export async function kindOf(file) {
 export async function longerSide(file, kind) {
   try {
     if (kind === "TIFF") return await tiffSide(file);
+    if (kind === "PNG") return await pngSide(file);
     const picture = await createImageBitmap(file);
     const side = Math.max(picture.width, picture.height);
     picture.close();
@@ -53,6 +54,12 @@ export async function longerSide(file, kind) {
   } catch {
     return 0; // damaged, or of a kind that this browser does not show
   }
+}
+
+/** Reads width and height of a PNG's header, which is its first chunk. */
+async function pngSide(file) {
+  const head = new DataView(await file.slice(16, 24).arrayBuffer());
+  return Math.max(head.getUint32(0), head.getUint32(4));
 }
 
 /** Reads ImageWidth (256) and ImageLength (257) of a TIFF's first page; BigTIFF has wider fields. */

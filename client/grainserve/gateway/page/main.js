@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { showComparison } from "./compare.js";
-import { find } from "./dom.js";
+import { el, find } from "./dom.js";
 import * as files from "./files.js";
 import * as history from "./history.js";
 import * as keys from "./keys.js";
@@ -33,8 +33,9 @@ async function show(next) {
   route = next;
   shown.close();
   shown = { close() {} };
-  const root = find("#view");
-  root.replaceChildren();
+  // A room of its own: what a view that comes late puts into its room is not seen.
+  const root = el("div", { class: "room" });
+  find("#view").replaceChildren(root);
   document.body.dataset.view = next.view;
   history.render();
   samplesList.render();
@@ -43,11 +44,12 @@ async function show(next) {
   try {
     view = await VIEWS[next.view](root, next, () => mine === turn);
   } catch (error) {
-    if (mine === turn) sayFault(error);
+    if (!(error instanceof api.ApiError)) throw error;
+    root.replaceChildren(el("h1", {}, words.t("shell.nothing")), el("p", { role: "status" }, words.fault(error)));
   }
   if (mine !== turn) return view?.close();
   if (view) shown = view;
-  if (moved && next.view !== "start") root.focus({ preventScroll: true });
+  if (moved && next.view !== "start") find("#view").focus({ preventScroll: true });
 }
 
 const VIEWS = {
@@ -57,7 +59,7 @@ const VIEWS = {
   async image(root, { id, grain }, wanted) {
     if (!(await awaitImage(root, id, wanted)) || !wanted()) return null;
     root.replaceChildren();
-    const onGrain = (number) => router.note(router.toImage(id, number));
+    const onGrain = (number) => wanted() && router.note(router.toImage(id, number));
     return showImage(root, id, { grain, api, words, onGrain });
   },
 };

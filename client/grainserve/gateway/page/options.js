@@ -21,7 +21,9 @@ export function start() {
 function echo() {
   const { um_per_px: scale, min_area: smallest, ignore_bottom: rows } = form().elements;
   const understood = readScale(scale.value);
-  const auto = form().elements.find.checked;
+  const { find: box } = form().elements;
+  box.disabled = understood !== null; // a scale that is typed holds for all files
+  const auto = box.checked;
   tell(scale, understood !== null || !scale.value.trim(), scaleEcho(scale.value, understood, auto));
   for (const field of [smallest, rows]) tell(field, whole(field) !== null, whole(field) === null ? t("options.whole") : "");
 }

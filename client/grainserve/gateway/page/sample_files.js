@@ -48,5 +48,6 @@ export const comparisonItems = (ids) =>
 
 async function fetched(ask, name) {
   say(t("sample.preparing", { name }));
-  await attempt(async () => save(await ask(), name), name);
+  // The gateway makes few reports at once, and says "later" to more: they wait their turn.
+  await attempt(async () => save(await api.patiently(ask), name), name);
 }

@@ -108,7 +108,7 @@ export async function showSample(root, sampleId) {
   async function grainSizeNumbers({ unit }) {
     const place = body.querySelector(".astm");
     try {
-      const { grainSizeNumbers: numbers } = await api.sampleStatistics(sampleId, { astm: "all" });
+      const { grainSizeNumbers: numbers } = await api.patiently(() => api.sampleStatistics(sampleId, { astm: "all" }), () => open);
       place.replaceChildren(el("h2", {}, t("astm.heading")), tables.astm(numbers));
     } catch (error) {
       if (!(error instanceof api.ApiError)) throw error;
@@ -168,7 +168,11 @@ export async function showSample(root, sampleId) {
     }
   }
 
-  ends.push(onChange(refresh));
+  /** Shows the statistics anew when images of the sample were deleted in this tab. */
+  const onDeleted = ({ detail }) => detail.ids.some((id) => sample.imageIds.includes(id)) && fill();
+
+  document.addEventListener("deleted", onDeleted);
+  ends.push(onChange(refresh), () => document.removeEventListener("deleted", onDeleted));
   fill();
   return {
     close() {

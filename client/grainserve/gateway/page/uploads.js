@@ -76,7 +76,10 @@ export async function add(files, replaces) {
   changed();
   api.mayAskForKey();
   options.given({ focus: true });
-  for (const upload of added) await check(upload);
+  for (const upload of added) {
+    await check(upload);
+    pump();
+  }
   await askLargest(added.filter(({ state, large }) => state === "waiting" && large));
   pump();
 }
@@ -88,7 +91,7 @@ async function check(upload) {
   if (file.size > limit) return fail(upload, { key: "uploads.too_many_bytes", values: { limit: limit / 2 ** 20 } });
   const { kind, looksLike } = await kindOf(file);
   if (!kind) return fail(upload, { key: looksLike ? "uploads.other_kind" : "uploads.no_image", values: { kind: looksLike } });
-  upload.large = (await longerSide(file, kind)) > (me()?.maxSide ?? 1024);
+  upload.large = upload.held = (await longerSide(file, kind)) > (me()?.maxSide ?? 1024);
   upload.state = "waiting";
   // What this browser can show is seen at once; TIFF is shown once the gateway has made its preview.
   if (kind !== "TIFF") upload.picture = URL.createObjectURL(file);
@@ -104,7 +107,6 @@ function takeOptions(upload) {
 /** Asks for the largest grain of images that have to be measured in tiles; an empty answer lets the gateway look. */
 async function askLargest(large) {
   if (!large.length) return;
-  large.forEach((upload) => (upload.held = true));
   const answer = await ask({
     title: t("uploads.large_title", { n: large.length }),
     text: t("uploads.large_text", { side: me()?.maxSide ?? 1024 }),
@@ -114,10 +116,15 @@ async function askLargest(large) {
   });
   for (const upload of large) {
     upload.held = false;
-    if (answer === null) dismiss(upload);
+    if (answer === null) leaveOut(upload);
     else upload.largest = answer.largest.trim() || "auto";
   }
   changed();
+}
+
+function leaveOut(upload) {
+  totals.set(upload.batch, totals.get(upload.batch) - 1);
+  dismiss(upload);
 }
 
 function pump() {
@@ -171,6 +178,8 @@ export async function again(upload) {
   Object.assign(upload, { state: "checking", imageId: null, reason: null, options: null, idempotencyKey: randomKey(), began: Date.now() });
   api.mayAskForKey();
   await check(upload);
+  if (upload.large && upload.largest) upload.held = false;
+  else if (upload.held) await askLargest([upload]);
   pump();
 }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from grainserve.async_client import AsyncClient
 from grainserve.client import Client
 from grainserve.errors import ImageNotFound
 from grainserve.jobs.store import JobStore, entry_of
@@ -96,3 +99,14 @@ def test_later_results_of_the_command_line_have_the_scale(store: JobStore) -> No
     store.finish(claimed(store, image_id), make_result(image_id))
     run("images", "scale", "3", image_id)
     assert "scale 3 µm per px (typed)" in run("poll", image_id).stdout
+
+
+def test_an_asynchronous_client_sets_scales(store: JobStore) -> None:
+    image_id = submit(store, "a")
+
+    async def work() -> None:
+        async with AsyncClient(dispatch=False) as client:
+            assert await client.set_scale(image_id, "2500 nm/px") == 2.5
+
+    asyncio.run(work())
+    assert [each.um_per_px for each in store.scales.revisions(image_id)] == [2.5]

@@ -76,7 +76,7 @@ def test_the_same_command_again_makes_no_second_job(scans: storage.Bucket, names
     again = run("submit", f"gs://{scans.name}/2026/?.tif", f"gs://{scans.name}/2026/?.tif")
     assert again.stdout == first.stdout
     assert names() == there
-    assert len(there) == 4 * len(GOOD)  # image, record, marker and key of each
+    assert len(there) == 5 * len(GOOD)  # image, record, entry, marker and key of each
 
 
 def test_one_object_prints_its_id_alone(scans: storage.Bucket, picture: Path) -> None:

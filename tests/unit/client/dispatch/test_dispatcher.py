@@ -202,10 +202,10 @@ def test_a_result_waits_for_storage_to_answer_again(
 ) -> None:
     create, refusals = store.bucket.create, iter([True] * 3)
 
-    def flaky(name: str, data: bytes, content_type: str) -> int:
+    def flaky(name: str, *given: Any) -> int:
         if name.startswith("results/") and next(refusals, False):
             raise StorageUnreachable("no answer")
-        return create(name, data, content_type)
+        return create(name, *given)
 
     image_id = submit(store)
     monkeypatch.setattr(store.bucket, "create", flaky)

@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from grainserve.errors import InvalidOption
+from grainserve.errors import InvalidOption, ResultNotFound
 from grainserve.jobs.histories import mend_histories
 from grainserve.jobs.markers import Ticket
-from grainserve.jobs.store import JobStore, entry_of
+from grainserve.jobs.store import Claim, JobStore, entry_of
 from grainserve.jobs.sweep import Sweep
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.jobs.test_store import Clock
+from tests.unit.client.made import make_result
 
 
 @pytest.fixture
@@ -128,3 +129,23 @@ def test_a_record_that_cannot_be_read_is_left_alone(store: JobStore) -> None:
     store.bucket.create("jobs/abc.json", b"{}", "application/json")
     store.bucket.create("jobs/a b.json", b"{}", "application/json")
     assert mend_histories(store).made == 0
+
+
+def test_a_result_is_summed_up_without_reading_it(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_id = submit(store, name="a")
+    claim = store.claim(Ticket("lab", image_id), "d")
+    assert isinstance(claim, Claim)
+    store.finish(claim, make_result(image_id))
+    read: list[str] = []
+    monkeypatch.setattr(store.bucket, "read", read.append)
+
+    assert store.summary(image_id) == {"grains": 4, "width": 80, "height": 60}
+
+    assert read == []
+
+
+def test_an_old_result_is_read_for_its_summary(store: JobStore) -> None:
+    store.bucket.create("results/a.json", json.dumps(make_result("a")).encode(), "application/json")
+    assert store.summary("a") == {"grains": 4, "width": 80, "height": 60}
+    with pytest.raises(ResultNotFound):
+        store.summary("b")

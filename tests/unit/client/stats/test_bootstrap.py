@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from grainserve.stats import bootstrap
 from grainserve.stats.bootstrap import Resampling
 from grainserve.stats.population import population
 from tests.unit.client.stats.samples import make_sample
@@ -152,3 +153,9 @@ def test_a_figure_that_came_out_as_nan_has_no_interval_and_the_others_have_their
 
 def test_unless_asked_otherwise_there_are_two_thousand_resamples_at_95_percent() -> None:
     assert Resampling("grain") == Resampling("grain", resamples=2000, level=0.95, seed=0)
+
+
+def test_draws_that_are_kept_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = np.array(list(Resampling("grain", resamples=20, seed=3).draws(50)))
+    monkeypatch.setattr(bootstrap, "KEPT", 0)
+    np.testing.assert_array_equal(kept, np.array(list(Resampling("grain", resamples=20, seed=3).draws(50))))
