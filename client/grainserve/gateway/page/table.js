@@ -32,7 +32,7 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
   const ofClass = el("select", { "aria-label": t("table.class") }, el("option", { value: "" }, t("table.every_class")), ...classes.map((name) => el("option", { value: name }, name)));
   const whole = el("input", { type: "checkbox", id: "whole" });
   const count = el("span", { class: "soft", role: "status" });
-  const filters = el("div", { class: "filters", role: "group", "aria-label": t("table.filters") }, which, low, "–", high, classes.length > 1 ? ofClass : null, el("label", { class: "check" }, whole, t("table.whole")), count);
+  const filters = el("div", { class: "filters", role: "group", "aria-label": t("table.filters") }, which, el("span", { class: "span" }, low, "–", high), classes.length > 1 ? ofClass : null, el("label", { class: "check" }, whole, t("table.whole")), count);
   const head = el("tr"), body = el("tbody");
   const table = el("table", { id: "grains", "aria-label": t("table.title") }, el("thead", {}, head), body);
   const scroller = el("div", { class: "table grains", tabindex: "0", role: "region", "aria-label": t("table.title") }, table);
