@@ -31,9 +31,8 @@ def folder(tmp_path: Path) -> Path:
     """A reader's folder: an image, a folder of images with their scale in the file, and curl's settings."""
     Image.fromarray(TRUTH.image).save(tmp_path / "image.jpg", quality=95)
     (tmp_path / "scans").mkdir()
-    tifffile.imwrite(
-        tmp_path / "scans" / "field.tif", TRUTH.image, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"}
-    )
+    for path in (tmp_path / "scans" / "field.tif", tmp_path / "image.tif"):
+        tifffile.imwrite(path, TRUTH.image, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"})
     (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n", encoding="utf-8")
     return tmp_path
 
@@ -81,19 +80,53 @@ def test_the_readme_s_commands_run(stack: Stack, folder: Path) -> None:
 @needs_curl
 @pytest.mark.usefixtures("environment")
 def test_the_commands_of_the_page_about_http_run(stack: Stack, gateway: Gateway, folder: Path) -> None:
+    """Ids that the page writes stand for the last upload, for two images of a sample, and for two samples."""
     addresses = {"http://127.0.0.1:8080": stack.environment["GRAINSERVE_TORCHSERVE"]}
-    answered = []
+    answered: dict[str, str] = {}
+
+    def asked(line: str) -> str:
+        return run(line, folder, {**stack.environment, "G": gateway.url}, addresses)
+
     with Client(dispatch=False) as client:
+
+        def measured(printed: str) -> str:
+            image_id = str(json.loads(printed)["imageId"])
+            client.wait(image_id, timeout=300)
+            return image_id
+
+        for written in ("81aa…", "93d0…"):
+            addresses[written] = measured(asked('curl --data-binary @image.jpg "$G/upload?um_per_px=2.5"'))
         for command in commands(ROOT / "docs" / "http.md"):
             if command.words[0] != "curl" or "$KEY" in command.line:
                 continue
-            printed = run(command.line, folder, {**stack.environment, "G": gateway.url}, addresses)
-            if "/upload" in command.line:
-                addresses["0f4c…"] = image_id = json.loads(printed)["imageId"]
-                client.wait(image_id, timeout=300)
-            answered.append(printed)
-    assert len(answered) == 7
-    result, table = answered[2], answered[3]
-    assert json.loads(result)["metadata"]["imageId"] == image_id
-    assert len(table.splitlines()) == len(json.loads(result)["segmentedObjects"]) + 1
-    assert json.loads(answered[6])["segmentedObjects"]
+            answered[command.line] = printed = asked(command.line)
+            if "/upload" in command.line or "-X DELETE" in command.line:
+                again = (
+                    printed
+                    if "/upload" in command.line
+                    else asked('curl --data-binary @image.tif "$G/upload?scale=auto"')
+                )
+                addresses["0f4c…"] = measured(again)
+            if command.line.endswith('"$G/samples"') and "-d" in command.words:
+                other = asked(command.line)
+                addresses |= {
+                    "/ID": f"/{json.loads(printed)['sampleId']}",
+                    "=ID&": f"={json.loads(printed)['sampleId']}&",
+                }
+                addresses["=OTHER"] = f"={json.loads(other)['sampleId']}"
+
+    def answer(part: str) -> str:
+        return next(printed for line, printed in answered.items() if part in line)
+
+    result = json.loads(answer('image-analysis?imageId=0f4c…"'))
+    assert len(answer("format=csv").splitlines()) == len(result["segmentedObjects"]) + 1
+    assert json.loads(answer("/predictions/"))["segmentedObjects"]
+    assert json.loads(answer("images?search"))["images"] == []
+    assert json.loads(answer("-X PUT"))["umPerPx"] == pytest.approx(1000 / 412)
+    assert json.loads(answer("/statistics"))["grains"] > 0
+    assert (folder / "sand.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / "sand.zip").read_bytes().startswith(b"PK")
+    assert "</html>" in (folder / "sands.html").read_text(encoding="utf-8")
+    for picture in ("preview.webp", "tile.webp"):
+        with Image.open(folder / picture) as shown:
+            assert shown.size == (TRUTH.image.shape[1], TRUTH.image.shape[0])
