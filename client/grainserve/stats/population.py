@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,14 +130,57 @@ def population(
     weights = sample.weights(weighting, edge_correction=edge_correction)
     used = np.flatnonzero(weights)
     order = used[np.argsort(sample.diameter[used], kind="stable")]
-    sizes, weights = sample.diameter[order], weights[order]
-    grains = Weighted(sizes, weights, sample.image[order], len(sample.images), resampling)
+    grains = Weighted(sample.diameter[order], weights[order], sample.image[order], len(sample.images), resampling)
+    return _KNOWN.get(
+        _digest(grains, weighting, sample.unit, percents), lambda: _measured(grains, weighting, sample.unit, percents)
+    )
+
+
+class _Known:
+    """Populations that were measured lately: whoever looks at a sample's figures then asks for its report.
+
+    Args:
+        most: number of populations that are kept, some kilobytes each.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[bytes, Population] = OrderedDict()
+
+    def get(self, key: bytes, make: Callable[[], Population]) -> Population:
+        """Returns the population kept under a key; makes and keeps it where there is none."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+
+_KNOWN = _Known(64)
+
+
+def _digest(grains: Weighted, weighting: Weighting, unit: str, percents: Sequence[float]) -> bytes:
+    """Returns a digest of all that the figures of a population depend on."""
+    digest = hashlib.sha256(repr((weighting, unit, tuple(percents), grains.images, grains.resampling)).encode())
+    for array in (grains.sizes, grains.weights, grains.image):
+        digest.update(array.tobytes())
+    return digest.digest()
+
+
+def _measured(grains: Weighted, weighting: Weighting, unit: str, percents: Sequence[float]) -> Population:
+    sizes, weights, resampling = grains.sizes, grains.weights, grains.resampling
     mean, log_mean, log_sd = _means(grains, weighting)
     sized = _percentiles(grains, weighting, sorted({*percents, *GRAPHIC, *SPREAD}))
     log_normal = LogNormal(
         log_mean.map(_exp), log_sd.map(_exp), _ks_distance(sizes, weights, log_mean.value, log_sd.value)
     )
-    graphic = None if sample.unit == "px" else _folk_ward(grains, weighting, sized)
+    graphic = None if unit == "px" else _folk_ward(grains, weighting, sized)
     by_percent = {percent: sized[percent] for percent in percents}
     described = gradistat(
         sizes,
@@ -144,8 +190,8 @@ def population(
         means=(mean, log_mean, log_sd),
         percentiles=sized,
         resampling=resampling,
-        image=sample.image[order],
-        images=len(sample.images),
+        image=grains.image,
+        images=grains.images,
     )
     drawn = cumulative(sizes, weights, weighting).percentiles(CURVE)
     curve = {percent: float(size) for percent, size in zip(CURVE, drawn, strict=True)}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -271,3 +272,29 @@ def test_where_a_resample_may_hold_no_grain_there_is_no_interval() -> None:
     for each in (found.mean, found.percentiles[50], found.log_normal.geometric_sd, found.folk_ward.mean):
         assert (each.low, each.high, each.reason) == (None, None, "too_few_images")
     assert found.mean.value == 20.0
+
+
+def test_the_same_grains_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else about them, such as their scale, has them measured anew."""
+    drawn: list[int] = []
+    draws = Resampling.draws
+
+    def counted(self: Resampling, units: int) -> Iterator[NDArray[np.float64]]:
+        drawn.append(units)
+        return draws(self, units)
+
+    monkeypatch.setattr(Resampling, "draws", counted)
+    sample, how = make_sample(np.arange(11.0, 61.0)), Resampling("grain", resamples=50, seed=4711)
+    first = population(sample, "number", how, edge_correction=False)
+    before = len(drawn)
+    assert population(sample, "number", how, edge_correction=False) is first
+    assert len(drawn) == before > 0
+    for other in (
+        population(sample.moved(scale=2.0), "number", how, edge_correction=False),
+        population(sample, "area", how, edge_correction=False),
+        population(sample, "number", dataclasses.replace(how, seed=4712), edge_correction=False),
+        population(sample, "number", how, edge_correction=False, percents=(50,)),
+    ):
+        assert other is not first
+        assert len(drawn) > before
+        before = len(drawn)
