@@ -289,12 +289,13 @@ def test_the_same_grains_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> N
     before = len(drawn)
     assert population(sample, "number", how, edge_correction=False) is first
     assert len(drawn) == before > 0
-    for other in (
-        population(sample.moved(scale=2.0), "number", how, edge_correction=False),
-        population(sample, "area", how, edge_correction=False),
-        population(sample, "number", dataclasses.replace(how, seed=4712), edge_correction=False),
-        population(sample, "number", how, edge_correction=False, percents=(50,)),
+    for asked, weighting, settings, percents in (
+        (sample.moved(scale=2.0), "number", how, PERCENTS),
+        (sample, "area", how, PERCENTS),
+        (sample, "number", dataclasses.replace(how, seed=4712), PERCENTS),
+        (sample, "number", how, (50,)),
     ):
+        before = len(drawn)
+        other = population(asked, weighting, settings, edge_correction=False, percents=percents)  # type: ignore[arg-type]
         assert other is not first
         assert len(drawn) > before
-        before = len(drawn)
