@@ -34,10 +34,11 @@ class ImageFile:
     Args:
         source: path; bytes of an image file; or array, H × W, H × W × 3 or H × W × 4, uint8, or H × W, uint16. An array
             becomes a PNG; files and bytes are sent as they are.
+        most_reads: most reads that decoding a file may take, for files of strangers; None: any number.
     """
 
-    def __init__(self, source: str | PathLike[str] | bytes | NDArray[Any]) -> None:
-        self._source = source
+    def __init__(self, source: str | PathLike[str] | bytes | NDArray[Any], *, most_reads: int | None = None) -> None:
+        self._source, self._most_reads = source, most_reads
 
     @classmethod
     def of(cls, image: ImageSource) -> ImageFile:
@@ -104,7 +105,7 @@ class ImageFile:
             with _without_warnings():
                 if isinstance(self._source, np.ndarray):
                     return _picture(self._source)
-                return read_picture(self.data, self.header, most_reads=None)
+                return read_picture(self.data, self.header, most_reads=self._most_reads)
         except Refused as refused:
             raise InvalidImage(str(refused)) from None
 

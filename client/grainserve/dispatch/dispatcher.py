@@ -376,6 +376,9 @@ class Dispatcher:
         except ImageNotFound:
             self._store.delete(held.end().job.image_id)
             return True
+        except (StorageError, InvalidJob):
+            self._store.release(held.end())  # no fault of the tile: the attempt does not count
+            raise
         self._store.reject(held.end(), CANCELLED)
         return True
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,19 @@ import numpy as np
 from PIL import Image
 
 from grainserve.admission import DECODING, check_any, refused
-from grainserve.errors import GrainserveError, ImageNotFound, ImageRejected, ResultNotFound, TilesDisagree
+from grainserve.errors import (
+    GrainserveError,
+    ImageNotFound,
+    ImageRejected,
+    InvalidResult,
+    ResultNotFound,
+    TilesDisagree,
+)
 from grainserve.images import MAX_SIDE, ImageFile
 from grainserve.jobs.job import AUTO, LARGEST_GRAIN, Failure, Job, State, Tiles
 from grainserve.jobs.markers import Ticket
 from grainserve.jobs.parts import LOOK, Part
-from grainserve.jobs.store import JobStore
+from grainserve.jobs.store import DELETED, JobStore
 from grainserve.reading.picture import read_picture
 from grainserve.reading.refusal import Refused
 from grainserve.results.data import ResultData
@@ -41,6 +49,8 @@ MOST_GRAINS, MARGIN = 99, 1.25
 the ground are larger than all grains, and a look at fewer pixels misses some of an outline."""
 NOT_OF_A_LOOK = {*OPTIONS, LARGEST_GRAIN, "um_per_px", "scale_source", "min_area", "min_mask_region_area"}
 """Options that would mean something else in the image scaled down."""
+MOST_TILES = 1000
+"""Most tiles of an image: 40 megapixels take 484 at most, unless they are one long strip."""
 SOONEST, FOR_EACH, LATEST = 1.0, 0.25, 10.0
 """Seconds until the next step: at least, for each tile that is not done, at most."""
 CUTTING = threading.Lock()
@@ -107,7 +117,11 @@ class LargeImages:
         given, said = job.options[LARGEST_GRAIN], list[str]()
         look: dict[str, Any] | None = None
         if given == AUTO and (found := self._state(Part(job.image_id, LOOK))) is not None:
-            look = self._result_of(found)
+            try:
+                look = self._result_of(found)
+            except (ResultNotFound, InvalidResult):  # deleted or damaged since it was made: the next step looks again
+                self._forget(found.image_id)
+                return Wait(None, SOONEST)
             if look is None:
                 self._mark(found)
                 return Wait(None, SOONEST)
@@ -123,6 +137,9 @@ class LargeImages:
                 given, text = _estimate(look, max(pixels.shape[:2]))
                 said.append(text)
             layout = _checked(lambda: Layout.of(frame.width, frame.height, given))
+            if (count := len(layout.columns) * len(layout.rows)) > MOST_TILES:
+                what = f"the image would take {count} tiles, and {MOST_TILES} are the limit: cut it, or scale it down"
+                return Failure("too_many_tiles", what, 413)
             warnings = (*said, *source.warnings, *said_of(frame, job.options, width, height))
             tiles = Tiles(given, len(layout.tiles), source.description, warnings)
             self._submit_tiles(job, tiles, layout, pixels, range(tiles.count))
@@ -157,7 +174,7 @@ class LargeImages:
             )
         except TilesDisagree:
             for index in odd_ones(results)[0]:
-                self._store.delete(ids[index])
+                self._forget(ids[index])
             raise
         if trace := results[0].metadata.get("traceId"):
             merged["metadata"]["traceId"] = trace
@@ -204,6 +221,9 @@ class LargeImages:
             _Ended: its job failed.
         """
         found = self._state(Part.tile(job.image_id, tiles.largest_grain, index))
+        if found is not None and found.error == DELETED:  # whoever deleted it died before the end
+            self._forget(found.image_id)
+            return True
         if found is not None and found.state is State.FAILED and found.error:
             what = f"tile {index + 1} of {tiles.count} failed: {found.error.message}"
             raise _Ended(Failure(found.error.code, what, found.error.status))
@@ -215,9 +235,14 @@ class LargeImages:
         try:
             self._store.stored_result(found.image_id)
         except ResultNotFound:
-            self._store.delete(found.image_id)
+            self._forget(found.image_id)
             return True
         return False
+
+    def _forget(self, image_id: str) -> None:
+        """Deletes a part, which somebody else may have deleted before."""
+        with suppress(ImageNotFound):
+            self._store.delete(image_id)
 
     def _mark(self, part: Job) -> None:
         """Marks a part's job where the step that submitted it died before that."""

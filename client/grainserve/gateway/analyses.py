@@ -190,7 +190,7 @@ def _file(shelf: Shelf, sample: SampleRecord, asked: Export, headers: dict[str, 
 def _compared(shelf: Shelf, samples: Sequence[SampleRecord], asked: Comparison) -> Response:
     images: list[Images] = []
     for sample in samples:
-        images.append(shelf.read(sample.image_ids, asked.ways.keep("figures"), sum(each.taken for each in images)))
+        images.append(shelf.read(sample.image_ids, asked.ways.keep("figures"), images[-1].taken if images else 0))
     if asked.format == ComparisonKind.JSON:
         pairs = zip(samples, images, strict=True)
         return JSONResponse({"samples": [sample_answers.statistics(*pair, asked.ways) for pair in pairs]})

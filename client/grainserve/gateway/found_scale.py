@@ -10,7 +10,8 @@ from anyio import CapacityLimiter, to_thread
 
 from grainserve import admission
 from grainserve.errors import InvalidImage, InvalidOption, ScaleError
-from grainserve.reading.picture import read_header
+from grainserve.images import ImageFile
+from grainserve.reading.picture import MAX_READS, read_header
 from grainserve.scale.find import Mode, find_scale
 from grainserve.scale.units import Scale
 
@@ -84,6 +85,6 @@ def _find(image: bytes, mode: Mode) -> Found:
     mode = "file" if header.width * header.height > MOST_PIXELS else mode
     try:
         with admission.DECODING if admission.is_large(header) else nullcontext():
-            return Found(find_scale(image, mode))
+            return Found(find_scale(ImageFile(image, most_reads=MAX_READS), mode))
     except (ScaleError, InvalidImage) as error:
         return Found(None, error)

@@ -159,7 +159,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         openapi_extra=body,
         responses=failures(401, 403, 404, 422, 429, 503),
     )
-    async def set_scale(image_id: Id, request: Request, who: Known) -> dict[str, Any]:
+    async def set_scale(image_id: Id, request: Request, who: Known, holder: Owner) -> dict[str, Any]:
         """Set the scale of an image. Its result has it from now on, in every format.
 
         Send `{"text": …}`, `{"umPerPx": …}` (null: no scale), or `{"line": {"x1", "y1", "x2", "y2"}, "length": …}`;
@@ -173,7 +173,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
 
         def write() -> dict[str, Any]:
             ids = list(dict.fromkeys([image_id, *given.images]))
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with access.lists.hold(holder), ThreadPoolExecutor(AT_ONCE) as pool:
                 jobs = list(pool.map(lambda each: access.own_job(each, who), ids))  # all, before anything is written
                 made = [make, *[lambda now: make(now).copied()] * (len(ids) - 1)]
                 list(pool.map(store.scales.revise, ids, made))

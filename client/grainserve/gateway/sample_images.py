@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from grainserve.errors import ImageNotFound, ResultNotFound, SampleTooLarge
+from grainserve.errors import ImageNotFound, InvalidJob, InvalidResult, ResultNotFound, SampleTooLarge
 from grainserve.jobs.job import Job, State
 from grainserve.jobs.store import JobStore, entry_of
 from grainserve.pictures.album import Album, Form, Original
@@ -182,7 +182,7 @@ class Shelf:
         """Returns an image's job and its name in the history; no job where there is none of this caller."""
         try:
             job = self._store.job(image_id)
-        except ImageNotFound:
+        except (ImageNotFound, InvalidJob):
             return None, image_id
         if job.submitter != self._submitter:
             return None, image_id
@@ -191,7 +191,7 @@ class Shelf:
     def _result(self, image_id: str) -> dict[str, Any] | None:
         try:
             return self.result(image_id)
-        except ResultNotFound:  # deleted since its record was read
+        except (ResultNotFound, InvalidResult):  # deleted since its record was read, or damaged
             return None
 
     def _measured(self, image_id: str, name: str, data: dict[str, Any]) -> Measured:

@@ -46,6 +46,7 @@ def routes(service: Service, access: Access) -> APIRouter:
     router, store, slowest = APIRouter(), service.store, service.limits.slowest
     samples = Samples(store.bucket, store.now)
     Known = Annotated[Caller, Depends(access.caller)]  # noqa: N806 - a type
+    Owner = Annotated[str, Depends(access.owner)]  # noqa: N806
     Sample = Annotated[str, Path(description="as `POST /samples` returned it")]  # noqa: N806
     body = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
@@ -56,12 +57,13 @@ def routes(service: Service, access: Access) -> APIRouter:
     @router.post(
         "/samples", status_code=201, openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
     )
-    async def create(request: Request, who: Known) -> JSONResponse:
+    async def create(request: Request, who: Known, holder: Owner) -> JSONResponse:
         """Make a sample of images of yours: `{"name": …, "imageIds": […]}`."""
         given = await read_model(request, New, slowest)
 
         def make() -> SampleRecord:
-            check_own(given.image_ids, who)
+            with access.lists.hold(holder):
+                check_own(given.image_ids, who)
             return samples.create(who.submitter, given.name, given.image_ids)
 
         made = await run_in_threadpool(make)
@@ -70,11 +72,13 @@ def routes(service: Service, access: Access) -> APIRouter:
     @router.get("/samples", responses=failures(401, 404, 422, 429, 503))
     def listed(
         who: Known,
+        holder: Owner,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         after: Annotated[str | None, Query(description="`next` of the page before")] = None,
     ) -> JSONResponse:
         """Your samples, the newest first, a page at a time."""
-        found, following = samples.listed(who.submitter, limit, after)
+        with access.lists.hold(holder):
+            found, following = samples.listed(who.submitter, limit, after)
         return JSONResponse({"samples": [each.to_dict() for each in found], "next": following})
 
     @router.get("/samples/{sample_id}", responses=failures(401, 404, 429, 503))
@@ -85,12 +89,13 @@ def routes(service: Service, access: Access) -> APIRouter:
     @router.patch(
         "/samples/{sample_id}", openapi_extra=body, responses=failures(401, 403, 404, 408, 413, 422, 429, 503)
     )
-    async def change(sample_id: Sample, request: Request, who: Known) -> JSONResponse:
+    async def change(sample_id: Sample, request: Request, who: Known, holder: Owner) -> JSONResponse:
         """Rename a sample, add images of yours, take images out: `{"name": …, "add": […], "remove": […]}`."""
         given = await read_model(request, Change, slowest)
 
         def make() -> SampleRecord:
-            check_own(given.add, who)
+            with access.lists.hold(holder):
+                check_own(given.add, who)
             return samples.change(who.submitter, sample_id, name=given.name, add=given.add, remove=given.remove)
 
         return JSONResponse((await run_in_threadpool(make)).to_dict())

@@ -408,7 +408,11 @@ class JobStore:
                 self.bucket.delete(found.name, found.generation)
             if job.is_large:
                 parts.delete_all(self, image_id)
-            return self.bucket.delete(record_name(image_id), generation)
+            self.bucket.delete(record_name(image_id), generation)
+            # One that was set meanwhile would be that of the next image under this id.
+            if scale := self.bucket.find(scale_name(image_id)):
+                self.bucket.delete(scale.name, scale.generation)
+            return
 
     def cancel(self, image_id: str) -> bool:
         """Fails a job that has not ended, as `cancelled`, whoever works on it; returns whether it did.

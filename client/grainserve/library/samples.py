@@ -177,10 +177,14 @@ class Samples:
         Raises:
             SampleNotFound: the submitter has no such sample.
         """
-        found = self._bucket.find(_object(submitter, check_sample_id(sample_id)))
+        name, tries = _object(submitter, check_sample_id(sample_id)), Retries(f"deleting the sample {sample_id}")
+        found = self._bucket.find(name)
         if found is None:
             raise SampleNotFound(sample_id)
-        self._bucket.delete(found.name, found.generation)
+        while found is not None:
+            self._bucket.delete(name, found.generation)
+            if found := self._bucket.find(name):  # changed meanwhile
+                tries.again()
 
     def listed(self, submitter: str, limit: int, after: str | None = None) -> tuple[list[SampleRecord], str | None]:
         """Lists samples, the newest first. One that is damaged is left out, and the log says so.

@@ -242,6 +242,23 @@ def test_a_comparison_as_json_is_the_statistics_of_each(gateway: Gateway) -> Non
         assert failure(gateway.ask("GET", f"/comparison?{query}"), 422) == "invalid_option"
 
 
+def test_a_comparison_counts_each_samples_grains_once(start: Start) -> None:
+    gateway = start(limits=Limits(grains=8 * 25))
+    made = [sample(gateway, [measured(gateway, discs(seed))]) for seed in range(8)]
+    assert gateway.ask("GET", "/comparison?" + "&".join(f"sample={each}" for each in made)).status_code == 200
+
+
+def test_an_image_whose_record_or_result_is_damaged_is_left_out(gateway: Gateway) -> None:
+    good, record, result = (measured(gateway, discs(seed)) for seed in range(3))
+    made, bucket = sample(gateway, [good, record, result]), gateway.service.store.bucket
+    for name in (f"jobs/{record}.json", f"results/{result}.json"):
+        found = bucket.find(name)
+        assert found
+        bucket.replace(name, b"{}", "application/json", found.generation)
+    told = gateway.ask("GET", f"/samples/{made}/statistics").json()
+    assert {each["imageId"]: each["why"] for each in told["leftOut"]} == dict.fromkeys((record, result), "missing")
+
+
 def test_figures_that_cannot_be_had_are_told_with_their_reason(gateway: Gateway) -> None:
     bare, scaled = (measured(gateway, discs(1, um_per_px=scale, mask_format="none")) for scale in (None, 2.5))
     for images, query, code in (

@@ -241,3 +241,18 @@ def test_a_key_that_only_reads_offers_nothing_else(start: Start, picture: Path) 
         page.get_by_role("button", name="Actions for sand.png").click()
         expect(page.get_by_role("menuitem")).to_have_text(["Save the original file"])
         expect_accessible(page)
+
+
+def test_selected_images_are_added_to_a_sample(start: Start, picture: Path) -> None:
+    one, two, three = copies(picture, "a.png", "b.png", "c.png")
+    with browsing(start(dispatch=True).url) as page:
+        choose(page, one, two)
+        page.get_by_role("button", name="Make a sample of these 2 images").click()
+        expect(page.locator("#samples li")).to_contain_text(["2 images"])
+        choose(page, three)
+        expect_measured(page, 3)
+        history(page).filter(has_text="c.png").locator("input").check()
+        page.get_by_role("button", name="Add to a sample").click()
+        page.get_by_role("menuitem").click()
+        expect(page.locator("#samples li")).to_contain_text(["3 images"])
+        expect(page.locator(".per-image tbody tr")).to_have_count(3)

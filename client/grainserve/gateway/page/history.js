@@ -34,8 +34,9 @@ export function start() {
     again: (button) => acts.measureAgain(one(button)),
     tag: (button) => search(`#${button.textContent}`),
     sample: () => acts.makeSample(chosen()).then((made) => made && clear()),
+    extend: (button) => acts.addToSample(button, chosen()),
     tags: () => acts.tag(chosen()),
-    delete: () => acts.remove(chosen()).then(clear),
+    delete: () => acts.remove(chosen()).then((done) => done && clear()),
     clear,
   });
   section.addEventListener("change", ({ target }) => target.matches("li input") && select(target));

@@ -8,6 +8,7 @@ import { changed } from "./library.js";
 import { openMenu } from "./menu.js";
 import { attempt } from "./messages.js";
 import { go, toSample } from "./router.js";
+import { known } from "./samples_list.js";
 import { commonName } from "./uploads_list.js";
 import * as uploads from "./uploads.js";
 import { t } from "./words.js";
@@ -48,15 +49,22 @@ export async function tag(images) {
   changed();
 }
 
-/** Deletes images, after a question. */
+/** Deletes images, after a question; returns whether they were to go. One that is gone already stops nothing. */
 export async function remove(images) {
   const [first] = images, n = images.length;
-  if (!(await confirmed(n === 1 ? t("history.delete_one", { name: first.name }) : t("history.delete_many", { n }), t("history.delete_text"), t("history.delete")))) return;
+  if (!(await confirmed(n === 1 ? t("history.delete_one", { name: first.name }) : t("history.delete_many", { n }), t("history.delete_text"), t("history.delete")))) return false;
+  const ids = [];
   await attempt(async () => {
-    for (const { imageId } of images) await api.remove(imageId);
+    for (const { imageId } of images) {
+      await api.remove(imageId).catch((error) => {
+        if (error.status !== 404) throw error;
+      });
+      ids.push(imageId);
+    }
   });
   changed();
-  document.dispatchEvent(new CustomEvent("deleted", { detail: { ids: images.map(({ imageId }) => imageId) } }));
+  document.dispatchEvent(new CustomEvent("deleted", { detail: { ids } }));
+  return true;
 }
 
 /** Makes a sample of images, under a name that the reader gives; returns whether it was made. */
@@ -69,6 +77,21 @@ export async function makeSample(images) {
     changed();
     go(toSample(sampleId));
   });
+}
+
+/** Adds images to a sample that the reader chooses; where there is none, makes one of them. */
+export function addToSample(button, images) {
+  const ids = images.map(({ imageId }) => imageId);
+  const add = ({ sampleId, name }) => ({
+    label: name,
+    run: () =>
+      attempt(async () => {
+        await api.changeSample(sampleId, { add: ids });
+        changed();
+        go(toSample(sampleId));
+      }, name),
+  });
+  return known().length ? openMenu(button, known().map(add)) : makeSample(images);
 }
 
 /** Measures an image whose job has failed again: as a new upload of the file that the gateway keeps. */

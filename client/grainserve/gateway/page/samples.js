@@ -24,7 +24,8 @@ import { fault, fixed, number, percent, t } from "./words.js";
  * @returns {Promise<{close: function(): void}>}
  */
 export async function showSample(root, sampleId) {
-  const ends = [];
+  const ends = [], watched = [];
+  let turn = 0; // a late answer must not replace a newer one
   let open = true;
   let sample = await api.patiently(() => api.sampleOf(sampleId), () => open);
   const body = el("div", { class: "statistics", "aria-busy": "true" }, el("p", { class: "soft", role: "status" }, t("sample.pooling")));
@@ -43,15 +44,17 @@ export async function showSample(root, sampleId) {
   }
 
   async function fill() {
+    const mine = ++turn;
+    watched.splice(0).forEach((end) => end());
     try {
-      const statistics = await api.patiently(() => api.sampleStatistics(sampleId), () => open);
-      if (!open) return;
+      const statistics = await api.patiently(() => api.sampleStatistics(sampleId), () => open && mine === turn);
+      if (!open || mine !== turn) return;
       body.replaceChildren(...figures(statistics).filter(Boolean));
       waitFor(statistics.leftOut);
       if (statistics.unit === "µm") grainSizeNumbers(statistics);
     } catch (error) {
       if (!(error instanceof api.ApiError)) throw error;
-      if (!open) return;
+      if (!open || mine !== turn) return;
       // No result yet, no grains, or scales that differ: the images say which of them it is.
       const rows = el("ul", { class: "left-out" });
       body.replaceChildren(el("p", { class: error.code === "no_results" ? "flag" : "flag error", role: "status" }, fault(error)), rows);
@@ -76,7 +79,7 @@ export async function showSample(root, sampleId) {
         waiting.delete(id);
         if (!waiting.size && open) fill();
       });
-      ends.push(end);
+      watched.push(end);
     }
   }
 
@@ -177,7 +180,7 @@ export async function showSample(root, sampleId) {
   return {
     close() {
       open = false;
-      ends.forEach((end) => end());
+      [...ends, ...watched].forEach((end) => end());
     },
   };
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { el } from "./dom.js";
+import { changed } from "./library.js";
 import { attempt, say } from "./messages.js";
 import { fault, moment, number, t } from "./words.js";
 
@@ -88,7 +89,8 @@ export function makeScalePanel(imageId, scale, { askLine, clearLine, change }) {
     event.preventDefault();
     const images = sample.value.split(",").filter((id) => id !== imageId);
     attempt(async () => {
-      now = await api.setScale(imageId, { umPerPx: now.umPerPx, source: "copied", images });
+      now = await api.setScale(imageId, { umPerPx: now.umPerPx, source: now.source, images });
+      changed();
       show();
       say(t("scale.copied", { n: images.length }));
     });

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { MEASURES, measure, titleOf, writer } from "./measures.js";
-import { t } from "./words.js";
+import { t, ungrouped } from "./words.js";
 
 const ROW = 30; // px, height of a row; view.css has the same
 const MORE = 8; // rows drawn above and below those in sight
@@ -40,7 +40,7 @@ export function makeTable({ grains: given, scaled: inMicrometres, isLeftOut, onH
 
   /** Reads a field; null where it is empty. What is no number is marked, and filters nothing. */
   function bound(input) {
-    const text = input.value.trim(), fits = !text || DIGITS.test(text);
+    const text = ungrouped(input.value.trim()), fits = !text || DIGITS.test(text);
     input.setAttribute("aria-invalid", String(!fits));
     return text && fits ? Number(text.replace(",", ".")) : null;
   }

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { ask } from "./dialogs.js";
 import { chosen, cleanName, kindOf, longerSide } from "./files.js";
 import { me } from "./keys.js";
+import { sayFault } from "./messages.js";
 import * as options from "./options.js";
 import { watch } from "./progress.js";
 import { t } from "./words.js";
@@ -84,7 +85,17 @@ export async function add(files, replaces) {
   pump();
 }
 
+/** Looks at a file; one that cannot be read fails, and those after it go on. */
 async function check(upload) {
+  try {
+    await looked(upload);
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    fail(upload, { key: "uploads.unreadable" });
+  }
+}
+
+async function looked(upload) {
   const { file } = upload;
   const limit = me()?.maxBytes ?? Infinity;
   if (!file.size) return fail(upload, { key: "uploads.empty" });
@@ -110,7 +121,7 @@ async function askLargest(large) {
   const answer = await ask({
     title: t("uploads.large_title", { n: large.length }),
     text: t("uploads.large_text", { side: me()?.maxSide ?? 1024 }),
-    fields: [{ name: "largest", label: t("uploads.largest"), inputmode: "numeric", pattern: "\\s*\\d{1,3}\\s*", hint: t("uploads.largest_hint") }],
+    fields: [{ name: "largest", label: t("uploads.largest"), inputmode: "numeric", pattern: "\\s*([1-9]\\d?|[12]\\d\\d|3[0-7]\\d|38[0-4])\\s*", hint: t("uploads.largest_hint") }],
     yes: t("uploads.measure"),
     no: t("uploads.leave_out"),
   });
@@ -141,14 +152,17 @@ async function transmit(upload) {
   const given = { ...upload.options, name: upload.name, largest_grain: upload.largest };
   try {
     // All tries share one key, so that a lost answer makes no second job.
-    const send = () => api.upload(upload.file, given, upload.idempotencyKey);
+    const send = async () => {
+      await upload.file.slice(0, 1).arrayBuffer(); // a file that is gone would look like a lost connection
+      return api.upload(upload.file, given, upload.idempotencyKey);
+    };
     const answer = await api.patiently(send, () => uploads.includes(upload));
     Object.assign(upload, { imageId: answer.imageId, state: "queued", stored: Date.now() });
-    if (upload.replaces) await api.remove(upload.replaces);
     ready.stored(upload, answer);
     follow(upload);
+    if (upload.replaces) api.remove(upload.replaces).catch((error) => error.status === 404 || sayFault(error));
   } catch (error) {
-    fail(upload, error);
+    fail(upload, error instanceof DOMException ? { key: "uploads.unreadable" } : error);
   } finally {
     sending--;
     pump();
@@ -157,7 +171,7 @@ async function transmit(upload) {
 
 function follow(upload) {
   watch(upload.imageId, (now) => {
-    Object.assign(upload, { state: now.state, position: now.position, expected: now.expectedSeconds ?? upload.expected, grains: now.grains });
+    Object.assign(upload, { state: now.state, position: now.position, expected: now.expectedSeconds ?? upload.expected, grains: now.grains, tiles: now.tiles });
     if (now.state === "failed") fail(upload, now.error);
     else if (now.state === "done") {
       dismiss(upload);
@@ -175,7 +189,8 @@ function fail(upload, reason) {
 
 /** Tries a failed upload again: as a new job, with the options of now. */
 export async function again(upload) {
-  Object.assign(upload, { state: "checking", imageId: null, reason: null, options: null, idempotencyKey: randomKey(), began: Date.now() });
+  if (upload.picture) URL.revokeObjectURL(upload.picture);
+  Object.assign(upload, { state: "checking", replaces: upload.imageId ?? upload.replaces, imageId: null, picture: null, reason: null, options: null, idempotencyKey: randomKey(), began: Date.now() });
   api.mayAskForKey();
   await check(upload);
   if (upload.large && upload.largest) upload.held = false;

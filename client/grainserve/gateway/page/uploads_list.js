@@ -31,10 +31,10 @@ export function start() {
 const of = (button) => uploads.all().find((upload) => rows.get(upload)?.contains(button));
 
 /** Remembers an image that the gateway has taken: those of one drop may become a sample. */
-export function stored({ batch, imageId, name }) {
-  if (together?.batch !== batch) together = { batch, ids: [], names: [], count: 0 };
-  together.ids.push(imageId);
-  together.names.push(name);
+export function stored({ batch, imageId, name, replaces }) {
+  if (together?.batch !== batch) together = { batch, images: new Map() };
+  together.images.delete(replaces);
+  together.images.set(imageId, name);
 }
 
 /** Shows the uploads as they are now. */
@@ -42,7 +42,7 @@ export function render() {
   const all = uploads.all();
   // Offered once all files of the drop are with the gateway, or failed: a sample should have all of them.
   const sending = all.some(({ batch, imageId, state }) => batch === together?.batch && !imageId && state !== "failed");
-  const offered = (together?.ids.length ?? 0) > 1 && !sending;
+  const offered = (together?.images.size ?? 0) > 1 && !sending;
   find("#uploads").hidden = !all.length && !offered;
   find("#uploads-title").hidden = !all.length;
   find("#uploads-count").textContent = all.length ? t("uploads.count", { n: all.length }) : "";
@@ -54,7 +54,7 @@ export function render() {
   find("#uploads-more").textContent = all.length > MOST ? t("uploads.more", { n: all.length - MOST }) : "";
   const offer = find("#together");
   offer.hidden = !offered;
-  if (offered) find("#together button").textContent = t("uploads.make_sample", { n: together.ids.length });
+  if (offered) find("#together button").textContent = t("uploads.make_sample", { n: together.images.size });
 }
 
 function row(upload) {
@@ -97,8 +97,9 @@ function actions(upload, kind) {
   return [];
 }
 
-function stateText({ state, position, expected, began }) {
+function stateText({ state, position, expected, began, tiles }) {
   const elapsed = duration((Date.now() - began) / 1000);
+  if (tiles && state === "running") return t("uploads.tiles", { ...tiles, elapsed });
   if (state === "queued" && position > 1) return t("uploads.place", { place: position, elapsed });
   if (["queued", "running"].includes(state)) {
     return expected ? t("uploads.of", { state: t(`states.${state}`), elapsed, expected: duration(expected) }) : t("uploads.since", { state: t(`states.${state}`), elapsed });
@@ -107,7 +108,7 @@ function stateText({ state, position, expected, began }) {
 }
 
 async function makeSample() {
-  const { ids, names } = together;
+  const ids = [...together.images.keys()], names = [...together.images.values()];
   await attempt(async () => {
     const { sampleId } = await api.makeSample(commonName(names), ids);
     together = null;

@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 import { makeDownloads } from "./downloads.js";
 import { curve, keyFigures } from "./figures.js";
 import { makeLegend } from "./legend.js";
+import { changed } from "./library.js";
 import { shapesOf } from "./masks.js";
 import { frameOf, leftOut, measure, unitOf, writer } from "./measures.js";
 import { Picture } from "./picture.js";
@@ -26,7 +27,7 @@ const TOLD = ["diameter", "area", "major", "minor", "orientation", "circularity"
  * @returns {Promise<{close: function(): void}>}
  */
 export async function showImage(root, imageId, { grain: first, onGrain }) {
-  const [analysis, about, scale] = await Promise.all([api.analysis(imageId), api.about(imageId), api.scale(imageId)]);
+  const [analysis, about, scale] = await Promise.all([api.analysis, api.about, api.scale].map((ask) => api.patiently(() => ask(imageId))));
   let { result } = analysis, open = true, turn = 0;
   let byId = new Map(), colours = { of: () => null }, left = null, outlines = true, write = null;
   const { image: size, model, version, timestamp, processTime } = result.metadata;
@@ -117,7 +118,7 @@ export async function showImage(root, imageId, { grain: first, onGrain }) {
     if (!open) return;
     result = next;
     fill();
-    document.dispatchEvent(new Event("library"));
+    changed();
   }
 
   async function loadPicture() {

@@ -24,10 +24,11 @@ export async function awaitImage(root, imageId, wanted) {
     return false;
   }
   if (!wanted() || about.state === "done") return wanted();
-  const state = el("p", { role: "status", class: "progress" });
+  const state = el("p", { role: "timer", class: "progress" });
   const figure = el("figure", { class: "waiting" });
   root.replaceChildren(el("h1", {}, about.name), state, figure);
   if (about.state === "failed") {
+    state.setAttribute("role", "status");
     state.textContent = about.error ? fault(about.error) : t("states.failed");
     state.classList.add("bad");
     await picture(figure, imageId, about.name);
@@ -49,6 +50,7 @@ export async function awaitImage(root, imageId, wanted) {
       if (!["done", "failed"].includes(now.state) || !wanted()) return;
       clearInterval(clock);
       if (now.state === "failed") {
+        state.setAttribute("role", "status");
         state.textContent = now.error ? fault(now.error) : t("states.failed");
         state.classList.add("bad");
       }
@@ -58,10 +60,11 @@ export async function awaitImage(root, imageId, wanted) {
   });
 }
 
-function progress({ state, position, created, expectedSeconds }) {
+function progress({ state, position, created, expectedSeconds, tiles }) {
   const since = Date.parse(created);
   const elapsed = Number.isNaN(since) ? null : duration((Date.now() - since) / 1000);
   if (state === "queued" && position > 1) return t("uploads.place_only", { place: position });
+  if (tiles && elapsed && state === "running") return t("uploads.tiles", { ...tiles, elapsed });
   if (!elapsed) return t(`states.${state}`);
   if (!expectedSeconds) return t("uploads.since", { state: t(`states.${state}`), elapsed });
   return t("uploads.of", { state: t(`states.${state}`), elapsed, expected: duration(expectedSeconds) });

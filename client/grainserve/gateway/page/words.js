@@ -89,6 +89,14 @@ export function number(value, digits = 3) {
   return new Intl.NumberFormat(chosen, { maximumSignificantDigits: digits }).format(value);
 }
 
+/** Returns a typed number without the signs that group its thousands, as `number` writes them in this language. */
+export function ungrouped(text) {
+  const group = new Intl.NumberFormat(chosen).formatToParts(12345).find(({ type }) => type === "group")?.value;
+  if (!group) return text;
+  const [whole, ...parts] = text.split(group);
+  return parts.length && /^[+-]?\d{1,3}$/.test(whole) && parts.every((part, i) => (i < parts.length - 1 ? /^\d{3}$/ : /^\d{3}(\D\d+)?$/).test(part)) ? [whole, ...parts].join("") : text;
+}
+
 /** Writes a measured value with three significant digits, zeros at the end included. */
 export function measured(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";

@@ -19,11 +19,11 @@ from grainserve import Result
 from grainserve.contract import validate_result
 from grainserve.dispatch import large
 from grainserve.dispatch.large import LargeImages, NotWanted, Wait
-from grainserve.errors import JobFailed
+from grainserve.errors import JobFailed, StorageUnreachable
 from grainserve.jobs.job import Failure, Job, State
 from grainserve.jobs.markers import Ticket
-from grainserve.jobs.parts import Part
-from grainserve.jobs.store import Claim, JobStore
+from grainserve.jobs.parts import LOOK, Part
+from grainserve.jobs.store import DELETED, Claim, JobStore
 from grainserve.storage.bucket import Bucket
 from tests.unit.client.dispatch.test_dispatcher import dispatching, ended, pending, until
 from tests.unit.client.fake_torchserve import TOO_LARGE, FakeTorchServe
@@ -304,6 +304,46 @@ def test_tiles_that_are_gone_are_measured_again(store: JobStore, segmenter: Fake
     result = store.poll(image_id)
     assert result is not None
     validate_result(result)
+
+
+def test_a_tile_whose_deletion_broke_off_is_measured_again(
+    store: JobStore, segmenter: FakeTorchServe, mosaic: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = submit(store, mosaic)
+    step(store, image_id)
+    finish(store, tile(store, image_id, 0), segmenter)
+
+    def lost(name: str, generation: int) -> None:
+        raise StorageUnreachable("storage went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.bucket, "delete", lost)
+        with pytest.raises(StorageUnreachable):
+            store.delete(tile(store, image_id, 0).image_id)
+    assert tile(store, image_id, 0).error == DELETED
+    delete_result(store, tile(store, image_id, 0))
+    measured(store, segmenter, image_id)
+    assert store.poll(image_id) is not None
+
+
+def test_a_first_look_whose_result_is_gone_is_taken_again(
+    store: JobStore, segmenter: FakeTorchServe, mosaic: bytes
+) -> None:
+    image_id = submit(store, mosaic, "auto")
+    step(store, image_id)
+    look = store.job(Part(image_id, LOOK).image_id)
+    finish(store, look, segmenter)
+    delete_result(store, look)
+    measured(store, segmenter, image_id)
+    assert store.poll(image_id) is not None
+
+
+def test_a_long_strip_is_not_cut_into_countless_tiles(store: JobStore) -> None:
+    image_id = submit(store, png(np.zeros((1, 1_300_000, 3), np.uint8)), 1)
+    outcome = LargeImages(store).step(claimed(store, image_id).job)
+    assert isinstance(outcome, Failure)
+    assert (outcome.code, outcome.status) == ("too_many_tiles", 413)
+    assert len(pending(store)) <= 1
 
 
 def finish(store: JobStore, job: Job, segmenter: FakeTorchServe, **changes: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from grainserve.errors import InvalidImageId, InvalidSample, SampleDamaged, SampleNotFound
 from grainserve.library.samples import MOST_CHARACTERS, MOST_IMAGES, Samples
-from grainserve.storage.bucket import Bucket
+from grainserve.storage.bucket import Bucket, Found
 
 
 @pytest.fixture
@@ -112,3 +112,20 @@ def test_what_is_no_sample_is_told_and_left_out_of_the_list(samples: Samples, bu
     with pytest.raises(SampleDamaged):
         samples.read("lab", "0000000000000-000000000000")
     assert samples.listed("lab", 10) == ([made], None)
+
+
+def test_a_sample_that_is_changed_while_it_is_deleted_is_deleted(
+    samples: Samples, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, find = samples.create("lab", "sand", ["a"]), bucket.find
+    changes = iter([lambda: samples.change("lab", made.sample_id, name="gravel")])
+
+    def changed_after(name: str) -> Found | None:
+        found = find(name)
+        next(changes, lambda: None)()
+        return found
+
+    monkeypatch.setattr(bucket, "find", changed_after)
+    samples.delete("lab", made.sample_id)
+    with pytest.raises(SampleNotFound):
+        samples.read("lab", made.sample_id)
