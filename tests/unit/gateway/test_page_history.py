@@ -186,6 +186,20 @@ def test_a_key_is_asked_for_and_a_wrong_one_is_said(start: Start, picture: Path)
         assert page.evaluate("localStorage.length === 0 && !document.cookie"), "kept for the session only"
 
 
+def test_who_gives_no_key_may_give_one_later(start: Start) -> None:
+    known, (key,) = known_keys(Caller("lab"))
+    gateway = start(keys=known)
+    gateway.upload(png(), key, params={"name": "kept.png"})
+    with browsing(gateway.url) as page:
+        page.get_by_role("dialog").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Your key").click()
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        expect(history(page)).to_contain_text(["kept.png"])
+        expect(page.locator("#key")).to_have_text("lab")
+
+
 def test_files_that_were_chosen_wait_for_the_key(start: Start, picture: Path) -> None:
     known, (key,) = known_keys(Caller("lab"))
     with browsing(start(dispatch=True, keys=known).url) as page:

@@ -6,6 +6,8 @@ import { find } from "./dom.js";
 import { t } from "./words.js";
 
 let who = null;
+let learning = false;
+let refused = false; // whether the reader gave no key
 
 /** Returns who the key is: {name, readOnly, keys, maxBytes, maxSide}; null before the gateway has said so. */
 export const me = () => who;
@@ -14,7 +16,9 @@ export const me = () => who;
 export function start() {
   api.onKeyNeeded(async (wrong) => {
     const answer = await dialog(wrong ? t("keys.wrong") : t("keys.needed"));
-    if (answer !== null && who) setTimeout(learn); // another caller may follow the first one
+    refused = answer === null;
+    if (refused) show(); // the reader may give one later
+    else if (!learning) setTimeout(learn); // another caller may follow the first one
     return answer;
   });
   document.addEventListener("language", show);
@@ -32,7 +36,12 @@ async function dialog(text) {
 
 /** Asks the gateway who the key is, and tells the page by the event `caller`. */
 export async function learn() {
-  who = await api.patiently(api.me);
+  learning = true;
+  try {
+    who = await api.patiently(api.me);
+  } finally {
+    learning = false;
+  }
   show();
   document.dispatchEvent(new Event("caller"));
 }
@@ -51,8 +60,12 @@ export async function change() {
 }
 
 function show() {
-  if (!who) return;
   const button = find("#key");
+  if (!who) {
+    button.hidden = !refused;
+    if (refused) button.textContent = t("keys.title");
+    return;
+  }
   button.hidden = !who.keys;
   button.textContent = who.name;
   button.title = t("keys.of", { name: who.name });

@@ -13,6 +13,7 @@ export class Picture {
    */
   constructor(api, imageId, { width, height }, changed) {
     Object.assign(this, { api, imageId, width, height, changed, preview: null, pyramid: null, open: true });
+    this.shown = new Set(); // keys of the parts in sight
     this.parts = new Map(); // "level/column/row" → ImageBitmap; null: it is on its way
   }
 
@@ -40,7 +41,9 @@ export class Picture {
       return;
     }
     put(this.preview, 0, 0, this.width, this.height);
-    for (const { key, left, top, width, height } of this.wanted(view)) {
+    const wanted = this.wanted(view);
+    this.shown = new Set(wanted.map(({ key }) => key));
+    for (const { key, left, top, width, height } of wanted) {
       const part = this.parts.get(key);
       if (part) put(part, left, top, width, height);
       else if (part === undefined) this.fetch(key);
@@ -71,10 +74,11 @@ export class Picture {
       if (!this.open) return part.close();
       this.parts.delete(key);
       this.parts.set(key, part); // the last that came is the last to go
-      if (this.parts.size > KEPT) {
-        const [[oldest, image]] = this.parts;
-        image?.close();
-        this.parts.delete(oldest);
+      for (const [old, image] of this.parts) {
+        if (this.parts.size <= KEPT) break;
+        if (!image || this.shown.has(old)) continue; // large screens show more than are kept
+        image.close();
+        this.parts.delete(old);
       }
       this.changed();
     } catch {

@@ -13,6 +13,9 @@ const compared = new Set();
 let samples = [];
 let next = null;
 
+const PAGE = 50, MOST = 200; // samples that are asked for at once, as a rule and at most
+let asked = 0;
+
 /** Starts the list. */
 export function start() {
   const section = find("#samples");
@@ -29,13 +32,16 @@ export function start() {
 
 /** Loads the list anew, or its next page. */
 export async function load(after = null) {
+  const mine = ++asked;
+  const limit = after ? PAGE : Math.min(MOST, Math.max(PAGE, samples.length)); // what was shown stays
   try {
-    const answer = await api.patiently(() => api.samples({ limit: 50, after }));
+    const answer = await api.patiently(() => api.samples({ limit, after }), () => mine === asked);
+    if (mine !== asked) return; // a later question is under way: its answer counts
     samples = after ? [...samples, ...answer.samples] : answer.samples;
     next = answer.next;
     render();
   } catch (error) {
-    if (error.status !== 401) sayFault(error);
+    if (mine === asked && error.status !== 401) sayFault(error);
   }
 }
 
