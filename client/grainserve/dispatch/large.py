@@ -71,7 +71,7 @@ class Wait:
 
 
 Outcome = Wait | Failure | dict[str, Any]
-"""What a step leads to: more steps, the failure of the job, or its result."""
+"""Outcome of a step: more steps, the failure of the job, or its result."""
 
 
 class NotWanted(Exception):

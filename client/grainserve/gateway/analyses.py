@@ -40,7 +40,7 @@ class Sized(BaseModel, extra="forbid"):
 
     @property
     def ways(self) -> Ways:
-        """How figures are made."""
+        """The choices by which figures are made."""
         return Ways(self.edge_correction, tuple(self.astm))
 
 
@@ -68,7 +68,7 @@ class Export(Sized):
 
     @property
     def ways(self) -> Ways:
-        """How figures and tables are made."""
+        """The choices by which figures and tables are made."""
         return Ways(self.edge_correction, tuple(self.astm), self.csv_dialect)
 
 

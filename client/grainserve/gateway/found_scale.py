@@ -22,12 +22,12 @@ MOST_PIXELS = 4096**2
 MODES: tuple[Mode, ...] = ("file", "auto")
 
 Asked = Literal["", Mode]
-"""What an upload asks for: `file`, `auto` or nothing."""
+"""Place where the scale of an upload is looked for: `file`, `auto`, or empty for none."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found.
+    """The outcome of a search for a scale.
 
     Attributes:
         scale: the scale; None where there is none that could be taken.

@@ -43,7 +43,7 @@ class Page(BaseModel, extra="forbid"):
 
 
 class Changes(BaseModel, extra="forbid"):
-    """What is to be another; what is left out stays."""
+    """A new name, new tags, or both; what is left out stays."""
 
     name: StrictStr | None = Field(None, description="up to 200 characters")
     tags: list[StrictStr] | None = Field(None, description="up to 20 tags of up to 50 characters")
@@ -114,7 +114,7 @@ def routes(service: Service, access: Access, history: History) -> APIRouter:
         "/images/{image_id}/about", response_description="The image.", responses=failures(401, 404, 422, 429, 503)
     )
     def about(image_id: Id, who: Known) -> dict[str, Any]:
-        """What is known of an image: as in `/images`, with its scale."""
+        """One image, as `/images` lists it, with its scale."""
         job = access.own_job(image_id, who)
         return history.image(job) | {"scale": scale_of(job)}
 

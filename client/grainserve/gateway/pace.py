@@ -1,4 +1,4 @@
-"""How long jobs take, by those that this gateway saw begin to wait and saw end."""
+"""The time that jobs take, learnt from those that this gateway saw begin to wait and saw end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gateway tells of samples: statistics, reports and comparisons."""
+"""A gateway's answers about samples: statistics, reports and comparisons."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ComparisonKind(StrEnum):
 
 @dataclass(frozen=True)
 class Ways:
-    """How figures and tables are made.
+    """Choices by which figures and tables are made.
 
     Attributes:
         edge_correction: whether sizes are corrected for the frame.

@@ -21,7 +21,7 @@ from grainserve.reports.sources import MOST_OVERLAYS, Measured
 from grainserve.result import Result
 
 WHOLE = 2
-"""What a grain with all its measurements and its mask counts against the limit on grains: it takes 4 KiB of memory, and
+"""Count of a grain with all its measurements and its mask against the limit on grains: it takes 4 KiB of memory, and
 one with the figures of statistics alone half of that."""
 
 FIGURES = frozenset({
@@ -37,7 +37,7 @@ READERS = 8
 """Records, or results, that one request reads at once."""
 
 Keep = Literal["figures", "pictures", "all"]
-"""What is kept of grains: measurements that figures are made of; besides, all of the grains of the images that a report
+"""Parts of grains that are kept: measurements that figures are made of; besides, all of the grains of the images that a report
 shows; or all of all grains, for tables and masks."""
 
 Why = Literal["waiting", "failed", "missing"]
