@@ -37,8 +37,8 @@ READERS = 8
 """Records, or results, that one request reads at once."""
 
 Keep = Literal["figures", "pictures", "all"]
-"""Parts of grains that are kept: measurements that figures are made of; besides, all of the grains of the images that a report
-shows; or all of all grains, for tables and masks."""
+"""Parts of grains that are kept: measurements that figures are made of (`figures`); besides, all of the grains of the
+images that a report shows (`pictures`); or all of all grains, for tables and masks (`all`)."""
 
 Why = Literal["waiting", "failed", "missing"]
 
